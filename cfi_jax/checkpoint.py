@@ -1,0 +1,120 @@
+"""Checkpoints: written asynchronously by Orbax, restored strictly, on any number of devices."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import serialization, traverse_util
+from jax.sharding import Mesh
+from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
+
+from cfi_jax import sharding
+from cfi_jax.state import TrainState
+from cfi_jax.types import InputError
+
+FOLDER = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+  """When checkpoints are written and which are kept.
+
+  every: steps between saves. keep: so many of the last are kept, and the best by validation loss.
+  """
+
+  every: int
+  keep: int
+
+  def __post_init__(self):
+    """Refuses to keep nothing."""
+    for name in ("every", "keep"):
+      if getattr(self, name) < 1:
+        raise InputError(f"checkpoint.{name} is {getattr(self, name)}; allowed: 1 or more")
+
+
+class Checkpoints:
+  """Owns the folder of checkpoints of a run; a context manager that waits for writes to finish."""
+
+  def __init__(self, workdir: pathlib.Path, options: CheckpointOptions):
+    """Opens, or creates, `workdir`/checkpoints; remains of interrupted saves are removed."""
+    best = preservation.BestN(
+      get_metric_fn=lambda metrics: metrics["loss"],
+      reverse=True,
+      n=1,
+      keep_checkpoints_without_metrics=False,
+    )
+    policy = preservation.AnyPreservationPolicy([preservation.LatestN(options.keep), best])
+    self._folder = workdir.resolve() / FOLDER
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      item_handlers=ocp.StandardCheckpointHandler(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policy, cleanup_tmp_directories=True, save_interval_steps=1
+      ),
+    )
+
+  def __enter__(self) -> "Checkpoints":
+    """Itself."""
+    return self
+
+  def __exit__(self, *exception) -> None:
+    """Waits for the saves under way."""
+    self._manager.close()
+
+  @property
+  def steps(self) -> tuple[int, ...]:
+    """The steps that are kept, in ascending order."""
+    return tuple(sorted(self._manager.all_steps()))
+
+  def save(self, state: TrainState, step: int, validation_loss: float | None) -> None:
+    """Begins to write the state after `step` steps, unless that step is there already."""
+    if step in self._manager.all_steps():
+      return
+    metrics = None if validation_loss is None else {"loss": validation_loss}
+    tree = serialization.to_state_dict(state)
+    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics, force=True)
+
+  def wait(self) -> None:
+    """Waits until the saves that have begun are on disk."""
+    self._manager.wait_until_finished()
+
+  def restore(self, template: TrainState, mesh: Mesh, step: int | None = None) -> TrainState:
+    """The state at `step` (default: the last), replicated over `mesh`.
+
+    template: the state, or its shapes, that the run expects; a leaf that is missing, extra or of
+    another shape or dtype is an `InputError` naming it, and nothing is restored.
+    """
+    step = self._manager.latest_step() if step is None else step
+    if step not in self.steps:
+      raise InputError(f"{self._folder}: no checkpoint of step {step}; there are: {self.steps}")
+    tree = serialization.to_state_dict(template)
+    self._check_leaves(step, tree)
+    where = sharding.replicated(mesh)
+    abstract = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree
+    )
+    restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    return serialization.from_state_dict(template, restored)
+
+  def _check_leaves(self, step: int, tree: dict) -> None:
+    stored = _flat(self._manager.item_metadata(step))
+    wanted = _flat(tree)
+    problems = [f"missing {name}" for name in sorted(set(wanted) - set(stored))]
+    problems += [f"extra {name}" for name in sorted(set(stored) - set(wanted))]
+    for name in sorted(set(stored) & set(wanted)):
+      have, want = ((tuple(x[name].shape), np.dtype(x[name].dtype)) for x in (stored, wanted))
+      if have != want:
+        problems.append(f"{name} is {have[1]}{list(have[0])}, not {want[1]}{list(want[0])}")
+    if problems:
+      raise InputError(
+        f"{self._folder / str(step)} does not fit this run's state: {'; '.join(problems)}"
+      )
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+  """Leaves by "/"-joined name; an Orbax metadata tree is unwrapped first."""
+  tree = getattr(tree, "tree", tree)
+  return traverse_util.flatten_dict(dict(tree), sep="/")

@@ -1,0 +1,174 @@
+"""The typed, complete configuration of a run, and how commands read it.
+
+A config file defines get_config() -> ml_collections.ConfigDict; the command line may override its
+values (`--config.a.b=value`). `build` turns it into a `Config`: nothing missing, nothing unknown.
+"""
+
+import dataclasses
+import difflib
+import re
+import runpy
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from cfi_jax.checkpoint import CheckpointOptions
+from cfi_jax.data.pipeline import Input
+from cfi_jax.interventions import MaskOptions
+from cfi_jax.losses import LossOptions
+from cfi_jax.optim import OptimOptions
+from cfi_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One training run.
+
+  data: name of the data set and its options (`cfi_jax.data.DATASETS`).
+  input: crops and augmentation. batch_size: global, over all devices.
+  epochs: passes over the training pairs; steps: if not 0, the number of steps instead.
+  model: name of the model and its fields (`cfi_jax.models.MODELS`).
+  batch_norm_momentum: of the running statistics. masks, loss, optim: the training procedure.
+  checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
+  validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
+  memory_gb: memory that a step may take per process or GPU; 0: what the machine has.
+  """
+
+  seed: int
+  data: dict[str, Any]
+  input: Input
+  batch_size: int
+  epochs: float
+  steps: int
+  model: dict[str, Any]
+  batch_norm_momentum: float
+  masks: MaskOptions
+  loss: LossOptions
+  optim: OptimOptions
+  checkpoint: CheckpointOptions
+  log_every: int
+  validate_every: int
+  validation_pairs: int
+  pictures: int
+  memory_gb: float
+
+  def __post_init__(self):
+    """Refuses numbers that no run can have."""
+    for name in ("batch_size", "log_every", "validate_every", "validation_pairs"):
+      if getattr(self, name) < 1:
+        raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 1 or more")
+    for name in ("steps", "epochs", "pictures", "memory_gb"):
+      if getattr(self, name) < 0:
+        raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 0 or more")
+    if not self.steps and not self.epochs:
+      raise InputError("config.steps and config.epochs are both 0; one must say how long to train")
+    if self.masks.size[1] > self.input.crop:
+      raise InputError(
+        f"masks.size goes up to {self.masks.size[1]} pixels, more than input.crop {self.input.crop}"
+      )
+
+
+def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
+  """An instance of the dataclass `cls` from nested mappings; `InputError` names what is wrong."""
+  hints = typing.get_type_hints(cls)
+  valid = [field.name for field in dataclasses.fields(cls)]
+  unknown = [key for key in values if key not in valid]
+  missing = [key for key in valid if key not in values]
+  if unknown or missing:
+    problems = [f"unknown {key!r}{_guess(key, valid)}" for key in unknown]
+    problems += [f"missing {key!r}" for key in missing]
+    raise InputError(f"{where}: {', '.join(problems)}; valid keys: {', '.join(valid)}")
+  return cls(**{k: _convert(hints[k], values[k], f"{where}.{k}") for k in valid})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+  """`value` as the type `hint`; only whole numbers become floats and lists become tuples."""
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    return build(hint, value, where)
+  if hint is Any or (hint in (int, str, bool) and type(value) is hint):
+    return value
+  if hint is float and type(value) in (int, float):
+    return float(value)
+  if origin is dict and isinstance(value, Mapping):
+    return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+  if origin is tuple and isinstance(value, (tuple, list)):
+    kinds = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+    if len(kinds) == len(value):
+      return tuple(_convert(k, v, where) for k, v in zip(kinds, value, strict=True))
+  kind = hint.__name__ if origin is None else str(hint)
+  raise InputError(f"{where} is {value!r}; it must be a {kind}")
+
+
+def _guess(key: str, valid: Sequence[str]) -> str:
+  close = difflib.get_close_matches(key, valid, n=1)
+  return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def define_flag() -> flags.FlagHolder:
+  """Declares `--config`; called by a command, not on import of a library module."""
+  text = "config file, or FILE:RECIPE; override values by --config.a.b=value"
+  return config_flags.DEFINE_config_file("config", None, text, lock_config=True)
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+  """Runs a command: an `InputError` is printed without a traceback and exits with status 2."""
+
+  def guarded(argv: list[str]) -> int | None:
+    try:
+      return main(argv)
+    except InputError as error:
+      return _refuse(error)
+
+  def parse(argv: list[str]) -> list[str]:
+    try:
+      _check_overrides(argv)
+      return flags.FLAGS(argv)
+    except (InputError, flags.Error) as error:
+      sys.exit(_refuse(error))
+
+  logging.set_verbosity(logging.WARNING)  # --verbosity=0 shows what the libraries report
+  app.run(guarded, flags_parser=parse)
+
+
+def _refuse(error: Exception) -> int:
+  print(f"error: {error}", file=sys.stderr, flush=True)
+  return 2
+
+
+def _check_overrides(argv: Sequence[str]) -> None:
+  """Refuses a missing or broken config file and overrides of keys it does not have."""
+  given = [re.match(r"--?config=(.+)", argument) for argument in argv]
+  paths = [match[1] for match in given if match]
+  overrides = [m for m in (re.match(r"--?config\.([^=]+)", a) for a in argv) if m]
+  if not paths:
+    if overrides:
+      raise InputError(f"{overrides[0][0]} without --config=FILE before it")
+    return
+  config = _load(paths[-1])
+  for override in overrides:
+    values, where = config, "config"
+    for key in override[1].split("."):
+      valid = list(values) if isinstance(values, Mapping) or hasattr(values, "keys") else []
+      if key not in valid:
+        raise InputError(
+          f"{override[0]}: no key {key!r} in {where}{_guess(key, valid)}; "
+          f"valid keys: {', '.join(valid) or 'none'}"
+        )
+      values, where = values[key], f"{where}.{key}"
+
+
+def _load(path: str) -> Any:
+  """What get_config() of the file returns; FILE:STRING passes it the string."""
+  file, *argument = path.split(":", 1)
+  try:
+    get_config = runpy.run_path(file).get("get_config")
+  except (OSError, ImportError, SyntaxError) as error:
+    raise InputError(f"--config={path}: cannot be read: {error}") from error
+  if get_config is None:
+    raise InputError(f"--config={path}: {file} defines no get_config()")
+  return get_config(*argument)

@@ -1,0 +1,55 @@
+"""The optimizer: Adam, with a learning-rate schedule and optional gradient clipping."""
+
+import dataclasses
+
+import optax
+
+from cfi_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimOptions:
+  """Adam and its schedule.
+
+  learning_rate: after warm-up. schedule: "constant", or "cosine" down to 0 at the last step.
+  warmup_steps: linear from 0. clip_norm: greatest global gradient norm, 0 for none.
+  """
+
+  learning_rate: float
+  schedule: str
+  warmup_steps: int
+  b1: float
+  b2: float
+  eps: float
+  clip_norm: float
+
+
+def _constant(options: OptimOptions, steps: int) -> optax.Schedule:
+  del steps
+  return optax.constant_schedule(options.learning_rate)
+
+
+def _cosine(options: OptimOptions, steps: int) -> optax.Schedule:
+  return optax.cosine_decay_schedule(options.learning_rate, max(1, steps - options.warmup_steps))
+
+
+SCHEDULES = {"constant": _constant, "cosine": _cosine}
+
+
+def learning_rate(options: OptimOptions, steps: int) -> optax.Schedule:
+  """The learning rate as a function of the number of steps taken, for a run of `steps` steps."""
+  if options.schedule not in SCHEDULES:
+    raise InputError(f"no schedule {options.schedule!r}; valid: {', '.join(SCHEDULES)}")
+  schedule = SCHEDULES[options.schedule](options, steps)
+  if not options.warmup_steps:
+    return schedule
+  warmup = optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
+  return optax.join_schedules([warmup, schedule], [options.warmup_steps])
+
+
+def make_optimizer(options: OptimOptions, steps: int) -> optax.GradientTransformation:
+  """The optimizer for a run of `steps` steps."""
+  adam = optax.adam(learning_rate(options, steps), b1=options.b1, b2=options.b2, eps=options.eps)
+  if options.clip_norm:
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), adam)
+  return adam

@@ -1,0 +1,35 @@
+"""Writes a folder of pairs as TFDS ArrayRecord files, without TensorFlow.
+
+python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
+"""
+
+from absl import flags
+
+from cfi_jax import config as config_lib
+from cfi_jax.data import tfds_builders
+from cfi_jax.types import InputError
+
+_FLAGS = {
+  "dataset": f"one of {', '.join(tfds_builders.BUILDERS)}",
+  "root": "folder of the dataset in its original layout",
+  "data_dir": "where TFDS datasets are kept",
+}
+
+
+def main(argv: list[str]) -> int:
+  """Writes the dataset that the flags name."""
+  if len(argv) > 1:
+    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
+  values = {name: flags.FLAGS[name].value for name in _FLAGS}
+  for name, text in _FLAGS.items():
+    if not values[name]:
+      raise InputError(f"--{name} is missing; it is required: {text}")
+  folder = tfds_builders.prepare(values["dataset"], values["root"], values["data_dir"])
+  print(f"written to {folder}")
+  return 0
+
+
+if __name__ == "__main__":
+  for name, text in _FLAGS.items():
+    flags.DEFINE_string(name, None, text)
+  config_lib.run(main)

@@ -1,0 +1,35 @@
+"""Where arrays live: a mesh with one axis, `data`, over all devices of all processes."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cfi_jax.types import InputError, Pair
+
+AXIS = "data"
+
+
+def make_mesh(batch_size: int) -> Mesh:
+  """All devices in a row; `InputError` if a batch cannot be divided evenly among them."""
+  devices = jax.devices()
+  if batch_size % len(devices):
+    raise InputError(
+      f"config.batch_size is {batch_size}, which {len(devices)} devices cannot share evenly; "
+      f"allowed: multiples of {len(devices)}"
+    )
+  return Mesh(np.array(devices), (AXIS,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """A copy on every device: parameters, statistics, metrics."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+  """The first axis divided among the devices: batches."""
+  return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def to_devices(mesh: Mesh, local: Pair) -> Pair:
+  """This process's rows of a batch as its part of the global array."""
+  return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), rows), local)

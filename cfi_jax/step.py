@@ -1,0 +1,140 @@
+"""The training step: five views of a batch, one objective, one update."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from cfi_jax import interventions, losses
+from cfi_jax.interventions import MaskOptions, View
+from cfi_jax.losses import LossOptions
+from cfi_jax.models.layers import update_running
+from cfi_jax.state import TrainState
+from cfi_jax.types import MODALITIES, Array, Fusion, Pair
+
+Metrics = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Procedure:
+  """What a training step is made of; `seed` is that of masks, `momentum` of running statistics."""
+
+  model: nn.Module
+  optimizer: optax.GradientTransformation
+  learning_rate: optax.Schedule
+  loss: LossOptions
+  masks: MaskOptions
+  seed: int
+  momentum: float
+
+
+def make_train_step(
+  procedure: Procedure,
+) -> Callable[[TrainState, Pair], tuple[TrainState, Metrics]]:
+  """The training procedure as train_step(state, batch) -> (state, metrics), to be jitted.
+
+  batch: pairs [B, H, W, 1]. Masks depend on (seed, step, sample) only.
+  """
+
+  def train_step(state: TrainState, batch: Pair) -> tuple[TrainState, Metrics]:
+    key = jax.random.fold_in(jax.random.key(procedure.seed), state.step)
+    views = make_views(procedure, key, batch)
+    return update(procedure, state, batch, views)
+
+  return train_step
+
+
+def make_views(procedure: Procedure, key: Array, batch: Pair) -> dict[str, View]:
+  """The views of the objective, "original" first; their order is that of the running statistics."""
+  names = procedure.loss.views
+  views = {name: interventions.intervene(name, key, batch, procedure.masks) for name in names}
+  return {"original": interventions.original_view(batch)} | views
+
+
+def update(
+  procedure: Procedure, state: TrainState, batch: Pair, views: dict[str, View]
+) -> tuple[TrainState, Metrics]:
+  """One optimizer update from given views."""
+
+  def loss_fn(params: dict):
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    fusions, batch_stats = fuse_views(procedure, variables, views, train=True)
+    original = fusions.pop("original")
+    total, parts = losses.objective(procedure.loss, batch, original, fusions)
+    means = {"loss": total.mean()} | {name: part.mean() for name, part in parts.items()}
+    return means["loss"], (means | gate_statistics(original), batch_stats)
+
+  (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+  updates, opt_state = procedure.optimizer.update(grads, state.opt_state, state.params)
+  metrics["gradient_norm"] = optax.tree.norm(grads)
+  metrics["learning_rate"] = jnp.asarray(procedure.learning_rate(state.step), jnp.float32)
+  state = TrainState(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  return state, metrics
+
+
+def fuse_views(
+  procedure: Procedure, variables: dict, views: dict[str, View], train: bool
+) -> tuple[dict[str, Fusion], dict]:
+  """Fuses every view; returns the fusions and the new running statistics.
+
+  In training each view is normalised with its own batch statistics. An image that several views
+  share is encoded once, and a blank image for one sample only: that is exact, since a view's
+  statistics are those of its own images. Running statistics are updated once per view, in the order
+  of `views`, visible before infrared, shared encodings included.
+  """
+  batch_size = views["original"].pair.visible.shape[0]
+  encoded, fusions, batch_stats = {}, {}, variables["batch_stats"]
+
+  def apply(*arguments, method: str):
+    out, new = procedure.model.apply(
+      variables, *arguments, train=train, method=method, mutable=["moments"]
+    )
+    return out, new.get("moments", {})
+
+  for name, view in views.items():
+    features = {}
+    for modality in MODALITIES:
+      source = (modality, view.sources[modality])
+      if source not in encoded:
+        encoded[source] = apply(getattr(view.pair, modality), modality, method="encode")
+      features[modality], moments = encoded[source]
+      batch_stats = update_running(batch_stats, moments, batch_size, procedure.momentum)
+    fusions[name], moments = apply(features, method="integrate")
+    batch_stats = update_running(batch_stats, moments, batch_size, procedure.momentum)
+  return fusions, batch_stats
+
+
+def gate_statistics(fusion: Fusion) -> Metrics:
+  """Mean and standard deviation of every level's gate over the batch."""
+  metrics = {}
+  for level, gate in enumerate(fusion.gates, start=1):
+    metrics[f"gate{level}/mean"] = gate.mean()
+    metrics[f"gate{level}/std"] = gate.std()
+  return metrics
+
+
+def make_eval_step(
+  procedure: Procedure,
+) -> Callable[[dict, Pair], tuple[Pair, Metrics, Fusion]]:
+  """Validation as eval_step(variables, batch) -> (batch, parts of the objective [B], fusions).
+
+  Running statistics are used and masks depend on (seed, row) only, so that values of different
+  steps compare.
+  """
+
+  def eval_step(variables: dict, batch: Pair) -> tuple[Pair, Metrics, Fusion]:
+    views = make_views(procedure, jax.random.key(procedure.seed), batch)
+    fusions, _ = fuse_views(procedure, variables, views, train=False)
+    original = fusions.pop("original")
+    total, parts = losses.objective(procedure.loss, batch, original, fusions)
+    return batch, {"loss": total} | parts, original
+
+  return eval_step

@@ -1,0 +1,19 @@
+"""ISFuse on your own pairs: two folders of images with equal names below one root.
+
+  python -m cfi_jax.main --config=configs/folder.py --workdir=runs/folder \
+      --config.data.root=PATH
+
+Cost: 50 epochs, batches of 16 crops of 256x256. A step needs 31 GB on a CPU; give
+  --config.batch_size=4 --config.input.crop=128 on a small machine.
+Recipes: the release (default); the paper with --config=configs/folder.py:paper.
+"""
+
+from cfi_jax import recipes
+
+
+def get_config(recipe="released"):
+  config = recipes.get(recipe)
+  config.data = dict(
+    name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.1
+  )
+  return config

@@ -1,0 +1,17 @@
+"""ISFuse on LLVIP: 12025 pairs of 1280x1024 by night, less 10 % held out for validation.
+
+  python -m cfi_jax.main --config=configs/llvip.py --workdir=runs/llvip \
+      --config.data.root=PATH
+
+Cost: 50 epochs, batches of 16 crops of 256x256. A step needs 31 GB on a CPU; give
+  --config.batch_size=4 --config.input.crop=128 on a small machine.
+Recipes: the release (default); the paper with --config=configs/llvip.py:paper.
+"""
+
+from cfi_jax import recipes
+
+
+def get_config(recipe="released"):
+  config = recipes.get(recipe)
+  config.data = dict(name="llvip", root="", validation_fraction=0.1)
+  return config

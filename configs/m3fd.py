@@ -1,0 +1,17 @@
+"""ISFuse on M3FD: 1024x768, less 10 % held out for validation.
+
+  python -m cfi_jax.main --config=configs/m3fd.py --workdir=runs/m3fd \
+      --config.data.root=PATH
+
+Cost: 50 epochs, batches of 16 crops of 256x256. A step needs 31 GB on a CPU; give
+  --config.batch_size=4 --config.input.crop=128 on a small machine.
+Recipes: the release (default); the paper with --config=configs/m3fd.py:paper.
+"""
+
+from cfi_jax import recipes
+
+
+def get_config(recipe="released"):
+  config = recipes.get(recipe)
+  config.data = dict(name="m3fd", root="", validation_fraction=0.1)
+  return config

@@ -1,0 +1,19 @@
+"""ISFuse on the Harvard SPECT-MRI pairs, 256x256; cases are split whole. SPECT is `visible`.
+
+  python -m cfi_jax.main --config=configs/spect_mri.py --workdir=runs/spect_mri \
+      --config.data.root=PATH
+
+Cost: 50 epochs, batches of 16 crops of 256x256. A step needs 31 GB on a CPU; give
+  --config.batch_size=4 --config.input.crop=128 on a small machine.
+Recipes: the release (default); the paper with --config=configs/spect_mri.py:paper.
+"""
+
+from cfi_jax import recipes
+
+
+def get_config(recipe="released"):
+  config = recipes.get(recipe)
+  config.data = dict(
+    name="spect_mri", root="", split_by="case", test_fraction=0.2, validation_fraction=0.1
+  )
+  return config

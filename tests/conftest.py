@@ -1,0 +1,133 @@
+"""Settings and fixtures that all tests share."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+# Compiled programs are kept between tests, test processes and the commands that tests start.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/cfi_jax_test_cache")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from flax import traverse_util
+from PIL import Image
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def x64():
+  """Runs a test in float64."""
+  with jax.enable_x64(True):
+    yield
+
+
+def load_fixture(name: str) -> dict[str, np.ndarray]:
+  """A committed .npz file as a dict."""
+  with np.load(ROOT / "tests" / "fixtures" / f"{name}.npz") as arrays:
+    return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def inference_reference():
+  """Random weights, images and the reference's outputs (ISFUSE.md section 7)."""
+  return load_fixture("inference")
+
+
+@pytest.fixture(scope="session")
+def train_reference():
+  """Three Adam steps of the reference from the weights of `inference_reference`."""
+  return load_fixture("train_steps")
+
+
+def _write_pairs(root: pathlib.Path, count: int, size: tuple[int, int] = (24, 24)) -> None:
+  """Two folders, `visible` (RGB) and `infrared` (grey), of random smooth PNG pictures."""
+  rng = np.random.default_rng(0)
+  for modality, channels in (("visible", 3), ("infrared", 1)):
+    folder = root / modality
+    folder.mkdir(parents=True)
+    for i in range(count):
+      coarse = rng.integers(0, 256, (4, 4, channels), dtype=np.uint8)
+      image = Image.fromarray(coarse if channels == 3 else coarse[..., 0])
+      image.resize(size[::-1], Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+
+
+@pytest.fixture(scope="session", name="write_pairs")
+def write_pairs_fixture():
+  """A function (root, count) that writes pairs of pictures."""
+  return _write_pairs
+
+
+@pytest.fixture
+def pairs(tmp_path) -> pathlib.Path:
+  """A folder of eight small pairs for configs/folder.py."""
+  _write_pairs(tmp_path / "pairs", 8)
+  return tmp_path / "pairs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+  """Runs `python -m cfi_jax.main` on a tiny network and tiny pictures."""
+
+  root: pathlib.Path
+
+  def command(self, workdir: pathlib.Path, *overrides: str) -> list[str]:
+    """The command line; `overrides` are KEY=VALUE below `--config.` and win over the tiny sizes."""
+    tiny = dict(
+      item.split("=", 1)
+      for item in (
+        f"data.root={self.root}", "input.crop=16", "batch_size=2", "model.features=4",
+        "model.grid=2", "masks.size=(4, 4)", "steps=4", "validation_pairs=1", "pictures=1",
+        "log_every=1", "validate_every=4", "checkpoint.every=2", *overrides,
+      )
+    )  # fmt: skip
+    values = [f"--config.{key}={value}" for key, value in tiny.items()]
+    config = f"--config={ROOT / 'configs' / 'folder.py'}"
+    return [sys.executable, "-m", "cfi_jax.main", config, f"--workdir={workdir}", *values]
+
+  def start(
+    self, workdir: pathlib.Path, *overrides: str, extra: Sequence[str] = (), **env: str
+  ) -> subprocess.Popen:
+    """Starts the command; its output, both streams, is one pipe."""
+    return subprocess.Popen(
+      [*self.command(workdir, *overrides), *extra],
+      env=os.environ | env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+
+  def run(self, workdir: pathlib.Path, *overrides: str, **env: str) -> tuple[int, str]:
+    """Runs the command to its end; returns the exit status and what it printed."""
+    process = self.start(workdir, *overrides, **env)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+@pytest.fixture
+def trainer(pairs) -> Trainer:
+  """The training command on `pairs`."""
+  return Trainer(pairs)
+
+
+def read_checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:
+  """All leaves of a checkpoint by name, as Orbax alone reads them."""
+  folder = workdir.resolve() / "checkpoints" / str(step) / "default"
+  reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+  leaves = reader.metadata(folder).item_metadata.tree
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
+  tree = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+  return traverse_util.flatten_dict(tree, sep="/")
+
+
+@pytest.fixture
+def checkpoint_leaves():
+  """`read_checkpoint` for tests."""
+  return read_checkpoint

@@ -1,0 +1,179 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cfi_jax.data import augment, pipeline
+from cfi_jax.data.source import Sample
+from cfi_jax.types import InputError
+
+OPTIONS = pipeline.Input(crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2)
+LENGTH = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbered:
+  """Pairs whose pixels tell their record, row and column; sizes vary, some below the crop."""
+
+  depth: type = np.uint16
+  broken: int = -1
+
+  names = tuple(f"pair{index}" for index in range(LENGTH))
+
+  def __len__(self):
+    return LENGTH
+
+  def __getitem__(self, index):
+    if index == self.broken:
+      raise InputError("broken.png: cannot be read")
+    height, width = 6 + index, 14 - index
+    rows, columns = np.indices((height, width))
+    image = (1000 * (index + 1) + 20 * rows + columns).astype(self.depth)[..., None]
+    return Sample(self.names[index], image, image + self.depth(1))
+
+
+def batches(start, stop, batch_size=3, options=OPTIONS, seed=5, source=None, **processes):
+  source = source or Numbered()
+  return list(
+    pipeline.train_batches(
+      source, options, seed=seed, batch_size=batch_size, start=start, stop=stop, **processes
+    )
+  )
+
+
+def arrays(found):
+  return np.stack([b.visible for b in found]), np.stack([b.infrared for b in found])
+
+
+def records_of(visible):
+  """Which record each row shows."""
+  return (np.round(visible[:, 0, 0, 0] * 65535).astype(int) // 1000 - 1).tolist()
+
+
+def test_batches_are_float_pairs_of_aligned_crops():
+  for batch in batches(0, 5):
+    for image in (batch.visible, batch.infrared):
+      assert image.shape == (3, 8, 8, 1) and image.dtype == np.float32
+      assert image.min() > 0 and image.max() < 1
+    difference = np.round((batch.infrared - batch.visible) * 65535)
+    np.testing.assert_array_equal(difference, 1)
+
+
+def test_every_epoch_shows_every_record_once_in_a_new_order():
+  rows = [r for b in batches(0, LENGTH * 3, batch_size=2) for r in records_of(b.visible)]
+  epochs = [rows[i : i + LENGTH] for i in range(0, len(rows), LENGTH)]
+  assert len(epochs) == 6
+  assert all(sorted(epoch) == list(range(LENGTH)) for epoch in epochs)
+  assert len({tuple(epoch) for epoch in epochs}) > 4
+  planned = [pipeline.plan(5, position, LENGTH) for position in range(len(rows))]
+  assert [place.index for place in planned] == rows
+  assert [place.epoch for place in planned] == [i // LENGTH for i in range(len(rows))]
+
+
+def test_the_order_is_fixed_for_all_versions():
+  planned = [pipeline.plan(5, position, 7) for position in range(8)]
+  assert [(p.epoch, p.index) for p in planned] == [(0, i) for i in (4, 1, 2, 0, 3, 5, 6)] + [(1, 5)]
+
+
+def test_samples_are_what_plan_and_augmentation_say():
+  source = Numbered()
+  samples = pipeline.Samples(source, OPTIONS, 5)
+  batch = batches(4, 5)[0]
+  for row in range(3):
+    place = pipeline.plan(5, 4 * 3 + row, LENGTH)
+    image = source[place.index].visible
+    chosen = augment.draw(
+      5, place.epoch, place.index, *image.shape[:2], crop=8, flip=True, transpose=True
+    )
+    assert samples.augmentation(place, *image.shape[:2]) == chosen
+    expected = augment.apply(chosen, image, 8) / np.float32(65535)
+    np.testing.assert_array_equal(batch.visible[row], expected)
+
+
+def test_a_record_is_cut_anew_in_every_epoch():
+  crops = {}
+  for batch in batches(0, LENGTH, batch_size=LENGTH):
+    for record, image in zip(records_of(batch.visible), batch.visible, strict=True):
+      crops.setdefault(record, set()).add(image.tobytes())
+  assert min(len(found) for found in crops.values()) >= 3
+
+
+def test_any_start_gives_the_uninterrupted_batches():
+  whole = arrays(batches(0, 9))
+  for start in (1, 4, 8):
+    for a, b in zip(arrays(batches(start, 9)), whole, strict=True):
+      np.testing.assert_array_equal(a, b[start:])
+  assert batches(9, 9) == []
+
+
+def test_processes_share_the_rows_of_one_batch():
+  whole = arrays(batches(2, 6, batch_size=4))
+  shares = [arrays(batches(2, 6, batch_size=4, process_index=p, process_count=2)) for p in range(2)]
+  for modality in range(2):
+    together = np.concatenate([share[modality] for share in shares], axis=1)
+    np.testing.assert_array_equal(together, whole[modality])
+
+
+def test_threads_and_worker_processes_do_not_change_the_batches():
+  whole = arrays(batches(3, 8))
+  for changed in ({"threads": 1, "prefetch": 1}, {"threads": 7, "prefetch": 9}, {"workers": 2}):
+    found = arrays(batches(3, 8, options=dataclasses.replace(OPTIONS, **changed)))
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_seeds_differ():
+  assert not np.array_equal(arrays(batches(0, 3)), arrays(batches(0, 3, seed=6)))
+  with pytest.raises(InputError, match="seed=-1"):
+    batches(0, 1, seed=-1)
+
+
+def test_8_and_16_bit_files_end_at_one():
+  @dataclasses.dataclass(frozen=True)
+  class White(Numbered):
+    def __getitem__(self, index):
+      return Sample(
+        "white", np.full((8, 8, 1), 255, np.uint8), np.full((8, 8, 1), 65535, np.uint16)
+      )
+
+  batch = batches(0, 1, source=White())[0]
+  assert np.all(batch.visible == 1) and np.all(batch.infrared == 1)
+
+
+def test_a_file_that_breaks_later_is_still_an_input_error():
+  with pytest.raises(InputError, match="broken.png"):
+    batches(0, 3, source=Numbered(broken=2))
+
+
+def test_validation_shows_every_pair_once_centred_and_fills_the_last_batch():
+  source = Numbered()
+  found = list(pipeline.validation_batches(source, OPTIONS, batch_size=3))
+  assert [names for names, _ in found] == [source.names[:3], source.names[3:6], source.names[6:]]
+  assert all(pair.visible.shape == (3, 8, 8, 1) for _, pair in found)
+  rows = np.concatenate([pair.visible for _, pair in found])
+  assert records_of(rows) == [0, 1, 2, 3, 4, 5, 6, 6, 6]
+  image = augment.pad_to(source[4].visible, 8)
+  expected = image[1:9, 1:9] / np.float32(65535)
+  np.testing.assert_array_equal(rows[4], expected)
+
+
+def test_validation_rows_of_processes_make_up_the_batches():
+  whole = list(pipeline.validation_batches(Numbered(), OPTIONS, batch_size=4))
+  shares = [
+    list(
+      pipeline.validation_batches(
+        Numbered(), OPTIONS, batch_size=4, process_index=p, process_count=2
+      )
+    )
+    for p in range(2)
+  ]
+  for (names, pair), (names0, pair0), (names1, pair1) in zip(whole, *shares, strict=True):
+    assert names == names0 == names1
+    np.testing.assert_array_equal(pair.infrared, np.concatenate([pair0.infrared, pair1.infrared]))
+
+
+def test_impossible_options_are_refused():
+  for name, value in {"crop": 0, "workers": -1, "threads": 0, "prefetch": 0}.items():
+    with pytest.raises(InputError, match=f"input.{name}={value}"):
+      dataclasses.replace(OPTIONS, **{name: value})
+  with pytest.raises(InputError, match="batch size 3 cannot be shared by 2 processes"):
+    batches(0, 1, process_count=2)

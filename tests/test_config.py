@@ -1,0 +1,82 @@
+"""Configs: complete, typed, and wrong ones refused with the valid keys."""
+
+import copy
+import pathlib
+
+import pytest
+
+from cfi_jax import config as config_lib
+from cfi_jax import data, recipes
+from cfi_jax.models import make_model
+from cfi_jax.types import InputError
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+
+def load(name, recipe="released"):
+  return config_lib._load(f"{ROOT / 'configs' / name}.py:{recipe}").to_dict()
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_with_every_recipe(name, recipe):
+  config = config_lib.build(config_lib.Config, load(name, recipe))
+  assert config.data["name"] == name
+  data.load(config.data)
+  assert make_model(config.model).shared_encoder == (recipe == "paper")
+
+
+def test_all_datasets_with_training_pairs_have_a_config():
+  assert set(CONFIGS) == set(data.DATASETS) - {"tno"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_headers_give_the_command_and_the_cost(name):
+  text = (ROOT / "configs" / f"{name}.py").read_text()
+  assert f"python -m cfi_jax.main --config=configs/{name}.py --workdir=runs/{name}" in text
+
+
+@pytest.mark.parametrize(
+  ("path", "value", "message"),
+  [
+    ("batch_sise", 3, "unknown 'batch_sise' \\(did you mean 'batch_size'\\?\\); valid keys: seed"),
+    ("optim.lr", 0.1, "config.optim: unknown 'lr'"),
+    ("batch_size", 4.5, "config.batch_size is 4.5; it must be a int"),
+    ("batch_size", True, "config.batch_size is True"),
+    ("masks.size", (1, 2, 3), "config.masks.size is"),
+    ("loss.fusion.gradient", "x", "config.loss.fusion.gradient is 'x'; it must be a float"),
+    ("masks.size", (16, 300), "masks.size goes up to 300 pixels, more than input.crop 256"),
+    ("log_every", 0, "config.log_every is 0; allowed: 1 or more"),
+    ("epochs", -1.0, "config.epochs is -1.0; allowed: 0 or more"),
+    ("epochs", 0.0, "both 0"),
+  ],
+)
+def test_bad_values_are_named_with_what_is_allowed(path, value, message):
+  values = copy.deepcopy(load("msrs"))
+  *parents, key = path.split(".")
+  node = values
+  for parent in parents:
+    node = node[parent]
+  node[key] = value
+  with pytest.raises(InputError, match=message):
+    config_lib.build(config_lib.Config, values)
+
+
+def test_a_missing_key_is_named():
+  values = load("msrs")
+  del values["optim"]["b1"]
+  with pytest.raises(InputError, match="config.optim: missing 'b1'; valid keys: learning_rate"):
+    config_lib.build(config_lib.Config, values)
+
+
+def test_whole_numbers_become_floats_and_lists_tuples():
+  values = load("msrs")
+  values["epochs"], values["masks"]["size"] = 3, [4, 5]
+  config = config_lib.build(config_lib.Config, values)
+  assert type(config.epochs) is float and config.masks.size == (4, 5)
+
+
+def test_unknown_recipe_lists_the_valid_ones():
+  with pytest.raises(InputError, match="no recipe 'papre'; valid: released, paper"):
+    load("msrs", "papre")

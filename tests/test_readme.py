@@ -1,0 +1,78 @@
+"""Every command of the README is run, shrunk by overrides; every file it names exists."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+  part.strip()
+  for block in re.findall("```bash\n(.*?)```", README, re.DOTALL)
+  for line in block.splitlines()
+  for part in line.split("&&")
+]
+TINY = [
+  "steps=1",
+  "input.crop=16",
+  "batch_size=2",
+  "model.features=4",
+  "model.grid=2",
+  "validation_pairs=1",
+  "pictures=1",
+]
+SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
+
+
+@pytest.fixture(scope="module")
+def msrs(tmp_path_factory, write_pairs):
+  """A tiny MSRS root."""
+  root = tmp_path_factory.mktemp("msrs")
+  for part in ("train", "test"):
+    write_pairs(root / part / "pairs", 4)
+    (root / part / "pairs" / "visible").rename(root / part / "vi")
+    (root / part / "pairs" / "infrared").rename(root / part / "ir")
+    (root / part / "pairs").rmdir()
+  for path in (root / "test").rglob("*.png"):
+    path.rename(path.with_stem(f"test{path.stem}"))
+  return root
+
+
+def test_the_commands_are_those_known_here():
+  installing = [command for command in COMMANDS if command.startswith("pip install")]
+  assert installing == ["pip install -e .", 'pip install -e ".[test]"']
+  assert "pytest" in COMMANDS
+  assert len(COMMANDS) - len(installing) - 1 == len(RUNNABLE) >= 6
+
+
+RUNNABLE = [c for c in COMMANDS if re.match(r"python -m cfi_jax\.|launch/", c)]
+
+
+def test_commands_run_in_order(tmp_path, msrs):
+  for command in RUNNABLE:
+    overrides = []
+    if "--config=" in command:
+      overrides = [f"--config.{item}" for item in TINY] + ["--config.masks.size=(4, 4)"]
+    if "synthetic" in command:
+      overrides += [f"--config.{item}" for item in SYNTHETIC]
+    words = re.sub(r"\b(runs/|tfds_data\b)", rf"{tmp_path}/\1", command).replace("PATH", str(msrs))
+    result = subprocess.run(
+      [*words.split(), *overrides], cwd=ROOT, capture_output=True, text=True, env=os.environ
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    workdir = re.search(r"--workdir=(\S+)", words)
+    if workdir:
+      assert list(pathlib.Path(workdir[1], "pictures").glob("*.png"))
+      assert (pathlib.Path(workdir[1]) / "checkpoints" / "1").is_dir()
+  shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.\w+)`", README))))
+def test_named_files_exist(path):
+  folders = (ROOT, ROOT / "cfi_jax", ROOT / "cfi_jax" / "models", ROOT / "configs", ROOT / "tests")
+  written_by_a_run = {"metrics.jsonl", "run.json", "train.txt", "test.txt"}
+  assert path in written_by_a_run or any((folder / path).exists() for folder in folders)

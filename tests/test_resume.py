@@ -1,0 +1,163 @@
+"""Runs that are killed, told to stop, or moved to other devices end as undisturbed ones do."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from cfi_jax import logs
+
+ROOT = pathlib.Path(__file__).parent.parent
+SPEED = ("step_seconds", "samples_per_second")
+
+
+def rows(workdir):
+  """The log without what depends on the clock."""
+  read = logs.read_metrics(workdir / logs.METRICS_FILE)
+  return [{k: v for k, v in row.items() if k not in SPEED} for row in read]
+
+
+def wait_for(process, condition):
+  """Waits until `condition` holds; fails if the process ends before."""
+  deadline = time.monotonic() + 240
+  while not condition():
+    assert process.poll() is None, process.stdout.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.0005)
+
+
+def last_step(workdir):
+  read = logs.read_metrics(workdir / logs.METRICS_FILE)
+  return read[-1]["step"] if read else 0
+
+
+def is_saving(workdir):
+  folder = workdir / "checkpoints"
+  names = [entry.name for entry in os.scandir(folder)] if folder.exists() else []
+  return any("tmp" in name for name in names)
+
+
+def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, checkpoint_leaves):
+  settings = ("steps=60", "checkpoint.every=5", "validate_every=20", "log_every=3")
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  status, output = trainer.run(whole, *settings)
+  assert status == 0, output
+
+  for kill in range(5):  # at random steps, but the third inside a save
+    process = trainer.start(broken, *settings)
+    start = last_step(broken)
+    goal = start + random.Random(kill).randint(4, 9)
+    if kill == 2:
+      wait_for(process, lambda: last_step(broken) > start and is_saving(broken))  # noqa: B023
+    else:
+      wait_for(process, lambda: last_step(broken) >= goal)  # noqa: B023
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+  process = trainer.start(broken, *settings)
+  start = last_step(broken)
+  wait_for(process, lambda: last_step(broken) > start)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  assert "SIGTERM: saved after step" in output and "the same command goes on" in output
+  saved = int(output.split("saved after step ")[1].split()[0])
+  assert (broken / "checkpoints" / str(saved)).exists()
+
+  status, output = trainer.run(broken, *settings)
+  assert status == 0, output
+  assert f"going on after step {saved}" in output
+  ours, theirs = checkpoint_leaves(broken, 60), checkpoint_leaves(whole, 60)
+  assert ours.keys() == theirs.keys()
+  for name, leaf in theirs.items():
+    assert ours[name].dtype == leaf.dtype
+    np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
+  assert rows(broken) == rows(whole)
+  for picture in (whole / logs.PICTURES).iterdir():
+    assert (broken / logs.PICTURES / picture.name).read_bytes() == picture.read_bytes()
+
+  status, output = trainer.run(broken, *settings)
+  assert status == 0 and "nothing to do" in output
+  record = json.loads((broken / "run.json").read_text())
+  assert len(record["starts"]) == 8
+
+
+def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = str(free.getsockname()[1])
+  workdir = tmp_path / "run"
+  settings = ("steps=100000", "checkpoint.every=100000", "validate_every=100000", "log_every=5")
+  _, _, _, *flags = trainer.command(workdir, *settings)
+  launcher = subprocess.Popen(
+    [ROOT / "launch" / "local.sh", "2", *flags],
+    env=os.environ | {"PORT": port},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+  wait_for(launcher, lambda: last_step(workdir) >= 5)
+  children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+  assert len(children) == 2
+  os.kill(int(children[1]), signal.SIGTERM)
+  output, _ = launcher.communicate(timeout=120)
+  assert launcher.returncode == 0, output
+  saved = int(output.split("saved after step ")[1].split()[0])
+  assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(saved)]
+
+
+def has_no_gradient(name):
+  """Biases that a BatchNorm's mean or a softmax cancels: Adam makes steps of rounding noise."""
+  parts = name.split("/")
+  conv = parts[-2].startswith("conv") or parts[-2].startswith("key_")
+  return parts[0] == "params" and parts[-1] == "bias" and conv
+
+
+def compare(ours, theirs, names):
+  for name in names:
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.fixture
+def double(trainer):
+  """Runs two float64 steps of a batch of 8 on so many simulated devices."""
+
+  def run(workdir, devices):
+    settings = ("model.dtype=float64", "model.param_dtype=float64", "batch_size=8", "steps=2")
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    status, output = trainer.run(
+      workdir, *settings, "checkpoint.every=1", JAX_ENABLE_X64="1", XLA_FLAGS=flags
+    )
+    assert status == 0, output
+
+  return run
+
+
+def test_one_and_eight_devices_take_the_same_steps_and_restore_each_other(
+  tmp_path, double, checkpoint_leaves
+):
+  leaves = {}
+  for devices in (1, 8):
+    double(tmp_path / f"{devices}", devices)
+    leaves[devices] = [checkpoint_leaves(tmp_path / f"{devices}", step) for step in (1, 2)]
+  names = [name for name in leaves[1][0] if not has_no_gradient(name)]
+  # 28 of the 132 parameters of the release have no gradient.
+  assert len(leaves[1][0]) - len(names) == 28
+  compare(leaves[8][0], leaves[1][0], names)
+
+  trained = [name for name in names if name.startswith("params/")]
+  for first, second in ((8, 1), (1, 8)):
+    workdir = tmp_path / f"{first}to{second}"
+    shutil.copytree(tmp_path / f"{first}", workdir)
+    shutil.rmtree(workdir / "checkpoints" / "2")
+    double(workdir, second)
+    compare(checkpoint_leaves(workdir, 2), leaves[first][1], trained)

@@ -1,0 +1,22 @@
+"""The mesh and the batch over it (one device here; several in test_devices.py)."""
+
+import jax
+import numpy as np
+import pytest
+
+from cfi_jax import sharding
+from cfi_jax.types import InputError, Pair
+
+
+def test_a_batch_becomes_a_global_array():
+  mesh = sharding.make_mesh(4)
+  rows = np.arange(8.0).reshape(4, 2, 1, 1)
+  batch = sharding.to_devices(mesh, Pair(visible=rows, infrared=rows))
+  assert batch.visible.sharding == sharding.split(mesh)
+  np.testing.assert_array_equal(batch.visible, rows)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
+  monkeypatch.setattr(jax, "devices", lambda: [None] * 8)
+  with pytest.raises(InputError, match="batch_size is 12, which 8 devices .* multiples of 8"):
+    sharding.make_mesh(12)

@@ -1,0 +1,192 @@
+"""The training step against the reference's three steps, and against five plain forward passes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cfi_jax import config as config_lib
+from cfi_jax import interventions, losses, optim, recipes
+from cfi_jax import step as step_lib
+from cfi_jax.models import make_model
+from cfi_jax.models.layers import update_running
+from cfi_jax.models.torch_names import from_torch, to_torch
+from cfi_jax.state import init_state
+from cfi_jax.types import MODALITIES, Pair
+
+DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
+
+
+def make_procedure(recipe="released", **model):
+  settings = config_lib.build(config_lib.Config, recipes.get(recipe).to_dict())
+  return step_lib.Procedure(
+    model=make_model(settings.model | model),
+    optimizer=optim.make_optimizer(settings.optim, 3),
+    learning_rate=optim.learning_rate(settings.optim, 3),
+    loss=settings.loss,
+    masks=settings.masks,
+    seed=settings.seed,
+    momentum=settings.batch_norm_momentum,
+  )
+
+
+def reference_state(procedure, inference_reference):
+  state = init_state(procedure.model, procedure.optimizer, 0, 16)
+  items = inference_reference.items()
+  torch = {k.removeprefix("state/"): v for k, v in items if k.startswith("state/")}
+  variables = jax.tree.map(jnp.asarray, from_torch(torch, state.variables))
+  variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
+  return state.replace(
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    opt_state=procedure.optimizer.init(variables["params"]),
+  )
+
+
+def reference_views(procedure, train_reference):
+  """The batch and the views with the masks that the reference used."""
+  batch = Pair(*(jnp.asarray(train_reference[m] / 255) for m in MODALITIES))
+  masks = Pair(*(jnp.asarray(train_reference[f"mask_{m}"], bool) for m in MODALITIES))
+  both = jnp.asarray(train_reference["mask_shared"], bool)
+  views = step_lib.make_views(procedure, jax.random.key(0), batch)
+  for name, mask in (("complementary", masks), ("shared", Pair(visible=both, infrared=both))):
+    pair = interventions.apply_masks(batch, mask, 0.0)
+    views[name] = dataclasses.replace(views[name], pair=pair)
+  return batch, views
+
+
+def columns(metrics):
+  """A step's metrics in the order of the reference's `losses_columns`."""
+  views = ("complementary", "shared")
+  parts = [[metrics[f"{t}/{v}"] for t in ("consistency", "area", "entropy")] for v in views]
+  invariance = sum(c + a - e for c, a, e in parts) / 2
+  necessity = metrics["necessity/without_visible"] + metrics["necessity/without_infrared"]
+  fusion = [metrics["loss"], metrics["intensity"], metrics["gradient"]]
+  return [float(x) for x in (*fusion, invariance, necessity, *parts[0], *parts[1])]
+
+
+@pytest.fixture(scope="module")
+def reference_run(inference_reference, train_reference):
+  """Metrics of three steps, running statistics after the first, gradients and views of it."""
+  with jax.enable_x64(True):
+    procedure = make_procedure(**DOUBLE)
+    batch, views = reference_views(procedure, train_reference)
+
+    @jax.jit
+    def run(state):
+      new, metrics = step_lib.update(procedure, state, batch, views)
+      # Adam's first moment after one step from zero is (1 - b1) times the gradient.
+      gradient = jax.tree.map(lambda m: m / (1 - 0.9), new.opt_state[0].mu)
+      fusions, _ = step_lib.fuse_views(procedure, state.variables, views, train=True)
+      return new, metrics, gradient, {name: fusion.fused for name, fusion in fusions.items()}
+
+    state = reference_state(procedure, inference_reference)
+    steps = []
+    for _ in range(3):
+      state, *rest = run(state)
+      steps.append((jax.device_get(state), *jax.device_get(rest)))
+  return steps
+
+
+def test_losses_equal_the_reference(reference_run, train_reference):
+  for step, tolerance in ((0, 1e-8), (1, 1e-6), (2, 1e-6)):
+    ours = columns(reference_run[step][1])
+    np.testing.assert_allclose(ours, train_reference["losses"][step], rtol=tolerance)
+
+
+def test_gradients_equal_the_reference(reference_run, train_reference):
+  ours = to_torch({"params": reference_run[0][2]})
+  names = [k for k in train_reference if k.startswith("step0/grad/")]
+  assert len(names) == len(ours) == 132
+  vanishing = 0
+  for name in names:
+    expected, gradient = train_reference[name], ours[name.removeprefix("step0/grad/")]
+    if np.abs(expected).max() < 1e-10:
+      vanishing += 1
+      assert np.abs(gradient).max() < 1e-10
+    else:
+      np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+  assert vanishing == 28
+
+
+def test_running_statistics_equal_the_reference(reference_run, train_reference):
+  ours = to_torch({"batch_stats": reference_run[0][0].batch_stats})
+  names = [k for k in train_reference if k.startswith("after1/")]
+  assert len(names) == len(ours)
+  for name in names:
+    expected = train_reference[name]
+    atol = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(ours[name.removeprefix("after1/")], expected, rtol=0, atol=atol)
+
+
+def test_views_equal_the_reference(reference_run, train_reference):
+  fused = reference_run[0][3]
+  for name in fused:
+    suffix = "" if name == "original" else f"_{name}"
+    np.testing.assert_allclose(fused[name], train_reference[f"step0/fused{suffix}"], atol=1e-9)
+
+
+def test_step_counts_and_reports_the_learning_rate(reference_run):
+  assert [int(s[0].step) for s in reference_run] == [1, 2, 3]
+  assert reference_run[0][1]["learning_rate"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["released", "paper"])
+def test_shared_encodings_equal_five_plain_passes(x64, recipe):
+  """Fusions and running statistics are those of five separate forward passes."""
+  procedure = make_procedure(recipe, features=4, **DOUBLE)
+  batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
+  state = init_state(procedure.model, procedure.optimizer, 0, 24)
+  views = step_lib.make_views(procedure, jax.random.key(2), batch)
+  fusions, batch_stats = jax.jit(
+    lambda v: step_lib.fuse_views(procedure, v, views, train=True)
+  )(state.variables)  # fmt: skip
+  apply, expected = procedure.model.apply, state.batch_stats
+  for name, view in views.items():
+    full = {m: jnp.broadcast_to(getattr(view.pair, m), (3, 24, 24, 1)) for m in MODALITIES}
+    features = {}
+    for m in MODALITIES:
+      features[m], new = apply(
+        state.variables, full[m], m, train=True, method="encode", mutable=["moments"]
+      )
+      expected = update_running(expected, new["moments"], 3, procedure.momentum)
+    fusion, new = apply(
+      state.variables, features, train=True, method="integrate", mutable=["moments"]
+    )
+    expected = update_running(expected, new["moments"], 3, procedure.momentum)
+    np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
+
+
+def test_recipes_differ_in_signs_gate_and_sharing_only():
+  released, paper = (recipes.get(name).to_dict() for name in ("released", "paper"))
+  assert paper["model"] == released["model"] | {"shared_encoder": True, "gate": "paper"}
+  assert paper["loss"]["invariance"] == released["loss"]["invariance"] | {"entropy": 1.0}
+  assert paper["loss"]["necessity"] == released["loss"]["necessity"] | {"weight": -0.05}
+  for recipe in (released, paper):
+    del recipe["model"], recipe["loss"]
+  assert released == paper
+
+
+def test_masks_depend_on_the_step():
+  procedure = make_procedure(features=4)
+  batch = Pair(*jnp.ones((2, 2, 32, 32, 1)))
+  keys = [jax.random.fold_in(jax.random.key(procedure.seed), step) for step in (0, 0, 1)]
+  views = [step_lib.make_views(procedure, key, batch)["shared"].pair for key in keys]
+  shared = [np.asarray(view.visible) for view in views]
+  np.testing.assert_array_equal(shared[0], shared[1])
+  assert np.any(shared[0] != shared[2])
+
+
+def test_eval_step_returns_parts_per_example_and_changes_no_statistics():
+  procedure = make_procedure(features=4)
+  state = init_state(procedure.model, procedure.optimizer, 0, 16)
+  batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 16, 16, 1)))
+  images, parts, fusion = jax.jit(step_lib.make_eval_step(procedure))(state.variables, batch)
+  np.testing.assert_array_equal(images.visible, batch.visible)
+  expected = procedure.model.apply(state.variables, batch)
+  np.testing.assert_allclose(fusion.fused, expected.fused, atol=1e-6)
+  np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
+  assert parts["loss"].shape == (3,)
