@@ -11,11 +11,11 @@ from flax import serialization, traverse_util
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
-from cfi_jax import sharding
+from cfi_jax import record, sharding
 from cfi_jax.state import TrainState
 from cfi_jax.types import InputError
 
-FOLDER = "checkpoints"
+FOLDER = record.CHECKPOINTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,12 @@ class Checkpoints:
       self._folder,
       item_handlers=ocp.StandardCheckpointHandler(),
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policy, cleanup_tmp_directories=True, save_interval_steps=1
+        preservation_policy=policy,
+        # Without best_fn Orbax does not store the metrics, and a reopened manager has no best.
+        best_fn=lambda metrics: metrics["loss"],
+        best_mode="min",
+        cleanup_tmp_directories=True,
+        save_interval_steps=1,
       ),
     )
 

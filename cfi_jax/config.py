@@ -6,6 +6,8 @@ values (`--config.a.b=value`). `build` turns it into a `Config`: nothing missing
 
 import dataclasses
 import difflib
+import itertools
+import math
 import re
 import runpy
 import sys
@@ -16,6 +18,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from cfi_jax import interventions
 from cfi_jax.checkpoint import CheckpointOptions
 from cfi_jax.data.pipeline import Input
 from cfi_jax.interventions import MaskOptions
@@ -35,7 +38,7 @@ class Config:
   batch_norm_momentum: of the running statistics. masks, loss, optim: the training procedure.
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
-  memory_gb: memory that a step may take per process or GPU; 0: what the machine has.
+  memory_gb: memory that a step may take on each device; 0: what the machine has.
   """
 
   seed: int
@@ -64,6 +67,14 @@ class Config:
     for name in ("steps", "epochs", "pictures", "memory_gb"):
       if getattr(self, name) < 0:
         raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 0 or more")
+    if not 0 <= self.seed < 2**31:
+      raise InputError(f"config.seed is {self.seed}; allowed: 0 to {2**31 - 1}")
+    if not 0 <= self.batch_norm_momentum < 1:
+      raise InputError(
+        f"config.batch_norm_momentum is {self.batch_norm_momentum}; allowed: 0 to below 1"
+      )
+    for view in self.loss.views:
+      interventions.get(view)
     if not self.steps and not self.epochs:
       raise InputError("config.steps and config.epochs are both 0; one must say how long to train")
     if self.masks.size[1] > self.input.crop:
@@ -92,7 +103,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return build(hint, value, where)
   if hint is Any or (hint in (int, str, bool) and type(value) is hint):
     return value
-  if hint is float and type(value) in (int, float):
+  if hint is float and type(value) in (int, float) and math.isfinite(value):
     return float(value)
   if origin is dict and isinstance(value, Mapping):
     return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
@@ -130,21 +141,23 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       return flags.FLAGS(argv)
     except (InputError, flags.Error) as error:
       sys.exit(_refuse(error))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # from ml_collections
+      sys.exit(_refuse(f"the command line cannot be read: {error}"))
 
   logging.set_verbosity(logging.WARNING)  # --verbosity=0 shows what the libraries report
   app.run(guarded, flags_parser=parse)
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(error: Exception | str) -> int:
   print(f"error: {error}", file=sys.stderr, flush=True)
   return 2
 
 
 def _check_overrides(argv: Sequence[str]) -> None:
   """Refuses a missing or broken config file and overrides of keys it does not have."""
-  given = [re.match(r"--?config=(.+)", argument) for argument in argv]
-  paths = [match[1] for match in given if match]
-  overrides = [m for m in (re.match(r"--?config\.([^=]+)", a) for a in argv) if m]
+  paths = [match[1] for match in (re.match(r"--?config=(.+)", a) for a in argv) if match]
+  paths += [path for flag, path in itertools.pairwise(argv) if flag in ("-config", "--config")]
+  overrides = [m for m in (re.match(r"--?(?:no)?config\.([^=]*)", a) for a in argv) if m]
   if not paths:
     if overrides:
       raise InputError(f"{overrides[0][0]} without --config=FILE before it")
@@ -171,4 +184,7 @@ def _load(path: str) -> Any:
     raise InputError(f"--config={path}: cannot be read: {error}") from error
   if get_config is None:
     raise InputError(f"--config={path}: {file} defines no get_config()")
-  return get_config(*argument)
+  try:
+    return get_config(*argument)
+  except TypeError as error:
+    raise InputError(f"--config={path}: {error}") from error

@@ -5,6 +5,7 @@ Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fil
 """
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -131,6 +132,11 @@ def get(name: str) -> Intervention:
   return INTERVENTIONS[name]
 
 
+def name_number(name: str) -> int:
+  """A number for a name that no other intervention's coming or going changes."""
+  return zlib.crc32(name.encode())
+
+
 @dataclasses.dataclass(frozen=True)
 class View:
   """One view of a batch.
@@ -151,7 +157,7 @@ def original_view(batch: Pair) -> View:
 def intervene(name: str, key: Array, batch: Pair, options: MaskOptions) -> View:
   """A view of a batch [B, H, W, 1]; sample i uses the key folded from (key, i) and the name."""
   intervention = get(name)
-  key = jax.random.fold_in(key, list(INTERVENTIONS).index(name))
+  key = jax.random.fold_in(key, name_number(name))
   indices = jnp.arange(batch.visible.shape[0])
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
   pair = jax.vmap(lambda k, p: intervention.apply(k, p, options))(keys, batch)

@@ -4,14 +4,11 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import tensorboardX
 from PIL import Image
-
-from cfi_jax import ops
-from cfi_jax.types import Fusion, Pair
 
 METRICS_FILE = "metrics.jsonl"
 PICTURES = "pictures"
@@ -38,9 +35,7 @@ class Logs:
     path = workdir / METRICS_FILE
     _drop_rows_after(path, step)
     self._file = path.open("a")
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir / TENSORBOARD), purge_step=step + 1 if step else None
-    )
+    self._events = tensorboardX.SummaryWriter(str(workdir / TENSORBOARD), purge_step=step + 1)
     self._pictures = workdir / PICTURES
 
   def __enter__(self) -> "Logs":
@@ -83,15 +78,3 @@ def _drop_rows_after(path: pathlib.Path, step: int) -> None:
   unfinished = path.with_suffix(".tmp")
   unfinished.write_text("".join(json.dumps(row) + "\n" for row in rows))
   os.replace(unfinished, path)
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-  """Values in [0, 1] as 8-bit grey levels, rounded to the nearest."""
-  return np.floor(np.clip(np.asarray(image, np.float64), 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def panels(pairs: Pair, fusions: Fusion) -> list[np.ndarray]:
-  """For each example of a batch visible | infrared | fused | gate, side by side, [H, 4 W] uint8."""
-  gates = ops.mean_map(fusions.gates)
-  columns: Sequence[np.ndarray] = (pairs.visible, pairs.infrared, fusions.fused, gates)
-  return list(to_uint8(np.concatenate([np.asarray(c)[..., 0] for c in columns], axis=-1)))

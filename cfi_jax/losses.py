@@ -91,6 +91,8 @@ class LossOptions:
     for name in self.fusion:
       if name not in FUSION_TERMS:
         raise InputError(f"loss.fusion has no term {name!r}; valid: {', '.join(FUSION_TERMS)}")
+    if not self.fusion:
+      raise InputError(f"loss.fusion is empty; it takes weights of {', '.join(FUSION_TERMS)}")
     repeated = sorted({v for v in self.views if self.views.count(v) > 1})
     if repeated:
       raise InputError(f"loss: views named more than once: {', '.join(repeated)}")

@@ -25,7 +25,12 @@ def main(argv: list[str]) -> int:
   for flag in (_CONFIG, _WORKDIR):
     if not flag.value:
       raise InputError(f"--{flag.name} is missing; it is required")
-  if _COORDINATOR.value:
+  several = (_COORDINATOR, _PROCESSES, _PROCESS)
+  given = [flag.name for flag in several if flag.value is not None]
+  if given and len(given) < len(several):
+    missing = ", ".join(f"--{flag.name}" for flag in several if flag.value is None)
+    raise InputError(f"--{given[0]} is given without {missing}; several processes need all three")
+  if given:
     jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
   config = config_lib.build(config_lib.Config, _CONFIG.value.to_dict())
   try:

@@ -51,9 +51,19 @@ def _meminfo() -> float | None:
   return float(lines["MemAvailable"].split()[0]) * 1024
 
 
-def _cgroup() -> float | None:
-  """Bytes left under the container's limit (cgroup v2)."""
-  limit, used = (pathlib.Path("/sys/fs/cgroup", f"memory.{n}") for n in ("max", "current"))
-  if not limit.exists() or limit.read_text().strip() == "max":
-    return None
-  return float(limit.read_text()) - float(used.read_text())
+def _cgroup(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup")) -> float | None:
+  """Bytes left under the container's limit, cgroup v2 or v1; None without one.
+
+  File cache that the kernel would give back first counts as free.
+  """
+  for limit, used, stat, cache in (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",
+     "total_inactive_file"),
+  ):  # fmt: skip
+    if not (root / limit).exists() or (root / limit).read_text().strip() == "max":
+      continue
+    lines = dict(line.split() for line in (root / stat).read_text().splitlines())
+    in_use = float((root / used).read_text()) - float(lines.get(cache, 0))
+    return float((root / limit).read_text()) - in_use
+  return None

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.types import Array
+from cfi_jax.types import Array, Fusion, Pair
 
 
 def laplacian(image: Array) -> Array:
@@ -67,3 +67,14 @@ def mean_map(maps: tuple[Array, ...]) -> Array:
   """Mean of maps [..., h, w, 1] of several levels, each resized to the size of the first."""
   height, width = maps[0].shape[-3:-1]
   return sum(resize(m, height, width) for m in maps) / len(maps)
+
+
+def to_uint8(image: Array) -> Array:
+  """Values in [0, 1] as 8-bit grey levels, rounded to the nearest."""
+  return jnp.floor(jnp.clip(image, 0, 1) * 255 + 0.5).astype(jnp.uint8)
+
+
+def panels(pair: Pair, fusion: Fusion) -> Array:
+  """visible | infrared | fused | mean gate side by side, uint8 [..., H, 4 W]."""
+  columns = (pair.visible, pair.infrared, fusion.fused, mean_map(fusion.gates))
+  return to_uint8(jnp.concatenate([column[..., 0] for column in columns], axis=-1))

@@ -23,6 +23,20 @@ class OptimOptions:
   eps: float
   clip_norm: float
 
+  def __post_init__(self):
+    """Refuses values that make no step or no finite one."""
+    if self.schedule not in SCHEDULES:
+      raise InputError(f"optim.schedule is {self.schedule!r}; valid: {', '.join(SCHEDULES)}")
+    for name in ("learning_rate", "eps"):
+      if getattr(self, name) <= 0:
+        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: more than 0")
+    for name in ("b1", "b2"):
+      if not 0 <= getattr(self, name) < 1:
+        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 to below 1")
+    for name in ("warmup_steps", "clip_norm"):
+      if getattr(self, name) < 0:
+        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 or more")
+
 
 def _constant(options: OptimOptions, steps: int) -> optax.Schedule:
   del steps
@@ -38,8 +52,6 @@ SCHEDULES = {"constant": _constant, "cosine": _cosine}
 
 def learning_rate(options: OptimOptions, steps: int) -> optax.Schedule:
   """The learning rate as a function of the number of steps taken, for a run of `steps` steps."""
-  if options.schedule not in SCHEDULES:
-    raise InputError(f"no schedule {options.schedule!r}; valid: {', '.join(SCHEDULES)}")
   schedule = SCHEDULES[options.schedule](options, steps)
   if not options.warmup_steps:
     return schedule

@@ -34,6 +34,10 @@ class Preemption:
     del signum, frame
     self._requested = True
 
-  def reached(self, step: int) -> bool:
-    """Whether all processes are to save and stop after `step`; to be asked after every step."""
-    return self._requested or multihost_utils.reached_preemption_sync_point(step)
+  def reached(self, taken: int) -> bool:
+    """Whether all processes are to save and stop now; to be asked after every step.
+
+    taken: steps since this start of the run, 1, 2, ...: JAX agrees on such a number, so a signal
+    that came before the first question would be lost if a resumed run counted on from before.
+    """
+    return self._requested or multihost_utils.reached_preemption_sync_point(taken)

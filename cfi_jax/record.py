@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,33 +16,51 @@ import jax
 from cfi_jax.types import InputError
 
 FILE = "run.json"
-PACKAGES = ("cfi_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+CHECKPOINTS = "checkpoints"  # folder of the workdir, written by `cfi_jax.checkpoint`
+PACKAGES = (
+  *("cfi_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"),
+  *("ml_collections", "pillow", "tensorflow-datasets"),
+)
 
 
-def claim(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
-  """Writes the record of a new run, or adds a start to the record of the same run.
+def check(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
+  """Refuses a workdir that holds another run, with the differences; writes nothing.
 
-  config: the run's dataclass. data: what identifies the images, per split. Every process of a run
-  calls this; the first one writes. A workdir whose record has another config or other images is an
-  `InputError` with the differences.
+  config: the run's dataclass. data: what identifies the images, per split.
   """
-  path = workdir / FILE
-  # Through JSON, so that tuples and lists of a stored record compare equal to the run's.
-  identity = json.loads(json.dumps({"config": dataclasses.asdict(config), "data": dict(data)}))
-  record = read(workdir) or {**identity, "starts": []}
-  differences = list(_differences("", {k: record[k] for k in identity}, identity))
+  if workdir.exists() and not workdir.is_dir():
+    raise InputError(f"--workdir={workdir} is a file; it must be a folder or not be there yet")
+  stored = read(workdir)
+  if stored is None:
+    if (workdir / CHECKPOINTS).is_dir() and any((workdir / CHECKPOINTS).iterdir()):
+      raise InputError(f"{workdir} has checkpoints but no {FILE} that says of which run")
+    return
+  identity = _identity(config, data)
+  differences = list(_differences("", {key: stored.get(key) for key in identity}, identity))
   if differences:
     raise InputError(
       f"{workdir} holds another run; differences (there, now): {'; '.join(differences)}. "
       "Choose another --workdir or give the same values"
     )
-  if jax.process_index():
-    return
-  record["starts"].append(_environment())
-  workdir.mkdir(parents=True, exist_ok=True)
+
+
+def write(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
+  """Writes the record of a new run, or adds a start to that of the same run (see `check`)."""
+  stored = read(workdir) or {**_identity(config, data), "starts": []}
+  stored["starts"].append(_environment())
+  path = workdir / FILE
   unfinished = path.with_suffix(".tmp")
-  unfinished.write_text(json.dumps(record, indent=2) + "\n")
-  os.replace(unfinished, path)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(json.dumps(stored, indent=2) + "\n")
+    os.replace(unfinished, path)
+  except OSError as error:
+    raise InputError(f"--workdir={workdir} cannot be written: {error}") from error
+
+
+def _identity(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+  """Config and images, as they come back from JSON: tuples have become lists."""
+  return json.loads(json.dumps({"config": dataclasses.asdict(config), "data": dict(data)}))
 
 
 def read(workdir: pathlib.Path) -> dict | None:
@@ -54,11 +73,20 @@ def _environment() -> dict[str, Any]:
   """Versions, code and devices of this start."""
   return {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    "python": platform.python_version(),
+    "packages": {name: _version(name) for name in PACKAGES},
     "git": _git(),
     "devices": [device.device_kind for device in jax.devices()],
     "processes": jax.process_count(),
   }
+
+
+def _version(package: str) -> str | None:
+  """The installed version; None for a source tree that is not installed."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
 
 
 def _git() -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ AXIS = "data"
 
 def make_mesh(batch_size: int) -> Mesh:
   """All devices in a row; `InputError` if a batch cannot be divided evenly among them."""
-  devices = jax.devices()
+  # In the order of the processes: process p feeds the p-th block of a batch's rows.
+  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   if batch_size % len(devices):
     raise InputError(
       f"config.batch_size is {batch_size}, which {len(devices)} devices cannot share evenly; "

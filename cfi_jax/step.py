@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cfi_jax import interventions, losses
+from cfi_jax import interventions, losses, ops
 from cfi_jax.interventions import MaskOptions, View
 from cfi_jax.losses import LossOptions
 from cfi_jax.models.layers import update_running
@@ -71,11 +71,11 @@ def update(
   updates, opt_state = procedure.optimizer.update(grads, state.opt_state, state.params)
   metrics["gradient_norm"] = optax.tree.norm(grads)
   metrics["learning_rate"] = jnp.asarray(procedure.learning_rate(state.step), jnp.float32)
+  params = optax.apply_updates(state.params, updates)
+  # The losses are those of the old parameters; this one tells whether the new ones are finite.
+  metrics["parameter_norm"] = optax.tree.norm(params)
   state = TrainState(
-    step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
-    batch_stats=batch_stats,
-    opt_state=opt_state,
+    step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
   )
   return state, metrics
 
@@ -121,20 +121,19 @@ def gate_statistics(fusion: Fusion) -> Metrics:
   return metrics
 
 
-def make_eval_step(
-  procedure: Procedure,
-) -> Callable[[dict, Pair], tuple[Pair, Metrics, Fusion]]:
-  """Validation as eval_step(variables, batch) -> (batch, parts of the objective [B], fusions).
+def make_eval_step(procedure: Procedure) -> Callable[[dict, Pair], tuple[Metrics, Array]]:
+  """Validation as eval_step(variables, batch) -> (parts of the objective [B], pictures).
 
+  pictures: visible | infrared | fused | gate of every example, uint8 [B, H, 4 W].
   Running statistics are used and masks depend on (seed, row) only, so that values of different
   steps compare.
   """
 
-  def eval_step(variables: dict, batch: Pair) -> tuple[Pair, Metrics, Fusion]:
+  def eval_step(variables: dict, batch: Pair) -> tuple[Metrics, Array]:
     views = make_views(procedure, jax.random.key(procedure.seed), batch)
     fusions, _ = fuse_views(procedure, variables, views, train=False)
     original = fusions.pop("original")
     total, parts = losses.objective(procedure.loss, batch, original, fusions)
-    return batch, {"loss": total} | parts, original
+    return {"loss": total} | parts, ops.panels(batch, original)
 
   return eval_step

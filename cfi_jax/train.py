@@ -57,13 +57,16 @@ def train(config: Config, workdir: pathlib.Path) -> int:
   """
   with Preemption() as preemption:
     run = open_run(config, workdir)
+    run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps; compiling")
+    train_step = compile_train_step(run)
+    # Nothing is written before everything that can be refused has been looked at.
+    if jax.process_index() == 0:
+      record.write(workdir, config, describe(run.sources))
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
       start = checkpoints.steps[-1] if checkpoints.steps else 0
       if start >= run.steps:
         run.say(f"{workdir} already holds step {start} of {run.steps}: nothing to do")
         return start
-      run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps; compiling")
-      train_step = compile_train_step(run)
       if start:
         run.say(f"going on after step {start} from {workdir / FOLDER}")
         state = checkpoints.restore(initial_shapes(run), run.mesh)
@@ -79,7 +82,7 @@ def train(config: Config, workdir: pathlib.Path) -> int:
 
 
 def open_run(config: Config, workdir: pathlib.Path) -> Run:
-  """Checks the config and the images, and claims `workdir` for this run."""
+  """Checks the config, the images and that `workdir` holds no other run."""
   if config.input.crop < MIN_SIDE:
     raise InputError(f"input.crop is {config.input.crop}; the network needs {MIN_SIDE} or more")
   mesh = sharding.make_mesh(config.batch_size)
@@ -95,8 +98,7 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
     seed=config.seed,
     momentum=config.batch_norm_momentum,
   )
-  splits = {s: {"pairs": len(x), "sha256": x.fingerprint()} for s, x in sources.items()}
-  record.claim(workdir, config, splits)
+  record.check(workdir, config, describe(sources))
   return Run(config, workdir, mesh, sources, steps, procedure)
 
 
@@ -113,6 +115,11 @@ def open_sources(config: Config) -> dict[str, Source]:
   for source in sources.values():
     source.check_headers()
   return sources
+
+
+def describe(sources: dict[str, Source]) -> dict[str, dict]:
+  """What identifies the images of a run: per split the number of pairs and a hash of the files."""
+  return {s: {"pairs": len(x), "sha256": x.fingerprint()} for s, x in sources.items()}
 
 
 def _initial(run: Run) -> functools.partial:
@@ -163,11 +170,11 @@ def _loop(
       state, metrics = train_step(state, sharding.to_devices(run.mesh, batch))
       writer.add(step, metrics)
       progress.update()
-      stop = step == steps or preemption.reached(step)
+      stop = step == steps or preemption.reached(step - start)
       validate = step == steps or step % config.validate_every == 0
       if validate or stop or step % config.checkpoint.every == 0 or step % config.log_every == 0:
         # Only here the host waits for the device; and nothing is saved before it was seen finite.
-        progress.set_postfix(loss=f"{writer.flush():.4f}")
+        progress.set_postfix(loss=f"{writer.flush():.4f}", refresh=False)
       loss = writer.validate(step, state) if validate else None
       if validate or stop or step % config.checkpoint.every == 0:
         checkpoints.save(state, step, loss)
@@ -251,23 +258,27 @@ class Writer:
     None where the data set holds no pairs out.
     """
     parts: list[dict[str, np.ndarray]] = []
-    for names, pair, values, fusion in self._validation(state):
+    left = self._run.config.pictures
+    for names, values, pictures in self._validation(state):
       parts.append({name: value[: len(names)] for name, value in values.items()})
-      drawn = sum(len(part["loss"]) for part in parts[:-1])
-      wanted = max(0, self._run.config.pictures - drawn)
-      if self._logs:
-        for name, picture in zip(names[:wanted], logs.panels(pair, fusion), strict=False):
+      for name, picture in zip(names[:left], pictures, strict=False):
+        if self._logs:
           self._logs.picture(step, name, picture)
+      left = max(0, left - len(names))
     if not parts:
       return None
     means = {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+    logs.check_finite(step, {f"validation {name}": value for name, value in means.items()})
     if self._logs:
       self._logs.write("validation", step, means)
     self._since = time.perf_counter()
     return means["loss"]
 
   def _validation(self, state: TrainState) -> Iterator[tuple]:
-    """(names, pairs, parts of the objective, fusions) of each batch of validation pairs."""
+    """(names, parts of the objective, pictures) of each batch of validation pairs.
+
+    Values and pictures beyond the names are repeats that fill the batch.
+    """
     run = self._run
     if "validation" not in run.sources:
       return
@@ -281,8 +292,7 @@ class Writer:
     )
     for names, rows in batches:
       batch = sharding.to_devices(run.mesh, rows)
-      gathered = jax.device_get(self._eval_step(state.variables, batch))
-      yield names[:left], *gathered
+      yield names[:left], *jax.device_get(self._eval_step(state.variables, batch))
       left -= len(names)
       if left <= 0:
         return

@@ -47,21 +47,21 @@ def train_reference():
   return load_fixture("train_steps")
 
 
-def _write_pairs(root: pathlib.Path, count: int, size: tuple[int, int] = (24, 24)) -> None:
-  """Two folders, `visible` (RGB) and `infrared` (grey), of random smooth PNG pictures."""
-  rng = np.random.default_rng(0)
+def _write_pairs(root: pathlib.Path, count: int, seed: int = 0) -> None:
+  """Two folders, `visible` (RGB) and `infrared` (grey), of random smooth 24x24 PNG pictures."""
+  rng = np.random.default_rng(seed)
   for modality, channels in (("visible", 3), ("infrared", 1)):
     folder = root / modality
     folder.mkdir(parents=True)
     for i in range(count):
       coarse = rng.integers(0, 256, (4, 4, channels), dtype=np.uint8)
       image = Image.fromarray(coarse if channels == 3 else coarse[..., 0])
-      image.resize(size[::-1], Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+      image.resize((24, 24), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
 
 
 @pytest.fixture(scope="session", name="write_pairs")
 def write_pairs_fixture():
-  """A function (root, count) that writes pairs of pictures."""
+  """A function (root, count, seed) that writes pairs of pictures."""
   return _write_pairs
 
 

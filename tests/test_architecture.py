@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # A module imports only from its own group or groups above it.
 LAYERS = [
-  {"types", "ops"},
+  {"types", "ops", "files"},
   {"data"},
   {"models"},
   {"interventions", "losses", "metrics"},

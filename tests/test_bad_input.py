@@ -1,5 +1,6 @@
 """What the training command says of input it cannot use, before the first step."""
 
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def save(path, size=(24, 24), mode="L"):
@@ -105,11 +108,20 @@ def test_settings(tmp_path, trainer, case):
   assert "Traceback" not in output
   for text in texts:
     assert text in output
+  assert not (tmp_path / "run").exists()
+
+
+FOLDER_CONFIG = str(ROOT / "configs" / "folder.py")
 
 
 @pytest.mark.parametrize(
   ("arguments", "text"),
   [
+    (["--config", FOLDER_CONFIG, "--config.sed=1"], "did you mean 'seed'"),
+    ([f"--config={FOLDER_CONFIG}", "--noconfig.input.flipp"], "did you mean 'flip'"),
+    ([f"--config={FOLDER_CONFIG}", "--config.=1"], "no key ''"),
+    ([f"--config={FOLDER_CONFIG}:papre", "--workdir=x"], "valid: released, paper"),
+    ([f"--config={FOLDER_CONFIG}", "--workdir=x", "--processes=2"], "without --coordinator"),
     ([], "--config is missing"),
     (["--config=nowhere.py", "--workdir=x"], "nowhere.py"),
     (["--config.seed=1"], "--config.seed without --config=FILE"),
@@ -137,12 +149,17 @@ def test_a_workdir_of_another_run_is_refused(tmp_path, trainer):
   assert sorted(path.name for path in workdir.rglob("*")) == before
 
 
-def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path, trainer):
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(
+  tmp_path, trainer, checkpoint_leaves
+):
   workdir = tmp_path / "run"
   settings = ("optim.learning_rate=1e30", "steps=20", "checkpoint.every=1", "log_every=20")
   status, output = trainer.run(workdir, *settings)
   assert status == 1, output
   assert "Traceback" not in output and "the loss is not finite at step" in output
   step = int(output.split("not finite at step ")[1].split(":")[0])
-  assert "loss = nan" in output or "loss = inf" in output
+  assert " = nan" in output or " = inf" in output
+  saved = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
+  for name, leaf in checkpoint_leaves(workdir, max(saved)).items():
+    assert np.isfinite(leaf).all(), name
   assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == step - 1

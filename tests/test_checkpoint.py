@@ -47,6 +47,15 @@ def test_keeps_the_last_and_the_best(tmp_path, mesh):
     np.testing.assert_array_equal(last.params["layer"]["bias"], 6)
 
 
+def test_the_best_is_kept_after_reopening(tmp_path):
+  for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.2), (5, 0.4)):
+    with Checkpoints(tmp_path, OPTIONS) as checkpoints:
+      checkpoints.save(make_state(step), step, loss)
+      checkpoints.wait()
+  with Checkpoints(tmp_path, OPTIONS) as checkpoints:
+    assert checkpoints.steps == (1, 4, 5)
+
+
 def test_a_step_is_written_once(tmp_path, mesh):
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
     checkpoints.save(make_state(1), 1, None)

@@ -50,6 +50,16 @@ def test_headers_give_the_command_and_the_cost(name):
     ("log_every", 0, "config.log_every is 0; allowed: 1 or more"),
     ("epochs", -1.0, "config.epochs is -1.0; allowed: 0 or more"),
     ("epochs", 0.0, "both 0"),
+    ("epochs", float("nan"), "config.epochs is nan"),
+    ("memory_gb", float("inf"), "config.memory_gb is inf"),
+    ("seed", -1, "config.seed is -1; allowed: 0 to 2147483647"),
+    ("seed", 2**31, "config.seed is 2147483648"),
+    ("batch_norm_momentum", 5.0, "batch_norm_momentum is 5.0; allowed: 0 to below 1"),
+    ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
+    ("loss.fusion", {}, "loss.fusion is empty"),
+    ("optim.b2", 1.0, "optim.b2 is 1.0; allowed: 0 to below 1"),
+    ("optim.eps", 0.0, "optim.eps is 0.0; allowed: more than 0"),
+    ("optim.schedule", "linear", "'linear'; valid: constant, cosine"),
   ],
 )
 def test_bad_values_are_named_with_what_is_allowed(path, value, message):

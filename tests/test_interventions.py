@@ -108,7 +108,7 @@ def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
 def test_mapped_equals_looped(name):
   key = jax.random.key(5)
   view = interventions.intervene(name, key, BATCH, RELEASED)
-  key = jax.random.fold_in(key, list(INTERVENTIONS).index(name))
+  key = jax.random.fold_in(key, interventions.name_number(name))
   for i in range(5):
     one = jax.tree.map(lambda x: x[i], BATCH)  # noqa: B023
     expected = INTERVENTIONS[name].apply(jax.random.fold_in(key, i), one, RELEASED)

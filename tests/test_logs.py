@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from cfi_jax import logs
-from cfi_jax.types import Fusion, Pair
 
 
 def test_rows_past_the_restored_step_and_a_cut_off_line_are_dropped(tmp_path):
@@ -43,19 +42,18 @@ def test_check_finite_names_step_and_parts():
     logs.check_finite(7, {"gradient": math.nan, "intensity": 0.5, "loss": math.inf})
 
 
-def test_panels_show_visible_infrared_fused_gate_side_by_side(tmp_path):
-  full = [np.full((2, 4, 6, 1), v) for v in (0.0, 0.25, 1.0)]
-  gates = (np.full((2, 4, 6, 1), 0.5), np.full((2, 2, 3, 1), 0.7))
-  fusion = Fusion(fused=full[2], gates=gates, features={}, levels=())
-  pictures = logs.panels(Pair(visible=full[0], infrared=full[1]), fusion)
-  assert len(pictures) == 2
-  np.testing.assert_array_equal(pictures[0][0], np.repeat([0, 64, 255, 153], 6))
+def test_pictures_are_named_by_step(tmp_path):
+  image = np.arange(24, dtype=np.uint8).reshape(4, 6)
   with logs.Logs(tmp_path, 0) as writer:
-    path = writer.picture(12, "a name", pictures[1])
+    path = writer.picture(12, "a name", image)
   assert path.name == "step0000012_a name.png"
-  np.testing.assert_array_equal(np.asarray(Image.open(path)), pictures[1])
+  np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
 
 
-def test_to_uint8_rounds_to_nearest_and_clips():
-  values = np.array([-0.1, 0.0, 0.49 / 255, 0.51 / 255, 1.0, 1.2])
-  np.testing.assert_array_equal(logs.to_uint8(values), [0, 0, 0, 1, 255, 255])
+def test_events_past_the_restored_step_are_purged(tmp_path, monkeypatch):
+  given = {}
+  monkeypatch.setattr(logs.tensorboardX, "SummaryWriter", lambda *a, **k: given.update(k))
+  logs.Logs(tmp_path, 0)
+  assert given["purge_step"] == 1
+  logs.Logs(tmp_path, 7)
+  assert given["purge_step"] == 8

@@ -1,5 +1,7 @@
 """The memory that a compiled program needs, and the refusal."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -29,3 +31,25 @@ def test_check_says_what_is_needed_what_there_is_and_what_to_do(compiled):
   memory.check(compiled, 1.0, "unused")
   with pytest.raises(InputError, match="needs 0.0 GB per device and 0.0 GB are available; do so"):
     memory.check(compiled, 1e-4, "do so")
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_containers_limit_counts_without_its_file_cache(tmp_path, version):
+  names = {
+    "v1": ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    "v2": ("memory.max", "memory.current", "memory.stat"),
+  }[version]
+  cache = {"v1": "total_inactive_file", "v2": "inactive_file"}[version]
+  for name, text in zip(names, ("1000", "700", f"anon 1\n{cache} 300\n"), strict=True):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+  assert memory._cgroup(tmp_path) == 600
+  assert memory._cgroup(tmp_path / "nowhere") is None
+
+
+def test_an_accelerator_tells_its_own_limit(monkeypatch):
+  device = types.SimpleNamespace(
+    platform="gpu", memory_stats=lambda: {"bytes_limit": 500, "bytes_in_use": 100}
+  )
+  monkeypatch.setattr(jax, "local_devices", lambda: [device])
+  assert memory.available() == 400

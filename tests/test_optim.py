@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from cfi_jax.optim import OptimOptions, learning_rate, make_optimizer
-from cfi_jax.types import InputError
 
 ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0)
 
@@ -35,8 +34,3 @@ def test_clipping_bounds_the_gradient_that_adam_sees():
   params = {"a": jnp.zeros(2)}
   _, state = clipped.update({"a": jnp.array([30.0, 40.0])}, clipped.init(params), params)
   np.testing.assert_allclose(state[1][0].mu["a"], 0.1 * np.array([0.6, 0.8]), rtol=1e-5)
-
-
-def test_unknown_schedule_lists_the_valid_ones():
-  with pytest.raises(InputError, match="'linear'; valid: constant, cosine"):
-    learning_rate(dataclasses.replace(ADAM, schedule="linear"), 10)

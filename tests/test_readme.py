@@ -16,15 +16,8 @@ COMMANDS = [
   for line in block.splitlines()
   for part in line.split("&&")
 ]
-TINY = [
-  "steps=1",
-  "input.crop=16",
-  "batch_size=2",
-  "model.features=4",
-  "model.grid=2",
-  "validation_pairs=1",
-  "pictures=1",
-]
+TINY = ["steps=1", "input.crop=16", "batch_size=2", "model.features=4", "model.grid=2"]
+TINY += ["validation_pairs=1", "pictures=1"]
 SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
 
 
@@ -32,12 +25,12 @@ SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", 
 def msrs(tmp_path_factory, write_pairs):
   """A tiny MSRS root."""
   root = tmp_path_factory.mktemp("msrs")
-  for part in ("train", "test"):
-    write_pairs(root / part / "pairs", 4)
+  for seed, part in enumerate(("train", "test")):
+    write_pairs(root / part / "pairs", 4, seed)
     (root / part / "pairs" / "visible").rename(root / part / "vi")
     (root / part / "pairs" / "infrared").rename(root / part / "ir")
     (root / part / "pairs").rmdir()
-  for path in (root / "test").rglob("*.png"):
+  for path in list((root / "test").rglob("*.png")):
     path.rename(path.with_stem(f"test{path.stem}"))
   return root
 
@@ -71,7 +64,10 @@ def test_commands_run_in_order(tmp_path, msrs):
   shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.\w+)`", README))))
+NAMED = sorted(set(re.findall(r"`([\w/]+\.(?:py|cff|jsonl|json|txt))`", README)))
+
+
+@pytest.mark.parametrize("path", NAMED)
 def test_named_files_exist(path):
   folders = (ROOT, ROOT / "cfi_jax", ROOT / "cfi_jax" / "models", ROOT / "configs", ROOT / "tests")
   written_by_a_run = {"metrics.jsonl", "run.json", "train.txt", "test.txt"}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -17,6 +18,13 @@ from cfi_jax import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
 SPEED = ("step_seconds", "samples_per_second")
+
+
+def free_port():
+  """A TCP port of this machine that nothing uses."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return str(free.getsockname()[1])
 
 
 def rows(workdir):
@@ -62,6 +70,8 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    if kill == 2:
+      assert is_saving(broken), "the kill came after the save had finished"
 
   process = trainer.start(broken, *settings)
   start = last_step(broken)
@@ -92,15 +102,12 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
 
 
 def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = str(free.getsockname()[1])
   workdir = tmp_path / "run"
   settings = ("steps=100000", "checkpoint.every=100000", "validate_every=100000", "log_every=5")
   _, _, _, *flags = trainer.command(workdir, *settings)
   launcher = subprocess.Popen(
     [ROOT / "launch" / "local.sh", "2", *flags],
-    env=os.environ | {"PORT": port},
+    env=os.environ | {"PORT": free_port()},
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
@@ -129,35 +136,45 @@ def compare(ours, theirs, names):
 
 @pytest.fixture
 def double(trainer):
-  """Runs two float64 steps of a batch of 8 on so many simulated devices."""
+  """Runs two float64 steps of a batch of 8 on simulated devices of one or several processes."""
 
-  def run(workdir, devices):
+  def run(workdir, devices, processes=1):
     settings = ("model.dtype=float64", "model.param_dtype=float64", "batch_size=8", "steps=2")
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    status, output = trainer.run(
-      workdir, *settings, "checkpoint.every=1", JAX_ENABLE_X64="1", XLA_FLAGS=flags
+    _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1")
+    launcher = [ROOT / "launch" / "local.sh", str(processes)]
+    result = subprocess.run(
+      [*(launcher if processes > 1 else [sys.executable, "-m", "cfi_jax.main"]), *flags],
+      env=os.environ
+      | {
+        "JAX_ENABLE_X64": "1",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PORT": free_port(),
+      },
+      capture_output=True,
+      text=True,
     )
-    assert status == 0, output
+    assert result.returncode == 0, result.stderr
 
   return run
 
 
-def test_one_and_eight_devices_take_the_same_steps_and_restore_each_other(
+def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
   tmp_path, double, checkpoint_leaves
 ):
   leaves = {}
-  for devices in (1, 8):
-    double(tmp_path / f"{devices}", devices)
-    leaves[devices] = [checkpoint_leaves(tmp_path / f"{devices}", step) for step in (1, 2)]
-  names = [name for name in leaves[1][0] if not has_no_gradient(name)]
+  for name, devices, processes in (("1", 1, 1), ("8", 8, 1), ("2x4", 4, 2)):
+    double(tmp_path / name, devices, processes)
+    leaves[name] = [checkpoint_leaves(tmp_path / name, step) for step in (1, 2)]
+  names = [name for name in leaves["1"][0] if not has_no_gradient(name)]
   # 28 of the 132 parameters of the release have no gradient.
-  assert len(leaves[1][0]) - len(names) == 28
-  compare(leaves[8][0], leaves[1][0], names)
+  assert len(leaves["1"][0]) - len(names) == 28
+  for other in ("8", "2x4"):
+    compare(leaves[other][0], leaves["1"][0], names)
 
   trained = [name for name in names if name.startswith("params/")]
-  for first, second in ((8, 1), (1, 8)):
+  for first, second in (("8", 1), ("1", 8)):
     workdir = tmp_path / f"{first}to{second}"
-    shutil.copytree(tmp_path / f"{first}", workdir)
+    shutil.copytree(tmp_path / first, workdir)
     shutil.rmtree(workdir / "checkpoints" / "2")
     double(workdir, second)
     compare(checkpoint_leaves(workdir, 2), leaves[first][1], trained)

@@ -1,4 +1,6 @@
-"""The mesh and the batch over it (one device here; several in test_devices.py)."""
+"""The mesh and the batch over it (one device here; several in test_resume.py)."""
+
+import types
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ def test_a_batch_becomes_a_global_array():
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
-  monkeypatch.setattr(jax, "devices", lambda: [None] * 8)
+  device = types.SimpleNamespace(process_index=0, id=0)
+  monkeypatch.setattr(jax, "devices", lambda: [device] * 8)
   with pytest.raises(InputError, match="batch_size is 12, which 8 devices .* multiples of 8"):
     sharding.make_mesh(12)

@@ -170,23 +170,44 @@ def test_recipes_differ_in_signs_gate_and_sharing_only():
   assert released == paper
 
 
-def test_masks_depend_on_the_step():
-  procedure = make_procedure(features=4)
-  batch = Pair(*jnp.ones((2, 2, 32, 32, 1)))
-  keys = [jax.random.fold_in(jax.random.key(procedure.seed), step) for step in (0, 0, 1)]
-  views = [step_lib.make_views(procedure, key, batch)["shared"].pair for key in keys]
-  shared = [np.asarray(view.visible) for view in views]
-  np.testing.assert_array_equal(shared[0], shared[1])
-  assert np.any(shared[0] != shared[2])
+def tiny_run(seed=0):
+  """A procedure, a state and a batch of ones, on which masks show."""
+  procedure = dataclasses.replace(make_procedure(features=4, grid=2), seed=seed)
+  state = init_state(procedure.model, procedure.optimizer, 0, 32)
+  return procedure, state, Pair(*jnp.ones((2, 2, 32, 32, 1)))
 
 
-def test_eval_step_returns_parts_per_example_and_changes_no_statistics():
-  procedure = make_procedure(features=4)
-  state = init_state(procedure.model, procedure.optimizer, 0, 16)
-  batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 16, 16, 1)))
-  images, parts, fusion = jax.jit(step_lib.make_eval_step(procedure))(state.variables, batch)
-  np.testing.assert_array_equal(images.visible, batch.visible)
+def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):
+  drawn = []
+
+  def remember(procedure, state, batch, views):
+    drawn.append(np.asarray(views["shared"].pair.visible))
+    return state, {}
+
+  monkeypatch.setattr(step_lib, "update", remember)
+  for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
+    procedure, state, batch = tiny_run(seed)
+    step_lib.make_train_step(procedure)(state.replace(step=jnp.asarray(step)), batch)
+  np.testing.assert_array_equal(drawn[0], drawn[1])
+  assert np.any(drawn[0] != drawn[2]) and np.any(drawn[0] != drawn[3])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_step_keeps_every_shape_and_dtype(dtype):
+  procedure = make_procedure(features=4, grid=2, dtype=dtype)
+  _, state, batch = tiny_run()
+  new, metrics = jax.eval_shape(step_lib.make_train_step(procedure), state, batch)
+  same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, state)
+  assert all(jax.tree.leaves(same))
+  assert {metric.shape for metric in metrics.values()} == {()}
+
+
+def test_eval_step_returns_parts_and_pictures_per_example():
+  procedure, state, batch = tiny_run()
+  batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 32, 32, 1)))
+  parts, pictures = jax.jit(step_lib.make_eval_step(procedure))(state.variables, batch)
   expected = procedure.model.apply(state.variables, batch)
-  np.testing.assert_allclose(fusion.fused, expected.fused, atol=1e-6)
   np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
   assert parts["loss"].shape == (3,)
+  fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255
+  np.testing.assert_allclose(fused, expected.fused[..., 0], atol=0.51 / 255)

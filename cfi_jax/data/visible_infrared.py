@@ -90,5 +90,8 @@ class RoadScene(PairDataset):
       raise InputError(
         f"{path} is missing: RoadScene needs train.txt and test.txt, one image name per line"
       )
-    lines = path.read_text().split()
+    try:
+      lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+      raise InputError(f"{path} cannot be read as text (UTF-8): {error}") from error
     return [Path(n).stem if Path(n).suffix.lower() in EXTENSIONS else n for n in lines]

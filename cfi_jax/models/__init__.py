@@ -12,7 +12,7 @@ from cfi_jax.models.isfuse import ISFuse
 from cfi_jax.types import InputError
 
 MODELS: dict[str, type[nn.Module]] = {"isfuse": ISFuse}
-DTYPES = ("bfloat16", "float32", "float64")
+DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 
 
 def make_model(options: Mapping[str, Any]) -> nn.Module:
@@ -29,10 +29,10 @@ def make_model(options: Mapping[str, Any]) -> nn.Module:
   if set(fields) != set(valid):
     wrong = ", ".join(sorted(set(fields) ^ set(valid)))
     raise InputError(f"model {name!r}: missing or unknown: {wrong}; its fields: {', '.join(valid)}")
-  for field in ("dtype", "param_dtype"):
+  for field, dtypes in DTYPES.items():
     dtype = fields[field]
-    if dtype not in DTYPES:
-      raise InputError(f"model.{field} is {dtype!r}; valid: {', '.join(DTYPES)}")
+    if dtype not in dtypes:
+      raise InputError(f"model.{field} is {dtype!r}; valid: {', '.join(dtypes)}")
     if dtype == "float64" and not jax.config.jax_enable_x64:
       raise InputError(f"model.{field} is 'float64', which needs JAX_ENABLE_X64=1")
     fields[field] = jnp.dtype(dtype)

@@ -94,7 +94,10 @@ def update_running(batch_stats: dict, moments: dict, batch_size: int, momentum: 
     }
   n = batch_size * moments["pixels"]
   new = {"mean": moments["mean"], "var": moments["var"] * (n / (n - 1))}
-  return {k: momentum * old + (1 - momentum) * new[k] for k, old in batch_stats.items()}
+  return {
+    name: (momentum * old + (1 - momentum) * new[name]).astype(old.dtype)
+    for name, old in batch_stats.items()
+  }
 
 
 class ConvBlock(nn.Module):
