@@ -39,35 +39,37 @@ _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Reads a file to [H, W, C], uint8 or uint16 as stored, C = 1 (grey), 3 (RGB) or 4 (RGBA).
 
   Palettes are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, EXIF orientation is applied,
   16-bit PNG keeps all bits in grey and in colour. Raises InputError naming the file for anything
-  else: not an image, truncated, several frames, float or 32-bit, over `MAX_PIXELS`.
+  else: not an image, truncated, several frames, float or 32-bit, over `max_pixels`.
   """
   try:
     with open(path, "rb") as file:
-      return decode(file, os.fspath(path))
+      return decode(file, os.fspath(path), max_pixels)
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def decode(file: BinaryIO, label: str) -> np.ndarray:
+def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Like `read_image`, from an open seekable file; `label` names it in errors."""
   with _readable(label):
-    picture = _open(file)
+    picture = _open(file, max_pixels)
     raw_modes = _WIDE_PNG.get(_raw_mode(picture))
     if raw_modes is None:
       return _to_array(picture)
-    parts = [_to_array(_open(file), raw_mode).astype(np.uint16) for raw_mode in raw_modes]
+    parts = [
+      _to_array(_open(file, max_pixels), raw_mode).astype(np.uint16) for raw_mode in raw_modes
+    ]
     if len(parts) == 1:  # grey and alpha: the bytes grey high, grey low, alpha high, alpha low
       return (parts[0][..., :1] << 8) | parts[0][..., 1:2]
     high, low = parts
     return (high << 8) | low
 
 
-def inspect(file: BinaryIO, label: str) -> tuple[int, int]:
+def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
   """Height and width of an open file's picture, making sure that the file is whole.
 
   Reads the header and the end marker of a PNG or JPEG; where that is not found, and for all other
@@ -75,7 +77,7 @@ def inspect(file: BinaryIO, label: str) -> tuple[int, int]:
   PNG or JPEG shows only when it is decoded.
   """
   with _readable(label):
-    picture = _open(file)
+    picture = _open(file, max_pixels)
     marker = _END.get(picture.format)
     if marker is not None:
       width, height = picture.size
@@ -84,7 +86,7 @@ def inspect(file: BinaryIO, label: str) -> tuple[int, int]:
       file.seek(-len(marker), os.SEEK_END)
       if file.read() == marker:
         return (width, height) if exif.get(_ORIENTATION, 1) >= 5 else (height, width)
-  return decode(file, label).shape[:2]
+  return decode(file, label, max_pixels).shape[:2]
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -112,7 +114,7 @@ def _readable(label: str) -> Iterator[None]:
     raise InputError(f"{label}: cannot be read as an image ({error})") from error
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
   """Opens the picture and refuses, from its header alone, what cannot be read faithfully."""
   if file.seek(0, os.SEEK_END) == 0:
     raise InputError("the file is empty (0 bytes)")
@@ -122,8 +124,8 @@ def _open(file: BinaryIO) -> Image.Image:
   except Image.UnidentifiedImageError as error:
     raise InputError(f"not an image of a known format ({', '.join(FORMATS)})") from error
   width, height = picture.size
-  if width * height > MAX_PIXELS:
-    raise InputError(f"{width}x{height} pixels exceed the limit of {MAX_PIXELS}")
+  if width * height > max_pixels:
+    raise InputError(f"{width}x{height} pixels exceed the limit of {max_pixels}")
   # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
   if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
     raise InputError(f"has {picture.n_frames} frames, expected a single picture")

@@ -1,0 +1,131 @@
+"""Turns a checkpoint into a weights file (.safetensors).
+
+python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
+python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
+
+The authors' PyTorch file is read without PyTorch. Of a workdir the last checkpoint is taken; name
+another one by its folder, runs/msrs/checkpoints/STEP.
+"""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+
+import jax
+from absl import flags
+
+from cfi_jax import config as config_lib
+from cfi_jax import optim, record, sharding, torch_checkpoint, weights
+from cfi_jax.checkpoint import FOLDER, Checkpoints
+from cfi_jax.models import make_model, torch_names
+from cfi_jax.models.isfuse import MIN_SIDE
+from cfi_jax.state import init_state
+from cfi_jax.types import InputError
+
+RELEASED = {
+  "name": "isfuse",
+  "features": 32,
+  "grid": 8,
+  "shared_encoder": False,
+  "gate": "released",
+  "padding": "zeros",
+}
+
+
+def read(path: pathlib.Path) -> tuple[dict, weights.Card]:
+  """Variables and card of the authors' .pth file, of a workdir, or of one checkpoint in it."""
+  if not path.exists():
+    raise InputError(f"{path}: does not exist")
+  if path.is_file():
+    return from_release(path)
+  if path.parent.name == FOLDER and path.name.isdigit():
+    return from_workdir(path.parent.parent, int(path.name))
+  return from_workdir(path, None)
+
+
+def from_release(path: pathlib.Path) -> tuple[dict, weights.Card]:
+  """Variables and card of the authors' .pth file."""
+  state = torch_checkpoint.read_state_dict(path)
+  template = weights.shapes(weights.model(RELEASED, "float32"))
+  try:
+    variables = torch_names.from_torch(state, template)
+  except InputError as error:
+    raise InputError(f"{path}: {error}") from error
+  return variables, weights.Card(
+    architecture=RELEASED,
+    recipe="the release of the authors of ISFuse (arXiv 2603.23272)",
+    data="not stated in the file",
+    date=_modified(path),
+    licence="that of the authors' release",
+  )
+
+
+def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights.Card]:
+  """Variables and card of a checkpoint of one of our runs: of `step`, or the last."""
+  try:
+    stored = record.read(workdir)
+  except json.JSONDecodeError as error:
+    raise InputError(f"{workdir / record.FILE}: damaged ({error})") from error
+  if stored is None:
+    raise InputError(f"{workdir}: no workdir of a run, there is no {record.FILE} in it")
+  if not isinstance(stored, dict) or not {"config", "data"} <= set(stored):
+    raise InputError(f"{workdir / record.FILE}: is not the record of a run")
+  config = config_lib.build(config_lib.Config, stored["config"], f"{workdir / record.FILE}: config")
+
+  def initial():
+    optimizer = optim.make_optimizer(config.optim, 1)  # the schedule's length changes no shape
+    return init_state(make_model(config.model), optimizer, config.seed, MIN_SIDE)
+
+  with Checkpoints(workdir, config.checkpoint) as checkpoints:
+    if not checkpoints.steps:
+      raise InputError(f"{workdir / FOLDER}: holds no checkpoint")
+    step = checkpoints.steps[-1] if step is None else step
+    mesh = sharding.make_mesh(jax.device_count())
+    state = checkpoints.restore(jax.eval_shape(initial), mesh, step)
+  architecture = {k: v for k, v in config.model.items() if k not in ("dtype", "param_dtype")}
+  procedure = {k: stored["config"][k] for k in ("masks", "loss", "optim", "batch_size", "seed")}
+  return jax.device_get(state.variables), weights.Card(
+    architecture=architecture,
+    recipe=json.dumps({"step": step, **procedure}),
+    data=json.dumps({"name": config.data.get("name", ""), **stored["data"]}),
+    date=_modified(workdir / FOLDER / str(step)),
+    licence="not stated",
+  )
+
+
+def _modified(path: pathlib.Path) -> str:
+  time = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+  return time.date().isoformat()
+
+
+_FLAGS = {
+  "checkpoint": "the authors' .pth file, a workdir, or WORKDIR/checkpoints/STEP",
+  "output": "the weights file to write, NAME.safetensors",
+  "licence": "of the weights, written into the file (default: what is known of the checkpoint)",
+}
+
+
+def main(argv: list[str]) -> int:
+  """Converts what the flags name."""
+  if len(argv) > 1:
+    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
+  given = {name: flags.FLAGS[name].value for name in _FLAGS}
+  for name in ("checkpoint", "output"):
+    if not given[name]:
+      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name]}")
+  if pathlib.Path(given["output"]).suffix != ".safetensors":
+    raise InputError(f"--output={given['output']}; its name must end in .safetensors")
+  variables, card = read(pathlib.Path(given["checkpoint"]))
+  if given["licence"]:
+    card = dataclasses.replace(card, licence=given["licence"])
+  weights.save(given["output"], variables, card)
+  count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  print(f"written to {given['output']}: {count} parameters, {json.dumps(card.architecture)}")
+  return 0
+
+
+if __name__ == "__main__":
+  for flag, text in _FLAGS.items():
+    flags.DEFINE_string(flag, None, text)
+  config_lib.run(main)

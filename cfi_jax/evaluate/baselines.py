@@ -1,0 +1,94 @@
+"""Trivial fusion rules that every report scores beside the methods, and a noise control.
+
+All take and return uint8 grey levels [H, W].
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+NOISE_LEVELS = 10.0  # standard deviation of the noise control
+_KERNEL = np.array([1, 4, 6, 4, 1]) / 16
+_SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
+
+
+def visible(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """The visible image itself."""
+  del infrared_HW, name
+  return visible_HW
+
+
+def infrared(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """The infrared image itself."""
+  del visible_HW, name
+  return infrared_HW
+
+
+def average(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """The mean of both, rounded half up."""
+  del name
+  return ((visible_HW.astype(np.int32) + infrared_HW + 1) // 2).astype(np.uint8)
+
+
+def maximum(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """The brighter of both at every pixel."""
+  del name
+  return np.maximum(visible_HW, infrared_HW)
+
+
+def laplacian(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """Laplacian pyramid (Burt and Adelson 1983): the larger detail, the mean coarsest level."""
+  del name
+  first, second = (_pyramid(x.astype(np.float64)) for x in (visible_HW, infrared_HW))
+  image = (first[-1] + second[-1]) / 2
+  for a, b in zip(first[-2::-1], second[-2::-1], strict=True):
+    image = np.where(np.abs(a) >= np.abs(b), a, b) + _expand(image, a.shape)
+  return _levels(image)
+
+
+def noise_control(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
+  """The average plus Gaussian noise, drawn anew for every name: no fusion could be worse."""
+  rng = np.random.default_rng(zlib.crc32(name.encode()))
+  noise = NOISE_LEVELS * rng.standard_normal(visible_HW.shape)
+  return _levels((visible_HW.astype(np.float64) + infrared_HW) / 2 + noise)
+
+
+NOISE = "average + noise"
+BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, str], np.ndarray]] = {
+  "visible": visible,
+  "infrared": infrared,
+  "average": average,
+  "maximum": maximum,
+  "Laplacian pyramid": laplacian,
+  NOISE: noise_control,
+}
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+  return np.clip(np.floor(image + 0.5), 0, 255).astype(np.uint8)
+
+
+def _blur(image: np.ndarray) -> np.ndarray:
+  """Both axes smoothed by the five taps, edges mirrored."""
+  for _ in range(2):  # rows of the image, then of its transpose
+    padded = np.pad(image, ((0, 0), (2, 2)), mode="reflect")
+    image = sum(tap * padded[:, k : k + image.shape[1]] for k, tap in enumerate(_KERNEL)).T
+  return image
+
+
+def _expand(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Twice the size (cropped to shape) by zero insertion and smoothing."""
+  spread = np.zeros((2 * image.shape[0], 2 * image.shape[1]))
+  spread[::2, ::2] = 4 * image
+  return _blur(spread[: shape[0], : shape[1]])
+
+
+def _pyramid(image: np.ndarray) -> list[np.ndarray]:
+  """Details, finest first, and the coarsest level."""
+  levels = []
+  while min(image.shape) >= 2 * _SMALLEST:
+    smaller = _blur(image)[::2, ::2]
+    levels.append(image - _expand(smaller, image.shape))
+    image = smaller
+  return [*levels, image]

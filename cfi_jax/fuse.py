@@ -1,0 +1,111 @@
+"""Fuses images: two files, or two folders whose images are paired by name.
+
+python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH --weights=FILE
+
+Results keep the visible image's name, colour and depth. Exits with 0 when every pair was fused, 1
+when some failed (each is listed; the others are written), 2 when nothing could be begun.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+import warnings
+
+import jax
+import tqdm
+from absl import flags
+from PIL import Image
+
+from cfi_jax import config as config_lib
+from cfi_jax.data import images
+from cfi_jax.inference import Model, load
+from cfi_jax.inference.jobs import Job, Options, find_jobs, fuse_jobs
+from cfi_jax.types import InputError
+
+_FLAGS = {
+  "visible": (flags.DEFINE_string, None, "visible image or folder (the coloured one: PET, SPECT)"),
+  "infrared": (flags.DEFINE_string, None, "infrared image or folder (MRI)"),
+  "output": (flags.DEFINE_string, None, "file, or folder for folders"),
+  "weights": (flags.DEFINE_string, None, "weights file of python -m cfi_jax.convert"),
+  "gray": (flags.DEFINE_bool, False, "write the fused luma without the visible image's colour"),
+  "format": (flags.DEFINE_string, "png", "extension of the results in a folder"),
+  "resize": (flags.DEFINE_string, "", "'infrared': fit it to the visible image where sizes differ"),
+  "skip_existing": (flags.DEFINE_bool, False, "leave out pairs whose result exists"),
+  "dtype": (flags.DEFINE_string, "float32", "of the computation: float32, bfloat16, float64"),
+  "memory_mb": (flags.DEFINE_float, None, "memory per device; larger images are tiled"),
+  "max_pixels": (flags.DEFINE_integer, images.MAX_PIXELS, "larger files are refused unread"),
+  "process_index": (flags.DEFINE_integer, None, "of several processes that share a folder, from 0"),
+  "process_count": (flags.DEFINE_integer, None, "number of processes that share a folder"),
+}
+
+
+def main(argv: list[str]) -> int:
+  """Fuses what the flags name."""
+  if len(argv) > 1:
+    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
+  given = {name: flags.FLAGS[name].value for name in _FLAGS}
+  for name in ("visible", "infrared", "output", "weights"):
+    if not given[name]:
+      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
+  if given["resize"] not in ("", "infrared"):
+    raise InputError(f"--resize={given['resize']}; allowed: infrared")
+  Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
+  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
+  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  index, count = share(given["process_index"], given["process_count"])
+  jobs = jobs[index::count]
+  wanted = [job for job in jobs if not (given["skip_existing"] and job.output.exists())]
+  fusing = load(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
+  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
+  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+
+
+def share(index: int | None, count: int | None) -> tuple[int, int]:
+  """This process's index and the number of processes, by flags or by jax.distributed."""
+  if index is None and count is None:
+    return jax.process_index(), jax.process_count()
+  if index is None or count is None or not 0 <= index < count:
+    raise InputError(
+      f"--process_index={index} --process_count={count}; both are needed, 0 <= index < count"
+    )
+  return index, count
+
+
+def _run(
+  fusing: Model, jobs: list[Job], options: Options, problems: list[str], skipped: int
+) -> int:
+  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  failures = list(problems)
+  pixels, began, done = 0, time.perf_counter(), 0
+  with (
+    warnings.catch_warnings(record=True) as doubts,
+    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
+  ):
+    warnings.simplefilter("always", UserWarning)
+    for job, reason in fuse_jobs(fusing, jobs, options):
+      bar.update()
+      if reason:
+        failures.append(f"{job.name}: {reason}")
+      else:
+        done += 1
+        pixels += job.size[0] * job.size[1]
+  seconds = time.perf_counter() - began
+  if doubts:
+    more = f" (and {len(doubts) - 1} more such pairs)" if len(doubts) > 1 else ""
+    print(f"warning: {doubts[0].message}{more}", file=sys.stderr)
+  for failure in failures:
+    print(f"failed: {failure}", file=sys.stderr)
+  speed = pixels / 1e6 / seconds
+  print(
+    f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
+    + (f", {skipped} skipped" if skipped else "")
+    + (f", {len(failures)} failed" if failures else "")
+  )
+  return 1 if failures else 0
+
+
+if __name__ == "__main__":
+  for flag, (define, default, text) in _FLAGS.items():
+    define(flag, default, text)
+  config_lib.run(main)

@@ -1,0 +1,81 @@
+"""Exact tiling: how a large image is cut into windows of one shape, twice.
+
+Keys and values are averages over the whole image, so a first pass sums every tile's share of them
+and a second pass fuses every tile with the sums. A window reaches `HALO` pixels beyond its tile:
+35 are needed (head 1; decoder 2; half-size: interpolation and decoder 2 * 3; quarter-size:
+interpolation, refine, gate and two encoder convolutions 4 * 5, with the finer encoders 2 * 2 + 2).
+"""
+
+import dataclasses
+import itertools
+import math
+
+from cfi_jax.inference import geometry
+from cfi_jax.inference.geometry import ALIGN, Geometry
+
+HALO = 36  # the reach rounded up to a multiple of ALIGN
+SMALLEST = 64  # side of the smallest tile worth its surroundings
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+  """One tile: pixels [start, stop) per axis are its own, its window begins at `window`."""
+
+  start: tuple[int, int]
+  stop: tuple[int, int]
+  window: tuple[int, int]
+  geometry: Geometry
+
+
+def window_shape(size: tuple[int, int], max_pixels: float, padding: str) -> tuple[int, int]:
+  """Shape of the windows for an image of `size`: at most `max_pixels`, near square, at least
+  `SMALLEST` + 2 `HALO`; a side that fits is taken whole, and tiles of a side are about equal.
+  """
+  need = geometry.smallest_bucket(size, padding)
+  smallest = SMALLEST + 2 * HALO
+  side = max(smallest, math.isqrt(int(max_pixels)))
+  shape = [min(n, side) for n in need]
+  for this, other in ((0, 1), (1, 0)):  # what one side does not use, the other may
+    shape[this] = min(need[this], max(smallest, int(max_pixels) // shape[other]))
+  return tuple(_even(n, length // ALIGN * ALIGN) for n, length in zip(need, shape, strict=True))
+
+
+def cut(size: tuple[int, int], shape: tuple[int, int], grid: int, padding: str) -> list[Tile]:
+  """The tiles of an image of `size` with windows of `shape`, in row-major order."""
+  axes = [_cut_axis(n, length, grid, padding) for n, length in zip(size, shape, strict=True)]
+  tiles = []
+  for (rows, columns), axes_of_tile in _products(axes):
+    start, stop, window = zip(rows, columns, strict=True)
+    tiles.append(Tile(start, stop, window, Geometry(*axes_of_tile)))
+  return tiles
+
+
+def _products(axes):
+  for row, column in itertools.product(*axes):
+    yield (row[0], column[0]), (row[1], column[1])
+
+
+def _even(need: int, length: int) -> int:
+  """The shortest window with which a side needs no more tiles than with `length`."""
+  if length >= need:
+    return need
+  count = -(-need // (length - 2 * HALO))
+  own = -(-need // count)
+  return -(-own // ALIGN) * ALIGN + 2 * HALO
+
+
+def _cut_axis(size: int, length: int, grid: int, padding: str) -> list:
+  """Per tile of one axis ((start, stop, window start), `geometry.Axis`)."""
+  (whole,) = geometry.smallest_bucket((size,), padding)
+  if length >= whole:
+    starts, own, halo = [0], size, 0 if padding == "zeros" else geometry.MARGIN
+  else:
+    own, halo = length - 2 * HALO, HALO
+    starts = range(0, size, own)
+  tiles = []
+  for start in starts:
+    stop = min(start + own, size)
+    owned = (start, math.inf if stop == size else stop)
+    axis = geometry.axis(size, start - halo, length, grid, padding, owned)
+    tiles.append(((start, stop, start - halo), axis))
+  return tiles

@@ -1,0 +1,39 @@
+"""Draws the README's picture: synthetic pairs, one per row, as visible | infrared | fused.
+
+python docs/fuse_picture.py --weights=isfuse.safetensors --output=docs/fuse.png
+"""
+
+import argparse
+import pathlib
+import runpy
+
+import numpy as np
+
+import cfi_jax
+from cfi_jax import data
+from cfi_jax.inference.pictures import write_image
+
+CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "synthetic.py"
+
+
+def main() -> None:
+  """Fuses the first test scenes and writes the picture."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--weights", required=True)
+  parser.add_argument("--output", default="docs/fuse.png")
+  parser.add_argument("--size", type=int, default=192, help="side of a scene in pixels")
+  parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1], help="of the test split")
+  options = parser.parse_args()
+  values = runpy.run_path(str(CONFIG))["get_config"]().data.to_dict() | {"size": options.size}
+  scenes = data.load(values).source("test")
+  model = cfi_jax.load(options.weights)
+  rows = []
+  for index in options.scenes:
+    pair = scenes[index]
+    fused = model.fuse(pair.visible, pair.infrared)
+    rows.append(np.concatenate([pair.visible, pair.infrared, fused], axis=1))
+  write_image(options.output, np.concatenate(rows))
+
+
+if __name__ == "__main__":
+  main()

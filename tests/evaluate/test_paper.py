@@ -1,0 +1,53 @@
+"""The authors' weights on the 42 TNO pairs: the paper's row, with and without its protocol."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cfi_jax.evaluate import PROTOCOLS, through_jpeg
+from cfi_jax.evaluate.folders import align, read
+from cfi_jax.inference import load
+from cfi_jax.metrics import Triplet, score
+
+SHARED = pathlib.Path(__file__).parent.parent.parent.parent / "shared"
+CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
+TNO = SHARED / "data" / "tno"
+
+
+@pytest.mark.skipif(
+  not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
+)
+def test_the_papers_row(tmp_path):
+  weights = tmp_path / "isfuse.safetensors"
+  subprocess.run(
+    [sys.executable, "-m", "cfi_jax.convert", f"--checkpoint={CHECKPOINT}", f"--output={weights}"],
+    check=True,
+    capture_output=True,
+  )
+  scenes = align({"visible": TNO / "vi", "infrared": TNO / "ir"}).scenes
+  assert len(scenes) == 42
+  pairs = [[read(scene.paths[m]) for m in ("visible", "infrared")] for scene in scenes]
+  model = load(weights)
+  model.reserve([scene.size for scene in scenes])
+  fused = model.fuse_pairs(*zip(*pairs, strict=True), gray=True)
+
+  def means(images, metrics, convention):
+    triplets = [
+      Triplet("isfuse", scene.name, *pair, image)
+      for scene, pair, image in zip(scenes, pairs, images, strict=True)
+    ]
+    scores = score(triplets, metrics, convention, progress=False)
+    return {metric: scores.mean(metric, "isfuse") for metric in metrics}
+
+  tang = means(fused, ("AG", "SF", "PSNR", "CC", "Qabf"), "tang")
+  expected = {"AG": 5.076, "SF": 13.054, "PSNR": 62.066, "CC": 0.5083, "Qabf": 0.4391}
+  assert tang == pytest.approx(expected, abs=0.002)
+  assert means(fused, ("AG",), "cddfuse")["AG"] == pytest.approx(5.0545, abs=0.002)
+
+  saved = [through_jpeg(np.asarray(image)) for image in fused]
+  assert ("cddfuse", ("AG",)) in PROTOCOLS["paper_tno"]
+  assert means(saved, ("AG",), "cddfuse")["AG"] == pytest.approx(5.13, abs=0.005)
+  assert means(saved, ("PSNR",), "tang")["PSNR"] == pytest.approx(62.06, abs=0.005)

@@ -1,0 +1,74 @@
+"""What the metric tests share: one compiled program per convention, and the reference triplets."""
+
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from cfi_jax.metrics import METRICS, Score
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
+CANVAS = 128
+
+
+@functools.partial(jax.jit, static_argnames=("names", "convention"))
+def _measure(visible, infrared, fused, size, names, convention):
+  return {
+    name: METRICS[name](visible, infrared, fused, convention=convention, size=size)
+    for name in names
+  }
+
+
+def measure_triplet(visible, infrared, fused, convention, names=None) -> dict[str, Score]:
+  """Metrics of images of up to 128 pixels a side, on a canvas whose rest is filled with noise."""
+  if names is None:
+    names = tuple(
+      name
+      for name, metric in METRICS.items()
+      if convention in metric.conventions and metric.minimum_side(convention) <= CANVAS
+    )
+  images = [np.asarray(x) for x in (visible, infrared, fused)]
+  size = tuple(np.int32(side) for side in images[0].shape)
+  rng = np.random.default_rng(5)
+  canvases = rng.integers(0, 256, (3, CANVAS, CANVAS), dtype=np.int32)
+  for canvas, image in zip(canvases, images, strict=True):
+    canvas[: image.shape[0], : image.shape[1]] = image
+  scores = jax.device_get(_measure(*canvases, size, names, convention))
+  return {name: Score(float(s.value), bool(s.degenerate)) for name, s in scores.items()}
+
+
+@pytest.fixture(scope="session")
+def measure():
+  """measure(visible, infrared, fused, convention) -> {metric: Score of Python scalars}."""
+  return measure_triplet
+
+
+@pytest.fixture(scope="session")
+def reference():
+  """(arrays, values) of METRICS section 12; null in the values means NaN."""
+  with np.load(FIXTURES / "metrics_fixture.npz") as arrays:
+    images = dict(arrays)
+  return images, json.loads((FIXTURES / "metrics_fixture.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def degenerate_images():
+  """Constant and identical images of METRICS section 9; keys CASE_f, CASE_a, CASE_b."""
+  with np.load(FIXTURES / "metrics_degenerate.npz") as arrays:
+    return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def scene():
+  """A small triplet (visible, infrared, fused) of smooth and rough parts, uint8 [44, 47]."""
+  rng = np.random.default_rng(11)
+  rows, columns = np.mgrid[0:44, 0:47]
+  visible = 90 + 60 * np.sin(columns / 5) + 12 * rng.standard_normal(rows.shape)
+  infrared = 60 + 120 * ((rows - 20) ** 2 + (columns - 25) ** 2 < 90) + rows
+  infrared = infrared + 6 * rng.standard_normal(rows.shape)
+  fused = 0.6 * visible + 0.5 * infrared + 4 * rng.standard_normal(rows.shape)
+  fused[30:40, 5:20] = 100  # a flat patch
+  return tuple(np.clip(np.round(x), 0, 255).astype(np.uint8) for x in (visible, infrared, fused))

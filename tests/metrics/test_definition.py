@@ -1,0 +1,57 @@
+"""Input checks of the metrics and of their lookup."""
+
+import numpy as np
+import pytest
+
+from cfi_jax.metrics import METRICS, find_metric, find_metrics
+from cfi_jax.types import InputError
+
+IMAGE = np.zeros((48, 48), np.uint8)
+
+
+def test_unknown_names_list_the_valid_ones():
+  with pytest.raises(InputError, match=r"'SSMI'.*valid: EN, SD.*FMI_dct"):
+    find_metric("SSMI")
+  with pytest.raises(InputError, match=r"'matlab'.*valid: tang, cddfuse, strict"):
+    find_metrics(None, "matlab")
+  with pytest.raises(InputError, match=r"'matlab'.*tang, cddfuse, strict"):
+    METRICS["EN"](IMAGE, IMAGE, IMAGE, convention="matlab")
+  with pytest.raises(InputError, match=r"NMI is not defined under convention 'tang'.*strict"):
+    find_metrics(["EN", "NMI"], "tang")
+  with pytest.raises(InputError, match="named twice: EN"):
+    find_metrics(["EN", "SD", "EN"], "tang")
+  with pytest.raises(InputError, match="no metric"):
+    find_metrics([], "tang")
+
+
+def test_floating_point_images_are_refused():
+  with pytest.raises(InputError, match=r"infrared.*integer levels 0\.\.255, got float32"):
+    METRICS["EN"](IMAGE, IMAGE.astype(np.float32), IMAGE, convention="tang")
+
+
+def test_shapes_are_checked():
+  with pytest.raises(InputError, match=r"differ in shape.*\(48, 48\).*\(48, 47\)"):
+    METRICS["EN"](IMAGE, IMAGE, IMAGE[:, :-1], convention="tang")
+  colour = np.zeros((48, 48, 3), np.uint8)
+  with pytest.raises(InputError, match=r"visible: .*\(48, 48, 3\)"):
+    METRICS["EN"](colour, colour, colour, convention="tang")
+
+
+@pytest.mark.parametrize(
+  ("name", "convention", "side"),
+  [
+    ("VIF", "tang", 41),
+    ("MS_SSIM", "tang", 44),
+    ("MS_SSIM", "strict", 176),
+    ("SSIM", "cddfuse", 7),
+    ("SSIM", "strict", 11),
+    ("FMI_none", "strict", 3),
+    ("AG", "strict", 2),
+  ],
+)
+def test_minimum_side(name, convention, side):
+  metric = METRICS[name]
+  assert metric.minimum_side(convention) == side
+  small = np.zeros((side - 1, side + 20), np.uint8)
+  with pytest.raises(InputError, match=f"{name}.*at least {side}x{side}.*got {side - 1}x"):
+    metric(small, small, small, convention=convention)

@@ -1,0 +1,59 @@
+"""Published fused pictures of three methods on TNO, scored by the toolkits themselves."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.metrics import Triplet, score
+
+SHARED = pathlib.Path(__file__).parent.parent.parent.parent / "shared"
+TOOLKIT = SHARED / "reference" / "toolkit"
+TNO = SHARED / "data" / "tno"
+
+pytestmark = pytest.mark.skipif(
+  not (TOOLKIT.is_dir() and TNO.is_dir()), reason="shared/reference/toolkit is not here"
+)
+
+
+def read(path):
+  with Image.open(path) as image:
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def published():
+  with open(TOOLKIT / "values.csv", newline="") as file:
+    return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("convention", ("tang", "cddfuse"))
+def test_toolkit_values(convention, published):
+  rows = [row for row in published if row["convention"] == convention]
+  scenes = ("17", "25", "29", "41")  # two sizes, one canvas: one compilation
+  expected = {
+    (row["method"], row["name"], row["metric"]): float(row["value"])
+    for row in rows
+    if row["name"] in scenes
+  }
+  metrics = sorted({metric for _, _, metric in expected})
+  triplets = [
+    Triplet(
+      method,
+      name,
+      read(TNO / "vi" / f"{name}.png"),
+      read(TNO / "ir" / f"{name}.png"),
+      read(TOOLKIT / method / f"{name}.png"),
+    )
+    for method, name in sorted({key[:2] for key in expected})
+  ]
+  scores = score(triplets, metrics, convention, progress=False)
+  assert len(scores.rows) == len(expected)
+  for row in scores.rows:
+    value = expected[row.method, row.name, row.metric]
+    if row.metric.startswith("Nabf"):
+      assert row.value == pytest.approx(value, abs=1e-6), row
+    else:
+      assert row.value == pytest.approx(value, rel=1e-5), row

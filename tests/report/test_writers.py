@@ -1,0 +1,122 @@
+"""The Markdown and HTML writers: every value is there, names cannot break the page."""
+
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from cfi_jax.metrics import Row, Scores
+from cfi_jax.report.html import Exhibit, write_page
+from cfi_jax.report.markdown import number, write_summary
+from cfi_jax.report.plots import interval_plot
+from cfi_jax.report.summary import summarise
+
+HOSTILE = '<b>|"x'
+
+
+@pytest.fixture
+def summary():
+  rows = [
+    Row(method, str(k), metric, "strict", scale * value + k, False)
+    for method, value in (("net", 1.0), (HOSTILE, 2.0))
+    for k in range(3)
+    for metric, scale in (("EN", 1), ("MSE", 10))
+  ]
+  return summarise(Scores(tuple(rows)), "net")
+
+
+class Page(html.parser.HTMLParser):
+  """Collects the tags with their attributes, and the text of table cells."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.cells, self._open = [], [], None
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    if tag == "td":
+      self.cells.append("")
+      self._open = "td"
+
+  def handle_endtag(self, tag):
+    if tag == "td":
+      self._open = None
+
+  def handle_data(self, data):
+    if self._open:
+      self.cells[-1] += data
+
+
+def test_markdown_holds_all_numbers(summary):
+  text = write_summary(summary, ["a note"], "Title")
+  assert text.startswith("# Title\n")
+  overview = [line for line in text.splitlines() if line.startswith("| net")][0]
+  assert overview == "| net | 2.0000 | **11.000** |"
+  assert '| <b>\\|"x | **3.0000** | 21.000 |' in text
+  assert "| method | EN ↑ | MSE ↓ |" in text
+  assert "| 2 | net | 2.0000 | [1.0000, 3.0000] |  |  | 3 |" in text
+  assert "1.0000 | [1.0000, 1.0000] | 3 |" in text  # the paired difference
+  assert "## Notes\n\n- a note\n" in text
+  tables = [line for line in text.splitlines() if line.startswith("|")]
+  assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {4, 8}
+
+
+def test_conventions_are_named_where_they_are_mixed():
+  rows = (Row("m", "0", "AG", "cddfuse", 1.0, False), Row("m", "0", "PSNR", "tang", 2.0, False))
+  text = write_summary(summarise(Scores(rows), "m"), [], "T")
+  assert "AG (cddfuse) ↑" in text and "PSNR (tang) ↑" in text
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    (0.0, "0.0000"),
+    (1.23456, "1.2346"),
+    (-0.5, "-0.5000"),
+    (62.0659, "62.066"),
+    (3436.64, "3436.64"),
+    (8.4e-9, "8.400e-09"),
+    (12345.6, "1.235e+04"),
+    (float("nan"), "-"),
+  ],
+)
+def test_number(value, text):
+  assert number(value) == text
+
+
+def test_page_is_complete_and_escaped(summary):
+  pictures = (
+    ("visible", np.zeros((700, 90, 3), np.uint8)),
+    (HOSTILE, np.ones((4, 5), np.uint8)),
+  )
+  exhibits = [Exhibit(str(k), pictures) for k in range(2)]
+  text = write_page(summary, exhibits, ["<i>note</i>"], "Title <1>", ("net",))
+  page = Page(text)
+  names = [tag for tag, _ in page.tags]
+  assert names.count("table") == 3 and names.count("svg") == 2 and names.count("script") == 1
+  assert "b" not in names and "i" not in names  # names and notes are text
+  assert page.cells[:6] == ["net", "2.0000", "11.000", HOSTILE, "3.0000", "21.000"]
+  assert "<title>Title &lt;1&gt;</title>" in text
+  images = [attrs["src"] for tag, attrs in page.tags if tag == "img" and "src" in attrs]
+  assert len(images) == 4 and all(src.startswith("data:image/jpeg;base64,") for src in images)
+  links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href") and v]
+  assert all(link.startswith("data:") for link in links)  # nothing is fetched
+  assert "http" not in text
+  baseline_rows = [attrs for tag, attrs in page.tags if tag == "tr" and "class" in attrs]
+  assert len(baseline_rows) == 3
+
+
+def test_page_without_pictures(summary):
+  assert "<img" not in write_page(summary, [], [], "T")
+
+
+def test_plot_positions_follow_the_values(summary):
+  plot = interval_plot(summary.ranked("EN"), "net")
+  centres = [float(x) for x in re.findall(r'cx="([\d.]+)"', plot)]
+  assert len(centres) == 2 and centres[0] > centres[1]  # best first, higher is further right
+  bars = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', plot)
+  for centre, (low, high) in zip(centres, bars, strict=True):
+    assert float(low) < centre < float(high)
+  assert 'class="mark chosen"' in plot and "&lt;b&gt;" in plot
