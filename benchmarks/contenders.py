@@ -1,6 +1,7 @@
 """The contenders of `benchmarks/fuse.py`, each in a process of its own that runs on demand."""
 
 import argparse
+import os
 import pathlib
 import resource
 import subprocess
@@ -110,6 +111,8 @@ class Worker:
     self.process = subprocess.Popen(
       [sys.executable, __file__, *arguments],
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+      # On a GPU all contenders are there at once: none may take the memory for itself.
+      env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
     )  # fmt: skip
 
   def ask(self, command: str) -> str:

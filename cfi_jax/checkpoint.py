@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,20 +17,29 @@ from cfi_jax.state import TrainState
 from cfi_jax.types import InputError
 
 FOLDER = record.CHECKPOINTS
+DIRECTIONS = {"lower": "min", "higher": "max"}  # in Orbax's words
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
   """When checkpoints are written and which are kept.
 
-  every: steps between saves. keep: so many of the last are kept, and the best by validation loss.
+  every: steps between saves. keep: so many of the last are kept, and the best one.
+  best: the validation value that says which is best: "loss" or a metric's name; direction: "lower"
+    or "higher", which of its values is better.
   """
 
   every: int
   keep: int
+  best: str
+  direction: str
 
   def __post_init__(self):
-    """Refuses to keep nothing."""
+    """Refuses to keep nothing, and unknown directions."""
+    if self.direction not in DIRECTIONS:
+      raise InputError(
+        f"checkpoint.direction is {self.direction!r}; valid: {', '.join(DIRECTIONS)}"
+      )
     for name in ("every", "keep"):
       if getattr(self, name) < 1:
         raise InputError(f"checkpoint.{name} is {getattr(self, name)}; allowed: 1 or more")
@@ -38,25 +48,34 @@ class CheckpointOptions:
 class Checkpoints:
   """Owns the folder of checkpoints of a run; a context manager that waits for writes to finish."""
 
-  def __init__(self, workdir: pathlib.Path, options: CheckpointOptions):
-    """Opens, or creates, `workdir`/checkpoints; remains of interrupted saves are removed."""
+  def __init__(self, workdir: pathlib.Path, options: CheckpointOptions, *, read_only: bool = False):
+    """Opens, or creates, `workdir`/checkpoints; remains of interrupted saves are removed.
+
+    read_only: the folder, which must be there, is left as it is; a run may be writing into it.
+    """
     best = preservation.BestN(
-      get_metric_fn=lambda metrics: metrics["loss"],
-      reverse=True,
+      get_metric_fn=lambda metrics: metrics[options.best],
+      reverse=options.direction == "lower",  # the last of the sorted ones are kept
       n=1,
       keep_checkpoints_without_metrics=False,
     )
     policy = preservation.AnyPreservationPolicy([preservation.LatestN(options.keep), best])
+    self._options = options
     self._folder = workdir.resolve() / FOLDER
+    if read_only and not self._folder.is_dir():
+      raise InputError(f"{self._folder}: holds no checkpoint, there is no such folder")
+    self._read_only = read_only
     self._manager = ocp.CheckpointManager(
       self._folder,
       item_handlers=ocp.StandardCheckpointHandler(),
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policy,
         # Without best_fn Orbax does not store the metrics, and a reopened manager has no best.
-        best_fn=lambda metrics: metrics["loss"],
-        best_mode="min",
-        cleanup_tmp_directories=True,
+        best_fn=lambda metrics: metrics[options.best],
+        best_mode=DIRECTIONS[options.direction],
+        cleanup_tmp_directories=not read_only,
+        create=not read_only,
+        read_only=read_only,
         save_interval_steps=1,
       ),
     )
@@ -74,13 +93,24 @@ class Checkpoints:
     """The steps that are kept, in ascending order."""
     return tuple(sorted(self._manager.all_steps()))
 
-  def save(self, state: TrainState, step: int, validation_loss: float | None) -> None:
-    """Begins to write the state after `step` steps, unless that step is there already."""
+  @property
+  def best(self) -> int | None:
+    """The step with the best of `options.best`; None where no checkpoint has it."""
+    return self._manager.best_step()
+
+  def save(self, state: TrainState, step: int, metrics: Mapping[str, float] | None) -> None:
+    """Begins to write the state after `step` steps, unless that step is there already.
+
+    metrics: the values of a validation at that step, `options.best` among them; None without one.
+    """
+    if self._read_only:
+      raise ValueError(f"{self._folder} is open for reading only")
     if step in self._manager.all_steps():
       return
-    metrics = None if validation_loss is None else {"loss": validation_loss}
     tree = serialization.to_state_dict(state)
-    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics, force=True)
+    # Without the value that ranks it a checkpoint takes no part in the choice of the best.
+    ranked = dict(metrics) if metrics and self._options.best in metrics else None
+    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=ranked, force=True)
 
   def wait(self) -> None:
     """Waits until the saves that have begun are on disk."""

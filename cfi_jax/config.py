@@ -18,7 +18,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cfi_jax import interventions
+from cfi_jax import interventions, metrics
 from cfi_jax.checkpoint import CheckpointOptions
 from cfi_jax.data.pipeline import Input
 from cfi_jax.interventions import MaskOptions
@@ -38,6 +38,7 @@ class Config:
   batch_norm_momentum: of the running statistics. masks, loss, optim: the training procedure.
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
+  validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.
   memory_gb: memory that a step may take on each device; 0: what the machine has.
   """
 
@@ -56,6 +57,8 @@ class Config:
   log_every: int
   validate_every: int
   validation_pairs: int
+  validation_metrics: tuple[str, ...]
+  metric_convention: str
   pictures: int
   memory_gb: float
 
@@ -75,11 +78,29 @@ class Config:
       )
     for view in self.loss.views:
       interventions.get(view)
+    self._check_metrics()
     if not self.steps and not self.epochs:
       raise InputError("config.steps and config.epochs are both 0; one must say how long to train")
     if self.masks.size[1] > self.input.crop:
       raise InputError(
         f"masks.size goes up to {self.masks.size[1]} pixels, more than input.crop {self.input.crop}"
+      )
+
+  def _check_metrics(self) -> None:
+    names = self.validation_metrics
+    for metric in metrics.find_metrics(names, self.metric_convention) if names else ():
+      side = metric.minimum_side(self.metric_convention)
+      if self.input.crop < side:
+        raise InputError(
+          f"validation_metrics: {metric.name} needs images of {side} pixels or more, and "
+          f"input.crop is {self.input.crop}"
+        )
+    best = {"loss": "lower"}
+    best |= {name: metrics.find_metric(name).direction for name in self.validation_metrics}
+    if best.get(self.checkpoint.best) != self.checkpoint.direction:
+      valid = ", ".join(f"{name} ({direction})" for name, direction in best.items())
+      raise InputError(
+        f"checkpoint.best is {self.checkpoint.best!r} ({self.checkpoint.direction}); valid: {valid}"
       )
 
 
@@ -144,7 +165,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # from ml_collections
       sys.exit(_refuse(f"the command line cannot be read: {error}"))
 
-  logging.set_verbosity(logging.WARNING)  # --verbosity=0 shows what the libraries report
+  logging.set_verbosity(logging.ERROR)  # --verbosity=0 shows what the libraries report
   app.run(guarded, flags_parser=parse)
 
 

@@ -3,8 +3,9 @@
 python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
 python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
 
-The authors' PyTorch file is read without PyTorch. Of a workdir the last checkpoint is taken; name
-another one by its folder, runs/msrs/checkpoints/STEP.
+The authors' PyTorch file is read without PyTorch. Of a workdir the best checkpoint is taken (by
+the validation value that its config names), the last where none was validated; name another one by
+its folder, runs/msrs/checkpoints/STEP. The workdir is left as it is: its run may still be going on.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ def from_release(path: pathlib.Path) -> tuple[dict, weights.Card]:
 
 
 def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights.Card]:
-  """Variables and card of a checkpoint of one of our runs: of `step`, or the last."""
+  """Variables and card of a checkpoint of one of our runs: `step`, or the best, or the last."""
   try:
     stored = record.read(workdir)
   except json.JSONDecodeError as error:
@@ -77,10 +78,11 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
     optimizer = optim.make_optimizer(config.optim, 1)  # the schedule's length changes no shape
     return init_state(make_model(config.model), optimizer, config.seed, MIN_SIDE)
 
-  with Checkpoints(workdir, config.checkpoint) as checkpoints:
+  with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
     if not checkpoints.steps:
       raise InputError(f"{workdir / FOLDER}: holds no checkpoint")
-    step = checkpoints.steps[-1] if step is None else step
+    if step is None:
+      step = checkpoints.steps[-1] if checkpoints.best is None else checkpoints.best
     mesh = sharding.make_mesh(jax.device_count())
     state = checkpoints.restore(jax.eval_shape(initial), mesh, step)
   architecture = {k: v for k, v in config.model.items() if k not in ("dtype", "param_dtype")}

@@ -20,7 +20,7 @@ from PIL import Image
 from cfi_jax import config as config_lib
 from cfi_jax.data import images
 from cfi_jax.inference import Model, load
-from cfi_jax.inference.jobs import Job, Options, find_jobs, fuse_jobs
+from cfi_jax.inference.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
 from cfi_jax.types import InputError
 
 _FLAGS = {
@@ -91,9 +91,7 @@ def _run(
         done += 1
         pixels += job.size[0] * job.size[1]
   seconds = time.perf_counter() - began
-  if doubts:
-    more = f" (and {len(doubts) - 1} more such pairs)" if len(doubts) > 1 else ""
-    print(f"warning: {doubts[0].message}{more}", file=sys.stderr)
+  _print_warnings(doubts)
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
   speed = pixels / 1e6 / seconds
@@ -103,6 +101,15 @@ def _run(
     + (f", {len(failures)} failed" if failures else "")
   )
   return 1 if failures else 0
+
+
+def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
+  """Of the pairs that look swapped the first and their number; other warnings once each."""
+  swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
+  others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
+  more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""
+  for message in [*(text + more for text in swapped[:1]), *others]:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def mean_map(maps: tuple[Array, ...]) -> Array:
 
 def to_uint8(image: Array) -> Array:
   """Values in [0, 1] as 8-bit grey levels, rounded to the nearest."""
-  return jnp.floor(jnp.clip(image, 0, 1) * 255 + 0.5).astype(jnp.uint8)
+  return jnp.floor(jnp.clip(jnp.asarray(image), 0, 1) * 255 + 0.5).astype(jnp.uint8)
 
 
 def panels(pair: Pair, fusion: Fusion) -> Array:

@@ -51,10 +51,12 @@ def released() -> ConfigDict:
         eps=1e-8,
         clip_norm=0.0,
       ),
-      checkpoint=dict(every=500, keep=3),
+      checkpoint=dict(every=500, keep=3, best="loss", direction="lower"),
       log_every=20,
       validate_every=500,
       validation_pairs=32,
+      validation_metrics=("SSIM", "Qabf"),
+      metric_convention="strict",
       pictures=4,
       memory_gb=0.0,
     )

@@ -11,6 +11,7 @@ import optax
 from cfi_jax import interventions, losses, ops
 from cfi_jax.interventions import MaskOptions, View
 from cfi_jax.losses import LossOptions
+from cfi_jax.metrics import find_metrics, quantise
 from cfi_jax.models.layers import update_running
 from cfi_jax.state import TrainState
 from cfi_jax.types import MODALITIES, Array, Fusion, Pair
@@ -121,19 +122,30 @@ def gate_statistics(fusion: Fusion) -> Metrics:
   return metrics
 
 
-def make_eval_step(procedure: Procedure) -> Callable[[dict, Pair], tuple[Metrics, Array]]:
-  """Validation as eval_step(variables, batch) -> (parts of the objective [B], pictures).
+def make_eval_step(
+  procedure: Procedure, metric_names: tuple[str, ...], convention: str
+) -> Callable[[dict, Pair], tuple[Metrics, Array]]:
+  """Validation as eval_step(variables, batch) -> (values [B] by name, pictures).
 
+  values: "loss", the parts of the objective, and the fusion metrics of that convention on 8-bit
+    levels, NaN where the images hold nothing to measure.
   pictures: visible | infrared | fused | gate of every example, uint8 [B, H, 4 W].
   Running statistics are used and masks depend on (seed, row) only, so that values of different
   steps compare.
   """
+  chosen = find_metrics(metric_names, convention) if metric_names else ()
+
+  def measure(visible: Array, infrared: Array, fused: Array) -> Metrics:
+    levels = [quantise(image) for image in (visible, infrared, fused)]
+    scores = {metric.name: metric(*levels, convention=convention) for metric in chosen}
+    return {k: jnp.where(s.degenerate, jnp.nan, s.value) for k, s in scores.items()}
 
   def eval_step(variables: dict, batch: Pair) -> tuple[Metrics, Array]:
     views = make_views(procedure, jax.random.key(procedure.seed), batch)
     fusions, _ = fuse_views(procedure, variables, views, train=False)
     original = fusions.pop("original")
     total, parts = losses.objective(procedure.loss, batch, original, fusions)
-    return {"loss": total} | parts, ops.panels(batch, original)
+    scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
+    return {"loss": total} | parts | scores, ops.panels(batch, original)
 
   return eval_step

@@ -20,7 +20,9 @@ import numpy as np
 from cfi_jax.types import InputError
 
 MAX_PICKLE_BYTES = 2**24
-MAX_STORAGE_BYTES = 2**31  # of all storages together
+MAX_STORAGE_BYTES = 2**31  # of all storages together, and of all tensors, which may share them
+MAX_DIMENSIONS = 32
+SHOWN = 80  # characters of a name in the file that a message repeats
 
 STORAGES = {
   "torch FloatStorage": np.dtype("<f4"),
@@ -67,6 +69,7 @@ _DAMAGE = (
   NotImplementedError,
   RuntimeError,
   ValueError,
+  OverflowError,
   IndexError,
   EOFError,
 )
@@ -107,7 +110,7 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   for name in members:
     if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name:
       raise InputError(f"member {name!r} lies outside the archive")
-  pickles = [name for name in members if re.fullmatch("[^/]+/data.pkl", name)]
+  pickles = [name for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
   if len(pickles) != 1:
     raise InputError(f"not a PyTorch checkpoint: {len(pickles)} members named NAME/data.pkl")
   root = pickles[0].split("/")[0]
@@ -120,13 +123,16 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   state = _interpret(_contents(archive, members[pickles[0]], MAX_PICKLE_BYTES))
   if not isinstance(state, dict) or not state:
     raise InputError(f"holds a {type(state).__name__}, not a state dict; {RESAVE}")
-  wrong = [str(k) for k, v in state.items() if not (isinstance(k, str) and isinstance(v, _Tensor))]
+  wrong = [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, _Tensor))]
   if wrong:
-    raise InputError(f"not a plain state dict: {', '.join(wrong[:5])} is no tensor; {RESAVE}")
+    names = ", ".join(str(k)[:SHOWN] for k in wrong[:5])
+    raise InputError(f"not a plain state dict: {names} is no tensor; {RESAVE}")
   used = {tensor.storage.key: tensor.storage for tensor in state.values()}
-  total = sum(storage.size * storage.dtype.itemsize for storage in used.values())
-  if total > MAX_STORAGE_BYTES:
-    raise InputError(f"declares {total} bytes of tensors; allowed: {MAX_STORAGE_BYTES}")
+  stored = sum(storage.size * storage.dtype.itemsize for storage in used.values())
+  copied = sum(math.prod(t.shape) * t.storage.dtype.itemsize for t in state.values())
+  for total in (stored, copied):
+    if total > MAX_STORAGE_BYTES:
+      raise InputError(f"declares {total:.3g} bytes of tensors; allowed: {MAX_STORAGE_BYTES}")
   storages = {key: _storage(archive, members, root, s) for key, s in used.items()}
   return {name: _array(name, tensor, storages) for name, tensor in state.items()}
 
@@ -266,7 +272,7 @@ def _step(machine: _Machine, name: str, argument: Any) -> None:
 def _global(name: str) -> _Global:
   if name not in GLOBALS:
     raise InputError(
-      f"refused: the pickle names {name.replace(' ', '.')!r}; a state dict needs only "
+      f"refused: the pickle names {name[:SHOWN].replace(' ', '.')!r}; a state dict needs only "
       f"{', '.join(sorted(n.replace(' ', '.') for n in GLOBALS))}"
     )
   return _Global(name)
@@ -276,8 +282,8 @@ def _global(name: str) -> _Global:
 def _persistent(value: Any) -> _Storage:
   match value:
     case ("storage", _Global(name), str(key), str(), int(size)) if name in STORAGES:
-      if not re.fullmatch("[0-9A-Za-z_]+", key) or size < 0:
-        raise InputError(f"refused: storage {key!r} of {size} elements")
+      if not re.fullmatch("[0-9A-Za-z_]+", key) or not 0 <= size <= MAX_STORAGE_BYTES:
+        raise InputError(f"refused: storage {key[:SHOWN]!r} of {size:.3g} elements")
       return _Storage(STORAGES[name], key, size)
   raise InputError(f"refused: the pickle refers to a {type(value).__name__} that is no storage")
 
@@ -292,8 +298,13 @@ def _reduce(function: Any, arguments: Any) -> Any:
     case _Global(name), (_Storage() as storage, int(offset), tuple(shape), tuple(strides), *_) if (
       name == TENSOR
     ):
-      numbers = (offset, *shape, *strides)
-      if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
+      # Asked first: one tuple of millions, used again and again, would cost its length each time.
+      if not len(shape) == len(strides) <= MAX_DIMENSIONS:
+        raise InputError(
+          f"refused: a tensor of {len(shape)} dimensions with {len(strides)} strides; "
+          f"allowed: equally many, up to {MAX_DIMENSIONS}"
+        )
+      if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *strides)):
         raise InputError("refused: a tensor whose shape, strides or offset are no natural numbers")
       return _Tensor(storage, offset, shape, strides)
   called = function.name if isinstance(function, _Global) else type(function).__name__

@@ -175,9 +175,9 @@ def _loop(
       if validate or stop or step % config.checkpoint.every == 0 or step % config.log_every == 0:
         # Only here the host waits for the device; and nothing is saved before it was seen finite.
         progress.set_postfix(loss=f"{writer.flush():.4f}", refresh=False)
-      loss = writer.validate(step, state) if validate else None
+      values = writer.validate(step, state) if validate else None
       if validate or stop or step % config.checkpoint.every == 0:
-        checkpoints.save(state, step, loss)
+        checkpoints.save(state, step, values)
       if stop:
         return step
   return steps
@@ -218,7 +218,10 @@ class Writer:
     self._logs = logs.Logs(run.workdir, start) if jax.process_index() == 0 else None
     self._pending: list[tuple[int, Metrics]] = []
     everywhere = sharding.replicated(run.mesh)
-    self._eval_step = jax.jit(make_eval_step(run.procedure), out_shardings=everywhere)
+    eval_step = make_eval_step(
+      run.procedure, run.config.validation_metrics, run.config.metric_convention
+    )
+    self._eval_step = jax.jit(eval_step, out_shardings=everywhere)
     self._since = time.perf_counter()
 
   def __enter__(self) -> "Writer":
@@ -252,10 +255,11 @@ class Writer:
     self._since = time.perf_counter()
     return values["loss"]
 
-  def validate(self, step: int, state: TrainState) -> float | None:
-    """Means of the objective's parts over held-out pairs, and pictures; returns the loss.
+  def validate(self, step: int, state: TrainState) -> dict[str, float] | None:
+    """Means over held-out pairs of the objective, its parts and the metrics; and pictures.
 
-    None where the data set holds no pairs out.
+    Pairs that a metric cannot measure are left out of its mean, and the metric where it can measure
+    none. None where no pairs are held out.
     """
     parts: list[dict[str, np.ndarray]] = []
     left = self._run.config.pictures
@@ -267,12 +271,17 @@ class Writer:
       left = max(0, left - len(names))
     if not parts:
       return None
-    means = {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    metrics = {name: values.pop(name) for name in self._run.config.validation_metrics}
+    means = {name: float(value.mean()) for name, value in values.items()}
     logs.check_finite(step, {f"validation {name}": value for name, value in means.items()})
+    for name, value in metrics.items():
+      if not np.isnan(value).all():
+        means[name] = float(np.nanmean(value))
     if self._logs:
       self._logs.write("validation", step, means)
     self._since = time.perf_counter()
-    return means["loss"]
+    return means
 
   def _validation(self, state: TrainState) -> Iterator[tuple]:
     """(names, parts of the objective, pictures) of each batch of validation pairs.

@@ -27,7 +27,7 @@ _ARCHITECTURE = {
   "grid": lambda v: type(v) is int and 1 <= v <= 256,
   "shared_encoder": lambda v: type(v) is bool,
   "gate": lambda v: v in ("released", "paper"),
-  "padding": lambda v: v in PADDINGS,
+  "padding": lambda v: isinstance(v, str) and v in PADDINGS,
 }
 
 
@@ -67,9 +67,8 @@ def shapes(module: nn.Module) -> dict:
 def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
   """Writes variables (`params`, `batch_stats`) as float32 with their card, atomically."""
   template = shapes(model(card.architecture, "float32"))
-  flat = {k: np.asarray(v) for k, v in _flatten(variables).items()}
+  flat = {k: _as_float32(np.asarray(v)) for k, v in _flatten(variables).items()}
   _check(flat, template)
-  flat = {k: np.ascontiguousarray(v, np.float32) for k, v in flat.items()}
   metadata = {k: v for k, v in dataclasses.asdict(card).items() if k != "architecture"}
   metadata |= {"format": FORMAT, "architecture": json.dumps(card.architecture)}
   write_atomically(path, safetensors.numpy.save(flat, metadata))
@@ -82,7 +81,7 @@ def load(path: str | os.PathLike) -> tuple[dict, Card]:
       metadata = file.metadata() or {}
       card = _card(metadata)
       template = shapes(model(card.architecture, "float32"))
-      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+      flat = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
     _check(flat, template)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
@@ -102,11 +101,27 @@ def _card(metadata: Mapping[str, str]) -> Card:
     )
   try:
     architecture = json.loads(metadata["architecture"])
-  except json.JSONDecodeError as error:
+  except (json.JSONDecodeError, RecursionError) as error:
     raise InputError(f"architecture is not JSON ({error})") from error
   if not isinstance(architecture, dict):
     raise InputError(f"architecture is {architecture!r}, not a mapping")
   return Card(architecture=architecture, **{k: metadata[k] for k in names if k != "architecture"})
+
+
+def _tensor(file: safetensors.safe_open, name: str) -> np.ndarray:
+  try:
+    return file.get_tensor(name)
+  except (AttributeError, TypeError) as error:  # a type of numbers that numpy does not have
+    kind = file.get_slice(name).get_dtype()
+    raise InputError(f"{name} is of type {kind}; allowed: F64, F32, F16, BF16") from error
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+  """For storing; what is no floating point, or too large for float32, is left to `_check`."""
+  if not jnp.issubdtype(array.dtype, jnp.floating):
+    return array
+  with np.errstate(over="ignore"):
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _check(flat: Mapping[str, np.ndarray], template: Mapping) -> None:
@@ -120,7 +135,9 @@ def _check(flat: Mapping[str, np.ndarray], template: Mapping) -> None:
     elif not jnp.issubdtype(array.dtype, jnp.floating):
       problems.append(f"{name} is {array.dtype}, not floating point")
     elif not np.isfinite(array).all():
-      problems.append(f"{name} holds values that are not finite")
+      problems.append(f"{name} holds values that are not finite in {array.dtype}")
+    elif name.endswith("/var") and (array < 0).any():
+      problems.append(f"{name} is a variance and holds negative values")
   if problems:
     more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
     raise InputError(f"the weights do not fit: {'; '.join(problems[:8])}{more}")

@@ -85,7 +85,8 @@ class Trainer:
       for item in (
         f"data.root={self.root}", "input.crop=16", "batch_size=2", "model.features=4",
         "model.grid=2", "masks.size=(4, 4)", "steps=4", "validation_pairs=1", "pictures=1",
-        "log_every=1", "validate_every=4", "checkpoint.every=2", *overrides,
+        "validation_metrics=('EN',)", "log_every=1", "validate_every=4", "checkpoint.every=2",
+        *overrides,
       )
     )  # fmt: skip
     values = [f"--config.{key}={value}" for key, value in tiny.items()]
@@ -107,7 +108,7 @@ class Trainer:
   def run(self, workdir: pathlib.Path, *overrides: str, **env: str) -> tuple[int, str]:
     """Runs the command to its end; returns the exit status and what it printed."""
     process = self.start(workdir, *overrides, **env)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     return process.returncode, output
 
 

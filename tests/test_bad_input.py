@@ -153,7 +153,7 @@ def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(
   tmp_path, trainer, checkpoint_leaves
 ):
   workdir = tmp_path / "run"
-  settings = ("optim.learning_rate=1e30", "steps=20", "checkpoint.every=1", "log_every=20")
+  settings = ("optim.learning_rate=1e17", "steps=20", "checkpoint.every=1", "log_every=20")
   status, output = trainer.run(workdir, *settings)
   assert status == 1, output
   assert "Traceback" not in output and "the loss is not finite at step" in output

@@ -1,5 +1,7 @@
 """Checkpoints: what is kept, strict restoring, and other numbers of devices."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from cfi_jax.checkpoint import FOLDER, CheckpointOptions, Checkpoints
 from cfi_jax.state import TrainState
 from cfi_jax.types import InputError
 
-OPTIONS = CheckpointOptions(every=1, keep=2)
+OPTIONS = CheckpointOptions(every=1, keep=2, best="loss", direction="lower")
 
 
 def make_state(value=0.0, width=2):
@@ -36,7 +38,7 @@ def test_keeps_the_last_and_the_best(tmp_path, mesh):
   losses = {1: 0.5, 2: 0.1, 3: None, 4: 0.3, 5: 0.2, 6: None}
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
     for step, loss in losses.items():
-      checkpoints.save(make_state(step), step, loss)
+      checkpoints.save(make_state(step), step, None if loss is None else {"loss": loss})
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
     assert checkpoints.steps == (2, 5, 6)
     for step in (2, 6):
@@ -47,13 +49,44 @@ def test_keeps_the_last_and_the_best(tmp_path, mesh):
     np.testing.assert_array_equal(last.params["layer"]["bias"], 6)
 
 
-def test_the_best_is_kept_after_reopening(tmp_path):
-  for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.2), (5, 0.4)):
-    with Checkpoints(tmp_path, OPTIONS) as checkpoints:
-      checkpoints.save(make_state(step), step, loss)
+@pytest.mark.parametrize(("direction", "best"), [("lower", 1), ("higher", 3)])
+def test_the_best_is_kept_after_reopening(tmp_path, direction, best):
+  options = CheckpointOptions(every=1, keep=2, best="SSIM", direction=direction)
+  for step, value in ((1, 0.1), (2, 0.2), (3, 0.9), (4, 0.2), (5, 0.4), (6, None)):
+    with Checkpoints(tmp_path, options) as checkpoints:
+      metrics = {"loss": 0.5} | ({} if value is None else {"SSIM": value})
+      checkpoints.save(make_state(step), step, metrics)
       checkpoints.wait()
+  with Checkpoints(tmp_path, options) as checkpoints:
+    assert checkpoints.steps == (best, 5, 6)
+
+
+def test_the_best_is_named(tmp_path):
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
-    assert checkpoints.steps == (1, 4, 5)
+    assert checkpoints.best is None
+    for step, loss in ((1, None), (2, 0.1), (3, 0.2)):
+      checkpoints.save(make_state(step), step, None if loss is None else {"loss": loss})
+      checkpoints.wait()
+      assert checkpoints.best == (None if step == 1 else 2)
+
+
+def test_reading_only_changes_nothing(tmp_path, mesh):
+  with pytest.raises(InputError, match="no such folder"):
+    Checkpoints(tmp_path, OPTIONS, read_only=True)
+  losses = {1: 0.1, 2: None, 3: 0.2}
+  with Checkpoints(tmp_path, dataclasses.replace(OPTIONS, keep=3)) as checkpoints:
+    for step, loss in losses.items():
+      checkpoints.save(make_state(step), step, None if loss is None else {"loss": loss})
+  (tmp_path / FOLDER / "4.orbax-checkpoint-tmp").mkdir()  # a run is writing it
+  before = sorted(tmp_path.rglob("*"))
+  options = dataclasses.replace(OPTIONS, keep=1)
+  with Checkpoints(tmp_path, options, read_only=True) as checkpoints:
+    assert checkpoints.steps == (1, 2, 3) and checkpoints.best == 1
+    restored = checkpoints.restore(make_state(), mesh, 2)
+    jax.tree.map(np.testing.assert_array_equal, restored, make_state(2))
+    with pytest.raises(ValueError, match="reading only"):
+      checkpoints.save(make_state(5), 5, None)
+  assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_step_is_written_once(tmp_path, mesh):
@@ -106,4 +139,6 @@ def test_unknown_step_and_bad_options(tmp_path, mesh):
     with pytest.raises(InputError, match=r"no checkpoint of step 7; there are: \(1,\)"):
       checkpoints.restore(make_state(), mesh, 7)
   with pytest.raises(InputError, match="checkpoint.keep is 0"):
-    CheckpointOptions(every=1, keep=0)
+    dataclasses.replace(OPTIONS, keep=0)
+  with pytest.raises(InputError, match="'up'; valid: lower, higher"):
+    dataclasses.replace(OPTIONS, direction="up")

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from cfi_jax.types import InputError
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory) -> pathlib.Path:
-  """A run of two saved steps; the weights of step 2 are those of step 1 plus one."""
+  """A run of two saved steps, the first the better; the second's weights are one more."""
   options = recipes.get("paper")
   options.data = {"name": "synthetic"}
   options.model.features = 4
@@ -27,26 +28,41 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   optimizer = optim.make_optimizer(config.optim, 10)
   state = init_state(make_model(config.model), optimizer, 0, 8)
   with Checkpoints(path, config.checkpoint) as checkpoints:
-    checkpoints.save(state, 1, 0.5)
+    checkpoints.save(state, 1, {"loss": 0.5})
     more = jax.tree.map(lambda a: a + 1, state.params)
-    checkpoints.save(state.replace(params=more), 2, 0.7)
+    checkpoints.save(state.replace(params=more), 2, {"loss": 0.7})
   return path
 
 
-def test_the_last_or_a_named_checkpoint(workdir, tmp_path):
-  last, card = convert.read(workdir)
-  named, _ = convert.read(workdir / "checkpoints" / "1")
+def test_the_best_or_a_named_checkpoint(workdir, tmp_path):
+  best, card = convert.read(workdir)
+  named, of_named = convert.read(workdir / "checkpoints" / "2")
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b + 1, atol=1e-6), last["params"], named["params"]
+    lambda a, b: np.testing.assert_allclose(a + 1, b, atol=1e-6), best["params"], named["params"]
   )
+  assert json.loads(of_named.recipe)["step"] == 2
   assert card.architecture["shared_encoder"] and card.architecture["gate"] == "paper"
   assert card.architecture["features"] == 4 and "dtype" not in card.architecture
-  assert json.loads(card.recipe)["step"] == 2
+  assert json.loads(card.recipe)["step"] == 1
   assert json.loads(card.data) == {"name": "synthetic", "train": {"pairs": 3, "sha256": "abc"}}
-  weights.save(tmp_path / "w.safetensors", last, card)
+  weights.save(tmp_path / "w.safetensors", best, card)
   loaded, stored = weights.load(tmp_path / "w.safetensors")
   assert stored == card
-  jax.tree.map(np.testing.assert_array_equal, loaded, last)
+  jax.tree.map(np.testing.assert_array_equal, loaded, best)
+
+
+def test_the_last_where_none_was_validated_and_nothing_is_changed(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / "run")
+  for file in (tmp_path / "run").rglob("metrics/*"):
+    file.unlink()
+  for folder in list((tmp_path / "run").rglob("metrics")):
+    folder.rmdir()
+  unfinished = tmp_path / "run" / "checkpoints" / "3.orbax-checkpoint-tmp"
+  unfinished.mkdir()
+  before = sorted(path.name for path in (tmp_path / "run").rglob("*"))
+  _, card = convert.read(tmp_path / "run")
+  assert json.loads(card.recipe)["step"] == 2
+  assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
 
 
 def test_what_is_not_there_is_named(workdir, tmp_path):
@@ -64,3 +80,4 @@ def test_what_is_not_there_is_named(workdir, tmp_path):
   record_of_another.write_text((workdir / "run.json").read_text())
   with pytest.raises(InputError, match="holds no checkpoint"):
     convert.read(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -85,6 +85,11 @@ def test_a_folder_with_a_bad_pair(tmp_path, weights_file):
     ({"weights": "absent.safetensors"}, "absent.safetensors: not a readable"),
     ({"visible": "absent"}, "absent: does not exist"),
     ({"memory": 3}, "Unknown command line flag 'memory'"),
+    ({"memory_mb": 0}, "memory_mb is 0"),
+    ({"resize": "visible"}, "--resize=visible; allowed: infrared"),
+    ({"format": "gif"}, "cannot write '.gif' files; allowed: .png"),
+    ({"dtype": "int8"}, "int8"),
+    ({"process_index": 0}, "both are needed"),
   ],
   ids=str,
 )
@@ -145,6 +150,23 @@ def test_what_cannot_be_converted_ends_with_a_message(tmp_path, checkpoint, outp
   done = run("convert", checkpoint=path, output=tmp_path / output)
   assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
   assert os.listdir(tmp_path) == ["text.pth"]
+
+
+def test_pairs_that_look_swapped_are_told_from_other_warnings(tmp_path, weights_file):
+  paths = make_folders(tmp_path, "abc")
+  for name in "ab":
+    for role in ("visible", "infrared"):
+      (paths[role] / f"{name}.png").rename(tmp_path / f"{role}.png")
+    (tmp_path / "visible.png").rename(paths["infrared"] / f"{name}.png")
+    (tmp_path / "infrared.png").rename(paths["visible"] / f"{name}.png")
+  exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x01\0\x06"  # cut short
+  with Image.open(paths["visible"] / "c.png") as picture:
+    picture.save(paths["visible"] / "c.jpg", exif=exif)
+  (paths["visible"] / "c.png").unlink()
+  done = run("fuse", **paths, weights=weights_file)
+  assert done.returncode == 0, done.stderr
+  assert done.stderr.count("swapped?") == 1 and "(and 1 more such pairs)" in done.stderr
+  assert "warning: Corrupt EXIF data" in done.stderr
 
 
 def test_shares_of_a_folder_do_not_overlap():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cfi_jax import config as config_lib
-from cfi_jax import interventions, losses, optim, recipes
+from cfi_jax import interventions, losses, metrics, optim, recipes
 from cfi_jax import step as step_lib
 from cfi_jax.models import make_model
 from cfi_jax.models.layers import update_running
@@ -202,12 +202,25 @@ def test_a_step_keeps_every_shape_and_dtype(dtype):
   assert {metric.shape for metric in metrics.values()} == {()}
 
 
+def test_what_a_metric_cannot_measure_is_nan():
+  procedure, state, batch = tiny_run()
+  eval_step = step_lib.make_eval_step(procedure, ("CC",), "strict")
+  values, _ = jax.jit(eval_step)(state.variables, batch)  # constant images
+  assert np.isnan(values["CC"]).all() and np.isfinite(values["loss"]).all()
+
+
 def test_eval_step_returns_parts_and_pictures_per_example():
   procedure, state, batch = tiny_run()
   batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 32, 32, 1)))
-  parts, pictures = jax.jit(step_lib.make_eval_step(procedure))(state.variables, batch)
+  eval_step = step_lib.make_eval_step(procedure, ("SSIM", "CC"), "strict")
+  parts, pictures = jax.jit(eval_step)(state.variables, batch)
   expected = procedure.model.apply(state.variables, batch)
   np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
   assert parts["loss"].shape == (3,)
+  for i in range(3):
+    levels = [metrics.quantise(x[i]) for x in (batch.visible, batch.infrared, expected.fused)]
+    score = metrics.METRICS["SSIM"](*levels, convention="strict").value
+    # A level may round the other way where the two programs differ in the last bit.
+    np.testing.assert_allclose(parts["SSIM"][i], score, atol=1e-4)
   fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255
   np.testing.assert_allclose(fused, expected.fused[..., 0], atol=0.51 / 255)

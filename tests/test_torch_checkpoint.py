@@ -28,7 +28,9 @@ def text(value):
 
 
 def number(value):
-  return b"J" + struct.pack("<i", value)
+  if value < 2**31:
+    return b"J" + struct.pack("<i", value)
+  return b"\x8a\x08" + struct.pack("<q", value)
 
 
 def name(module, attribute):
@@ -171,10 +173,16 @@ def test_malicious_pickles_are_refused_and_do_nothing(tmp_path):
     (state_dict(("a", tensor((1000, 1000), (0, 0)))), "exceeds its storage"),
     (state_dict(("a", tensor((2, 3), (3, 1), 1))), "exceeds its storage"),
     (state_dict(("a", tensor((2, 3), (3, -1)))), "refused: a tensor"),
+    (state_dict(("a", tensor((1,), (2**62,)))), "damaged"),
+    (state_dict(("a", tensor((1,) * 33, (1,) * 33))), "33 dimensions"),
     (state_dict(("a", tensor(size=7))), "24 bytes, declared 28"),
     (state_dict(("a", tensor(key="1"))), "'x/data/1' is missing"),
     (state_dict(("a", tensor(key="../../etc/passwd"))), "refused: storage"),
     (state_dict(("a", tensor(size=2**31 - 1))), "allowed: 2147483648"),
+    (  # many tensors of one storage: a small file that would fill the memory
+      state_dict(*((f"{i}", tensor((2**28,), (1,), size=2**28)) for i in range(3))),
+      "3.22e\\+09 bytes.*allowed: 2147483648",
+    ),
     (state_dict(("a", tensor(kind=("torch", "CharStorage")))), "CharStorage"),
     (state_dict(("a", tensor()), ("b", tensor(kind=("torch", "IntStorage")))), "two ways"),
     (state_dict(("epoch", number(3)), ("a", tensor())), "epoch is no tensor"),

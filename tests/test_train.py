@@ -25,7 +25,7 @@ def run(pairs, tmp_path):
   values["data"] |= {"root": str(pairs), "validation_fraction": 0.5}
   values["input"]["crop"], values["batch_size"], values["steps"] = 16, 2, 3
   values["model"] |= {"features": 4, "grid": 2}
-  values["masks"]["size"] = (4, 4)
+  values["masks"]["size"], values["validation_metrics"] = (4, 4), ("SSIM",)
   config = config_lib.build(config_lib.Config, values)
   return train.open_run(config, tmp_path / "run")
 
@@ -38,21 +38,24 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
   run.workdir.mkdir()
   state = jax.jit(train._initial(run))()
   with train.Writer(run, 0) as writer:
-    loss = writer.validate(5, state)
+    means = writer.validate(5, state)
   source = run.sources["validation"]
   images = []
   for i in range(4):
     place = augment.centre(24, 24, crop=16)
     sample = source[i]
     images.append([augment.apply(place, x, 16) / 255 for x in (sample.visible, sample.infrared)])
-  eval_step = jax.jit(make_eval_step(run.procedure))
-  losses = []
+  eval_step = jax.jit(make_eval_step(run.procedure, ("SSIM",), "strict"))
+  values = []
   for rows in (images[:2], images[2:]):
     batch = Pair(*(jnp.asarray(np.stack(x), jnp.float32) for x in zip(*rows, strict=True)))
-    losses += list(eval_step(state.variables, batch)[0]["loss"])
-  assert loss == pytest.approx(np.mean(losses[:count]), rel=1e-5)
+    batch_values, _ = eval_step(state.variables, batch)
+    values += [{name: batch_values[name][i] for name in ("loss", "SSIM")} for i in range(2)]
+  for name in ("loss", "SSIM"):
+    expected = np.mean([value[name] for value in values[:count]])
+    assert means[name] == pytest.approx(expected, rel=1e-4)
   row = json.loads((run.workdir / logs.METRICS_FILE).read_text())
-  assert row["kind"] == "validation" and row["step"] == 5 and row["loss"] == loss
+  assert row["kind"] == "validation" and row["step"] == 5 and row["SSIM"] == means["SSIM"]
   names = {path.stem for path in (run.workdir / logs.PICTURES).iterdir()}
   assert names == {f"step0000005_{name}" for name in source.names[:count]}
 

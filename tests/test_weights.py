@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -50,7 +51,7 @@ def rewrite(path, change_arrays=lambda a: a, change_metadata=lambda m: m):
   safetensors.numpy.save_file(arrays, path, change_metadata(metadata))
 
 
-BIAS, KERNEL = "params/head/bias", "params/head/kernel"
+BIAS, VARIANCE = "params/head/bias", "batch_stats/cfi1/refine/norm1/var"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,8 @@ BIAS, KERNEL = "params/head/bias", "params/head/kernel"
     (lambda a: a | {BIAS: a[BIAS][None]}, "has shape"),
     (lambda a: a | {BIAS: a[BIAS].astype(np.int32)}, "not floating point"),
     (lambda a: a | {BIAS: a[BIAS] * np.nan}, "not finite"),
+    (lambda a: a | {BIAS: a[BIAS].astype(ml_dtypes.float8_e4m3fn)}, f"{BIAS} is of type F8_E4M3"),
+    (lambda a: a | {VARIANCE: -a[VARIANCE]}, f"{VARIANCE} is a variance and holds negative"),
   ],
 )
 def test_leaves_that_do_not_fit_are_named(path, change, words):
@@ -75,7 +78,9 @@ def test_leaves_that_do_not_fit_are_named(path, change, words):
   [
     ({"format": "pt"}, "format 'pt', expected"),
     ({"architecture": "{"}, "not JSON"),
+    ({"architecture": "[" * 100_000}, "not JSON"),
     ({"architecture": "[]"}, "not a mapping"),
+    ({"architecture": json.dumps(ARCHITECTURE | {"padding": []})}, r"padding=\[\]"),
     ({"architecture": json.dumps(ARCHITECTURE | {"features": 8})}, "has shape"),
     ({"architecture": json.dumps(ARCHITECTURE | {"features": "8"})}, "features='8'"),
     ({"architecture": json.dumps(ARCHITECTURE | {"padding": "wrap"})}, "padding='wrap'"),
@@ -110,6 +115,9 @@ def test_incomplete_variables_are_not_saved(tmp_path):
   wrong = dataclasses.replace(CARD, architecture=ARCHITECTURE | {"gate": "open"})
   with pytest.raises(InputError, match="gate='open'"):
     weights.save(tmp_path / "w.safetensors", variables(), wrong)
+  large = jax.tree.map(lambda a: a.astype(np.float64) * 1e300, variables())
+  with pytest.raises(InputError, match="not finite in float32"):
+    weights.save(tmp_path / "w.safetensors", large, CARD)
   assert not list(tmp_path.iterdir())
 
 

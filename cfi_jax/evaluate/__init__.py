@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -73,8 +74,7 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
     InputError: bad names, folders, files or weights; nothing is written then.
   """
   _check(request)
-  if output.exists() and not output.is_dir():
-    raise InputError(f"{output}: the output must be a folder, this is a file")
+  _check_output(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
   alignment = align(folders)
   model = load(request.weights) if request.weights else None
@@ -85,10 +85,13 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
   notes = (*_notes(request, summary), *alignment.notes)
   exhibits = _exhibits(request, alignment, model)
   title = f"Fusion scores: {', '.join(request.methods)} on {summary.images} images"
-  write_atomically(output / "scores.csv", scores.to_csv().encode())
-  write_atomically(output / "summary.md", write_summary(summary, notes, title).encode())
-  page = write_page(summary, exhibits, notes, title, tuple(BASELINES))
-  write_atomically(output / "report.html", page.encode())
+  texts = {
+    "scores.csv": scores.to_csv(),
+    "summary.md": write_summary(summary, notes, title),
+    "report.html": write_page(summary, exhibits, notes, title, tuple(BASELINES)),
+  }
+  for name, text in texts.items():
+    write_atomically(output / name, text.encode(errors="replace"))  # file names may be any bytes
   return Evaluation(scores, summary, notes)
 
 
@@ -112,6 +115,15 @@ def _check(request: Request) -> None:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"
     )
+
+
+def _check_output(output: pathlib.Path) -> None:
+  """Raises InputError where the folder cannot be made or written, before the work is done."""
+  known = next(path for path in (output, *output.absolute().parents) if path.exists())
+  if not known.is_dir():
+    raise InputError(f"{output}: the output must be a folder, {known} is a file")
+  if not os.access(known, os.W_OK | os.X_OK):
+    raise InputError(f"{output}: the output cannot be written, no permission in {known}")
 
 
 def _score(request: Request, alignment: Alignment, model: Model | None, progress: bool) -> Scores:

@@ -13,6 +13,7 @@ from absl import flags
 
 from cfi_jax import config as config_lib
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
+from cfi_jax.evaluate.folders import cut
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.types import InputError
 
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)
   for note in result.notes:
-    print(f"note: {note}")
+    print(f"note: {cut(note)}")
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")
   return 0
 

@@ -10,10 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from cfi_jax.data import images
-from cfi_jax.data.listing import files_in, shorten
+from cfi_jax.data.listing import files_in
 from cfi_jax.types import MODALITIES, InputError
 
 _SHOWN = 20
+_LONGEST = 400  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +53,26 @@ def align(folders: Mapping[str, pathlib.Path]) -> Alignment:
     extra = sorted(set(found) - paired)
     where = f"{label} ({folders[label]})"
     if missing:
-      notes.append(f"{where} lacks {len(missing)} of {len(paired)} pairs: {shorten(missing)}")
+      notes.append(f"{where} lacks {len(missing)} of {len(paired)} pairs: {', '.join(missing)}")
     if extra:
-      notes.append(f"{where} has {len(extra)} images that belong to no pair: {shorten(extra)}")
+      names = ", ".join(extra)
+      notes.append(f"{where} has {len(extra)} images that belong to no pair: {names}")
   scenes, differing = _of_one_size(files, shared)
   if differing:
-    notes.append(f"{len(differing)} pairs left out, sizes differ: {shorten(differing)}")
+    notes.append(f"{len(differing)} pairs left out, sizes differ: {', '.join(differing)}")
   if not scenes:
     counts = ", ".join(f"{label}: {len(found)}" for label, found in files.items())
     raise InputError(
-      "\n  ".join([f"no image is present in all folders in one size ({counts} images)", *notes])
+      "\n  ".join(
+        [f"no image is present in all folders in one size ({counts} images)", *map(cut, notes)]
+      )
     )
   return Alignment(tuple(scenes), tuple(notes))
+
+
+def cut(note: str) -> str:
+  """A note of bearable length for a terminal."""
+  return note if len(note) <= _LONGEST else f"{note[:_LONGEST]} ..."
 
 
 def read(path: pathlib.Path) -> np.ndarray:
@@ -97,7 +106,7 @@ def _of_one_size(
   jobs = [(name, label) for name in names for label in files]
   with ThreadPoolExecutor() as pool:
     results = pool.map(lambda job: _size(files[job[1]][job[0]]), jobs)
-    bar = tqdm(results, "checking files", len(jobs), unit="file", delay=2)
+    bar = tqdm(results, "checking files", len(jobs), unit="file", delay=2, disable=None)
     sizes = dict(zip(jobs, bar, strict=True))
   broken = [str(size) for size in sizes.values() if isinstance(size, InputError)]
   if broken:

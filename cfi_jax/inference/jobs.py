@@ -19,6 +19,10 @@ from cfi_jax.types import InputError
 AHEAD = 2  # pairs that are read or written while one is computed, per device
 
 
+class SwappedWarning(UserWarning):
+  """A pair whose roles look exchanged."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
   """How pairs are fused and written.
@@ -115,7 +119,7 @@ def fuse_jobs(fusing: Model, jobs: Sequence[Job], options: Options) -> Iterator[
 
 def _batches(fusing: Model, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
   """Jobs in groups of one bucket, one per device."""
-  fusing.reserve([job.size for job in jobs if not fusing.is_tiled(job.size, memory_mb)])
+  fusing.reserve([job.size for job in jobs], memory_mb=memory_mb)
   devices = len(fusing.programs.devices)
   of_bucket = collections.defaultdict(list)
   for job in jobs:
@@ -158,6 +162,7 @@ def _compute(
       warnings.warn(
         f"{job.name}: the visible image is grey and the infrared one coloured; are they swapped? "
         "The coloured image belongs to the visible role",
+        SwappedWarning,
         stacklevel=1,
       )
     # Grey is judged by content: a grey picture stored as RGB is written as grey.

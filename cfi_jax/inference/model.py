@@ -1,6 +1,7 @@
 """A trained model ready to fuse images of any size: `load` a weights file, then `Model.fuse`."""
 
 import collections
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -56,10 +57,29 @@ class Model:
     self.memory_mb = _default_memory_mb()
     self._planned: dict[buckets.Size, buckets.Size] = {}
     self._shared: set[buckets.Size] = set()
+    self._tiles: dict[tuple[buckets.Size, float], buckets.Size] = {}
 
-  def reserve(self, sizes: Iterable[buckets.Size], limit: int = 6) -> None:
-    """Plans at most `limit` buckets for images of `sizes` (height, width), one entry per image."""
-    self._planned = buckets.plan(sizes, limit, self.module.padding)
+  def reserve(
+    self, sizes: Iterable[buckets.Size], limit: int = 6, memory_mb: float | None = None
+  ) -> None:
+    """Plans at most `limit` (3 or more) programs for images of `sizes`, one entry per image.
+
+    Images that exceed the memory budget share the two programs of one shape of tiles.
+    """
+    sizes, padding = [tuple(size) for size in sizes], self.module.padding
+    most = self._max_pixels(memory_mb)
+    tight = {size: geometry.smallest_bucket(size, padding) for size in sizes}
+    large = {size for size in sizes if math.prod(tight[size]) > most}
+    while True:
+      whole = [size for size in sizes if size not in large]
+      self._planned = buckets.plan(whole, limit - 2 if large else limit, padding)
+      too_large = {size for size, b in self._planned.items() if math.prod(b) > most}
+      if not too_large:  # joining has made no bucket exceed the budget
+        break
+      large |= too_large
+    tiled = [size for size in sizes if size in large]
+    shape = tiles.shared_shape(tiled, most, padding) if tiled else None
+    self._tiles = {(size, most): shape for size in large}
     # A bucket of several sizes gets one program, with borders, for those that fill it too.
     self._shared = {bucket for size, bucket in self._planned.items() if bucket != size}
 
@@ -73,8 +93,8 @@ class Model:
 
   def is_tiled(self, size: buckets.Size, memory_mb: float | None = None) -> bool:
     """Whether an image of `size` exceeds the memory budget as a whole."""
-    height, width = self.bucket(size)
-    return height * width > self._max_pixels(memory_mb)
+    most = self._max_pixels(memory_mb)
+    return (tuple(size), most) in self._tiles or math.prod(self.bucket(size)) > most
 
   def fuse(
     self,
@@ -136,7 +156,7 @@ class Model:
         together[self.bucket(visible.shape[:2])].append(i)
     devices = len(self.programs.devices)
     for bucket, members in together.items():
-      fitting = max(1, int(self._max_pixels(memory_mb) // (bucket[0] * bucket[1])))
+      fitting = max(1, int(min(len(members), self._max_pixels(memory_mb) / math.prod(bucket))))
       batch = devices * min(fitting, -(-len(members) // devices))
       for first in range(0, len(members), batch):
         part = members[first : first + batch]
@@ -187,7 +207,8 @@ class Model:
   ) -> np.ndarray:
     """Fused luma of one pair in two passes over tiles; float images exist tile by tile only."""
     size, module = visible.shape[:2], self.module
-    shape = tiles.window_shape(size, self._max_pixels(memory_mb), module.padding)
+    most = self._max_pixels(memory_mb)
+    shape = self._tiles.get((size, most)) or tiles.window_shape(size, most, module.padding)
     parts = tiles.cut(size, shape, module.grid, module.padding)
     grids = None
     for _, sums in self._each("pool", parts, (visible, infrared), shape):

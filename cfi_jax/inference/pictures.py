@@ -42,11 +42,21 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
   if image.dtype == np.uint16:
     content = _png_16(image, options["compress_level"])
   else:
-    content = io.BytesIO()
+    content = _encode(path, image, name, options)
+  write_atomically(path, content)
+
+
+def _encode(path: str | os.PathLike, image: np.ndarray, name: str, options: dict) -> bytes:
+  content = io.BytesIO()
+  try:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture.save(content, name, **options)
-    content = content.getvalue()
-  write_atomically(path, content)
+  except (OSError, ValueError, struct.error) as error:  # sides that the format cannot hold
+    height, width = image.shape[:2]
+    raise InputError(
+      f"{path}: {width}x{height} pixels cannot be written as {name} ({error}); write .png"
+    ) from error
+  return content.getvalue()
 
 
 def _png_16(image: np.ndarray, level: int) -> bytes:

@@ -6,15 +6,18 @@ and a second pass fuses every tile with the sums. A window reaches `HALO` pixels
 interpolation, refine, gate and two encoder convolutions 4 * 5, with the finer encoders 2 * 2 + 2).
 """
 
+import collections
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterable
 
 from cfi_jax.inference import geometry
 from cfi_jax.inference.geometry import ALIGN, Geometry
 
 HALO = 36  # the reach rounded up to a multiple of ALIGN
 SMALLEST = 64  # side of the smallest tile worth its surroundings
+CANDIDATES = 64  # shapes that are compared for tiles of many sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,31 @@ def window_shape(size: tuple[int, int], max_pixels: float, padding: str) -> tupl
   for this, other in ((0, 1), (1, 0)):  # what one side does not use, the other may
     shape[this] = min(need[this], max(smallest, int(max_pixels) // shape[other]))
   return tuple(_even(n, length // ALIGN * ALIGN) for n, length in zip(need, shape, strict=True))
+
+
+def shared_shape(
+  sizes: Iterable[tuple[int, int]], max_pixels: float, padding: str
+) -> tuple[int, int]:
+  """The shape of windows, see `window_shape`, that costs images of `sizes` together the least."""
+  counts = collections.Counter(sizes)
+  own = sorted({window_shape(size, max_pixels, padding) for size in counts})
+  side = max(SMALLEST + 2 * HALO, math.isqrt(int(max_pixels)) // ALIGN * ALIGN)
+  candidates = [*own[:: -(-len(own) // CANDIDATES)], (side, side)]  # the last suits every size
+
+  def cost(shape: tuple[int, int]) -> float:
+    windows = sum(n * _count(size, shape, padding) for size, n in counts.items())
+    return windows * math.prod(shape)
+
+  return min(candidates, key=cost)
+
+
+def _count(size: tuple[int, int], shape: tuple[int, int], padding: str) -> float:
+  """Number of windows that `cut` makes, infinite where a window has no room for a tile."""
+  need = geometry.smallest_bucket(size, padding)
+  own = [math.inf if m >= n else m - 2 * HALO for n, m in zip(need, shape, strict=True)]
+  if min(own) <= 0:
+    return math.inf
+  return math.prod(max(1, math.ceil(n / o)) for n, o in zip(size, own, strict=True))
 
 
 def cut(size: tuple[int, int], shape: tuple[int, int], grid: int, padding: str) -> list[Tile]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from cfi_jax.types import Array, InputError
 
@@ -111,8 +112,9 @@ class Metric:
       Score of float scalar and bool scalar: float32, or float64 where jax_enable_x64 is on.
 
     Raises:
-      InputError: unknown convention, floating-point input, different shapes, or an image (an
-        array, where `size` is given) smaller than the metric's minimum side.
+      InputError: unknown convention, floating-point input, levels outside 0..255 (in NumPy
+        arrays), different shapes, or an image (an array, where `size` is given) smaller than
+        the metric's minimum side.
     """
     side = self.minimum_side(convention)
     arrays = [_levels(x, name) for x, name in
@@ -138,6 +140,9 @@ def check_convention(convention: str) -> None:
 
 def _levels(x: Array, name: str) -> Array:
   """int32 [H, W] of an integer array [H, W] or [H, W, 1]."""
+  whole = isinstance(x, np.ndarray) and np.issubdtype(x.dtype, np.integer) and x.size
+  if whole and (x.min() < 0 or x.max() > 255):
+    raise InputError(f"{name}: levels {x.min()}..{x.max()}; allowed: 0..255")
   x = jnp.asarray(x)
   if not jnp.issubdtype(x.dtype, jnp.integer):
     raise InputError(

@@ -137,14 +137,19 @@ def _strip_scores(maps: Array, convention: str) -> Array:
   return lax.map(lambda source: _window_scores(source, fused, convention), sources)
 
 
-def _in_strips(maps: Array, score: Callable[[Array], Array]) -> Array:
-  """Scores of whole maps by strips of rows: 81 cells for all windows at once exceed the caches."""
+@functools.partial(jax.jit, static_argnames="convention")
+def _in_strips(maps: Array, convention: str) -> Array:
+  """Scores of whole maps by strips of rows: 81 cells for all windows at once exceed the caches.
+
+  Jitted by itself, so that metrics that are called without jit compile it once for all features.
+  """
   height, width = maps.shape[1] - 2, maps.shape[2]
   rows = min(height, max(1, STRIP_WINDOWS // width))
   count = -(-height // rows)
   maps = jnp.pad(maps, ((0, 0), (0, count * rows - height), (0, 0)))
   strips = lax.map(
-    lambda k: score(lax.dynamic_slice_in_dim(maps, k * rows, rows + 2, axis=1)), jnp.arange(count)
+    lambda k: _strip_scores(lax.dynamic_slice_in_dim(maps, k * rows, rows + 2, axis=1), convention),
+    jnp.arange(count),
   )
   return jnp.swapaxes(strips, 0, 1).reshape(2, count * rows, width - 2)[:, :height]
 
@@ -154,9 +159,7 @@ def _feature_mutual_information(
 ) -> Score:
   height, width = images.height, images.width
   maps = [feature(x, height, width) for x in (images.infrared, images.visible, images.fused)]
-  scores = _in_strips(
-    materialize(jnp.stack(maps)), functools.partial(_strip_scores, convention=convention)
-  )
+  scores = _in_strips(materialize(jnp.stack(maps)), convention)
   value = (mean(scores[0], height - 2, width - 2) + mean(scores[1], height - 2, width - 2)) / 2
   empty = constant(images.infrared, height, width) | constant(images.visible, height, width)
   return Score(value, empty if convention == "strict" else False)

@@ -1,5 +1,6 @@
 """Feature maps of the FMI family: pixels, gradient, edges, cosine transform (METRICS section 8)."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -15,11 +16,13 @@ def pixels(x: Array, height, width) -> Array:
   return x.astype(float)
 
 
+@jax.jit
 def gradient(x: Array, height, width) -> Array:
   """The horizontal central gradient, doubled (a window's scale does not matter): integers."""
   return doubled_gradient(x, height, width)[0].astype(float)
 
 
+@jax.jit
 def edges(x: Array, height, width) -> Array:
   """MATLAB's Sobel edge map with automatic threshold: 1 on thin ridges of the gradient, else 0.
 
@@ -54,6 +57,7 @@ def _floor_mean(x: Array, height, width) -> Array:
   return quotient.astype(jnp.int32)
 
 
+@jax.jit
 def cosines(x: Array, height, width) -> Array:
   """Orthonormal two-dimensional cosine transform (DCT-II) of the whole image.
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax import ops
 from cfi_jax.metrics.definition import check_convention
 from cfi_jax.types import Array, InputError
 
@@ -11,7 +12,7 @@ TOOLKIT_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 
 def quantise(image: Array) -> Array:
   """int32 levels 0..255 of an image in [0, 1], rounded half up as a saved file is; any shape."""
-  return jnp.clip(jnp.floor(jnp.asarray(image) * 255 + 0.5), 0, 255).astype(jnp.int32)
+  return ops.to_uint8(image).astype(jnp.int32)
 
 
 def grey_levels(image: np.ndarray, convention: str, name: str = "image") -> np.ndarray:

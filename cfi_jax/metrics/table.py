@@ -99,8 +99,11 @@ class Scores:
 
 def read_scores(path: Path | str) -> Scores:
   """Reads a file of what `Scores.to_csv` gave; raises InputError on anything else."""
-  with open(path, newline="", encoding="utf-8") as file:
-    lines = list(csv.reader(file))
+  try:
+    with open(path, newline="", encoding="utf-8") as file:
+      lines = list(csv.reader(file))
+  except (OSError, UnicodeDecodeError, csv.Error) as error:
+    raise InputError(f"{path}: cannot be read as a table: {error}") from error
   if not lines or tuple(lines[0]) != COLUMNS:
     raise InputError(f"{path}: expected a header {','.join(COLUMNS)}")
   try:

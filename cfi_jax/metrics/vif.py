@@ -1,5 +1,6 @@
 """Visual information fidelity in the pixel domain, VIFp (METRICS section 6)."""
 
+import jax
 import jax.numpy as jnp
 
 from cfi_jax.metrics.definition import Images, Metric, Score
@@ -31,7 +32,9 @@ def _information(reference: Array, distorted: Array, covariance: Array) -> tuple
   return kept, jnp.log1p(reference / NOISE_VARIANCE)
 
 
-def _visual_information_fidelity(images: Images, convention: str) -> Score:
+@jax.jit
+def _totals(images: Images) -> tuple[Array, Array]:
+  """Information kept and held, summed over the scales; each [2], (infrared, visible)."""
   height, width = images.height, images.width
   arrays = images.floats()
   kept, held = [0.0, 0.0], [0.0, 0.0]
@@ -45,6 +48,11 @@ def _visual_information_fidelity(images: Images, convention: str) -> Score:
       maps = _information(covariances[source, source], covariances[2, 2], covariances[source, 2])
       kept[source] += total(maps[0], height - side + 1, width - side + 1)
       held[source] += total(maps[1], height - side + 1, width - side + 1)
+  return jnp.stack(kept), jnp.stack(held)
+
+
+def _visual_information_fidelity(images: Images, convention: str) -> Score:
+  kept, held = _totals(images)
   undefined = jnp.nan if convention == "tang" else 1.0
   value, degenerate = 0.0, False
   for source, image in enumerate((images.infrared, images.visible)):

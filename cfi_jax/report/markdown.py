@@ -1,5 +1,6 @@
 """The summary of an evaluation as Markdown."""
 
+import html
 import math
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +10,7 @@ from cfi_jax.report.summary import Entry, Estimate, Summary
 
 def write_summary(summary: Summary, notes: Sequence[str], title: str) -> str:
   """The text of summary.md: an overview of means, then one table per metric."""
-  parts = [f"# {title}", describe_conventions(summary), _overview(summary)]
+  parts = [f"# {_plain(title)}", describe_conventions(summary), _overview(summary)]
   for metric in summary.metrics:
     parts.append(_metric_section(summary, metric))
   if notes:
@@ -31,10 +32,12 @@ def number(value: float) -> str:
   """Four significant digits at least; a dash for what is not defined."""
   if math.isnan(value):
     return "-"
-  if value == 0 or 1e-3 <= abs(value) < 1e4:
-    digits = 4 if abs(value) < 10 else 3 if abs(value) < 100 else 2
-    return f"{value:.{digits}f}"
-  return f"{value:.3e}"
+  if value == 0:
+    return "0.0000"
+  if not 1e-3 <= abs(value) < 1e4:
+    return f"{value:.3e}"
+  exponent = math.floor(math.log10(abs(value)))
+  return f"{value:.{max(2, (4 if exponent >= 0 else 3) - exponent)}f}"
 
 
 def interval(estimate: Estimate) -> str:
@@ -106,5 +109,6 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-  """Text in which a name cannot break a table."""
+  """Text in which a name can neither break a table nor be read as HTML."""
+  text = html.escape(text, quote=False)
   return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

@@ -65,7 +65,7 @@ def test_tno_is_a_test_set_only(tmp_path):
 def roads(tmp_path):
   for name in "abcd":
     tree(tmp_path, [f"crop_LR_visible/{name}.jpg", f"cropinfrared/{name}.jpg"])
-  (tmp_path / "train.txt").write_text("b\na.jpg\n\n")
+  (tmp_path / "train.txt").write_text("\ufeffb\r\na.jpg\n\n", "utf-8")
   (tmp_path / "test.txt").write_text("c")
   return tmp_path
 
@@ -79,7 +79,7 @@ def test_roadscene_follows_its_lists(roads):
 
 
 def test_roadscene_lists_that_leak_or_name_nothing_are_refused(roads):
-  (roads / "test.txt").write_text("c b e")
+  (roads / "test.txt").write_text("c\nb\ne\n")
   with pytest.raises(InputError, match="1 names are in train.txt and in test.txt: b"):
     load("roadscene", roads).source("train")
   with pytest.raises(InputError, match="1 names of test.txt have no pair of images: e"):

@@ -35,7 +35,7 @@ def make_tree(root, name):
         pixels = RNG.integers(0, 256, (10 + case, 12, channels), np.uint8)
         Image.fromarray(pixels.squeeze()).save(path)
   if name == "roadscene":
-    pathlib.Path(root, "train.txt").write_text("1000 3000 4000")
+    pathlib.Path(root, "train.txt").write_text("1000\n3000\n4000\n")
     pathlib.Path(root, "test.txt").write_text("2000")
   pathlib.Path(root, LAYOUTS[name][0][0], "Thumbs.db").write_bytes(b"x")
 

@@ -147,7 +147,8 @@ def weights_file(tmp_path_factory):
   path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
   image = np.zeros((1, 16, 16, 1), np.float32)
   module = weights.model(architecture, "float32")
-  variables = module.init(jax.random.key(0), Pair(image, image), train=False)
+  init = jax.jit(lambda key: module.init(key, Pair(image, image), train=False))
+  variables = init(jax.random.key(0))
   weights.save(path, variables, weights.Card(architecture, "random", "none", "2026-01-01", "none"))
   return path
 
@@ -213,6 +214,8 @@ def test_bad_requests(root, tmp_path, changes, message):
 def test_the_output_must_be_a_folder(root):
   with pytest.raises(InputError, match=r"x1\.png: the output must be a folder"):
     evaluate(request(root), root / "good" / "x1.png", progress=False)
+  with pytest.raises(InputError, match=r"deep: the output must be a folder, .*x1\.png is a file"):
+    evaluate(request(root), root / "good" / "x1.png" / "deep", progress=False)
 
 
 def test_bad_command_lines(root, tmp_path):

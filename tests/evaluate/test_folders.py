@@ -46,6 +46,14 @@ def test_missing_extra_and_differing_files_are_listed(folders):
   assert len(alignment.notes) == 4
 
 
+def test_every_missing_file_is_listed(folders):
+  for k in range(30):
+    for role in ("visible", "infrared"):
+      save(folders[role], f"n{k}.png")
+  (note,) = align(folders).notes
+  assert all(f"n{k}" in note.split(": ")[1].split(", ") for k in range(30))
+
+
 def test_unusable_folders(folders, tmp_path):
   with pytest.raises(InputError, match="other: .*nowhere does not exist"):
     align({**folders, "other": tmp_path / "nowhere"})

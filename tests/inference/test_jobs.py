@@ -113,6 +113,17 @@ def test_bad_pairs_are_named_and_the_others_written(small, folders, random):
   assert read_image(fused / "c.png").shape == (24, 32, 1)
 
 
+def test_a_result_that_the_format_cannot_hold_is_named(small, folders, random):
+  visible, infrared, fused = folders
+  for name, width in {"a": 24, "wide": 70_000}.items():
+    for folder in (visible, infrared):
+      save(folder, f"{name}.png", random_picture(random, 8, width))
+  options = dataclasses.replace(OPTIONS, max_pixels=10**6, memory_mb=20)
+  reasons, _ = run(small, folders, options, ".jpg")
+  assert "wide.jpg: 70000x8 pixels cannot be written as JPEG" in reasons["wide"]
+  assert reasons["a"] == "" and [path.name for path in fused.iterdir()] == ["a.jpg"]
+
+
 def test_pairs_of_many_sizes_in_any_order(small, folders, random):
   """Results do not depend on what else is in the folder; large ones are tiled."""
   visible, infrared, fused = folders

@@ -99,6 +99,32 @@ def test_fifty_sizes_compile_at_most_six_programs(make_small, random):
   assert len(compilations) == len(model.programs.compiled)
 
 
+def test_fifty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
+  """Sizes that are tiled share one shape of tiles, which changes no result."""
+  model, whole = make_small(features=2, grid=2), make_small(features=2, grid=2)
+  sizes = [(30, 40), (8, 700), *random.integers(150, 260, (48, 2)).tolist()]
+  budget = 200 * 200 * 8 * 2 * 4 / 1e6
+  model.reserve(sizes, memory_mb=budget)
+  for i, size in enumerate(sizes):
+    images = random.random((2, *size), np.float32)
+    fused = model.fuse(*images, memory_mb=budget)
+    if i % 12 == 1:
+      np.testing.assert_allclose(fused, whole.fuse(*images, memory_mb=np.inf), atol=1e-5, rtol=0)
+  kinds = [key[0] for key in model.programs.compiled]
+  assert len(kinds) <= 6 and kinds.count("pool") == kinds.count("tile") == 1
+  assert all(key[0] == "fuse" for key in whole.programs.compiled)
+
+
+def test_joined_sizes_keep_to_the_budget(make_small):
+  """One bucket of both would be larger than either and than the budget."""
+  model = make_small(features=2, grid=2)
+  budget = 110 * 1000 * 8 * 2 * 4 / 1e6
+  sizes = [(100, 1000), (1000, 100)] * 200
+  model.reserve(sizes, limit=3, memory_mb=budget)
+  for size in sizes[:2]:
+    assert model.is_tiled(size, budget) or np.prod(model.bucket(size)) <= 110 * 1000
+
+
 def test_one_size_needs_no_border_and_no_padding(make_small, random):
   model = make_small()
   model.reserve([(24, 32)] * 5)

@@ -38,6 +38,8 @@ def test_jpeg_is_close(tmp_path):
     ("x.gif", np.zeros((8, 8, 1), np.uint8), "cannot write '.gif'.*allowed: .png"),
     ("x.jpg", np.zeros((8, 8, 1), np.uint16), "16 bits"),
     ("x.jpg", np.zeros((8, 8, 4), np.uint8), "alpha"),
+    ("x.jpg", np.zeros((8, 70_000, 3), np.uint8), "70000x8 pixels cannot be written as JPEG"),
+    ("x.webp", np.zeros((8, 20_000, 1), np.uint8), "20000x8 pixels cannot be written as WEBP"),
   ],
 )
 def test_what_a_format_cannot_hold_is_refused(tmp_path, name, image, words):

@@ -1,4 +1,4 @@
-"""What the metric tests share: one compiled program per convention, and the reference triplets."""
+"""What the metric tests share: few compiled programs, and the reference triplets."""
 
 import functools
 import json
@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from cfi_jax.metrics import METRICS, Score
+from cfi_jax.metrics import METRICS, Score, Triplet, find_metrics, score, table
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
 CANVAS = 128
+LARGE_CANVAS = (768, 1024)  # holds the pictures of the toolkit; one compilation for all
 
 
 @functools.partial(jax.jit, static_argnames=("names", "convention"))
@@ -22,21 +23,29 @@ def _measure(visible, infrared, fused, size, names, convention):
   }
 
 
-def measure_triplet(visible, infrared, fused, convention, names=None) -> dict[str, Score]:
-  """Metrics of images of up to 128 pixels a side, on a canvas whose rest is filled with noise."""
-  if names is None:
-    names = tuple(
-      name
-      for name, metric in METRICS.items()
-      if convention in metric.conventions and metric.minimum_side(convention) <= CANVAS
-    )
+def measure_triplet(visible, infrared, fused, convention) -> dict[str, Score]:
+  """Metrics of images of up to 128 pixels a side, on a canvas whose rest is filled with noise.
+
+  FMI and VIF are called without jit: their costly parts are jitted by themselves, and so compiled
+  once for all features and conventions.
+  """
+  names = tuple(
+    name
+    for name, metric in METRICS.items()
+    if convention in metric.conventions and metric.minimum_side(convention) <= CANVAS
+  )
   images = [np.asarray(x) for x in (visible, infrared, fused)]
   size = tuple(np.int32(side) for side in images[0].shape)
   rng = np.random.default_rng(5)
   canvases = rng.integers(0, 256, (3, CANVAS, CANVAS), dtype=np.int32)
   for canvas, image in zip(canvases, images, strict=True):
     canvas[: image.shape[0], : image.shape[1]] = image
-  scores = jax.device_get(_measure(*canvases, size, names, convention))
+  apart = [name for name in names if name.startswith(("FMI", "VIF"))]
+  together = tuple(name for name in names if name not in apart)
+  scores = _measure(*canvases, size, together, convention)
+  for name in apart:
+    scores[name] = METRICS[name](*canvases, convention=convention, size=size)
+  scores = jax.device_get(scores)
   return {name: Score(float(s.value), bool(s.degenerate)) for name, s in scores.items()}
 
 
@@ -72,3 +81,15 @@ def scene():
   fused = 0.6 * visible + 0.5 * infrared + 4 * rng.standard_normal(rows.shape)
   fused[30:40, 5:20] = 100  # a flat patch
   return tuple(np.clip(np.round(x), 0, 255).astype(np.uint8) for x in (visible, infrared, fused))
+
+
+@pytest.fixture
+def score_large(monkeypatch):
+  """score_large(triplets, convention) -> Scores but for FMI, all on the canvas of the largest."""
+  monkeypatch.setattr(table, "_canvas", lambda shape, known: LARGE_CANVAS)
+
+  def compute(triplets: list[Triplet], convention: str):
+    names = [m.name for m in find_metrics(None, convention) if not m.name.startswith("FMI")]
+    return score(triplets, names, convention, progress=False)
+
+  return compute

@@ -29,6 +29,13 @@ def test_floating_point_images_are_refused():
     METRICS["EN"](IMAGE, IMAGE.astype(np.float32), IMAGE, convention="tang")
 
 
+def test_levels_beyond_eight_bits_are_refused():
+  with pytest.raises(InputError, match=r"fused: levels 0\.\.4000; allowed: 0\.\.255"):
+    wide = np.zeros((48, 48), np.uint16)
+    wide[0, 0] = 4000
+    METRICS["EN"](IMAGE, IMAGE, wide, convention="tang")
+
+
 def test_shapes_are_checked():
   with pytest.raises(InputError, match=r"differ in shape.*\(48, 48\).*\(48, 47\)"):
     METRICS["EN"](IMAGE, IMAGE, IMAGE[:, :-1], convention="tang")

@@ -117,7 +117,7 @@ def test_strict_is_finite_but_for_psnr(precision, measure, degenerate_images, re
         assert math.isfinite(score.value), (case, metric)
 
 
-def test_flags_under_strict(measure, degenerate_images):
+def test_flags_under_strict(measure, degenerate_images, x64):
   """The flag is set where a source (or, for correlations, an operand) holds nothing."""
   flagged = {
     case: {
@@ -161,7 +161,7 @@ def test_identical_and_equal_images_under_strict(measure, degenerate_images, x64
   )
 
 
-def test_entropy_of_a_constant_is_positive_zero(measure, degenerate_images):
+def test_entropy_of_a_constant_is_positive_zero(measure, degenerate_images, x64):
   for convention in TABLES:
     value = measure(*_case(degenerate_images, "allconst"), convention)["EN"].value
     assert value == 0 and math.copysign(1, value) == 1

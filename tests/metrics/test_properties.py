@@ -89,7 +89,7 @@ def test_conventions_are_tied_as_documented(scene, measure, x64):
   assert cddfuse["PSNR"].value == pytest.approx(strict["PSNR"].value + peak, abs=1e-9)
 
 
-def test_noise_raises_what_it_should(scene, measure):
+def test_noise_raises_what_it_should(scene, measure, x64):
   """Noise raises the metrics of the fused image alone, and lowers those of fidelity."""
   visible, infrared, _ = scene
   average = (visible.astype(float) + infrared) / 2
@@ -104,7 +104,7 @@ def test_noise_raises_what_it_should(scene, measure):
     assert rows[0][metric].value > rows[1][metric].value > rows[2][metric].value, metric
 
 
-def test_blur_lowers_what_it_should(scene, measure):
+def test_blur_lowers_what_it_should(scene, measure, x64):
   visible, infrared, fused = scene
   rows = [
     measure(
@@ -119,7 +119,7 @@ def test_blur_lowers_what_it_should(scene, measure):
     assert rows[0][metric].value > rows[1][metric].value > rows[2][metric].value, metric
 
 
-def test_values_lie_in_the_stated_range(reference, measure, degenerate_images):
+def test_values_lie_in_the_stated_range(reference, measure, degenerate_images, x64):
   images, _ = reference
   cases = [[images[f"t2_{role}"] for role in ("visible", "infrared", "fused")]]
   cases += [[degenerate_images[f"{c}_{r}"] for r in "baf"] for c in ("identical", "F255")]

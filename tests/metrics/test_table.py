@@ -98,6 +98,8 @@ def test_csv_round_trip(tmp_path):
   assert back.rows[0].value == pytest.approx(rows[0].value, rel=1e-8)
   assert back.rows[0][:4] == rows[0][:4]
   assert back.rows[1] == rows[1]
+  with pytest.raises(InputError, match="none.csv: cannot be read"):
+    read_scores(tmp_path / "none.csv")
   path.write_text("a,b\n")
   with pytest.raises(InputError, match=r"scores\.csv: expected a header"):
     read_scores(path)

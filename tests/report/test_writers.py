@@ -50,11 +50,11 @@ class Page(html.parser.HTMLParser):
 
 
 def test_markdown_holds_all_numbers(summary):
-  text = write_summary(summary, ["a note"], "Title")
-  assert text.startswith("# Title\n")
+  text = write_summary(summary, ["a note"], "Title <b>")
+  assert text.startswith("# Title &lt;b&gt;\n")
   overview = [line for line in text.splitlines() if line.startswith("| net")][0]
   assert overview == "| net | 2.0000 | **11.000** |"
-  assert '| <b>\\|"x | **3.0000** | 21.000 |' in text
+  assert '| &lt;b&gt;\\|"x | **3.0000** | 21.000 |' in text and "<b>" not in text
   assert "| method | EN ↑ | MSE ↓ |" in text
   assert "| 2 | net | 2.0000 | [1.0000, 3.0000] |  |  | 3 |" in text
   assert "1.0000 | [1.0000, 1.0000] | 3 |" in text  # the paired difference
@@ -74,6 +74,8 @@ def test_conventions_are_named_where_they_are_mixed():
   [
     (0.0, "0.0000"),
     (1.23456, "1.2346"),
+    (0.0234091, "0.02341"),
+    (-0.00123456, "-0.001235"),
     (-0.5, "-0.5000"),
     (62.0659, "62.066"),
     (3436.64, "3436.64"),
@@ -91,7 +93,7 @@ def test_page_is_complete_and_escaped(summary):
     ("visible", np.zeros((700, 90, 3), np.uint8)),
     (HOSTILE, np.ones((4, 5), np.uint8)),
   )
-  exhibits = [Exhibit(str(k), pictures) for k in range(2)]
+  exhibits = [Exhibit(HOSTILE + str(k), pictures) for k in range(2)]
   text = write_page(summary, exhibits, ["<i>note</i>"], "Title <1>", ("net",))
   page = Page(text)
   names = [tag for tag, _ in page.tags]
