@@ -49,7 +49,7 @@ def laplacian(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.
 
 def noise_control(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
   """The average plus Gaussian noise, drawn anew for every name: it improves no image."""
-  rng = np.random.default_rng(zlib.crc32(name.encode()))
+  rng = np.random.default_rng(zlib.crc32(name.encode(errors="surrogatepass")))
   noise = NOISE_LEVELS * rng.standard_normal(visible_HW.shape)
   return _levels((visible_HW.astype(np.float64) + infrared_HW) / 2 + noise)
 

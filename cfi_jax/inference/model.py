@@ -62,7 +62,7 @@ class Model:
   def reserve(
     self, sizes: Iterable[buckets.Size], limit: int = 6, memory_mb: float | None = None
   ) -> None:
-    """Plans at most `limit` (3 or more) programs for images of `sizes`, one entry per image.
+    """Plans at most `limit` programs (3 or more) for images of `sizes`, one entry per image.
 
     Images that exceed the memory budget share the two programs of one shape of tiles.
     """

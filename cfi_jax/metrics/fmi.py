@@ -137,12 +137,8 @@ def _strip_scores(maps: Array, convention: str) -> Array:
   return lax.map(lambda source: _window_scores(source, fused, convention), sources)
 
 
-@functools.partial(jax.jit, static_argnames="convention")
 def _in_strips(maps: Array, convention: str) -> Array:
-  """Scores of whole maps by strips of rows: 81 cells for all windows at once exceed the caches.
-
-  Jitted by itself, so that metrics that are called without jit compile it once for all features.
-  """
+  """Scores of whole maps by strips of rows: 81 cells for all windows at once exceed the caches."""
   height, width = maps.shape[1] - 2, maps.shape[2]
   rows = min(height, max(1, STRIP_WINDOWS // width))
   count = -(-height // rows)
@@ -154,13 +150,22 @@ def _in_strips(maps: Array, convention: str) -> Array:
   return jnp.swapaxes(strips, 0, 1).reshape(2, count * rows, width - 2)[:, :height]
 
 
+@functools.partial(jax.jit, static_argnames="convention")
+def _mean_score(maps: list[Array], height, width, convention: str) -> Array:
+  """FMI of feature maps [infrared, visible, fused].
+
+  Jitted by itself, so that metrics that are called without jit compile it once for all features.
+  """
+  infrared, visible = _in_strips(materialize(jnp.stack(maps)), convention)
+  return (mean(infrared, height - 2, width - 2) + mean(visible, height - 2, width - 2)) / 2
+
+
 def _feature_mutual_information(
   images: Images, convention: str, feature: Callable[[Array, Array, Array], Array]
 ) -> Score:
   height, width = images.height, images.width
   maps = [feature(x, height, width) for x in (images.infrared, images.visible, images.fused)]
-  scores = _in_strips(materialize(jnp.stack(maps)), convention)
-  value = (mean(scores[0], height - 2, width - 2) + mean(scores[1], height - 2, width - 2)) / 2
+  value = _mean_score(maps, height, width, convention)
   empty = constant(images.infrared, height, width) | constant(images.visible, height, width)
   return Score(value, empty if convention == "strict" else False)
 

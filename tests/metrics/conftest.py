@@ -23,11 +23,11 @@ def _measure(visible, infrared, fused, size, names, convention):
   }
 
 
-def measure_triplet(visible, infrared, fused, convention) -> dict[str, Score]:
+def measure_triplet(visible, infrared, fused, convention, costly=True) -> dict[str, Score]:
   """Metrics of images of up to 128 pixels a side, on a canvas whose rest is filled with noise.
 
   FMI and VIF are called without jit: their costly parts are jitted by themselves, and so compiled
-  once for all features and conventions.
+  once for all features and conventions. costly=False leaves them out.
   """
   names = tuple(
     name
@@ -43,7 +43,7 @@ def measure_triplet(visible, infrared, fused, convention) -> dict[str, Score]:
   apart = [name for name in names if name.startswith(("FMI", "VIF"))]
   together = tuple(name for name in names if name not in apart)
   scores = _measure(*canvases, size, together, convention)
-  for name in apart:
+  for name in apart if costly else ():
     scores[name] = METRICS[name](*canvases, convention=convention, size=size)
   scores = jax.device_get(scores)
   return {name: Score(float(s.value), bool(s.degenerate)) for name, s in scores.items()}
@@ -51,7 +51,7 @@ def measure_triplet(visible, infrared, fused, convention) -> dict[str, Score]:
 
 @pytest.fixture(scope="session")
 def measure():
-  """measure(visible, infrared, fused, convention) -> {metric: Score of Python scalars}."""
+  """measure(visible, infrared, fused, convention, costly=True) -> {metric: Score}."""
   return measure_triplet
 
 
