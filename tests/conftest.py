@@ -10,6 +10,8 @@ from collections.abc import Sequence
 # Compiled programs are kept between tests, test processes and the commands that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/cfi_jax_test_cache")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# The suite compiles much and computes little.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import numpy as np
@@ -20,6 +22,14 @@ from PIL import Image
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+LONG = ("test_resume", "test_bad_input", "test_readme", "test_paper", "test_toolkit", "test_exact")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Long files first, so that no worker is left with one when the others are done."""
+  items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the training command says of input it cannot use, before the first step."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -102,7 +103,7 @@ def test_settings(tmp_path, trainer, case):
   override, texts = SETTINGS[case]
   # Holes larger than the crop would be refused first.
   overrides = [override] + ["masks.size=(1, 2)"] * (case == "small crop")
-  flags = "--xla_force_host_platform_device_count=2"
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
   status, output = trainer.run(tmp_path / "run", *overrides, XLA_FLAGS=flags)
   assert status == 2, output
   assert "Traceback" not in output
