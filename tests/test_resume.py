@@ -125,12 +125,14 @@ def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, traine
 
 def has_no_gradient(name):
   """Biases that a BatchNorm's mean or a softmax cancels: Adam makes steps of rounding noise."""
-  return re.fullmatch(r"params/.*(conv\d|key_\w+)/bias", name) is not None
+  return re.fullmatch(r"(params|opt_state)/.*(conv\d|key_\w+)/bias", name) is not None
 
 
 def compare(ours, theirs, names):
   for name in names:
-    np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-10, err_msg=name)
+    # Second moments of Adam can be large: the tolerance is that of the tensor's greatest value.
+    atol = 1e-10 * max(1.0, np.abs(theirs[name]).max())
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.fixture
@@ -166,8 +168,8 @@ def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
     double(tmp_path / name, devices, processes)
     leaves[name] = [checkpoint_leaves(tmp_path / name, step) for step in (1, 2)]
   names = [name for name in leaves["1"][0] if not has_no_gradient(name)]
-  # 28 of the 132 parameters of the release have no gradient.
-  assert len(leaves["1"][0]) - len(names) == 28
+  # 28 of the 132 parameters of the release have no gradient, nor have Adam's two moments of them.
+  assert len(leaves["1"][0]) - len(names) == 3 * 28
   for other in ("8", "2x4"):
     compare(leaves[other][0], leaves["1"][0], names)
 
