@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cfi_jax.types import InputError, Pair
@@ -19,6 +20,17 @@ def make_mesh(batch_size: int) -> Mesh:
       f"allowed: multiples of {len(devices)}"
     )
   return Mesh(np.array(devices), (AXIS,))
+
+
+def wait_for_processes(seconds: int = 3600) -> None:
+  """Returns when every process of the run has come here.
+
+  Processes compile at different speeds, and the CPU's collectives (Gloo) give up 30 seconds after
+  the first process asks for one; this barrier goes through the coordinator instead.
+  """
+  client = multihost_utils.distributed.global_state.client
+  if client is not None:
+    client.wait_at_barrier("cfi_jax compiled", timeout_in_ms=seconds * 1000)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

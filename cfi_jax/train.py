@@ -59,6 +59,7 @@ def train(config: Config, workdir: pathlib.Path) -> int:
     run = open_run(config, workdir)
     run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps; compiling")
     train_step = compile_train_step(run)
+    sharding.wait_for_processes()
     # Nothing is written before everything that can be refused has been looked at.
     if jax.process_index() == 0:
       record.write(workdir, config, describe(run.sources))

@@ -60,19 +60,19 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
   status, output = trainer.run(whole, *settings)
   assert status == 0, output
 
-  for kill in range(5):  # at random steps, but the third inside a save
-    process = trainer.start(broken, *settings)
+  starts = kills = 0
+  while kills < 5:  # at random steps, but the third inside a save: tried again until it was
+    process, starts = trainer.start(broken, *settings), starts + 1
     start = last_step(broken)
-    goal = start + random.Random(kill).randint(4, 9)
-    if kill == 2:
+    goal = start + random.Random(kills).randint(3, 6)
+    if kills == 2:
       wait_for(process, lambda: last_step(broken) > start and is_saving(broken))  # noqa: B023
     else:
       wait_for(process, lambda: last_step(broken) >= goal)  # noqa: B023
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    if kill == 2:
-      assert is_saving(broken), "the kill came after the save had finished"
+    kills += kills != 2 or is_saving(broken)
 
   process = trainer.start(broken, *settings)
   start = last_step(broken)
@@ -99,7 +99,7 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
   status, output = trainer.run(broken, *settings)
   assert status == 0 and "nothing to do" in output
   record = json.loads((broken / "run.json").read_text())
-  assert len(record["starts"]) == 8
+  assert len(record["starts"]) == starts + 3
 
 
 def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
