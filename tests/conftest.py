@@ -17,8 +17,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from command_line import run
 from flax import traverse_util
 from PIL import Image
+
+from cfi_jax.metrics import table
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
@@ -96,6 +99,8 @@ class Trainer:
         f"data.root={self.root}", "input.crop=16", "batch_size=2", "model.features=4",
         "model.grid=2", "masks.size=(4, 4)", "steps=4", "validation_pairs=1", "pictures=1",
         "validation_metrics=('EN',)", "log_every=1", "validate_every=4", "checkpoint.every=2",
+        # Three views of five: one that masks, one that blanks; a step compiles in half the time.
+        "loss.invariance.views=('complementary',)", "loss.necessity.views=('without_visible',)",
         *overrides,
       )
     )  # fmt: skip
@@ -117,15 +122,32 @@ class Trainer:
 
   def run(self, workdir: pathlib.Path, *overrides: str, **env: str) -> tuple[int, str]:
     """Runs the command to its end; returns the exit status and what it printed."""
-    process = self.start(workdir, *overrides, **env)
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+    _, _, *arguments = self.command(workdir, *overrides)
+    done = run(*arguments, **env)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture
 def trainer(pairs) -> Trainer:
   """The training command on `pairs`."""
   return Trainer(pairs)
+
+
+@pytest.fixture(scope="session")
+def scoring_program():
+  """The program that scores a batch, optimised unlike the rest: it runs on large pictures."""
+  return jax.jit(
+    table._compiled.__wrapped__,
+    static_argnames=("names", "convention"),
+    compiler_options={"xla_backend_optimization_level": "1"},
+  )
+
+
+@pytest.fixture
+def one_canvas(monkeypatch, scoring_program):
+  """Scores pictures of all sizes up to 768x1024 by one program, compiled once."""
+  monkeypatch.setattr(table, "_canvas", lambda shape, known: (768, 1024))
+  monkeypatch.setattr(table, "_compiled", scoring_program)
 
 
 def read_checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:

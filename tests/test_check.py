@@ -1,17 +1,14 @@
-import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from command_line import run
 from PIL import Image
 
 from cfi_jax import check, data
 from cfi_jax.types import InputError
 
-ROOT = pathlib.Path(__file__).parent.parent
 OPTIONS = data.Input(crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1)
 
 
@@ -140,8 +137,7 @@ def test_cases_in_several_splits_are_noted(tmp_path):
 
 def command(root):
   arguments = ["--config=configs/msrs.py", f"--config.data.root={root}"]
-  run = [sys.executable, "-m", "cfi_jax.check", *arguments]
-  return subprocess.run(run, capture_output=True, text=True, cwd=ROOT)
+  return run("cfi_jax.check", *arguments)
 
 
 def test_the_command_tells_by_its_exit_status(msrs):

@@ -3,9 +3,8 @@
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,8 +22,7 @@ needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"needs {OFFIC
 def run(module, **flags):
   """Runs a command; returns it finished, with its text."""
   arguments = [f"--{name}={value}" for name, value in flags.items()]
-  command = [sys.executable, "-m", f"cfi_jax.{module}", *arguments]
-  return subprocess.run(command, capture_output=True, text=True)
+  return command_line.run(f"cfi_jax.{module}", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,12 @@
-import pathlib
-import subprocess
-import sys
-
+from command_line import run
 from PIL import Image
 
 from cfi_jax import data
 
-ROOT = pathlib.Path(__file__).parent.parent
-
 
 def command(**values):
   flags = [f"--{name}={value}" for name, value in values.items()]
-  run = [sys.executable, "-m", "cfi_jax.prepare", *flags]
-  return subprocess.run(run, capture_output=True, text=True, cwd=ROOT)
+  return run("cfi_jax.prepare", *flags)
 
 
 def test_the_command_writes_what_can_be_read(tmp_path):

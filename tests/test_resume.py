@@ -40,7 +40,7 @@ def wait_for(process, condition):
   while not condition():
     assert process.poll() is None, process.stdout.read()
     assert time.monotonic() < deadline
-    time.sleep(0.0005)
+    time.sleep(0.003)  # shorter than a save; the trainer needs the processor
 
 
 def last_step(workdir):

@@ -1,11 +1,9 @@
 """The command `python -m cfi_jax.evaluate` on tiny folders."""
 
 import csv
-import os
 import pathlib
-import subprocess
-import sys
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -47,13 +45,7 @@ def request(root, **changes):
 
 def run(*arguments):
   """The command's exit status and output."""
-  process = subprocess.run(
-    [sys.executable, "-m", "cfi_jax.evaluate", *arguments],
-    env=os.environ,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+  process = command_line.run("cfi_jax.evaluate", *arguments)
   return process.returncode, process.stdout + process.stderr
 
 

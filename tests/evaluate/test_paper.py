@@ -9,7 +9,7 @@ from cfi_jax import convert
 from cfi_jax.evaluate import PROTOCOLS, through_jpeg
 from cfi_jax.evaluate.folders import align, read
 from cfi_jax.inference import load
-from cfi_jax.metrics import Triplet, score, table
+from cfi_jax.metrics import Triplet, score
 from cfi_jax.weights import save
 
 SHARED = pathlib.Path(__file__).parent.parent.parent.parent / "shared"
@@ -20,9 +20,8 @@ TNO = SHARED / "data" / "tno"
 @pytest.mark.skipif(
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )
-def test_the_papers_row(tmp_path, monkeypatch):
+def test_the_papers_row(tmp_path, one_canvas):
   path = tmp_path / "isfuse.safetensors"
-  monkeypatch.setattr(table, "_canvas", lambda shape, known: (768, 1024))  # one compilation
   save(path, *convert.read(CHECKPOINT))
   scenes = align({"visible": TNO / "vi", "infrared": TNO / "ir"}).scenes
   assert len(scenes) == 42

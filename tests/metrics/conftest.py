@@ -8,11 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from cfi_jax.metrics import METRICS, Score, Triplet, find_metrics, score, table
+from cfi_jax.metrics import METRICS, Score, Triplet, find_metrics, score
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
 CANVAS = 128
-LARGE_CANVAS = (768, 1024)  # holds the pictures of the toolkit; one compilation for all
 
 
 @functools.partial(jax.jit, static_argnames=("names", "convention"))
@@ -84,9 +83,8 @@ def scene():
 
 
 @pytest.fixture
-def score_large(monkeypatch):
+def score_large(one_canvas):
   """score_large(triplets, convention) -> Scores but for FMI, all on the canvas of the largest."""
-  monkeypatch.setattr(table, "_canvas", lambda shape, known: LARGE_CANVAS)
 
   def compute(triplets: list[Triplet], convention: str):
     names = [m.name for m in find_metrics(None, convention) if not m.name.startswith("FMI")]

@@ -1,0 +1,69 @@
+"""Runs `python -m cfi_jax.COMMAND ...` for tests, without importing JAX again for each.
+
+One server process imports the libraries; every command is a fork of it that runs the module as
+`__main__`, with its own standard streams, arguments and environment, and exits as a command does.
+Commands that are killed, or that come as several processes, are started as real ones instead.
+"""
+
+import atexit
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+SERVER = """
+import json, os, runpy, sys
+import cfi_jax.evaluate, cfi_jax.inference, cfi_jax.train
+
+for line in sys.stdin:
+  request = json.loads(line)
+  child = os.fork()
+  if not child:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream, path in enumerate(request["outputs"], start=1):
+      os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    os.environ.update(request["env"])
+    sys.argv = [request["module"], *request["arguments"]]
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    sys.exit()
+  _, status = os.waitpid(child, 0)
+  print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+@functools.cache
+def _server() -> subprocess.Popen:
+  """This test process's server; the environment is that of its first command."""
+  server = subprocess.Popen(
+    [sys.executable, "-c", SERVER],
+    cwd=ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  atexit.register(server.kill)
+  return server
+
+
+def run(module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+  """`python -m MODULE ARGUMENT...` in the project's root, finished, with what it printed.
+
+  env: variables that JAX or XLA read when a command first uses a device, such as XLA_FLAGS.
+  """
+  server = _server()
+  arguments = tuple(map(str, arguments))
+  with tempfile.TemporaryDirectory() as folder:
+    outputs = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
+    request = {"module": module, "arguments": arguments, "env": env}
+    server.stdin.write(json.dumps(request | {"outputs": list(map(str, outputs))}) + "\n")
+    server.stdin.flush()
+    status = server.stdout.readline()
+    if not status:
+      raise RuntimeError(f"the command server ended with status {server.wait()}")
+    return subprocess.CompletedProcess(
+      (module, *arguments), int(status), *(path.read_text() for path in outputs)
+    )
