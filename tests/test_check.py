@@ -12,7 +12,9 @@ from cfi_jax import check, data
 from cfi_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
-OPTIONS = data.Input(crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1)
+OPTIONS = data.Input(
+  crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1, device_gb=0
+)
 
 
 def draw(path, seed, channels=1, size=(24, 20)):

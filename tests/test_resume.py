@@ -18,7 +18,7 @@ import pytest
 from cfi_jax import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
-SPEED = ("step_seconds", "samples_per_second")
+SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
 
 def free_port():
