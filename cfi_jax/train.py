@@ -26,7 +26,7 @@ from cfi_jax.preemption import Preemption
 from cfi_jax.state import TrainState, init_state
 from cfi_jax.step import Procedure, make_train_step
 from cfi_jax.types import InputError
-from cfi_jax.validation import Validation, compile_validation
+from cfi_jax.validation import Validation, compile_eval_step
 from cfi_jax.writer import Writer
 
 
@@ -156,6 +156,15 @@ def compile_train_step(run: Run) -> jax.stages.Compiled:
   return compiled
 
 
+def compile_validation(run: Run) -> Validation | None:
+  """The program that measures held-out pairs, compiled ahead too; None where there are none."""
+  if "validation" not in run.sources:
+    return None
+  variables = _everywhere(run.mesh, initial_shapes(run).variables)
+  program = compile_eval_step(run.config, run.mesh, run.procedure, variables)
+  return Validation(run.config, run.mesh, run.sources["validation"], program)
+
+
 def _everywhere(mesh: Mesh, shapes: Any) -> Any:
   """Shapes as those of arrays that every device has a copy of."""
   where = sharding.replicated(mesh)
@@ -184,11 +193,7 @@ def get_ready(
     run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps")
     run.say(f"{run.feed.description}; compiling")
     began = time.perf_counter()
-    train_step, validation = compile_train_step(run), None
-    if "validation" in run.sources:
-      variables = _everywhere(run.mesh, initial_shapes(run).variables)
-      source = run.sources["validation"]
-      validation = compile_validation(config, run.mesh, source, run.procedure, variables)
+    train_step, validation = compile_train_step(run), compile_validation(run)
     seconds = time.perf_counter() - began
     run.say(f"compiled in {seconds:.0f} s{compilations.describe()}")
     images = run.feed.load(run.mesh)

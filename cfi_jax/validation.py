@@ -55,13 +55,12 @@ class Validation:
         return
 
 
-def compile_validation(
-  config: Config, mesh: Mesh, source: Source, procedure: Procedure, variables: dict
-) -> Validation:
-  """Compiles the program ahead of the first validation; variables: their shapes, sharded."""
+def compile_eval_step(
+  config: Config, mesh: Mesh, procedure: Procedure, variables: dict
+) -> jax.stages.Compiled:
+  """The program of a `Validation`; variables: their shapes, with their sharding."""
   eval_step = make_eval_step(procedure, config.validation_metrics, config.metric_convention)
   shape = (config.batch_size, config.input.crop, config.input.crop, 1)
   image = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding.split(mesh))
   program = jax.jit(eval_step, out_shardings=sharding.replicated(mesh))
-  pair = Pair(visible=image, infrared=image)
-  return Validation(config, mesh, source, program.lower(variables, pair).compile())
+  return program.lower(variables, Pair(visible=image, infrared=image)).compile()

@@ -18,16 +18,28 @@ from cfi_jax.types import Pair
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.fixture
-def run(pairs, tmp_path):
-  """A run on eight tiny pairs, half of them held out."""
+def tiny(pairs, **changes):
+  """The folder recipe for pairs of 24x24, half of them held out."""
   values = config_lib._load(str(ROOT / "configs" / "folder.py")).to_dict()
   values["data"] |= {"root": str(pairs), "validation_fraction": 0.5}
-  values["input"]["crop"], values["batch_size"], values["steps"] = 16, 2, 3
+  values["input"]["crop"], values["batch_size"] = 16, 2
   values["model"] |= {"features": 4, "grid": 2}
   values["masks"]["size"], values["validation_metrics"] = (4, 4), ("SSIM",)
-  config = config_lib.build(config_lib.Config, values)
+  return values | changes
+
+
+@pytest.fixture
+def run(pairs, tmp_path):
+  """A run on eight tiny pairs."""
+  config = config_lib.build(config_lib.Config, tiny(pairs, steps=3))
   return train.open_run(config, tmp_path / "run")
+
+
+def validate(run, state):
+  """The means of step 5, which the logs then have too."""
+  run.workdir.mkdir()
+  with train.Writer(run.workdir, run.config, 0, run.steps) as writer:
+    return writer.validate(5, state, train.compile_validation(run))
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -35,10 +47,7 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
   run = dataclasses.replace(
     run, config=dataclasses.replace(run.config, validation_pairs=count, pictures=count)
   )
-  run.workdir.mkdir()
-  state = jax.jit(train._initial(run))()
-  with train.Writer(run, 0) as writer:
-    means = writer.validate(5, state)
+  means = validate(run, jax.jit(train._initial(run))())
   source = run.sources["validation"]
   images = []
   for i in range(4):
@@ -61,14 +70,10 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
 
 
 def test_a_validation_that_is_not_finite_stops_the_run(run):
-  run.workdir.mkdir()
   state = jax.jit(train._initial(run))()
   state = state.replace(batch_stats=jax.tree.map(lambda x: x * jnp.nan, state.batch_stats))
-  with (
-    train.Writer(run, 0) as writer,
-    pytest.raises(logs.DivergedError, match="step 5: validation"),
-  ):
-    writer.validate(5, state)
+  with pytest.raises(logs.DivergedError, match="step 5: validation"):
+    validate(run, state)
   assert not logs.read_metrics(run.workdir / logs.METRICS_FILE)
 
 
@@ -76,6 +81,45 @@ def test_the_step_gives_its_memory_back(run):
   compiled = train.compile_train_step(run)
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.initial_shapes(run)))
   assert compiled.memory_analysis().alias_size_in_bytes >= state
+
+
+@pytest.fixture(scope="module")
+def trained(write_pairs, tmp_path_factory):
+  """Seven steps of one view: (Grain, one step per dispatch) and (on the device, up to four)."""
+  root = tmp_path_factory.mktemp("trained")
+  write_pairs(root / "pairs", 8)
+  once = tiny(root / "pairs", steps=7, log_every=1, validate_every=6)
+  once["input"]["device_gb"], once["checkpoint"]["every"] = 0.0, 6
+  once["loss"]["invariance"]["views"] = once["loss"]["necessity"]["views"] = ()
+  several = once | {"input": once["input"] | {"device_gb": 1.0}}
+  several |= {"steps_per_dispatch": 4, "log_every": 5}
+  for name, values in (("once", once), ("several", several)):
+    assert train.train(config_lib.build(config_lib.Config, values), root / name) == 7
+  return root
+
+
+def test_input_path_and_steps_per_dispatch_change_no_bit(trained, checkpoint_leaves):
+  for step in (6, 7):
+    ours, theirs = (checkpoint_leaves(trained / name, step) for name in ("several", "once"))
+    assert ours.keys() == theirs.keys()
+    for name, leaf in theirs.items():
+      np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
+  clock = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+  rows = {}
+  for name in ("once", "several"):
+    read = logs.read_metrics(trained / name / logs.METRICS_FILE)
+    rows[name] = [{k: v for k, v in row.items() if k not in clock} for row in read]
+  steps = [(row["kind"], row["step"]) for row in rows["several"]]
+  assert steps == [("train", 5), ("validation", 6), ("train", 7), ("validation", 7)]
+  assert rows["several"] == [r for r in rows["once"] if (r["kind"], r["step"]) in steps]
+
+
+def test_nothing_is_compiled_after_the_first_step(trained):
+  rows = logs.read_metrics(trained / "once" / logs.METRICS_FILE)
+  rows = [row for row in rows if row["kind"] == "train"]
+  assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+  assert len({row["compilations"] for row in rows}) == 1 and rows[0]["compilations"] >= 3
+  assert all(0 <= row["input_wait"] <= 1 for row in rows)
 
 
 def test_epochs_count_the_training_pairs(run):
