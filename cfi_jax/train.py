@@ -158,11 +158,12 @@ def compile_train_step(run: Run) -> jax.stages.Compiled:
 
 def compile_validation(run: Run) -> Validation | None:
   """The program that measures held-out pairs, compiled ahead too; None where there are none."""
-  if "validation" not in run.sources:
+  source = run.sources.get("validation")
+  if source is None or not len(source):
     return None
   variables = _everywhere(run.mesh, initial_shapes(run).variables)
   program = compile_eval_step(run.config, run.mesh, run.procedure, variables)
-  return Validation(run.config, run.mesh, run.sources["validation"], program)
+  return Validation(run.config, run.mesh, source, program)
 
 
 def _everywhere(mesh: Mesh, shapes: Any) -> Any:
@@ -173,9 +174,10 @@ def _everywhere(mesh: Mesh, shapes: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-  """What is made before the first step, and takes time.
+  """What takes time to make and is there before the first step.
 
-  train_step: see `compile_train_step`. images: what it finds on the devices, see `Run.feed`.
+  train_step: of `compile_train_step`. images: what stays on the devices for it, of `Run.feed`.
+  validation: None where no pairs are held out. compilations: counts on, for the logs.
   """
 
   train_step: jax.stages.Compiled
@@ -187,7 +189,7 @@ class Ready:
 def get_ready(
   config: Config, workdir: pathlib.Path, compilations: Compilations
 ) -> tuple[Run, Ready]:
-  """Opens, compiles and reads all that a run needs; the workdir is its own from then on."""
+  """Opens, compiles and reads all that a run needs, and makes the workdir its own."""
   with Cache(workdir) as cache:
     run = open_run(config, workdir)
     run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps")

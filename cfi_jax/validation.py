@@ -28,7 +28,7 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-  """Measures a state on up to `config.validation_pairs` of the pairs of `source`."""
+  """Measures a state on up to `config.validation_pairs` of the pairs of `source`, one or more."""
 
   config: Config
   mesh: Mesh
