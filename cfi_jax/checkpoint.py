@@ -107,7 +107,9 @@ class Checkpoints:
       raise ValueError(f"{self._folder} is open for reading only")
     if step in self._manager.all_steps():
       return
-    tree = serialization.to_state_dict(state)
+    # As NumPy arrays: to share out the writing of jax.Arrays among processes, Orbax would compile a
+    # program per shape at the first save.
+    tree = jax.device_get(serialization.to_state_dict(state))
     # Without the value that ranks it a checkpoint takes no part in the choice of the best.
     ranked = dict(metrics) if metrics and self._options.best in metrics else None
     self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=ranked, force=True)

@@ -33,6 +33,7 @@ class Config:
 
   data: name of the data set and its options (`cfi_jax.data.DATASETS`).
   input: crops and augmentation. batch_size: global, over all devices.
+  steps_per_dispatch: at most so many steps are given to the devices at once.
   epochs: passes over the training pairs; steps: if not 0, the number of steps instead.
   model: name of the model and its fields (`cfi_jax.models.MODELS`).
   batch_norm_momentum: of the running statistics. masks, loss, optim: the training procedure.
@@ -46,6 +47,7 @@ class Config:
   data: dict[str, Any]
   input: Input
   batch_size: int
+  steps_per_dispatch: int
   epochs: float
   steps: int
   model: dict[str, Any]
@@ -64,7 +66,8 @@ class Config:
 
   def __post_init__(self):
     """Refuses numbers that no run can have."""
-    for name in ("batch_size", "log_every", "validate_every", "validation_pairs"):
+    counts = ("batch_size", "steps_per_dispatch", "log_every", "validate_every")
+    for name in (*counts, "validation_pairs"):
       if getattr(self, name) < 1:
         raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 1 or more")
     for name in ("steps", "epochs", "pictures", "memory_gb"):

@@ -34,10 +34,11 @@ class Preemption:
     del signum, frame
     self._requested = True
 
-  def reached(self, taken: int) -> bool:
-    """Whether all processes are to save and stop now; to be asked after every step.
+  def reached(self, asked: int) -> bool:
+    """Whether all processes are to save and stop now; to be asked after every dispatch of steps.
 
-    taken: steps since this start of the run, 1, 2, ...: JAX agrees on such a number, so a signal
-    that came before the first question would be lost if a resumed run counted on from before.
+    asked: how often it has been asked since this start of the run, this time included: 1, 2, ...
+    JAX agrees on the next such number, so one that is left out, as by counting steps or by going on
+    from before a restart, would lose the signal.
     """
-    return self._requested or multihost_utils.reached_preemption_sync_point(taken)
+    return self._requested or multihost_utils.reached_preemption_sync_point(asked)

@@ -7,24 +7,27 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from cfi_jax import data, logs, memory, optim, record, sharding
+from cfi_jax import data, dispatch, feed, logs, memory, optim, record, sharding
 from cfi_jax.checkpoint import FOLDER, Checkpoints
+from cfi_jax.compilation import Cache, Compilations
 from cfi_jax.config import Config
-from cfi_jax.data import pipeline
 from cfi_jax.data.source import Source
+from cfi_jax.dispatch import Chunk
+from cfi_jax.feed import Resident, Streamed
 from cfi_jax.models import make_model
 from cfi_jax.models.isfuse import MIN_SIDE
 from cfi_jax.preemption import Preemption
 from cfi_jax.state import TrainState, init_state
-from cfi_jax.step import Metrics, Procedure, make_eval_step, make_train_step
-from cfi_jax.types import InputError, Pair
+from cfi_jax.step import Procedure, make_train_step
+from cfi_jax.types import InputError
+from cfi_jax.validation import Validation, compile_eval_step
+from cfi_jax.writer import Writer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Run:
   """What stays the same from the first step of a run to the last.
 
   sources: the splits "train" and, where the data set has held-out pairs, "validation".
+  feed: where the training samples come from.
   steps: the number of steps of the whole run.
   """
 
@@ -39,6 +43,7 @@ class Run:
   workdir: pathlib.Path
   mesh: Mesh
   sources: dict[str, Source]
+  feed: Streamed | Resident
   steps: int
   procedure: Procedure
 
@@ -55,14 +60,8 @@ def train(config: Config, workdir: pathlib.Path) -> int:
   run cannot use, and `DivergedError` when a loss is not finite. Every process of a run calls this
   with the same arguments.
   """
-  with Preemption() as preemption:
-    run = open_run(config, workdir)
-    run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps; compiling")
-    train_step = compile_train_step(run)
-    sharding.wait_for_processes()
-    # Nothing is written before everything that can be refused has been looked at.
-    if jax.process_index() == 0:
-      record.write(workdir, config, describe(run.sources))
+  with Preemption() as preemption, Compilations() as compilations:
+    run, ready = get_ready(config, workdir, compilations)
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
       start = checkpoints.steps[-1] if checkpoints.steps else 0
       if start >= run.steps:
@@ -73,7 +72,7 @@ def train(config: Config, workdir: pathlib.Path) -> int:
         state = checkpoints.restore(initial_shapes(run), run.mesh)
       else:
         state = jax.jit(_initial(run), out_shardings=sharding.replicated(run.mesh))()
-      done = _loop(run, start, state, train_step, checkpoints, preemption)
+      done = _loop(run, ready, start, state, checkpoints, preemption)
   if done < run.steps:
     run.say(f"SIGTERM: saved after step {done} of {run.steps}; the same command goes on from there")
   else:
@@ -89,6 +88,10 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
   mesh = sharding.make_mesh(config.batch_size)
   model = make_model(config.model)
   sources = open_sources(config)
+  headers = {split: source.check_headers() for split, source in sources.items()}
+  chosen = feed.choose(
+    sources["train"], headers["train"], config.input, seed=config.seed, batch_size=config.batch_size
+  )
   steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
   procedure = Procedure(
     model=model,
@@ -100,11 +103,11 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
     momentum=config.batch_norm_momentum,
   )
   record.check(workdir, config, describe(sources))
-  return Run(config, workdir, mesh, sources, steps, procedure)
+  return Run(config, workdir, mesh, sources, chosen, steps, procedure)
 
 
 def open_sources(config: Config) -> dict[str, Source]:
-  """The splits to train and validate on; every file's header is checked.
+  """The splits to train and validate on.
 
   Where the data set holds no training pairs out, its "test" split is validated on, if it has one.
   """
@@ -113,8 +116,6 @@ def open_sources(config: Config) -> dict[str, Source]:
   held_out = [split for split in ("validation", "test") if split in dataset.splits]
   if held_out:
     sources["validation"] = dataset.source(held_out[0])
-  for source in sources.values():
-    source.check_headers()
   return sources
 
 
@@ -137,65 +138,113 @@ def initial_shapes(run: Run) -> TrainState:
 
 
 def compile_train_step(run: Run) -> jax.stages.Compiled:
-  """The jitted, donated, sharded step, compiled ahead; `InputError` if memory cannot hold it."""
-  config, everywhere = run.config, sharding.replicated(run.mesh)
-  step = jax.jit(make_train_step(run.procedure), donate_argnums=0, out_shardings=everywhere)
-  shape = (config.batch_size, config.input.crop, config.input.crop, 1)
-  images = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding.split(run.mesh))
-  state = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), initial_shapes(run)
-  )
-  compiled = step.lower(state, Pair(visible=images, infrared=images)).compile()
+  """The program of up to `steps_per_dispatch` steps (`dispatch.make_program`): jitted, donated,
+  sharded, compiled ahead; `InputError` if memory cannot hold it.
+  """
+  config, most = run.config, run.config.steps_per_dispatch
+  program = dispatch.make_program(make_train_step(run.procedure), run.feed.cut, most)
+  step = jax.jit(program, donate_argnums=0, out_shardings=sharding.replicated(run.mesh))
+  inputs = dispatch.input_shapes(run.mesh, run.feed.item, most)
+  state, images = _everywhere(run.mesh, (initial_shapes(run), run.feed.images))
+  compiled = step.lower(state, images, inputs).compile()
   memory.check(
     compiled,
     config.memory_gb,
     f"give a smaller --config.batch_size (now {config.batch_size}) or --config.input.crop "
-    f"(now {config.input.crop})",
+    f"(now {config.input.crop}){run.feed.advice}",
   )
   return compiled
 
 
+def compile_validation(run: Run) -> Validation | None:
+  """The program that measures held-out pairs, compiled ahead too; None where there are none."""
+  source = run.sources.get("validation")
+  if source is None or not len(source):
+    return None
+  variables = _everywhere(run.mesh, initial_shapes(run).variables)
+  program = compile_eval_step(run.config, run.mesh, run.procedure, variables)
+  return Validation(run.config, run.mesh, source, program)
+
+
+def _everywhere(mesh: Mesh, shapes: Any) -> Any:
+  """Shapes as those of arrays that every device has a copy of."""
+  where = sharding.replicated(mesh)
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+  """What takes time to make and is there before the first step.
+
+  train_step: of `compile_train_step`. images: what stays on the devices for it, of `Run.feed`.
+  validation: None where no pairs are held out. compilations: counts on, for the logs.
+  """
+
+  train_step: jax.stages.Compiled
+  images: Any
+  validation: Validation | None
+  compilations: Compilations
+
+
+def get_ready(
+  config: Config, workdir: pathlib.Path, compilations: Compilations
+) -> tuple[Run, Ready]:
+  """Opens, compiles and reads all that a run needs, and makes the workdir its own."""
+  with Cache(workdir) as cache:
+    run = open_run(config, workdir)
+    run.say(f"{len(run.sources['train'])} training pairs, {run.steps} steps")
+    run.say(f"{run.feed.description}; compiling")
+    began = time.perf_counter()
+    train_step, validation = compile_train_step(run), compile_validation(run)
+    seconds = time.perf_counter() - began
+    run.say(f"compiled in {seconds:.0f} s{compilations.describe()}")
+    images = run.feed.load(run.mesh)
+    sharding.wait_for_processes()
+    # Nothing is written before everything that can be refused has been looked at.
+    if jax.process_index() == 0:
+      record.write(workdir, config, describe(run.sources))
+      cache.keep()
+  return run, Ready(train_step, images, validation, compilations)
+
+
 def _loop(
   run: Run,
+  ready: Ready,
   start: int,
   state: TrainState,
-  train_step: jax.stages.Compiled,
   checkpoints: Checkpoints,
   preemption: Preemption,
 ) -> int:
   """Takes steps until the last or SIGTERM; returns how many have been taken."""
   config, steps = run.config, run.steps
-  writer = Writer(run, start)
-  with writer, _progress(run, start) as progress:
-    for step, batch in enumerate(_batches(run, start), start=start + 1):
-      state, metrics = train_step(state, sharding.to_devices(run.mesh, batch))
-      writer.add(step, metrics)
-      progress.update()
-      stop = step == steps or preemption.reached(step - start)
+  every = config.checkpoint.every
+  with Writer(run.workdir, config, start, steps) as writer, _progress(run, start) as progress:
+    for asked, chunk in enumerate(_chunks(run, start), start=1):
+      step = chunk.last
+      state, metrics = ready.train_step(state, ready.images, chunk.inputs)
+      writer.add(chunk, metrics)
+      progress.update(chunk.count)
+      stop = step == steps or preemption.reached(asked)
       validate = step == steps or step % config.validate_every == 0
-      if validate or stop or step % config.checkpoint.every == 0 or step % config.log_every == 0:
+      if validate or stop or step % every == 0 or step % config.log_every == 0:
         # Only here the host waits for the device; and nothing is saved before it was seen finite.
-        progress.set_postfix(loss=f"{writer.flush():.4f}", refresh=False)
-      values = writer.validate(step, state) if validate else None
-      if validate or stop or step % config.checkpoint.every == 0:
+        loss = writer.flush(ready.compilations.count)
+        progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+      values = writer.validate(step, state, ready.validation) if validate else None
+      if validate or stop or step % every == 0:
         checkpoints.save(state, step, values)
       if stop:
         return step
   return steps
 
 
-def _batches(run: Run, start: int) -> Iterator[Pair]:
-  """This process's rows of the batches from step `start` on."""
-  return pipeline.train_batches(
-    run.sources["train"],
-    run.config.input,
-    seed=run.config.seed,
-    batch_size=run.config.batch_size,
-    start=start,
-    stop=run.steps,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
+def _chunks(run: Run, start: int) -> Iterator[Chunk]:
+  """The steps after `start`, with their inputs; none goes past a step that the loop looks at."""
+  config = run.config
+  most = config.steps_per_dispatch
+  looks = (config.log_every, config.validate_every, config.checkpoint.every)
+  ends = dispatch.ends(start, run.steps, most, looks)
+  return dispatch.chunks(run.mesh, run.feed.items(start, run.steps), start, ends, most)
 
 
 def _progress(run: Run, start: int) -> tqdm.tqdm:
@@ -208,101 +257,3 @@ def _progress(run: Run, start: int) -> tqdm.tqdm:
     disable=jax.process_index() != 0,
     mininterval=0.5 if sys.stderr.isatty() else 30,
   )
-
-
-class Writer:
-  """Owns the logs of a run under way: metrics of finished steps, and validation with pictures."""
-
-  def __init__(self, run: Run, start: int):
-    """Goes on after step `start`."""
-    self._run = run
-    self._logs = logs.Logs(run.workdir, start) if jax.process_index() == 0 else None
-    self._pending: list[tuple[int, Metrics]] = []
-    everywhere = sharding.replicated(run.mesh)
-    eval_step = make_eval_step(
-      run.procedure, run.config.validation_metrics, run.config.metric_convention
-    )
-    self._eval_step = jax.jit(eval_step, out_shardings=everywhere)
-    self._since = time.perf_counter()
-
-  def __enter__(self) -> "Writer":
-    """Itself."""
-    return self
-
-  def __exit__(self, *exception) -> None:
-    """Closes the files."""
-    if self._logs:
-      self._logs.__exit__(*exception)
-
-  def add(self, step: int, metrics: Metrics) -> None:
-    """Takes the metrics of a step that may still be running."""
-    self._pending.append((step, metrics))
-
-  def flush(self) -> float:
-    """Waits for the steps added so far, checks that they are finite, and writes the rows due.
-
-    Returns the last loss. Raises `DivergedError` naming the first step that is not finite.
-    """
-    fetched = jax.device_get([metrics for _, metrics in self._pending])
-    seconds = (time.perf_counter() - self._since) / len(self._pending)
-    speed = {"step_seconds": seconds, "samples_per_second": self._run.config.batch_size / seconds}
-    for (step, _), metrics in zip(self._pending, fetched, strict=True):
-      values = {name: float(value) for name, value in metrics.items()}
-      logs.check_finite(step, values)
-      due = step % self._run.config.log_every == 0 or step == self._run.steps
-      if due and self._logs:
-        self._logs.write("train", step, values | speed)
-    self._pending.clear()
-    self._since = time.perf_counter()
-    return values["loss"]
-
-  def validate(self, step: int, state: TrainState) -> dict[str, float] | None:
-    """Means over held-out pairs of the objective, its parts and the metrics; and pictures.
-
-    Pairs that a metric cannot measure are left out of its mean, and the metric where it can measure
-    none. None where no pairs are held out.
-    """
-    parts: list[dict[str, np.ndarray]] = []
-    left = self._run.config.pictures
-    for names, values, pictures in self._validation(state):
-      parts.append({name: value[: len(names)] for name, value in values.items()})
-      for name, picture in zip(names[:left], pictures, strict=False):
-        if self._logs:
-          self._logs.picture(step, name, picture)
-      left = max(0, left - len(names))
-    if not parts:
-      return None
-    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    metrics = {name: values.pop(name) for name in self._run.config.validation_metrics}
-    means = {name: float(value.mean()) for name, value in values.items()}
-    logs.check_finite(step, {f"validation {name}": value for name, value in means.items()})
-    for name, value in metrics.items():
-      if not np.isnan(value).all():
-        means[name] = float(np.nanmean(value))
-    if self._logs:
-      self._logs.write("validation", step, means)
-    self._since = time.perf_counter()
-    return means
-
-  def _validation(self, state: TrainState) -> Iterator[tuple]:
-    """(names, parts of the objective, pictures) of each batch of validation pairs.
-
-    Values and pictures beyond the names are repeats that fill the batch.
-    """
-    run = self._run
-    if "validation" not in run.sources:
-      return
-    left = run.config.validation_pairs
-    batches = pipeline.validation_batches(
-      run.sources["validation"],
-      run.config.input,
-      batch_size=run.config.batch_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
-    for names, rows in batches:
-      batch = sharding.to_devices(run.mesh, rows)
-      yield names[:left], *jax.device_get(self._eval_step(state.variables, batch))
-      left -= len(names)
-      if left <= 0:
-        return

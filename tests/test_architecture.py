@@ -13,8 +13,10 @@ LAYERS = [
   {"models"},
   {"interventions", "losses", "metrics"},
   {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"},
+  {"compilation", "dispatch", "feed"},
   {"config", "recipes"},
   {"torch_checkpoint", "weights", "inference", "report"},
+  {"validation", "writer"},
   {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"},
   {"main"},
 ]

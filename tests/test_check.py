@@ -9,7 +9,9 @@ from PIL import Image
 from cfi_jax import check, data
 from cfi_jax.types import InputError
 
-OPTIONS = data.Input(crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1)
+OPTIONS = data.Input(
+  crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1, device_gb=0
+)
 
 
 def draw(path, seed, channels=1, size=(24, 20)):

@@ -18,7 +18,7 @@ import pytest
 from cfi_jax import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
-SPEED = ("step_seconds", "samples_per_second")
+SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
 
 def free_port():
@@ -105,6 +105,7 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
 def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
   workdir = tmp_path / "run"
   settings = ("steps=100000", "checkpoint.every=100000", "validate_every=100000", "log_every=5")
+  settings += ("steps_per_dispatch=3", "input.device_gb=0", "data.validation_fraction=0")
   _, _, _, *flags = trainer.command(workdir, *settings)
   launcher = subprocess.Popen(
     [ROOT / "launch" / "local.sh", "2", *flags],

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +13,35 @@ import pytest
 from cfi_jax import config as config_lib
 from cfi_jax import logs, train
 from cfi_jax.data import augment
+from cfi_jax.models import isfuse
 from cfi_jax.step import make_eval_step
 from cfi_jax.types import Pair
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.fixture
-def run(pairs, tmp_path):
-  """A run on eight tiny pairs, half of them held out."""
+def tiny(pairs, **changes):
+  """The folder recipe for pairs of 24x24, half of them held out."""
   values = config_lib._load(str(ROOT / "configs" / "folder.py")).to_dict()
   values["data"] |= {"root": str(pairs), "validation_fraction": 0.5}
-  values["input"]["crop"], values["batch_size"], values["steps"] = 16, 2, 3
+  values["input"]["crop"], values["batch_size"] = 16, 2
   values["model"] |= {"features": 4, "grid": 2}
   values["masks"]["size"], values["validation_metrics"] = (4, 4), ("SSIM",)
-  config = config_lib.build(config_lib.Config, values)
+  return values | changes
+
+
+@pytest.fixture
+def run(pairs, tmp_path):
+  """A run on eight tiny pairs."""
+  config = config_lib.build(config_lib.Config, tiny(pairs, steps=3))
   return train.open_run(config, tmp_path / "run")
+
+
+def validate(run, state):
+  """The means of step 5, which the logs then have too."""
+  run.workdir.mkdir()
+  with train.Writer(run.workdir, run.config, 0, run.steps) as writer:
+    return writer.validate(5, state, train.compile_validation(run))
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -35,10 +49,8 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
   run = dataclasses.replace(
     run, config=dataclasses.replace(run.config, validation_pairs=count, pictures=count)
   )
-  run.workdir.mkdir()
   state = jax.jit(train._initial(run))()
-  with train.Writer(run, 0) as writer:
-    means = writer.validate(5, state)
+  means = validate(run, state)
   source = run.sources["validation"]
   images = []
   for i in range(4):
@@ -61,14 +73,10 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
 
 
 def test_a_validation_that_is_not_finite_stops_the_run(run):
-  run.workdir.mkdir()
   state = jax.jit(train._initial(run))()
   state = state.replace(batch_stats=jax.tree.map(lambda x: x * jnp.nan, state.batch_stats))
-  with (
-    train.Writer(run, 0) as writer,
-    pytest.raises(logs.DivergedError, match="step 5: validation"),
-  ):
-    writer.validate(5, state)
+  with pytest.raises(logs.DivergedError, match="step 5: validation"):
+    validate(run, state)
   assert not logs.read_metrics(run.workdir / logs.METRICS_FILE)
 
 
@@ -76,6 +84,53 @@ def test_the_step_gives_its_memory_back(run):
   compiled = train.compile_train_step(run)
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.initial_shapes(run)))
   assert compiled.memory_analysis().alias_size_in_bytes >= state
+
+
+@pytest.fixture(scope="module")
+def trained(write_pairs, tmp_path_factory):
+  """Seven steps of one view: by Grain and one per dispatch; and kept on the device, up to four."""
+  root = tmp_path_factory.mktemp("trained")
+  write_pairs(root / "pairs", 8)
+  once = tiny(root / "pairs", steps=7, log_every=1, validate_every=6, validation_metrics=())
+  once["model"] |= {"dtype": "float64", "param_dtype": "float64"}
+  once["input"]["device_gb"], once["checkpoint"]["every"] = 0.0, 6
+  once["loss"]["invariance"]["views"] = once["loss"]["necessity"]["views"] = ()
+  several = once | {"input": once["input"] | {"device_gb": 1.0}}
+  several |= {"steps_per_dispatch": 4, "log_every": 5}
+  with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+    patch.setattr(isfuse, "LEVELS", 1)  # a third of the network is compiled in a third of the time
+    for name, values in (("once", once), ("several", several)):
+      assert train.train(config_lib.build(config_lib.Config, values), root / name) == 7
+  return root
+
+
+def test_input_path_and_steps_per_dispatch_change_nothing(trained, checkpoint_leaves):
+  for step in (6, 7):
+    # Not bit by bit: XLA is free to compile the body of a loop differently.
+    ours, theirs = (checkpoint_leaves(trained / name, step) for name in ("several", "once"))
+    assert ours.keys() == theirs.keys()
+    for name, leaf in theirs.items():
+      if not re.fullmatch(r"(params|opt_state)/.*(conv\d|key_\w+)/bias", name):  # no gradient
+        atol = 1e-10 * max(1.0, np.abs(leaf).max())
+        np.testing.assert_allclose(ours[name], leaf, rtol=0, atol=atol, err_msg=name)
+  clock = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+  rows = {}
+  for name in ("once", "several"):
+    read = logs.read_metrics(trained / name / logs.METRICS_FILE)
+    read = [{k: v for k, v in row.items() if k not in clock} for row in read]
+    rows[name] = {(row.pop("kind"), row["step"]): row for row in read}
+  steps = [("train", 5), ("validation", 6), ("train", 7), ("validation", 7)]
+  assert list(rows["several"]) == steps
+  for step in steps:
+    assert rows["several"][step] == pytest.approx(rows["once"][step], rel=1e-6)
+
+
+def test_nothing_is_compiled_after_the_first_step(trained):
+  rows = logs.read_metrics(trained / "once" / logs.METRICS_FILE)
+  rows = [row for row in rows if row["kind"] == "train"]
+  assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+  assert len({row["compilations"] for row in rows}) == 1 and rows[0]["compilations"] >= 3
+  assert all(0 <= row["input_wait"] <= 1 for row in rows)
 
 
 def test_epochs_count_the_training_pairs(run):

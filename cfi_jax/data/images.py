@@ -1,6 +1,7 @@
 """Reading image files into integer arrays, and luma."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -69,8 +70,17 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return (high << 8) | low
 
 
-def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-  """Height and width of an open file's picture, making sure that the file is whole.
+@dataclasses.dataclass(frozen=True)
+class Header:
+  """What a file's header tells: the picture's size in pixels, and uint8 or uint16."""
+
+  height: int
+  width: int
+  depth: type[np.unsignedinteger]
+
+
+def read_header(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Header:
+  """Size and depth of an open file's picture, making sure that the file is whole.
 
   Reads the header and the end marker of a PNG or JPEG; where that is not found, and for all other
   formats, the file is decoded. Raises InputError like `read_image`, but damage in the middle of a
@@ -81,12 +91,22 @@ def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[i
     marker = _END.get(picture.format)
     if marker is not None:
       width, height = picture.size
+      wide = picture.mode == "I" or picture.mode in _GREY_16 or _raw_mode(picture) in _WIDE_PNG
       # getexif() of a PNG decodes the whole picture unless the EXIF chunk was seen already.
       exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
+      if exif.get(_ORIENTATION, 1) >= 5:
+        width, height = height, width
       file.seek(-len(marker), os.SEEK_END)
       if file.read() == marker:
-        return (width, height) if exif.get(_ORIENTATION, 1) >= 5 else (height, width)
-  return decode(file, label, max_pixels).shape[:2]
+        return Header(height, width, np.uint16 if wide else np.uint8)
+  image = decode(file, label, max_pixels)
+  return Header(*image.shape[:2], image.dtype.type)
+
+
+def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+  """Height and width by `read_header`."""
+  header = read_header(file, label, max_pixels)
+  return header.height, header.width
 
 
 def luma(image: np.ndarray) -> np.ndarray:

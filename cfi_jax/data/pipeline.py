@@ -1,4 +1,5 @@
-"""The input pipeline: positions in the stream of samples -> batches of crops, with Grain."""
+"""The input pipeline: positions in the stream of samples -> batches of crops, with Grain, or only
+the integers that cut them (`cfi_jax.data.resident` does the rest on the device)."""
 
 import dataclasses
 import functools
@@ -17,6 +18,8 @@ from cfi_jax.types import InputError, Pair
 class Input:
   """How samples are cut and read.
 
+  device_gb: training pairs of at most so many GB, decoded, are kept on each device and cut there;
+    0 never. All else is for what is larger, and for validation.
   crop: side of the square crop in pixels.
   flip: mirror at random, in both directions.
   transpose: swap rows and columns at random.
@@ -31,10 +34,11 @@ class Input:
   workers: int
   threads: int
   prefetch: int
+  device_gb: float
 
   def __post_init__(self):
     """Raises InputError for sizes and counts that make no sense."""
-    least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1}
+    least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1, "device_gb": 0}
     for name, low in least.items():
       if getattr(self, name) < low:
         raise InputError(f"input.{name}={getattr(self, name)}: must be at least {low}")
@@ -79,6 +83,12 @@ class Samples:
       transpose=options.transpose,
     )
 
+  def cut(self, position: int, sizes: np.ndarray) -> tuple[int, ...]:
+    """The record at a position, of N of the given sizes [N, 2], and its augmentation's integers."""
+    place = plan(self.seed, position, len(self.source))
+    height, width = map(int, sizes[place.index])
+    return place.index, *dataclasses.astuple(self.augmentation(place, height, width))
+
   def __call__(self, position: int) -> Pair:
     """The sample at a position, float32 [crop, crop, 1]."""
     place = plan(self.seed, position, len(self.source))
@@ -118,13 +128,35 @@ def train_batches(
   Row r of step s is the sample at position s * batch_size + r, so batches do not depend on where
   the run started. Raises InputError for an empty source or a batch that processes cannot share.
   """
-  rows = _rows_per_process(batch_size, process_count)
-  if not len(source):
-    raise InputError("there is no image pair to train on")
-  if seed < 0:
-    raise InputError(f"seed={seed}: must not be negative")
-  block = _Block(start, batch_size, process_index * rows, rows)
+  block = _block(source, seed, start, batch_size, process_index, process_count)
   return _batches(Samples(source, options, seed), block, stop - start, options)
+
+
+def train_cuts(
+  source: Source,
+  sizes: np.ndarray,
+  options: Input,
+  *,
+  seed: int,
+  batch_size: int,
+  start: int,
+  stop: int,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[np.ndarray]:
+  """What cuts the samples of `train_batches`, of equal arguments, out of their records.
+
+  sizes: height and width of every record, [N, 2]. Yields int32 [batch_size / process_count, 6]:
+  record, top, left, flip_horizontal, flip_vertical, transpose (see `Augmentation`).
+  """
+  block = _block(source, seed, start, batch_size, process_index, process_count)
+  samples = Samples(source, options, seed)
+
+  def rows(first: int) -> np.ndarray:
+    items = range(first, first + block.rows)
+    return np.array([samples.cut(block.position(item), sizes) for item in items], np.int32)
+
+  return map(rows, range(0, (stop - start) * block.rows, block.rows))
 
 
 def validation_batches(
@@ -201,6 +233,18 @@ def _stack(pairs: Sequence[Pair]) -> Pair:
     visible=np.stack([pair.visible for pair in pairs]),
     infrared=np.stack([pair.infrared for pair in pairs]),
   )
+
+
+def _block(
+  source: Source, seed: int, start: int, batch_size: int, process_index: int, process_count: int
+) -> _Block:
+  """The share of process `process_index`; InputError for what has no batches."""
+  rows = _rows_per_process(batch_size, process_count)
+  if not len(source):
+    raise InputError("there is no image pair to train on")
+  if seed < 0:
+    raise InputError(f"seed={seed}: must not be negative")
+  return _Block(start, batch_size, process_index * rows, rows)
 
 
 def _rows_per_process(batch_size: int, process_count: int) -> int:

@@ -28,6 +28,14 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
+class Headers:
+  """What the headers of one pair tell; both images have one size."""
+
+  visible: images.Header
+  infrared: images.Header
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
   """The pairs of one split, read on access and sorted by name."""
 
@@ -57,31 +65,35 @@ class Source:
     lines = sorted(f"{file.path}\t{file.bytes}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-  def check_headers(self) -> None:
-    """Looks at every file: it opens, is whole, and its partner has the same size.
+  def check_headers(self) -> tuple[Headers, ...]:
+    """Looks at every file, and tells its size and depth: it opens, is whole, and its partner has
+    the same size.
 
     Reads headers and end markers, so thousands of pairs take seconds; damage inside a file is
     found by `python -m cfi_jax.check`. Raises one InputError that lists up to 20 problems.
     """
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-      results = pool.map(self._problem, self.records)
+      results = pool.map(self._headers, self.records)
       bar = tqdm.tqdm(results, f"checking {self.title}", len(self), unit="pair", delay=2)
-      problems = [problem for problem in bar if problem]
+      found = list(bar)
+    problems = [headers for headers in found if isinstance(headers, str)]
     if problems:
       more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
       title = f"{self.title}: {len(problems)} of {len(self)} pairs cannot be used"
       raise InputError("\n  ".join([title, *problems[:_SHOWN], *more]))
+    return tuple(found)
 
-  def _problem(self, record: Record) -> str | None:
+  def _headers(self, record: Record) -> Headers | str:
+    """The headers, or what is wrong with the pair."""
     try:
-      sizes = []
+      headers = []
       for file in (record.visible, record.infrared):
         with self.store.open(file.path) as stream:
-          sizes.append(images.inspect(stream, self.store.label(file.path)))
-      self._require_equal(record, *sizes)
+          headers.append(images.read_header(stream, self.store.label(file.path)))
+      self._require_equal(record, *((header.height, header.width) for header in headers))
     except InputError as error:
       return str(error)
-    return None
+    return Headers(*headers)
 
   def _decode(self, file: File) -> np.ndarray:
     with self.store.open(file.path) as stream:

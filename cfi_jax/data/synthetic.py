@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.data.images import Header
 from cfi_jax.data.scene_options import SceneOptions
 from cfi_jax.data.scenes import Scene, scene
-from cfi_jax.data.source import SPLITS, Sample
+from cfi_jax.data.source import SPLITS, Headers, Sample
 from cfi_jax.types import InputError
 
 # Part of every fingerprint: raise it with each change of the world that changes a picture.
@@ -108,8 +109,10 @@ class SyntheticSource:
     described = f"{_EDITION}\t{self.split}\t{self.dataset}"
     return hashlib.sha256(described.encode()).hexdigest()
 
-  def check_headers(self) -> None:
-    """Does nothing: there are no files that could be damaged."""
+  def check_headers(self) -> tuple[Headers, ...]:
+    """Size and depth of each pair; there are no files that could be damaged."""
+    header = Header(self.dataset.size, self.dataset.size, np.uint8)
+    return (Headers(header, header),) * len(self)
 
 
 def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:

@@ -7,7 +7,9 @@ from cfi_jax.data import augment, pipeline
 from cfi_jax.data.source import Sample
 from cfi_jax.types import InputError
 
-OPTIONS = pipeline.Input(crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2)
+OPTIONS = pipeline.Input(
+  crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2, device_gb=0
+)
 LENGTH = 7
 
 
@@ -172,7 +174,13 @@ def test_validation_rows_of_processes_make_up_the_batches():
 
 
 def test_impossible_options_are_refused():
-  for name, value in {"crop": 0, "workers": -1, "threads": 0, "prefetch": 0}.items():
+  for name, value in {
+    "crop": 0,
+    "workers": -1,
+    "threads": 0,
+    "prefetch": 0,
+    "device_gb": -1,
+  }.items():
     with pytest.raises(InputError, match=f"input.{name}={value}"):
       dataclasses.replace(OPTIONS, **{name: value})
   with pytest.raises(InputError, match="batch size 3 cannot be shared by 2 processes"):

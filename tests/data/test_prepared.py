@@ -12,7 +12,9 @@ from cfi_jax.data.prepared import FAMILIES
 from cfi_jax.types import InputError
 
 RNG = np.random.default_rng(0)
-OPTIONS = data.Input(crop=8, flip=True, transpose=True, workers=0, threads=1, prefetch=1)
+OPTIONS = data.Input(
+  crop=8, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0
+)
 MEDICAL = dict(split_by="case", test_fraction=0.25)
 LAYOUTS = {  # per builder: folder of visible and of infrared images, per shipped part
   "msrs": [("train/vi", "train/ir"), ("test/vi", "test/ir")],

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from cfi_jax.data.images import Header
 from cfi_jax.data.scene_options import SceneOptions
 from cfi_jax.data.scenes import BOTH, INFRARED, NONE, VISIBLE, scene
 from cfi_jax.data.source import SPLITS
@@ -158,7 +159,9 @@ def test_source_holds_the_scenes_rounded_once(world):
   assert sample.visible.dtype == np.uint8 and sample.visible.shape == (SIZE, SIZE, 1)
   np.testing.assert_array_equal(sample.visible, np.round(world.pair.visible[17] * 255))
   np.testing.assert_array_equal(sample.infrared, np.round(world.pair.infrared[17] * 255))
-  assert source.strays == () and source.check_headers() is None
+  assert source.strays == ()
+  headers = source.check_headers()
+  assert len(headers) == 18 and headers[3].visible == Header(SIZE, SIZE, np.uint8)
   assert len(dataset.source("validation")) == 3 and len(dataset.source("test")) == 0
   with pytest.raises(IndexError):
     source[18]
