@@ -23,7 +23,7 @@ TORCH_NAMES = {
     "torch_eager", "torch_tf32", "torch_amp", "torch_channels_last", "torch_compile", "torch_all",
   ),
 }  # fmt: skip
-NO_TORCH = "PyTorch is not installed (the extra `torch`): our side alone"
+NO_TORCH = "PyTorch is not installed (the extra `torch`): our side alone is measured"
 
 
 class ContenderError(Exception):
@@ -48,10 +48,12 @@ def choose(task: str, usual: Sequence[str], options: argparse.Namespace) -> tupl
   for name in names:
     if name not in valid:
       raise InputError(f"--contenders: no contender {name!r}; valid: {', '.join(valid)}")
-  asked = any(name in TORCH_NAMES[task] for name in names)
-  if asked and importlib.util.find_spec("torch") is None:
-    return [name for name in names if name in JAX_NAMES[task]], [NO_TORCH]
-  return names, []
+  if importlib.util.find_spec("torch") is not None:
+    return names, []
+  ours = [name for name in names if name in JAX_NAMES[task]]
+  if not ours:
+    raise InputError(f"{NO_TORCH}; none of {', '.join(names)} can run")
+  return ours, [NO_TORCH] if len(ours) < len(names) else []
 
 
 class Process:
@@ -60,7 +62,7 @@ class Process:
   def __init__(self, spec: Spec):
     self._spec = spec
     # On a GPU several may be there at once: none takes the memory before it needs it.
-    settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
+    settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_CLIENT_MEM_FRACTION": "0.95"}
     self._process = subprocess.Popen(
       [sys.executable, "-m", worker.__name__, json.dumps(dataclasses.asdict(spec))],
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings | os.environ,

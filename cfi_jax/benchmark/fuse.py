@@ -14,21 +14,22 @@ accelerator the images stay on the device (--no-resident: also there from host t
 import argparse
 import json
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import jax
 import numpy as np
 from PIL import Image
 
-from cfi_jax import load, weights
+from cfi_jax import weights
 from cfi_jax.benchmark import compare as compare_lib
-from cfi_jax.benchmark import contenders, floors, results, roofline, timing
+from cfi_jax.benchmark import contenders, floors, results, roofline, timing, worker
 from cfi_jax.benchmark.images import make_images, parse_size
 from cfi_jax.benchmark.worker import Spec
+from cfi_jax.inference import load
 from cfi_jax.models import torch_names
 from cfi_jax.types import InputError
 
@@ -169,21 +170,33 @@ def large(options: argparse.Namespace, size: tuple[int, int]) -> results.Report:
     command = [sys.executable, "-m", "cfi_jax.fuse", f"--weights={options.weights}"]
     command += [f"--visible={paths['visible']}", f"--infrared={paths['infrared']}"]
     command += [f"--output={paths['fused']}", f"--dtype={options.dtype}"]
-    done, seconds = timing.timed(lambda: subprocess.run(command, capture_output=True, text=True))
-    failure = done.stderr.strip()[-500:] if done.returncode else None
-  peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    (said, failure, peak), seconds = timing.timed(lambda: watch(command))
   row = results.Row(
     name="files to file",
     dtype=options.dtype,
     samples=1,
     seconds=timing.spread([seconds]),
     floor_seconds=floor.seconds,
-    peak_mb=peak / (1e6 if sys.platform == "darwin" else 1e3),
+    peak_mb=peak,
     failure=failure,
   )
-  notes = (done.stdout.strip(), "one run of python -m cfi_jax.fuse with start and compilation")
+  notes = (said, "one run of python -m cfi_jax.fuse with start and compilation")
   case = describe(options, size) | {"turns": 1, "batch": 1}
   return results.Report("fuse", case, (row,), floor, notes)
+
+
+def watch(command: list[str]) -> tuple[str, str | None, float]:
+  """Runs a command; (what it printed, why it failed, its peak memory in MB)."""
+  peak = 0.0
+  with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+    process = subprocess.Popen(command, stdout=said, stderr=errors)
+    while process.poll() is None:
+      peak = max(peak, worker.peak_mb(process.pid))
+      time.sleep(0.02)
+    said.seek(0)
+    errors.seek(0)
+    failure = errors.read().strip()[-500:] if process.returncode else None
+    return said.read().strip(), failure, peak
 
 
 STUDIES = {"compare": compare, "buckets": buckets, "large": large}

@@ -31,6 +31,7 @@ from cfi_jax.benchmark import floors, jax_contenders, machine, results, roofline
 from cfi_jax.benchmark import settings as settings_lib
 from cfi_jax.benchmark.images import parse_size, write_pairs
 from cfi_jax.data import pipeline
+from cfi_jax.state import TrainState
 from cfi_jax.types import InputError, Pair
 
 FOLDER = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0.0)
@@ -112,16 +113,17 @@ def measure(ready: trainer.Run, names: list[str], options: argparse.Namespace) -
     "compile_seconds": compile_seconds,
     "cost": roofline.xla_cost(program),
   }
-  alone = steps_alone(ready, program, options)
+  state, alone = steps_alone(ready, program, options)
   rows.append(_row("step", config, alone, **known))
   notes.append(_whole_run("steps alone", statistics.median(alone), ready))
   for name in names:
-    loop = feed(ready, name, program, options.steps)
+    state, loop = feed(ready, name, program, state, options.steps)
     rows.append(_row(f"loop ({name})", config, loop.seconds, **known))
     share, each = loop.waited / loop.total, loop.total / options.steps
+    times = each / statistics.median(alone)
     notes.append(
       f"{name}: {share:.1%} of the loop's {loop.total:.2f} s ({options.steps} steps) blocked in "
-      f"the next batch; a step of the loop takes {each / statistics.median(alone):.2f}x a step alone"
+      f"the next batch; a step of the loop takes {times:.2f}x a step alone"
     )
     notes.append(_whole_run(f"loop ({name}), measured directly", each, ready))
   memory = {"peak_mb": worker.peak_mb(), "device_peak_mb": machine.device_peak_mb()}
@@ -162,8 +164,8 @@ def pipeline_alone(run: trainer.Run, name: str, steps: int) -> list[float]:
 
 def steps_alone(
   run: trainer.Run, program: jax.stages.Compiled, options: argparse.Namespace
-) -> list[float]:
-  """Seconds of a step, each turn the mean of as many steps as last `worker.TURN_SECONDS`."""
+) -> tuple[TrainState, list[float]]:
+  """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
   batch, state = next(INPUT_PATHS["host"](run, 1)), jax_contenders.initial_state(run)
   repeats, seconds = 1, []
   for turn in range(-2, options.turns):
@@ -176,12 +178,14 @@ def steps_alone(
       seconds.append(taken)
     elif turn == -1:
       repeats = min(worker.MOST_REPEATS, max(1, math.ceil(worker.TURN_SECONDS / taken)))
-  return seconds
+  return state, seconds
 
 
-def feed(run: trainer.Run, name: str, program: jax.stages.Compiled, steps: int) -> Loop:
-  """The trainer's loop without its files: steps fed by `INPUT_PATHS[name]`."""
-  batches, state = INPUT_PATHS[name](run, steps + 1), jax_contenders.initial_state(run)
+def feed(
+  run: trainer.Run, name: str, program: jax.stages.Compiled, state: TrainState, steps: int
+) -> tuple[TrainState, Loop]:
+  """The state after, and the trainer's loop without its files, fed by `INPUT_PATHS[name]`."""
+  batches = INPUT_PATHS[name](run, steps + 1)
   state, metrics = program(state, next(batches))
   jax.block_until_ready((state, metrics))
   seconds, waited, looked = [], 0.0, 0
@@ -196,4 +200,4 @@ def feed(run: trainer.Run, name: str, program: jax.stages.Compiled, steps: int) 
       now = time.perf_counter()
       seconds.append((now - since) / (step - looked))
       since, looked = now, step
-  return Loop(seconds, waited, time.perf_counter() - began)
+  return state, Loop(seconds, waited, time.perf_counter() - began)

@@ -12,7 +12,7 @@ from cfi_jax import sharding, weights
 from cfi_jax import train as trainer
 from cfi_jax.benchmark import machine, roofline
 from cfi_jax.benchmark.timing import timed
-from cfi_jax.benchmark.worker import Spec
+from cfi_jax.benchmark.worker import Contender, Spec
 from cfi_jax.inference import arrays, geometry, load
 from cfi_jax.state import TrainState, init_state
 from cfi_jax.types import MODALITIES, Pair
@@ -174,3 +174,8 @@ CONTENDERS = {
   "fuse": {"cfi_jax": Folded, "plain_graph": Plain},
   "train": {"cfi_jax": Train},
 }
+
+
+def make(spec: Spec) -> Contender:
+  """The contender of that name."""
+  return CONTENDERS[spec.task][spec.name](spec)

@@ -30,8 +30,8 @@ from cfi_jax.types import InputError
 
 NEEDED = ("scipy", "sklearn", "skimage")
 SCHEDULE = (
-  "of one generated case without FMI; schedule: each metric reads the three images once as float32, "
-  "FLOPs as XLA counts them"
+  "of the first row; schedule: each metric reads the three images once as float32; FLOPs as XLA "
+  "counts them"
 )
 
 
@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
   names = Names(tuple(n for n in chosen if not n.startswith("FMI")), fmi)
   rates = roofline.measure("float32", 1, options)
   rows, needed = throughput(options, names, rates)
-  notes = ["one device; TFLOP/s and GB/s by XLA's cost analysis of the program of one batch"]
+  notes = [
+    "one device; TFLOP/s and GB/s: XLA's cost analysis of the program for one triplet of that size"
+  ]
   if options.visible:
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:

@@ -21,7 +21,9 @@ class Spread:
 
 def spread(seconds: Seconds) -> Spread:
   """Median and quartiles; of a single measurement, that one."""
-  low, median, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else 3 * [seconds[0]]
+  low, median, high = (
+    statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else 3 * [seconds[0]]
+  )
   return Spread(median, low, high, len(seconds))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from cfi_jax.benchmark import torch_train
 from cfi_jax.benchmark.torch_isfuse import TorchISFuse, from_state
-from cfi_jax.benchmark.worker import Spec
+from cfi_jax.benchmark.worker import Contender, Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,4 +159,9 @@ class TorchTrain(_Torch):
     return {name: value.double().cpu().numpy() for name, value in self.losses.items()}
 
 
-CONTENDERS = {"fuse": TorchFuse, "train": TorchTrain}
+TASKS = {"fuse": TorchFuse, "train": TorchTrain}
+
+
+def make(spec: Spec) -> Contender:
+  """The contender of that name (see `VARIANTS`)."""
+  return TASKS[spec.task](spec)

@@ -99,9 +99,10 @@ class TorchISFuse(nn.Module):
 
 
 def from_state(state: dict, grid: int = 8) -> TorchISFuse:
-  """The network with the weights of a state dict of numpy arrays, in evaluation mode."""
-  model = TorchISFuse(len(state["final_decoder.0.weight"][0]), grid).eval()
+  """The network with a state dict of numpy arrays, in their dtype, in evaluation mode."""
   tensors = collections.OrderedDict((k, torch.tensor(v)) for k, v in state.items())
+  last = tensors["final_decoder.0.weight"]
+  model = TorchISFuse(last.shape[1], grid).to(last.dtype).eval()
   counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
   model.load_state_dict(tensors | counters, strict=True)
   return model

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import resource
 import sys
 import time
@@ -39,7 +40,7 @@ class Spec:
 
 
 class Contender(Protocol):
-  """What a contender's constructor, which loads weights and data, returns."""
+  """What `make` of `jax_contenders` and `torch_contenders` returns: weights and data are loaded."""
 
   def prepare(self) -> None:
     """Compiles."""
@@ -54,9 +55,18 @@ class Contender(Protocol):
     """compile_seconds, flops, bytes, device_peak_mb."""
 
 
-def peak_mb() -> float:
-  """Peak resident size of this process (Linux counts in kB, macOS in bytes)."""
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_mb(process: int | str = "self") -> float:
+  """Peak resident size of a process, this one by default; 0 when it has ended.
+
+  Of the program that runs: getrusage also counts what the process was before it (the parent).
+  """
+  path = pathlib.Path("/proc", str(process), "status")
+  if path.exists():
+    found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text())
+    return int(found[1]) / 1e3 if found else 0.0
+  if process != "self":
+    return 0.0
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB, on macOS bytes
   return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
@@ -68,7 +78,7 @@ class Local:
       from cfi_jax.benchmark import torch_contenders as side
     else:
       from cfi_jax.benchmark import jax_contenders as side
-    self._contender: Contender = side.CONTENDERS[spec.task](spec)
+    self._contender: Contender = side.make(spec)
     self._loaded = peak_mb()
     self._contender.prepare()
     self._repeats = 1
