@@ -14,6 +14,7 @@ from cfi_jax.benchmark.results import Row
 from cfi_jax.benchmark.worker import Local, Spec
 
 Output = dict[str, np.ndarray]
+FACTS = ("peak_mb", "growth_mb", "device_peak_mb", "program_mb", "compile_seconds")
 
 
 class UnequalError(Exception):
@@ -114,7 +115,7 @@ def rows(
         cost=cost,
         floor_seconds=floor_seconds,
         difference=outcome.difference,
-        **{k: facts[k] for k in ("peak_mb", "growth_mb", "device_peak_mb", "compile_seconds")},
+        **{name: facts[name] for name in FACTS},
       )
     )
   return tuple(found)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cfi_jax import config as config_lib
-from cfi_jax import sharding, weights
+from cfi_jax import memory, sharding, weights
 from cfi_jax import train as trainer
 from cfi_jax.benchmark import machine, roofline
 from cfi_jax.benchmark.timing import timed
@@ -35,6 +35,7 @@ class _Compiled:
       "flops": cost.flops * self.devices if cost else None,
       "bytes": cost.bytes * self.devices if cost else None,
       "device_peak_mb": machine.device_peak_mb(),
+      "program_mb": memory.needed(self.program) / 1e6,
     }
 
 

@@ -24,7 +24,8 @@ class Row:
   cost: of the compiled program as XLA's cost analysis counts it, all devices together.
   floor_seconds: see `Report.floor`. peak_mb: largest resident size of the process, growth_mb: above
   what it was once libraries, weights and data were loaded. device_peak_mb: of an accelerator's
-  memory. compile_seconds: includes the first run where a framework compiles while running.
+  memory, program_mb: what our compiled program itself needs, arguments included, on one device (a
+  process's peak may be the compiler's). compile_seconds: includes the first run where a framework compiles while running.
   difference: from the first row, as the part says. failure: why there are no figures.
   """
 
@@ -38,6 +39,7 @@ class Row:
   peak_mb: float | None = None
   growth_mb: float | None = None
   device_peak_mb: float | None = None
+  program_mb: float | None = None
   compile_seconds: float | None = None
   difference: float | None = None
   failure: str | None = None
@@ -126,6 +128,7 @@ COLUMNS = (
   ("peak MB", "peak_mb", "{:.0f}"),
   ("growth MB", "growth_mb", "{:.0f}"),
   ("device MB", "device_peak_mb", "{:.0f}"),
+  ("program MB", "program_mb", "{:.0f}"),
   ("compile s", "compile_seconds", "{:.1f}"),
   ("difference", "difference", "{:.1e}"),
 )

@@ -90,6 +90,7 @@ class _Torch:
     peak = torch.cuda.max_memory_allocated() / 1e6 if self.device == "cuda" else None
     return {
       "compile_seconds": self.compile_seconds, "flops": None, "bytes": None, "device_peak_mb": peak,
+      "program_mb": None,
     }  # fmt: skip
 
 

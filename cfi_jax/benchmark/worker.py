@@ -52,7 +52,7 @@ class Contender(Protocol):
     """The result, to be compared with others': of fusing any run's, of training the first's."""
 
   def facts(self) -> dict[str, float | None]:
-    """compile_seconds, flops, bytes, device_peak_mb."""
+    """compile_seconds, flops, bytes, device_peak_mb, program_mb: see `results.Row`."""
 
 
 def peak_mb(process: int | str = "self") -> float:

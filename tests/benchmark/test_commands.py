@@ -32,7 +32,7 @@ FLOOR = {
 }  # fmt: skip
 ROW = {
   "name", "dtype", "samples", "seconds", "speedup", "floor_seconds", "peak_mb", "growth_mb",
-  "device_peak_mb", "compile_seconds", "difference", "failure", "samples_per_second", "xla_flops",
+  "device_peak_mb", "program_mb", "compile_seconds", "difference", "failure", "samples_per_second", "xla_flops",
   "xla_bytes", "tflops_per_second", "gigabytes_per_second", "times_floor",
 }  # fmt: skip
 
@@ -98,6 +98,7 @@ def test_train(measure):
   values = measure("train", "--torch", "--in_process", *TINY)
   rows = {row["name"]: row for row in values["rows"]}
   check_program(rows["cfi_jax"])
+  assert rows["cfi_jax"]["program_mb"] > 0
   assert rows["cfi_jax"]["samples"] == 2 and rows["cfi_jax"]["peak_mb"] > 50
   assert values["case"]["size"] == "16x16" and values["case"]["views"] == 5
   if TORCH:

@@ -9,7 +9,10 @@ from cfi_jax.benchmark import compare, contenders
 from cfi_jax.benchmark.contenders import ContenderError
 from cfi_jax.benchmark.worker import Spec
 
-FACTS = {"flops": 6.0, "bytes": 3.0, "device_peak_mb": None, "compile_seconds": 1.0, "repeats": 1}
+FACTS = {
+  "flops": 6.0, "bytes": 3.0, "device_peak_mb": None, "program_mb": None, "compile_seconds": 1.0,
+  "repeats": 1,
+}  # fmt: skip
 
 
 class Player:
