@@ -25,8 +25,8 @@ class Row:
   floor_seconds: see `Report.floor`. peak_mb: largest resident size of the process, growth_mb: above
   what it was once libraries, weights and data were loaded. device_peak_mb: of an accelerator's
   memory, program_mb: what our compiled program itself needs, arguments included, on one device (a
-  process's peak may be the compiler's). compile_seconds: includes the first run where a framework compiles while running.
-  difference: from the first row, as the part says. failure: why there are no figures.
+  process's peak may be the compiler's). compile_seconds: includes the first run where a framework
+  compiles while running. difference: from the first row, as the part says. failure: why there are no figures.
   """
 
   name: str

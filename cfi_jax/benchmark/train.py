@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
   }
   notes += [
     "TFLOP/s and GB/s: FLOPs and bytes accessed of our compiled program by XLA's cost analysis",
-    "growth MB: above the resident size with libraries, weights and data loaded",
+    "growth MB: above the resident size with libraries, weights and data loaded; the compiler's "
+    "memory counts, program MB is what our compiled step alone needs",
   ]
   rows = compare.rows(outcomes, options, config.batch_size, floor.seconds)
   return results.publish(results.Report("train", case, rows, floor, tuple(notes)), options)
