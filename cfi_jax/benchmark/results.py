@@ -26,7 +26,8 @@ class Row:
   what it was once libraries, weights and data were loaded. device_peak_mb: of an accelerator's
   memory, program_mb: what our compiled program itself needs, arguments included, on one device (a
   process's peak may be the compiler's). compile_seconds: includes the first run where a framework
-  compiles while running. difference: from the first row, as the part says. failure: why there are no figures.
+  compiles while running. difference: from the first row, as the part says. failure: why there are
+  no figures.
   """
 
   name: str

@@ -33,7 +33,8 @@ FLOOR = {
 ROW = {
   "name", "dtype", "samples", "seconds", "speedup", "floor_seconds", "peak_mb", "growth_mb",
   "device_peak_mb", "program_mb", "compile_seconds", "difference", "failure",
-  "samples_per_second", "xla_flops", "xla_bytes", "tflops_per_second", "gigabytes_per_second", "times_floor",
+  "samples_per_second", "xla_flops", "xla_bytes", "tflops_per_second",
+  "gigabytes_per_second", "times_floor",
 }  # fmt: skip
 
 
