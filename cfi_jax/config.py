@@ -144,6 +144,26 @@ def _guess(key: str, valid: Sequence[str]) -> str:
   return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def read(arguments: Sequence[str]) -> dict[str, Any]:
+  """The values of `--config=FILE --config.a.b=value`; for a command that reads its other flags.
+
+  Raises `InputError` for what is neither, and for files and keys that do not exist.
+  """
+  for argument in arguments:
+    if not re.match(r"--?(no)?config[.=]", argument):
+      raise InputError(f"unexpected argument {argument!r}; values are given as --flag=value")
+  argv, values = ["", *arguments], flags.FlagValues()
+  _check_overrides(argv)
+  config_flags.DEFINE_config_file(
+    "config", None, lock_config=True, flag_values=values, sys_argv=argv
+  )
+  try:
+    values(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise InputError(f"the command line cannot be read: {error}") from error
+  return values.config.to_dict()
+
+
 def define_flag() -> flags.FlagHolder:
   """Declares `--config`; called by a command, not on import of a library module."""
   text = "config file, or FILE:RECIPE; override values by --config.a.b=value"
@@ -157,22 +177,23 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     try:
       return main(argv)
     except InputError as error:
-      return _refuse(error)
+      return refuse(error)
 
   def parse(argv: list[str]) -> list[str]:
     try:
       _check_overrides(argv)
       return flags.FLAGS(argv)
     except (InputError, flags.Error) as error:
-      sys.exit(_refuse(error))
+      sys.exit(refuse(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # from ml_collections
-      sys.exit(_refuse(f"the command line cannot be read: {error}"))
+      sys.exit(refuse(f"the command line cannot be read: {error}"))
 
   logging.set_verbosity(logging.ERROR)  # --verbosity=0 shows what the libraries report
   app.run(guarded, flags_parser=parse)
 
 
-def _refuse(error: Exception | str) -> int:
+def refuse(error: Exception | str) -> int:
+  """Prints what cannot be used and returns the exit status, 2."""
   print(f"error: {error}", file=sys.stderr, flush=True)
   return 2
 

@@ -86,15 +86,22 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
   if config.input.crop < MIN_SIDE:
     raise InputError(f"input.crop is {config.input.crop}; the network needs {MIN_SIDE} or more")
   mesh = sharding.make_mesh(config.batch_size)
-  model = make_model(config.model)
+  make_model(config.model)  # refused before any file is looked at
   sources = open_sources(config)
   headers = {split: source.check_headers() for split, source in sources.items()}
   chosen = feed.choose(
     sources["train"], headers["train"], config.input, seed=config.seed, batch_size=config.batch_size
   )
   steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
-  procedure = Procedure(
-    model=model,
+  procedure = make_procedure(config, steps)
+  record.check(workdir, config, describe(sources))
+  return Run(config, workdir, mesh, sources, chosen, steps, procedure)
+
+
+def make_procedure(config: Config, steps: int) -> Procedure:
+  """What the training step of a run of `steps` steps is made of."""
+  return Procedure(
+    model=make_model(config.model),
     optimizer=optim.make_optimizer(config.optim, steps),
     learning_rate=optim.learning_rate(config.optim, steps),
     loss=config.loss,
@@ -102,8 +109,6 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
     seed=config.seed,
     momentum=config.batch_norm_momentum,
   )
-  record.check(workdir, config, describe(sources))
-  return Run(config, workdir, mesh, sources, chosen, steps, procedure)
 
 
 def open_sources(config: Config) -> dict[str, Source]:

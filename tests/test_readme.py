@@ -21,6 +21,7 @@ TINY += ["validation_pairs=1", "pictures=1", "validation_metrics=('EN',)"]
 # The views of the other tests, and with them their compiled step.
 TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=('without_visible',)"]
 SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
+QUICK = ["--turns=1", "--floor_mb=1", "--floor_side=64"]
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,10 @@ def test_commands_run_in_order(tmp_path, msrs):
       overrides += [f"--config.{item}" for item in SYNTHETIC]
     if "cfi_jax.evaluate" in command:
       overrides = ["--metrics=EN,SSIM"]
+    if "cfi_jax.benchmark" in command:
+      overrides += QUICK
     words = command.replace("isfuse_best.pth", "runs/msrs")  # our own run in the place of theirs
-    ours = r"(?<![\w.])(runs/|tfds_data\b|isfuse\.|FUSED|scores\b)"
+    ours = r"(?<![\w.])(runs/|tfds_data\b|isfuse\.|FUSED|scores\b|results/)"
     words = re.sub(ours, rf"{tmp_path}/\1", words)
     for name, path in (("VISIBLE", "test/vi"), ("INFRARED", "test/ir"), ("PATH", "")):
       words = words.replace(name, str(msrs / path))

@@ -72,6 +72,19 @@ class Programs:
     batch: of the compiled program; missing windows are filled up with copies of the last.
     grids: for kind "tile", [grid, grid, C] each, the sums over all windows of the image.
     """
+    program, arguments = self.prepare(kind, windows, geometries, batch, grids)
+    result = program(*arguments)
+    return jax.tree.map(lambda a: np.asarray(a)[: len(windows)], result)
+
+  def prepare(
+    self,
+    kind: str,
+    windows: Sequence[Windows],
+    geometries: Sequence[Geometry],
+    batch: int,
+    grids: graph.Grids | None = None,
+  ) -> tuple[jax.stages.Compiled, tuple]:
+    """The compiled program of a `run`, and its arguments on the devices."""
     count = len(windows)
     full = [*range(count), *[count - 1] * (batch - count)]
     stacked = {m: np.stack([windows[i][m] for i in full]) for m in windows[0]}
@@ -85,8 +98,7 @@ class Programs:
       program = jax.jit(PROGRAMS[kind], out_shardings=self._split)
       self._compiled[key] = program.lower(self._params, *arguments).compile()
       _return_freed_memory()
-    result = self._compiled[key](self._params, *arguments)
-    return jax.tree.map(lambda a: np.asarray(a)[:count], result)
+    return self._compiled[key], (self._params, *arguments)
 
   def _on_devices(self, geometries: list[Geometry]) -> Geometry:
     """The batch of geometries on the devices; kept for the next batch, which often has the same."""

@@ -231,7 +231,7 @@ def _score_batch(
     padded = batch + batch[-1:] * (count - len(batch))
     images = (np.stack([_on_canvas(p.levels[k], canvas) for p in padded]) for k in range(3))
     sizes = np.array([p.levels[0].shape for p in padded], np.int32)
-    values, degenerate = jax.device_get(_compiled(*images, sizes, fitting, convention))
+    values, degenerate = jax.device_get(score_levels(*images, sizes, fitting, convention))
   for k, item in enumerate(batch):
     rows = []
     for metric in metrics:
@@ -248,7 +248,7 @@ def _on_canvas(levels: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("names", "convention"))
-def _compiled(
+def score_levels(
   visible: Array,
   infrared: Array,
   fused: Array,

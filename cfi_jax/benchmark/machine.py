@@ -1,0 +1,56 @@
+"""Where and with what something was measured."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+
+import jax
+
+import cfi_jax
+
+PACKAGES = (
+  "jax", "jaxlib", "flax", "grain", "numpy", "torch", "scipy", "scikit-image", "scikit-learn",
+)  # fmt: skip
+
+
+def machine() -> dict[str, str | int]:
+  """Processor, devices and system."""
+  device = jax.devices()[0]
+  return {
+    "cpu": _processor(),
+    "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+    "backend": device.platform,
+    "device": device.device_kind,
+    "device_count": jax.device_count(),
+    "system": platform.platform(),
+    "compilation_cache": jax.config.jax_compilation_cache_dir or "",
+    "xla_flags": os.environ.get("XLA_FLAGS", ""),
+  }
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python and of the packages that matter; "absent" where one is not installed."""
+  found = {"python": platform.python_version(), "cfi_jax": cfi_jax.__version__}
+  for name in PACKAGES:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = "absent"
+  return found
+
+
+def device_peak_mb() -> float | None:
+  """Peak memory of the first accelerator so far; None on a CPU."""
+  device = jax.local_devices()[0]
+  stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+  return stats["peak_bytes_in_use"] / 1e6 if "peak_bytes_in_use" in stats else None
+
+
+def _processor() -> str:
+  info = pathlib.Path("/proc/cpuinfo")
+  if info.exists():
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+    if names:
+      return names[0].split(":")[1].strip()
+  return platform.processor() or platform.machine()

@@ -1,0 +1,144 @@
+"""The training step, on a batch that is on the device already, with PyTorch beside it on request.
+
+  python -m cfi_jax.benchmark train --torch --output=FILE.json
+  python -m cfi_jax.benchmark train --config=configs/msrs.py --batch=16 --dtype=bfloat16
+
+Ours is the trainer's own compiled step. PyTorch's is the same network with the released objective
+and Adam: five passes with their own batch statistics, masks drawn beforehand (ours draws them in
+the step). On a GPU --torch compares plain float32, TF32, AMP in bfloat16, channels-last,
+torch.compile, and all of these together; --contenders=NAME,... chooses. From the same weights and
+masks the losses of the first step must agree: to 1e-4 in float32 on a CPU, to 5e-2 where a
+contender computes in bfloat16 or a GPU in TF32. `difference` is the largest relative one.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+
+from cfi_jax import config as config_lib
+from cfi_jax import step as step_lib
+from cfi_jax.benchmark import compare, contenders, floors, jax_contenders, results, roofline
+from cfi_jax.benchmark import settings as settings_lib
+from cfi_jax.benchmark.images import make_images
+from cfi_jax.benchmark.worker import Spec
+from cfi_jax.models import torch_names
+from cfi_jax.types import MODALITIES, InputError, Pair
+
+MASKED = ("complementary", "shared")
+RELEASED = {"shared_encoder": False, "gate": "released", "padding": "zeros"}
+RELEASED_VIEWS = (*MASKED, "without_visible", "without_infrared")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The flags of this part."""
+  settings_lib.add_arguments(parser)
+  contenders.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+  """Measures; returns the exit status."""
+  values = settings_lib.read(options)
+  config = config_lib.build(config_lib.Config, values)
+  names, notes = contenders.choose("train", usual(options), options)
+  with_torch = any(name in contenders.TORCH_NAMES["train"] for name in names)
+  if with_torch:
+    check_released(config)
+  dtype, crop = config.model["dtype"], config.input.crop
+  rates = roofline.measure(dtype, jax.device_count(), options)
+  needed = floors.train_cost(
+    settings_lib.network(config), config.loss.views, config.batch_size, crop, crop, dtype
+  )
+  floor = results.Floor(needed, rates, "schedule: cfi_jax/benchmark/floors.py")
+  with tempfile.TemporaryDirectory() as folder:
+    write(config, values, pathlib.Path(folder), with_torch)
+    specs = [Spec("train", name, folder, dtype_of(name, config), True) for name in names]
+    outcomes = compare.compare(specs, options, differ, tolerance)
+  case = {
+    "batch": config.batch_size,
+    "size": f"{crop}x{crop}",
+    "dtype": dtype,
+    "views": 1 + len(config.loss.views),
+    "turns": options.turns,
+    "repeats": {o.spec.name: o.facts.get("repeats") for o in outcomes},
+    "order": "one after the other" if compare.is_sequential(options) else "turn by turn",
+  }
+  notes += [
+    "TFLOP/s and GB/s: FLOPs and bytes accessed of our compiled program by XLA's cost analysis",
+    "growth MB: above the resident size with libraries, weights and data loaded; the compiler's "
+    "memory counts, program MB is what our compiled step alone needs",
+  ]
+  rows = compare.rows(outcomes, options, config.batch_size, floor.seconds)
+  return results.publish(results.Report("train", case, rows, floor, tuple(notes)), options)
+
+
+def usual(options: argparse.Namespace) -> tuple[str, ...]:
+  """PyTorch first, as the reference: eager on a CPU, all variants on a GPU."""
+  torch = contenders.TORCH_NAMES["train"] if options.torch else ()
+  if jax.default_backend() == "cpu":
+    torch = torch[:1]
+  return torch + contenders.JAX_NAMES["train"]
+
+
+def check_released(config: config_lib.Config) -> None:
+  """Refuses what the PyTorch step does not implement."""
+  wrong = [f"model.{k}={config.model[k]!r}" for k, v in RELEASED.items() if config.model[k] != v]
+  if config.loss.views != RELEASED_VIEWS:
+    wrong.append(f"views {', '.join(config.loss.views)}")
+  if config.optim.clip_norm:
+    wrong.append(f"optim.clip_norm={config.optim.clip_norm}")
+  if config.masks.fill:
+    wrong.append(f"masks.fill={config.masks.fill}")
+  if wrong:
+    raise InputError(f"the PyTorch step knows the recipe `released` only, not {', '.join(wrong)}")
+
+
+def dtype_of(name: str, config: config_lib.Config) -> str:
+  """What a contender computes in: PyTorch in the parameters' dtype, AMP apart."""
+  return config.model["dtype" if name == "cfi_jax" else "param_dtype"]
+
+
+def write(config: config_lib.Config, values: dict, folder: pathlib.Path, with_torch: bool) -> None:
+  """The contenders' files: settings and batch; for PyTorch also weights and masks."""
+  settings = {"config": values, "grid": config.model["grid"]}
+  settings |= {name: dataclasses.asdict(getattr(config, name)) for name in ("loss", "optim")}
+  (folder / "settings.json").write_text(json.dumps(settings))
+  crop = config.input.crop
+  inputs = make_images(config.batch_size, crop, crop)
+  if with_torch:
+    run = jax_contenders.make_run(config)
+    state = torch_names.to_torch(jax.device_get(jax_contenders.initial_state(run).variables))
+    np.savez(folder / "state.npz", **state)
+    inputs |= first_masks(run.procedure, inputs["visible"].shape)
+  np.savez(folder / "inputs.npz", **inputs)
+
+
+def first_masks(procedure: step_lib.Procedure, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+  """The masks of our first step, bool [B, H, W] by "VIEW/MODALITY": what it leaves of ones."""
+  ones = np.ones((*shape, 1), np.float32)
+  key = jax.random.fold_in(jax.random.key(procedure.seed), 0)
+  views = step_lib.make_views(procedure, key, Pair(visible=ones, infrared=ones))
+  return {
+    f"{name}/{m}": np.asarray(getattr(views[name].pair, m)[..., 0] > 0)
+    for name in MASKED
+    for m in MODALITIES
+  }
+
+
+def differ(reference: compare.Output, output: compare.Output) -> float:
+  """The largest relative difference of a loss that both report."""
+  common = sorted(set(reference) & set(output))
+  pairs = ((float(reference[k]), float(output[k])) for k in common)
+  return max(abs(a - b) / max(abs(a), 1e-12) for a, b in pairs)
+
+
+def tolerance(one: Spec, other: Spec) -> float:
+  """How far two contenders may be apart."""
+  exact = jax.default_backend() == "cpu"
+  for spec in (one, other):
+    exact = exact and spec.dtype != "bfloat16" and spec.name not in ("torch_amp", "torch_all")
+  return 1e-4 if exact else 5e-2

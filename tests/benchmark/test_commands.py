@@ -1,0 +1,270 @@
+"""Every part by its command line at tiny sizes; two processes are started, the rest runs here."""
+
+import importlib.util
+import json
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from cfi_jax import config as config_lib
+from cfi_jax import weights
+from cfi_jax.benchmark import __main__ as command
+from cfi_jax.benchmark import gpu, settings
+from cfi_jax.benchmark import input as input_part
+from cfi_jax.benchmark.images import write_pairs
+
+ROOT = pathlib.Path(__file__).parents[2]
+TORCH = importlib.util.find_spec("torch") is not None
+QUICK = ["--turns=2", "--floor_mb=1", "--floor_side=64"]
+TINY = [
+  f"--config={ROOT / 'configs' / 'folder.py'}",
+  "--config.model.features=4", "--config.model.grid=2", "--config.masks.size=(4, 4)",
+  "--config.validation_metrics=('EN',)", "--crop=16", "--batch=2",
+]  # fmt: skip
+ARCHITECTURE = dict(
+  name="isfuse", features=4, grid=2, shared_encoder=False, gate="released", padding="zeros"
+)
+REPORT = {"command", "date", "part", "machine", "versions", "case", "floor", "rows", "notes"}
+MACHINE = {"cpu", "cpu_count", "backend", "device", "device_count", "system"}
+FLOOR = {
+  "seconds", "bound", "needed_bytes", "needed_flops", "measured_bytes_per_second",
+  "measured_flops_per_second", "rate_dtype", "devices", "schedule",
+}  # fmt: skip
+ROW = {
+  "name", "dtype", "samples", "seconds", "speedup", "floor_seconds", "peak_mb", "growth_mb",
+  "device_peak_mb", "program_mb", "compile_seconds", "difference", "failure",
+  "samples_per_second", "xla_flops", "xla_bytes", "tflops_per_second",
+  "gigabytes_per_second", "times_floor",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+  """Threads of PyTorch that wait for each other take ages where the cores are shared."""
+  if TORCH:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+  shapes = weights.shapes(weights.model(ARCHITECTURE, "float32"))
+  random = np.random.default_rng(0)
+
+  def leaf(path, shape):
+    middle = 1.0 if path[-1].key in ("var", "scale") else 0.0
+    return random.uniform(middle - 0.3, middle + 0.3, shape.shape)
+
+  variables = jax.tree_util.tree_map_with_path(leaf, shapes)
+  path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+  weights.save(path, variables, weights.Card(ARCHITECTURE, "random", "none", "2026", "none"))
+  return path
+
+
+@pytest.fixture
+def measure(tmp_path):
+  """Runs a part with --output and returns its JSON, whose form it checks."""
+
+  def run(*arguments, status=0):
+    path = tmp_path / "out" / "result.json"
+    assert command.main([*arguments, *QUICK, f"--output={path}"]) == status
+    values = json.loads(path.read_text())
+    assert set(values) == REPORT and set(values["machine"]) >= MACHINE
+    assert set(values["floor"]) == FLOOR and values["floor"]["seconds"] > 0
+    assert values["command"].startswith(f"python -m cfi_jax.benchmark {arguments[0]}")
+    assert values["versions"]["jax"] == jax.__version__
+    table = path.with_suffix(".txt").read_text()
+    for row in values["rows"]:
+      assert set(row) == ROW and row["name"] in table
+      if row["failure"] is None:
+        middle = row["seconds"]["median"]
+        assert row["seconds"]["low"] <= middle <= row["seconds"]["high"]
+        assert row["samples_per_second"] == pytest.approx(row["samples"] / middle)
+    return values
+
+  return run
+
+
+def check_program(row):
+  """Figures of a compiled program."""
+  assert row["tflops_per_second"] == pytest.approx(
+    row["xla_flops"] / row["seconds"]["median"] / 1e12
+  )
+  assert row["gigabytes_per_second"] > 0 and row["compile_seconds"] > 0
+  assert row["times_floor"] == pytest.approx(row["seconds"]["median"] / row["floor_seconds"])
+
+
+def test_train(measure):
+  values = measure("train", "--torch", "--in_process", *TINY)
+  rows = {row["name"]: row for row in values["rows"]}
+  check_program(rows["cfi_jax"])
+  assert rows["cfi_jax"]["program_mb"] > 0
+  assert rows["cfi_jax"]["samples"] == 2 and rows["cfi_jax"]["peak_mb"] > 50
+  assert values["case"]["size"] == "16x16" and values["case"]["views"] == 5
+  if TORCH:
+    assert list(rows) == ["torch_eager", "cfi_jax"]
+    assert rows["torch_eager"]["speedup"] == 1.0 and rows["cfi_jax"]["speedup"] > 0
+    # The losses of five views agree, so weights and masks are the same; not the same program twice.
+    assert 0 < rows["cfi_jax"]["difference"] < 1e-4
+  else:
+    assert list(rows) == ["cfi_jax"]
+    assert any("PyTorch is not installed" in note for note in values["notes"])
+
+
+def test_train_alone_where_pytorch_is_missing(monkeypatch, capsys):
+  from cfi_jax.benchmark import contenders
+
+  monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
+  options = command._parser().parse_args(["train", "--torch"])
+  names, notes = contenders.choose("train", ("torch_eager", "cfi_jax"), options)
+  assert names == ["cfi_jax"] and "not installed" in notes[0]
+  options.contenders = "torch_amp"
+  with pytest.raises(ValueError, match="none of torch_amp can run"):
+    contenders.choose("train", (), options)
+
+
+def test_fuse_in_a_process_of_its_own(measure, weights_file):
+  arguments = [f"--weights={weights_file}", "--size=16x24", "--batch=2"]
+  values = measure("fuse", "--contenders=cfi_jax", *arguments)
+  (row,) = values["rows"]
+  check_program(row)
+  assert row["samples"] == 2 and 0 < row["growth_mb"] < row["peak_mb"]
+  assert values["case"]["from"] == "host to host"
+
+
+def test_fuse_compares_equal_images(measure, weights_file):
+  # 18 rows: the window is larger than the images.
+  names = "torch_eager,plain_graph,cfi_jax" if TORCH else "plain_graph,cfi_jax"
+  arguments = [f"--weights={weights_file}", "--size=18x24", "--in_process", "--resident"]
+  values = measure("fuse", f"--contenders={names}", *arguments)
+  rows = {row["name"]: row for row in values["rows"]}
+  assert list(rows) == names.split(",")
+  assert rows["plain_graph"]["difference"] < 1e-5 and 0 < rows["cfi_jax"]["difference"] < 1e-5
+  assert values["case"]["from"] == "device to device"
+
+
+def test_fuse_buckets(measure, weights_file):
+  values = measure("fuse", "--study=buckets", f"--weights={weights_file}", "--size=16x24")
+  names = [row["name"] for row in values["rows"]]
+  assert names == ["exact", "bucket +5 %", "bucket +12 %", "tiles"]
+  assert values["case"]["windows"]["bucket +12 %"] == "16x28"
+
+
+def test_fuse_large_runs_the_command(measure, weights_file):
+  values = measure("fuse", "--study=large", f"--weights={weights_file}", "--size=16x24")
+  (row,) = values["rows"]
+  assert row["failure"] is None and row["peak_mb"] > 50
+  assert values["notes"][0].startswith("fused 1 of 1 pairs")
+
+
+def test_metrics(measure, pairs):
+  for package in ("sklearn", "skimage"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+  folders = [f"--visible={pairs / 'visible'}", f"--infrared={pairs / 'infrared'}", "--images=2"]
+  sizes = ["--size=24x24", "--count=2", "--fmi_crop=8", "--fmi_check=12"]
+  values = measure("metrics", "--metrics=EN,MSE,FMI_none", *folders, *sizes)
+  rows = {row["name"]: row for row in values["rows"]}
+  assert list(rows) == [
+    "24x24 without FMI", "24x24 FMI", "public way, without FMI", "cfi_jax, without FMI",
+    "public way, FMI", "cfi_jax, FMI",
+  ]  # fmt: skip
+  check_program(rows["24x24 FMI"])
+  for title in ("without FMI", "FMI"):
+    assert rows[f"cfi_jax, {title}"]["difference"] < 1e-3
+    assert rows[f"cfi_jax, {title}"]["speedup"] > 0
+  assert any("EXTRAPOLATED" in note for note in values["notes"])
+  # Two metrics read three float32 images once, of two triplets.
+  assert values["floor"]["needed_bytes"] == 2 * 3 * 4 * 24 * 24 * 2
+
+
+# Pairs and views of the trainer's tests, and with them their compiled step.
+AS_TRAINED = ["--pairs=7", "--size=24x24", *TINY]
+AS_TRAINED += ["--config.loss.invariance.views=('complementary',)"]
+AS_TRAINED += ["--config.loss.necessity.views=('without_visible',)"]
+
+
+def test_input(measure):
+  values = measure("input", "--steps=4", "--paths=device", *AS_TRAINED)
+  names = [row["name"] for row in values["rows"]]
+  assert names == ["pipeline (device)", "step (device)", "loop (device)"]
+  check_program(values["rows"][1])
+  assert values["case"]["pairs"] == 7
+  # 50 epochs of 7 pairs in batches of 2.
+  assert sum("whole run of 175 steps" in note for note in values["notes"]) == 2
+  assert any("% of the loop's" in note for note in values["notes"])
+
+
+def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
+  write_pairs(tmp_path, 4, 24, 24)
+  options, options.config = command._parser().parse_known_args(["input", *TINY])
+  values = settings.read(options) | {"data": input_part.FOLDER | {"root": str(tmp_path)}}
+  config = config_lib.build(config_lib.Config, values)
+  batches = []
+  for name in input_part.INPUT_PATHS:
+    run = input_part.open_run(config, name)
+    images = run.feed.load(run.mesh)
+    cuts = [run.feed.cut(images, chunk.inputs) for chunk in input_part.chunks(run, 3)]
+    batches.append(cuts)
+  assert len(batches[0]) == 3
+  jax.tree.map(np.testing.assert_array_equal, *batches)
+
+
+def test_all_that_needs_a_gpu_is_one_command(capsys):
+  assert command.main(["gpu", "--list"]) == 0
+  assert "run_msrs: python -m cfi_jax.benchmark input --pairs=1083" in capsys.readouterr().out
+  for arguments in gpu.cases("w.safetensors").values():
+    options, rest = command._parser().parse_known_args(arguments)
+    assert not rest and options.part in command.PARTS
+  assert command.main(["gpu", "--output=x", "--weights=w.safetensors"]) == 2
+  assert "no GPU is at hand" in capsys.readouterr().err
+
+
+def test_a_finished_case_is_left_out(tmp_path, monkeypatch, capsys):
+  started = []
+
+  class Done:
+    returncode = 0
+
+  def start(arguments, timeout):
+    started.append(arguments)
+    return Done()
+
+  monkeypatch.setattr(gpu.jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(gpu.subprocess, "run", start)
+  (tmp_path / "metrics_480x640.json").write_text("{}")
+  cases = "--cases=metrics_480x640,run_msrs"
+  assert command.main(["gpu", f"--output={tmp_path}", cases, "--turns=7"]) == 0
+  assert len(started) == 1 and started[0][:3] == [sys.executable, "-m", "cfi_jax.benchmark"]
+  assert started[0][-2:] == [f"--output={tmp_path / 'run_msrs.json'}", "--turns=7"]
+  assert command.main(["gpu", f"--output={tmp_path}", cases, "--seconds=-1"]) == 1
+  assert "stopped before run_msrs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("arguments", "text"),
+  [
+    (["train", "--contenders=torch_fast"], "valid: torch_eager, torch_tf32"),
+    (["train", "--output=table.txt"], "must end in .json"),
+    (["train", "--turns=0"], "--turns=0"),
+    (["train", "--config.seed=1"], "without --config=FILE"),
+    pytest.param(
+      ["train", f"{TINY[0]}:paper", "--torch"],
+      "recipe `released` only",
+      marks=pytest.mark.skipif(not TORCH, reason="PyTorch is not installed"),
+    ),
+    (["train", "stray"], "unexpected argument 'stray'"),
+    (["metrics", "--config.seed=1"], "unexpected argument"),
+    (["metrics", "--visible=x"], "--visible and --infrared"),
+    (["metrics", "--size=480"], "HEIGHTxWIDTH"),
+    (["fuse", "--weights=nowhere.safetensors"], "nowhere.safetensors"),
+    (["input", "--paths=disk"], "valid: host, device"),
+    (["gpu", "--cases=tpu"], "valid: train_16_float32"),
+  ],
+)
+def test_bad_input(arguments, text, capsys):
+  assert command.main([*arguments, *(q for q in QUICK if q[:7] not in arguments[-1])]) == 2
+  assert text in capsys.readouterr().err

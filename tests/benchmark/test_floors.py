@@ -1,0 +1,77 @@
+"""Bytes and FLOPs against counts made by hand, and the floor they give."""
+
+import pytest
+
+from cfi_jax.benchmark import floors
+from cfi_jax.benchmark.floors import Cost, Counts, Network
+from cfi_jax.benchmark.roofline import Roofline
+from cfi_jax.interventions import INTERVENTIONS
+
+VIEWS = tuple(INTERVENTIONS)
+WHOLE = 1 + 1 / 4 + 1 / 16  # pixels of all levels
+DECODED = 1 + 1 / 4  # of the levels with a decoder
+
+
+def test_views_share_encodings():
+  # Per modality: original, complementary and shared of every sample, and one blank image.
+  assert floors.count(VIEWS, 16) == Counts(
+    image=2 * (3 * 16 + 1), feature=2 * (4 * 16 + 1), view=80
+  )
+  assert floors.count((), 4) == Counts(image=8, feature=8, view=4)
+  assert floors.count(("without_visible",), 4) == Counts(image=9, feature=2 * 4 + 5, view=8)
+
+
+def test_fusing_needs_what_the_method_says():
+  cost = floors.fuse_cost(Network(), 1, 256, 256, "float32")
+  pixels = 256 * 256
+  # 11.2 GFLOP with pooled keys and values; the folded queries save two 1x1 convolutions.
+  assert cost.flops + 2 * 2 * 32 * 32 * pixels * WHOLE == pytest.approx(11.2e9, rel=2e-3)
+  encoders = 2 * ((1 / 32 + 1 + 2) + (4 + 1 + 2) / 4 + (4 + 1 + 2) / 16)
+  # Read two features, write complementary; read it and the features, write mixed; read, refine.
+  cfi = (3 + 4 + 2) * WHOLE
+  decoder = (1.25 + 1 + 2) * DECODED + 1 + 1 / 32
+  assert cost.bytes == pytest.approx((encoders + cfi + decoder) * pixels * 32 * 4)
+
+
+def test_costs_scale():
+  one = floors.fuse_cost(Network(), 1, 64, 96, "float32")
+  half = floors.fuse_cost(Network(), 3, 64, 96, "bfloat16")
+  assert half == Cost(flops=3 * one.flops, bytes=1.5 * one.bytes)
+  odd = floors.fuse_cost(Network(), 1, 65, 97, "float32")
+  assert one.flops < odd.flops < one.flops * 65 * 97 / (64 * 96)
+
+
+def test_a_step_without_interventions_by_hand():
+  """One view of one sample, no attention grid worth counting: every pass written out."""
+  network = Network(features=32, grid=0, hidden=16)
+  cost = floors.train_cost(network, (), 1, 64, 64, "float32")
+  pixels, c = 64 * 64, 32
+  conv = 9 * c * c
+  # Multiply-adds of the forward pass; the backward pass takes twice, but for the images' gradients.
+  first, others = 2 * 9 * c, 2 * (conv + 2 * conv / 4 + 2 * conv / 16)
+  queries, gate, refine = 2 * c * c * WHOLE, (9 * c * 16 + 16) * WHOLE, conv * WHOLE
+  decoder = 2 * conv * DECODED + 9 * c
+  forward = first + others + queries + gate + refine + decoder
+  assert cost.flops == pytest.approx(2 * pixels * (3 * forward - first))
+  # Forward: encoders; features for attention and mix; complementary; gate; mix; refine; decoder.
+  maps = 2 * ((1 / c + 3) + 7 / 4 + 7 / 16)
+  maps += (2 + 2 + 1 + 1.5 + 2.5 + 2) * WHOLE + (2.25 + 2) * DECODED + 1 + 1 / c
+  # Backward: head; decoder with the finer gradient read at its size; refine likewise.
+  maps += (
+    2 + 1 / c + (3 + 1) + (6 + 1) / 4 + (3.25 + 1) * DECODED + (3 + 1) * DECODED + (6 + 1) / 16
+  )
+  # Mix reads mixed's gradient, complementary, hidden and features and writes hidden's; gate reads
+  # hidden and its gradient and complementary; attention reads two gradients and the features and
+  # writes those of the features, which the encoders read.
+  maps += ((2.5 + 0.5 + 2) + (2 + 1) + (2 + 2 + 2) + 2) * WHOLE
+  # Encoders: second convolutions with the gradient through pooling; first ones.
+  maps += 2 * ((3.25 + 3.25 / 4 + 3 / 16) + (2 + 1 / c) + (6 + 1) / 4 + (6 + 1) / 16)
+  assert cost.bytes == pytest.approx(maps * pixels * c * 4)
+
+
+def test_the_floor_is_the_slower_of_memory_and_arithmetic():
+  rates = Roofline(bandwidth=100.0, rate=1000.0, dtype="float32", devices=2)
+  assert rates.seconds(Cost(flops=1000, bytes=400)) == 2.0
+  assert rates.bound(Cost(flops=1000, bytes=400)) == "memory"
+  assert rates.seconds(Cost(flops=8000, bytes=400)) == 4.0
+  assert rates.bound(Cost(flops=8000, bytes=400)) == "arithmetic"
