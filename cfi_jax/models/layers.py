@@ -115,7 +115,9 @@ class ConvBlock(nn.Module):
     for i in range(1, self.depth + 1):
       x = Conv(self.features, self.padding, self.dtype, self.param_dtype, name=f"conv{i}")(x)
       x = BatchNorm(self.dtype, self.param_dtype, name=f"norm{i}")(x, train)
-      x = nn.leaky_relu(x, LEAK)
+      # Not nn.leaky_relu, whose slope at 0 is 1: the reference's is LEAK, and a blank view's maps
+      # are 0 everywhere while the biases are, with BatchNorms that multiply gradients by 316.
+      x = jnp.where(x > 0, x, LEAK * x)
     return x
 
 

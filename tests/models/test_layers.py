@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.models.layers import BatchNorm, Conv, Encoder, update_running
+from cfi_jax.models.layers import BatchNorm, Conv, ConvBlock, Encoder, update_running
 
 KINDS = dict(dtype=jnp.float64, param_dtype=jnp.float64)
 
@@ -83,3 +83,17 @@ def test_encoder_halves_with_floor(x64):
     lambda: encoder.init_with_output(jax.random.key(0), jnp.zeros((1, 13, 22, 1)), False)
   )
   assert [s.shape for s in shapes] == [(1, 13, 22, 4), (1, 6, 11, 4), (1, 3, 5, 4)]
+
+
+def test_the_slope_at_zero_is_that_of_the_negative_side(x64):
+  """A blank image's maps are 0 where biases are; the reference counts 0 as negative."""
+  block = ConvBlock(2, "zeros", **KINDS, depth=1)
+  blank = jnp.zeros((1, 4, 5, 1))
+  variables = block.init(jax.random.key(0), blank, True)
+
+  def total(params):
+    out, _ = block.apply({**variables, "params": params}, blank, True, mutable=["moments"])
+    return out.sum()
+
+  gradient = jax.grad(total)(variables["params"])["norm1"]["bias"]
+  np.testing.assert_allclose(gradient, [0.01 * 20] * 2)
