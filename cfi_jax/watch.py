@@ -174,7 +174,7 @@ class Watch:
     """
     self._leaving.acquire()  # never released: whoever comes second waits for the end
     if line:
-      print(("\n" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
+      _print(line)
     self._set(f"left/{self._index}", "")
     deadline = time.monotonic() + GRACE + 2 * SIGN_EVERY
     while self._index == 0 and time.monotonic() < deadline and not self._all_left():
@@ -222,7 +222,7 @@ class Watch:
   def _aborted(self, signum: int) -> None:
     """Says why the runtime aborts this process, as far as it can be known."""
     del signum
-    print(self._message_of_abort(), file=sys.stderr, flush=True)
+    _print(self._message_of_abort())
     os._exit(1)
 
   def _message_of_abort(self) -> str:
@@ -236,6 +236,12 @@ class Watch:
     if not end:
       end = self._others.verdict(now, min(self._patience, LOST_AFTER_FAILURE), grace=0)
     return self._message(end.text if end else "the JAX runtime aborted it, see above")
+
+
+def _print(line: str) -> None:
+  """A line on stderr, after a progress bar; in one piece, as other processes write there too."""
+  sys.stderr.write(("\n" if sys.stderr.isatty() else "") + line + "\n")
+  sys.stderr.flush()
 
 
 def _answers(address: str, seconds: float = 2.0) -> bool:

@@ -30,7 +30,8 @@ processes.define_flags()
 def main(argv):
   import jax
   def work():
-    print("process", jax.process_index(), "of", jax.process_count(), flush=True)
+    sys.stdout.write(f"process {jax.process_index()} of {jax.process_count()}\\n")
+    sys.stdout.flush()
     match flags.FLAGS.do[jax.process_index()]:
       case "sleep": time.sleep(100)
       case "broken": raise InputError("picture.png is broken")
