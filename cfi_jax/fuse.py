@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 import warnings
+from typing import Any
 
 import jax
 import tqdm
@@ -18,6 +19,7 @@ from absl import flags
 from PIL import Image
 
 from cfi_jax import config as config_lib
+from cfi_jax import processes
 from cfi_jax.data import images
 from cfi_jax.inference import Model, load
 from cfi_jax.inference.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
@@ -50,6 +52,12 @@ def main(argv: list[str]) -> int:
       raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
   if given["resize"] not in ("", "infrared"):
     raise InputError(f"--resize={given['resize']}; allowed: infrared")
+  again = "the same command with --skip_existing fuses the rest"
+  return processes.run(processes.from_flags(), lambda: _fuse(given), again)
+
+
+def _fuse(given: dict[str, Any]) -> int:
+  """Fuses this process's share of the pairs."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
   jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
@@ -115,4 +123,5 @@ def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
 if __name__ == "__main__":
   for flag, (define, default, text) in _FLAGS.items():
     define(flag, default, text)
+  processes.define_flags()
   config_lib.run(main)

@@ -7,15 +7,14 @@ import jax
 from absl import flags
 
 from cfi_jax import config as config_lib
-from cfi_jax import train
+from cfi_jax import processes, train
 from cfi_jax.logs import DivergedError
 from cfi_jax.types import InputError
 
 _CONFIG = config_lib.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several")
-_PROCESSES = flags.DEFINE_integer("processes", None, "number of processes, with --coordinator")
-_PROCESS = flags.DEFINE_integer("process", None, "index of this process, with --coordinator")
+_AGAIN = "the same command goes on from the last checkpoint"
+processes.define_flags()
 
 
 def main(argv: list[str]) -> int:
@@ -25,18 +24,16 @@ def main(argv: list[str]) -> int:
   for flag in (_CONFIG, _WORKDIR):
     if not flag.value:
       raise InputError(f"--{flag.name} is missing; it is required")
-  several = (_COORDINATOR, _PROCESSES, _PROCESS)
-  given = [flag.name for flag in several if flag.value is not None]
-  if given and len(given) < len(several):
-    missing = ", ".join(f"--{flag.name}" for flag in several if flag.value is None)
-    raise InputError(f"--{given[0]} is given without {missing}; several processes need all three")
-  if given:
-    jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  return processes.run(processes.from_flags(), _train, _AGAIN)
+
+
+def _train() -> int:
   config = config_lib.build(config_lib.Config, _CONFIG.value.to_dict())
   try:
     train.train(config, pathlib.Path(_WORKDIR.value))
-  except DivergedError as error:
-    print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)
+  except DivergedError as error:  # in every process, as all have the same loss
+    if jax.process_index() == 0:
+      print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)
     return 1
   return 0
 

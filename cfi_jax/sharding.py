@@ -15,8 +15,10 @@ def make_mesh(batch_size: int) -> Mesh:
   # In the order of the processes: process p feeds the p-th block of a batch's rows.
   devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   if batch_size % len(devices):
+    count = len({device.process_index for device in devices})
+    of = f" of {count} processes" if count > 1 else ""
     raise InputError(
-      f"config.batch_size is {batch_size}, which {len(devices)} devices cannot share evenly; "
+      f"config.batch_size is {batch_size}, which {len(devices)} devices{of} cannot share evenly; "
       f"allowed: multiples of {len(devices)}"
     )
   return Mesh(np.array(devices), (AXIS,))

@@ -5,7 +5,9 @@
 #
 # The flags are those of `python -m cfi_jax.main`. Edit nothing; PORT=12345 chooses another port.
 # Watch: the progress bar is process 0's. SIGTERM, to this script or to any of its processes, saves
-# and ends all of them. Exits with the first status that is not 0.
+# and ends all of them. If one is lost the others end within a minute, with a line that names it; the
+# same command goes on from the last checkpoint. Exits with the first status that is not 0, when all
+# processes have ended.
 set -euo pipefail
 
 count=${1:?usage: launch/local.sh N --config=FILE --workdir=DIR ...}

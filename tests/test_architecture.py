@@ -12,7 +12,8 @@ LAYERS = [
   {"data"},
   {"models"},
   {"interventions", "losses", "metrics"},
-  {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"},
+  {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"}
+  | {"watch", "processes"},
   {"compilation", "dispatch", "feed"},
   {"config", "recipes"},
   {"torch_checkpoint", "weights", "inference", "report"},

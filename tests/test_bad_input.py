@@ -124,6 +124,10 @@ FOLDER_CONFIG = str(ROOT / "configs" / "folder.py")
     ([f"--config={FOLDER_CONFIG}", "--config.=1"], "no key ''"),
     ([f"--config={FOLDER_CONFIG}:papre", "--workdir=x"], "valid: released, paper"),
     ([f"--config={FOLDER_CONFIG}", "--workdir=x", "--processes=2"], "without --coordinator"),
+    (
+      [f"--config={FOLDER_CONFIG}", "--workdir=x", "--coordinator=auto", "--process=0"],
+      "--coordinator=auto is given with --process",
+    ),
     ([], "--config is missing"),
     (["--config=nowhere.py", "--workdir=x"], "nowhere.py"),
     (["--config.seed=1"], "--config.seed without --config=FILE"),

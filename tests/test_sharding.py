@@ -19,7 +19,11 @@ def test_a_batch_becomes_a_global_array():
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
-  device = types.SimpleNamespace(process_index=0, id=0)
-  monkeypatch.setattr(jax, "devices", lambda: [device] * 8)
-  with pytest.raises(InputError, match="batch_size is 12, which 8 devices .* multiples of 8"):
+  one = types.SimpleNamespace(process_index=0, id=0)
+  other = types.SimpleNamespace(process_index=1, id=1)
+  monkeypatch.setattr(jax, "devices", lambda: [one] * 8)
+  with pytest.raises(InputError, match="batch_size is 12, which 8 devices cannot.* multiples of 8"):
+    sharding.make_mesh(12)
+  monkeypatch.setattr(jax, "devices", lambda: [one] * 4 + [other] * 4)
+  with pytest.raises(InputError, match="which 8 devices of 2 processes cannot.* multiples of 8"):
     sharding.make_mesh(12)

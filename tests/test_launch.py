@@ -1,0 +1,273 @@
+"""The scripts in launch/: what they start trains, survives a loss, and passes their checkers.
+
+srun and gcloud are played by small scripts that set what the real ones set. Detection on real
+Slurm, GKE and TPU machines is JAX's own; of it only Slurm's part runs here.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jsonschema
+import kubernetes_validate
+import numpy as np
+import pytest
+import yaml
+
+from cfi_jax import logs
+
+ROOT = pathlib.Path(__file__).parent.parent
+LAUNCH = ROOT / "launch"
+VARIANTS = {
+  document["metadata"]["labels"]["variant"]: document
+  for document in yaml.safe_load_all((LAUNCH / "gke.yaml").read_text())
+}
+
+SRUN = """#!/usr/bin/env bash
+while [[ $1 == --* ]]; do shift; done
+export SLURM_JOB_ID=7 SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2
+for index in 0 1; do
+  SLURM_PROCID=$index SLURM_LOCALID=$index "$@" &
+  pids[index]=$!
+done
+echo "${pids[@]}" >> "$PIDS"
+worst=0
+for pid in "${pids[@]}"; do
+  status=0; wait "$pid" || status=$?
+  ((status > worst)) && worst=$status
+done
+exit "$worst"
+"""
+
+GCLOUD = """#!/usr/bin/env bash
+echo "${*//$'\\n'/ }" >> calls
+case "$*" in
+  *describe*) [ -e asked ] && echo ACTIVE || echo WAITING_FOR_RESOURCES; touch asked ;;
+  *cfi_jax.main*) for last; do :; done; bash -c "${last#--command=}" ;;
+esac
+"""
+
+
+def free_port():
+  """A TCP port of this machine that nothing uses."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return str(free.getsockname()[1])
+
+
+def play(folder, name, text):
+  """Puts a script into `folder` that is found before the real program; returns the PATH for it."""
+  folder.mkdir(exist_ok=True)
+  (folder / name).write_text(text)
+  (folder / name).chmod(0o755)
+  return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_shellcheck(script):
+  result = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+  assert result.returncode == 0, result.stdout
+  assert os.access(script, os.X_OK)
+
+
+def mapping(required=(), **fields):
+  return {
+    "type": "object",
+    "properties": fields,
+    "required": list(required),
+    "additionalProperties": False,
+  }
+
+
+TEXT, FLAG, COUNT = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
+TEXTS = {"type": "array", "items": TEXT, "uniqueItems": True}
+# Of jobset.x-k8s.io/v1alpha2 the fields that a JobSet like these can use; written after its API, as
+# no package has the schema. The Jobs inside are checked against Kubernetes' own schema.
+JOB_SET = mapping(
+  ["apiVersion", "kind", "metadata", "spec"],
+  apiVersion={"const": "jobset.x-k8s.io/v1alpha2"},
+  kind={"const": "JobSet"},
+  metadata={"type": "object", "required": ["name"]},
+  spec=mapping(
+    ["replicatedJobs"],
+    network=mapping(enableDNSHostnames=FLAG, subdomain=TEXT, publishNotReadyAddresses=FLAG),
+    failurePolicy=mapping(
+      maxRestarts=COUNT,
+      rules={
+        "type": "array",
+        "items": mapping(
+          ["name", "action"],
+          name={"type": "string", "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
+          action={
+            "enum": ["FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"],
+          },
+          onJobFailureReasons=TEXTS,
+          targetReplicatedJobs=TEXTS,
+        ),
+      },
+    ),
+    replicatedJobs={
+      "type": "array",
+      "minItems": 1,
+      "items": mapping(
+        ["name", "template"], name=TEXT, replicas=COUNT, template={"type": "object"}
+      ),
+    },
+    suspend=FLAG,
+    ttlSecondsAfterFinished=COUNT,
+  ),
+)
+
+
+@pytest.mark.parametrize("variant", ["gpu", "tpu"])
+def test_job_sets_fit_their_schemas(variant):
+  document = VARIANTS[variant]
+  jsonschema.validate(document, JOB_SET)
+  (replicated,) = document["spec"]["replicatedJobs"]
+  job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}}
+  job |= replicated["template"]
+  kubernetes_validate.validate(job, "1.37", strict=True)
+  spec = job["spec"]
+  assert spec["parallelism"] == spec["completions"] and spec["completionMode"] == "Indexed"
+  # Bad input ends with status 2: the same one that JobSet's rule is about.
+  (rule,) = spec["podFailurePolicy"]["rules"]
+  assert rule["onExitCodes"]["values"] == [2] and rule["action"] == "FailJob"
+  assert rule["onExitCodes"]["containerName"] == container(variant)["name"]
+
+
+def container(variant):
+  job = VARIANTS[variant]["spec"]["replicatedJobs"][0]["template"]
+  (found,) = job["spec"]["template"]["spec"]["containers"]
+  return found
+
+
+def gke_command(index, tiny, port):
+  """What the GPU variant runs in pod `index`, as Kubernetes puts it together, but tiny."""
+  values = {}
+  for variable in container("gpu")["env"]:
+    if "value" in variable:
+      values[variable["name"]] = variable["value"]
+    else:
+      path = variable["valueFrom"]["fieldRef"]["fieldPath"]
+      assert path == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+      values[variable["name"]] = str(index)
+  document = VARIANTS["gpu"]
+  name = document["metadata"]["name"]
+  job = document["spec"]["replicatedJobs"][0]
+  host = f"{name}-{job['name']}-0-0.{name}"  # pod 0, as JobSet names it
+  assert values["COORDINATOR"].startswith(host + ":")
+  assert values["PROCESSES"] == str(job["template"]["spec"]["parallelism"]) == "2"
+  values["COORDINATOR"] = f"localhost:{port}"
+  arguments = [
+    re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], argument)
+    for argument in container("gpu")["args"]
+  ]
+  placed = [argument for argument in arguments if not argument.startswith(("--config", "--work"))]
+  assert len(placed) == 3
+  command = container("gpu")["command"]
+  assert command == ["python", "-m", "cfi_jax.main"]
+  return [sys.executable, *command[1:], *tiny, *placed]
+
+
+# Two views instead of five: less to trace and to compile.
+SMALL = (
+  "steps=5", "checkpoint.every=2", "log_every=1", "validate_every=1000", "pictures=0",
+  "data.validation_fraction=0", "loss.invariance.views=()",
+  "loss.necessity.views=('without_visible',)",
+)  # fmt: skip
+
+
+def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
+  tmp_path, trainer, checkpoint_leaves
+):
+  """Undisturbed by gke.yaml's command; by slurm.sh it loses process 0 and is started again."""
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  _, _, _, *tiny = trainer.command(whole, *SMALL)
+  port = free_port()
+  pods = [
+    subprocess.Popen(gke_command(i, tiny, port), stderr=subprocess.PIPE, text=True) for i in (0, 1)
+  ]
+  for pod in pods:
+    _, errors = pod.communicate(timeout=300)
+    assert pod.returncode == 0, errors
+
+  _, _, _, *tiny = trainer.command(broken, *SMALL)
+  pids = tmp_path / "pids"
+  environment = {
+    "PATH": play(tmp_path / "bin", "srun", SRUN),
+    "PYTHON": sys.executable,
+    "PIDS": str(pids),
+    "JAX_COORDINATOR_PORT": free_port(),
+  }
+  job = subprocess.Popen(
+    [LAUNCH / "slurm.sh", *tiny],
+    env=os.environ | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+  deadline = time.monotonic() + 240
+  while not (broken / "checkpoints" / "2").exists():
+    assert job.poll() is None, job.stdout.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.002)
+  os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)
+  output, _ = job.communicate(timeout=300)
+  assert job.returncode == 0, output
+  assert re.search(
+    r"^process 1 of 2 stops: lost process 0 of 2 \(host .+\): localhost:\d+ does not answer any "
+    r"more; the same command goes on from the last checkpoint$",
+    output,
+    re.MULTILINE,
+  ), output
+  assert "going on after step" in output and len(pids.read_text().splitlines()) == 2
+
+  ours, theirs = checkpoint_leaves(broken, 5), checkpoint_leaves(whole, 5)
+  assert ours.keys() == theirs.keys()
+  for name, leaf in theirs.items():
+    np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
+  steps = [row["step"] for row in logs.read_metrics(broken / logs.METRICS_FILE)]
+  assert steps == [1, 2, 3, 4, 5]
+
+
+def test_a_queued_tpu_is_asked_for_used_and_given_back(tmp_path, trainer):
+  """The command on the workers is run, as far as it comes without a TPU."""
+  (tmp_path / "cfi_jax").symlink_to(ROOT)
+  _, _, _, *tiny = trainer.command(tmp_path / "run")
+  result = subprocess.run(
+    [LAUNCH / "tpu_vm.sh", "all", *tiny],
+    env=os.environ
+    | {
+      "PATH": play(tmp_path / "bin", "gcloud", GCLOUD),
+      "PYTHON": sys.executable,
+      "POLL": "0",
+      "OPTIONS": "--spot --valid-until-duration=6h",
+    },
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert result.returncode == 2, result.stderr
+  # Every flag was read, as quotes and brackets came through whole; then JAX found no cluster.
+  assert "error: --coordinator=auto: JAX detects nothing it knows here" in result.stderr
+  assert "Traceback" not in result.stderr and not (tmp_path / "run").exists()
+
+  calls = (tmp_path / "calls").read_text().splitlines()
+  verbs = ["resources create", "describe", "describe", "pip install", "cfi_jax.main", "delete"]
+  assert len(calls) == len(verbs)
+  for call, verb in zip(calls, verbs, strict=True):
+    assert verb in call and "--zone=" in call and "--project=" in call
+  assert "--node-id=cfi-jax" in calls[0] and "--spot --valid-until-duration=6h" in calls[0]
+  assert all("--worker=all" in call for call in calls[3:5])
+  assert "--force" in calls[-1]
+
+
+def test_the_tpu_variants_leave_the_place_to_jax():
+  assert "--coordinator=auto" in container("tpu")["args"]
+  assert container("tpu")["command"] == ["python", "-m", "cfi_jax.main"]
+  assert not any(argument.startswith("--process") for argument in container("tpu")["args"])
