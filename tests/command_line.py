@@ -9,9 +9,14 @@ import atexit
 import functools
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+
+from cfi_jax import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -67,3 +72,25 @@ def run(module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess
     return subprocess.CompletedProcess(
       (module, *arguments), int(status), *(path.read_text() for path in outputs)
     )
+
+
+def free_port() -> str:
+  """A TCP port of this machine that nothing uses."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    return str(free.getsockname()[1])
+
+
+def wait_for(process: subprocess.Popen, condition: Callable[[], bool]) -> None:
+  """Waits until `condition` holds; fails if the process ends before."""
+  deadline = time.monotonic() + 240
+  while not condition():
+    assert process.poll() is None, process.stdout.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.003)  # shorter than a save; the trainer needs the processor
+
+
+def last_step(workdir: pathlib.Path) -> int:
+  """The last step in the log of a run; 0 without one."""
+  read = logs.read_metrics(workdir / logs.METRICS_FILE)
+  return read[-1]["step"] if read else 0

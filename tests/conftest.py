@@ -27,7 +27,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-LONG = ("test_resume", "test_bad_input", "test_readme", "test_paper", "test_toolkit", "test_exact")
+LONG = ("test_resume", "test_launch", "test_readme", "test_bad_input", "test_toolkit", "test_paper")
+LONG += ("test_commands", "test_exact", "test_step")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,8 +100,9 @@ class Trainer:
         f"data.root={self.root}", "input.crop=16", "batch_size=2", "model.features=4",
         "model.grid=2", "masks.size=(4, 4)", "steps=4", "validation_pairs=1", "pictures=1",
         "validation_metrics=('EN',)", "log_every=1", "validate_every=4", "checkpoint.every=2",
-        # Three views of five: one that masks, one that blanks; a step compiles in half the time.
-        "loss.invariance.views=('complementary',)", "loss.necessity.views=('without_visible',)",
+        # Two views of five compile in half the time; without the data on the device the step is
+        # one program for any number of pairs.
+        "loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0",
         *overrides,
       )
     )  # fmt: skip

@@ -8,16 +8,15 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import jsonschema
 import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
+from command_line import free_port, last_step, wait_for
 
 from cfi_jax import logs
 
@@ -51,13 +50,6 @@ case "$*" in
   *cfi_jax.main*) for last; do :; done; bash -c "${last#--command=}" ;;
 esac
 """
-
-
-def free_port():
-  """A TCP port of this machine that nothing uses."""
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    return str(free.getsockname()[1])
 
 
 def play(folder, name, text):
@@ -174,12 +166,8 @@ def gke_command(index, tiny, port):
   return [sys.executable, *command[1:], *tiny, *placed]
 
 
-# Two views instead of five: less to trace and to compile.
-SMALL = (
-  "steps=5", "checkpoint.every=2", "log_every=1", "validate_every=1000", "pictures=0",
-  "data.validation_fraction=0", "loss.invariance.views=()",
-  "loss.necessity.views=('without_visible',)",
-)  # fmt: skip
+# Both tests of running pairs share one compiled step.
+SMALL = ("steps_per_dispatch=3", "data.validation_fraction=0", "validate_every=100000")
 
 
 def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
@@ -187,7 +175,7 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
 ):
   """Undisturbed by gke.yaml's command; by slurm.sh it loses process 0 and is started again."""
   whole, broken = tmp_path / "whole", tmp_path / "broken"
-  _, _, _, *tiny = trainer.command(whole, *SMALL)
+  _, _, _, *tiny = trainer.command(whole, *SMALL, "steps=5")
   port = free_port()
   pods = [
     subprocess.Popen(gke_command(i, tiny, port), stderr=subprocess.PIPE, text=True) for i in (0, 1)
@@ -196,7 +184,7 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
     _, errors = pod.communicate(timeout=300)
     assert pod.returncode == 0, errors
 
-  _, _, _, *tiny = trainer.command(broken, *SMALL)
+  _, _, _, *tiny = trainer.command(broken, *SMALL, "steps=5")
   pids = tmp_path / "pids"
   environment = {
     "PATH": play(tmp_path / "bin", "srun", SRUN),
@@ -211,11 +199,7 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
     stderr=subprocess.STDOUT,
     text=True,
   )
-  deadline = time.monotonic() + 240
-  while not (broken / "checkpoints" / "2").exists():
-    assert job.poll() is None, job.stdout.read()
-    assert time.monotonic() < deadline
-    time.sleep(0.002)
+  wait_for(job, (broken / "checkpoints" / "2").exists)
   os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)
   output, _ = job.communicate(timeout=300)
   assert job.returncode == 0, output
@@ -233,6 +217,27 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
     np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
   steps = [row["step"] for row in logs.read_metrics(broken / logs.METRICS_FILE)]
   assert steps == [1, 2, 3, 4, 5]
+
+
+def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
+  workdir = tmp_path / "run"
+  settings = ("steps=100000", "checkpoint.every=100000", "log_every=5")
+  _, _, _, *flags = trainer.command(workdir, *SMALL, *settings)
+  launcher = subprocess.Popen(
+    [ROOT / "launch" / "local.sh", "2", *flags],
+    env=os.environ | {"PORT": free_port()},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+  wait_for(launcher, lambda: last_step(workdir) >= 5)
+  children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+  assert len(children) == 2
+  os.kill(int(children[1]), signal.SIGTERM)
+  output, _ = launcher.communicate(timeout=120)
+  assert launcher.returncode == 0, output
+  saved = int(output.split("saved after step ")[1].split()[0])
+  assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(saved)]
 
 
 def test_a_queued_tpu_is_asked_for_used_and_given_back(tmp_path, trainer):

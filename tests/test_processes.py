@@ -4,12 +4,12 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from command_line import free_port
 
 from cfi_jax import processes, watch
 from cfi_jax.processes import Place
@@ -51,15 +51,12 @@ def start(tmp_path, *do):
   # launch/local.sh runs `python -m cfi_jax.main FLAG...`.
   python.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path / "work.py"} "$@"\n')
   python.chmod(0o755)
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = str(free.getsockname()[1])
   return subprocess.Popen(
     [ROOT / "launch" / "local.sh", str(len(do)), "--do=" + ",".join(do)],
     env=os.environ
     | {
       "PATH": f"{python.parent}:{os.environ['PATH']}",
-      "PORT": port,
+      "PORT": free_port(),
       "PYTHONPATH": str(ROOT),
       "JAX_PLATFORMS": "cpu",
     },

@@ -18,8 +18,8 @@ COMMANDS = [
 ]
 TINY = ["steps=1", "input.crop=16", "batch_size=2", "model.features=4", "model.grid=2"]
 TINY += ["validation_pairs=1", "pictures=1", "validation_metrics=('EN',)"]
-# The views of the other tests, and with them their compiled step.
-TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=('without_visible',)"]
+# As the other tests, and with that their compiled step.
+TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0"]
 SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
 QUICK = ["--turns=1", "--floor_mb=1", "--floor_side=64"]
 

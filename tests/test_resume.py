@@ -7,13 +7,12 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from command_line import free_port, last_step, wait_for
 
 from cfi_jax import logs
 
@@ -21,31 +20,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
 
-def free_port():
-  """A TCP port of this machine that nothing uses."""
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    return str(free.getsockname()[1])
-
-
 def rows(workdir):
   """The log without what depends on the clock."""
   read = logs.read_metrics(workdir / logs.METRICS_FILE)
   return [{k: v for k, v in row.items() if k not in SPEED} for row in read]
-
-
-def wait_for(process, condition):
-  """Waits until `condition` holds; fails if the process ends before."""
-  deadline = time.monotonic() + 240
-  while not condition():
-    assert process.poll() is None, process.stdout.read()
-    assert time.monotonic() < deadline
-    time.sleep(0.003)  # shorter than a save; the trainer needs the processor
-
-
-def last_step(workdir):
-  read = logs.read_metrics(workdir / logs.METRICS_FILE)
-  return read[-1]["step"] if read else 0
 
 
 def is_saving(workdir):
@@ -102,28 +80,6 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
   assert len(record["starts"]) == starts + 3
 
 
-def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
-  workdir = tmp_path / "run"
-  settings = ("steps=100000", "checkpoint.every=100000", "validate_every=100000", "log_every=5")
-  settings += ("steps_per_dispatch=3", "input.device_gb=0", "data.validation_fraction=0")
-  _, _, _, *flags = trainer.command(workdir, *settings)
-  launcher = subprocess.Popen(
-    [ROOT / "launch" / "local.sh", "2", *flags],
-    env=os.environ | {"PORT": free_port()},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
-  wait_for(launcher, lambda: last_step(workdir) >= 5)
-  children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-  assert len(children) == 2
-  os.kill(int(children[1]), signal.SIGTERM)
-  output, _ = launcher.communicate(timeout=120)
-  assert launcher.returncode == 0, output
-  saved = int(output.split("saved after step ")[1].split()[0])
-  assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(saved)]
-
-
 def has_no_gradient(name):
   """Biases that a BatchNorm's mean or a softmax cancels: Adam makes steps of rounding noise."""
   return re.fullmatch(r"(params|opt_state)/.*(conv\d|key_\w+)/bias", name) is not None
@@ -143,6 +99,7 @@ def double(trainer):
   def run(workdir, devices, processes=1):
     settings = ("model.dtype=float64", "model.param_dtype=float64", "batch_size=8", "steps=5")
     settings += ("data.validation_fraction=0",)  # nothing to validate on: one program less
+    settings += ("loss.necessity.views=('without_visible',)", "input.device_gb=1")
     _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1", "checkpoint.keep=5")
     launcher = [ROOT / "launch" / "local.sh", str(processes)]
     result = subprocess.run(

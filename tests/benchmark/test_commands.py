@@ -181,16 +181,16 @@ def test_metrics(measure, pairs):
   assert values["floor"]["needed_bytes"] == 2 * 3 * 4 * 24 * 24 * 2
 
 
-# Pairs and views of the trainer's tests, and with them their compiled step.
+# The views of the trainer's tests, and with them their compiled step.
 AS_TRAINED = ["--pairs=7", "--size=24x24", *TINY]
 AS_TRAINED += ["--config.loss.invariance.views=('complementary',)"]
-AS_TRAINED += ["--config.loss.necessity.views=('without_visible',)"]
+AS_TRAINED += ["--config.loss.necessity.views=()"]
 
 
 def test_input(measure):
-  values = measure("input", "--steps=4", "--paths=device", *AS_TRAINED)
+  values = measure("input", "--steps=4", "--paths=host", *AS_TRAINED)
   names = [row["name"] for row in values["rows"]]
-  assert names == ["pipeline (device)", "step (device)", "loop (device)"]
+  assert names == ["pipeline (host)", "step (host)", "loop (host)"]
   check_program(values["rows"][1])
   assert values["case"]["pairs"] == 7
   # 50 epochs of 7 pairs in batches of 2.
