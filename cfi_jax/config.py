@@ -40,6 +40,8 @@ class Config:
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
   validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.
+  rematerialise: whether a step keeps less in memory and computes more, on accelerators; XLA's CPU
+    compiler joins both computations again.
   memory_gb: memory that a step may take on each device; 0: what the machine has.
   """
 
@@ -62,6 +64,7 @@ class Config:
   validation_metrics: tuple[str, ...]
   metric_convention: str
   pictures: int
+  rematerialise: bool
   memory_gb: float
 
   def __post_init__(self):

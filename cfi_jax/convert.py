@@ -85,7 +85,7 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
       step = checkpoints.steps[-1] if checkpoints.best is None else checkpoints.best
     mesh = sharding.make_mesh(jax.device_count())
     state = checkpoints.restore(jax.eval_shape(initial), mesh, step)
-  architecture = {k: v for k, v in config.model.items() if k not in ("dtype", "param_dtype")}
+  architecture = {k: v for k, v in config.model.items() if k in weights.ARCHITECTURE}
   procedure = {k: stored["config"][k] for k in ("masks", "loss", "optim", "batch_size", "seed")}
   return jax.device_get(state.variables), weights.Card(
     architecture=architecture,

@@ -7,6 +7,11 @@ import numpy as np
 from cfi_jax.types import Array, Fusion, Pair
 
 
+def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
+  """The dtype for statistics, softmax and sigmoid: at least float32 (bfloat16 loses them)."""
+  return jnp.promote_types(dtype, jnp.float32)
+
+
 def laplacian(image: Array) -> Array:
   """8-neighbour Laplacian (centre weight -8) with zero padding, same shape as `image`."""
   height, width = image.shape[-3:-1]

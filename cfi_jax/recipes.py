@@ -36,6 +36,7 @@ def released() -> ConfigDict:
         shared_encoder=False,
         gate="released",
         padding="zeros",
+        attention="matmul",
         dtype="float32",
         param_dtype="float32",
       ),
@@ -69,6 +70,7 @@ def released() -> ConfigDict:
       validation_metrics=("SSIM", "Qabf"),
       metric_convention="strict",
       pictures=4,
+      rematerialise=False,
       memory_gb=0.0,
     )
   )

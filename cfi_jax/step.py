@@ -21,7 +21,11 @@ Metrics = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Procedure:
-  """What a training step is made of; `seed` is that of masks, `momentum` of running statistics."""
+  """What a training step is made of.
+
+  seed: of the masks. momentum: of the running statistics. rematerialise: whether the encodings and
+  fusions of the views are computed again for the gradient instead of being kept.
+  """
 
   model: nn.Module
   optimizer: optax.GradientTransformation
@@ -30,6 +34,7 @@ class Procedure:
   masks: MaskOptions
   seed: int
   momentum: float
+  rematerialise: bool
 
 
 def make_train_step(
@@ -94,10 +99,14 @@ def fuse_views(
   batch_size = views["original"].pair.visible.shape[0]
   encoded, fusions, batch_stats = {}, {}, variables["batch_stats"]
 
-  def apply(*arguments, method: str):
-    out, new = procedure.model.apply(
-      variables, *arguments, train=train, method=method, mutable=["moments"]
-    )
+  def apply(images, *arguments, method: str):
+    def compute(variables, images):
+      return procedure.model.apply(
+        variables, images, *arguments, train=train, method=method, mutable=["moments"]
+      )
+
+    compute = jax.checkpoint(compute) if procedure.rematerialise else compute
+    out, new = compute(variables, images)
     return out, new.get("moments", {})
 
   for name, view in views.items():

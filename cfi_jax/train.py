@@ -108,6 +108,7 @@ def make_procedure(config: Config, steps: int) -> Procedure:
     masks=config.masks,
     seed=config.seed,
     momentum=config.batch_norm_momentum,
+    rematerialise=config.rematerialise,
   )
 
 

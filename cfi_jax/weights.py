@@ -21,7 +21,7 @@ from cfi_jax.models.layers import PADDINGS
 from cfi_jax.types import InputError, Pair
 
 FORMAT = "cfi_jax weights 1"
-_ARCHITECTURE = {
+ARCHITECTURE = {
   "name": lambda v: isinstance(v, str),
   "features": lambda v: type(v) is int and 2 <= v <= 4096,
   "grid": lambda v: type(v) is int and 1 <= v <= 256,
@@ -35,7 +35,7 @@ _ARCHITECTURE = {
 class Card:
   """What a weights file says of itself.
 
-  architecture: name and fields of the model, without dtypes (`cfi_jax.models.make_model`).
+  architecture: name and fields of the model, but for those that say how it is computed.
   recipe: how it was trained. data: on what. date: when, ISO 8601. licence: of the weights.
   """
 
@@ -48,13 +48,14 @@ class Card:
 
 def model(architecture: Mapping[str, Any], dtype: str) -> nn.Module:
   """The module of a card's architecture that computes in `dtype`; checks every field."""
-  wrong = [k for k, valid in _ARCHITECTURE.items() if not valid(architecture.get(k))]
-  wrong += sorted(set(architecture) - set(_ARCHITECTURE))
+  wrong = [k for k, valid in ARCHITECTURE.items() if not valid(architecture.get(k))]
+  wrong += sorted(set(architecture) - set(ARCHITECTURE))
   if wrong:
     values = ", ".join(f"{k}={architecture.get(k)!r}" for k in wrong)
     raise InputError(f"architecture: {values} is missing, unknown or out of range")
   stored = "float64" if dtype == "float64" else "float32"
-  return make_model({**architecture, "dtype": dtype, "param_dtype": stored})
+  computed = {"attention": "matmul", "dtype": dtype, "param_dtype": stored}
+  return make_model({**architecture, **computed})
 
 
 def shapes(module: nn.Module) -> dict:

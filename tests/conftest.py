@@ -139,7 +139,7 @@ def trainer(pairs) -> Trainer:
 def scoring_program():
   """The program that scores a batch, optimised unlike the rest: it runs on large pictures."""
   return jax.jit(
-    table._compiled.__wrapped__,
+    table.score_levels.__wrapped__,
     static_argnames=("names", "convention"),
     compiler_options={"xla_backend_optimization_level": "1"},
   )
@@ -149,7 +149,7 @@ def scoring_program():
 def one_canvas(monkeypatch, scoring_program):
   """Scores pictures of all sizes up to 768x1024 by one program, compiled once."""
   monkeypatch.setattr(table, "_canvas", lambda shape, known: (768, 1024))
-  monkeypatch.setattr(table, "_compiled", scoring_program)
+  monkeypatch.setattr(table, "score_levels", scoring_program)
 
 
 def read_checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:

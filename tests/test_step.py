@@ -30,6 +30,7 @@ def make_procedure(recipe="released", **model):
     masks=settings.masks,
     seed=settings.seed,
     momentum=settings.batch_norm_momentum,
+    rematerialise=settings.rematerialise,
   )
 
 
@@ -163,6 +164,28 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe):
     expected = update_running(expected, new["moments"], 3, procedure.momentum)
     np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
+
+
+def test_rematerialising_keeps_less_and_changes_nothing(x64):
+  """Gradients of a fusion's sum, and what lies between the two passes."""
+  procedure = make_procedure(features=4, grid=2, **DOUBLE)
+  state = init_state(procedure.model, procedure.optimizer, 0, 32)
+  batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 2, 32, 32, 1), jnp.float64))
+  views = {"original": interventions.original_view(batch)}
+  gradients, kept = [], []
+  for rematerialise in (False, True):
+    own = dataclasses.replace(procedure, rematerialise=rematerialise)
+
+    def total(params, own=own):
+      variables = {"params": params, "batch_stats": state.batch_stats}
+      fusions, _ = step_lib.fuse_views(own, variables, views, train=True)
+      return fusions["original"].fused.sum()
+
+    gradients.append(jax.jit(jax.grad(total))(state.params))
+    _, saved = jax.eval_shape(lambda params, f=total: jax.vjp(f, params), state.params)
+    kept.append(sum(x.size for x in jax.tree.leaves(saved)))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), *gradients)
+  assert kept[1] < 0.3 * kept[0]
 
 
 def test_recipes_differ_in_signs_gate_and_sharing_only():

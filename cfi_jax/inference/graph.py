@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from cfi_jax.inference.geometry import Geometry
 from cfi_jax.models.isfuse import LEVELS
-from cfi_jax.models.layers import LEAK, statistics_dtype
+from cfi_jax.models.layers import LEAK
+from cfi_jax.ops import statistics_dtype
 from cfi_jax.types import MODALITIES, Array, Fusion
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 means float32 on every device

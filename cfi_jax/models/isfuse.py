@@ -11,7 +11,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cfi_jax import ops
-from cfi_jax.models.layers import PADDINGS, Conv, ConvBlock, Encoder, Padding, statistics_dtype
+from cfi_jax.models import attention
+from cfi_jax.models.layers import PADDINGS, Conv, ConvBlock, Encoder, Padding
+from cfi_jax.ops import statistics_dtype
 from cfi_jax.types import MODALITIES, Array, Fusion, InputError, Pair
 
 LEVELS = 3
@@ -30,6 +32,7 @@ class CFI(nn.Module):
   grid: int
   gate: Literal["released", "paper"]
   padding: Padding
+  attention: str
   dtype: jnp.dtype
   param_dtype: jnp.dtype
 
@@ -47,10 +50,7 @@ class CFI(nn.Module):
     value_BTC = self._project(f"value_{other_name}", tokens_BTC)
     query_BHWC = self._project(f"query_{query_name}", query_BHWC)
     query_BNC = query_BHWC.reshape(query_BHWC.shape[0], -1, self.features)
-    # matmul broadcasts a batch of one (a view that is the same for all samples) against B.
-    scores_BNT = jnp.matmul(query_BNC, key_BTC.swapaxes(1, 2)).astype(statistics_dtype(self.dtype))
-    weights_BNT = nn.softmax(scores_BNT / jnp.sqrt(self.features).astype(scores_BNT.dtype))
-    attended_BNC = jnp.matmul(weights_BNT.astype(self.dtype), value_BTC)
+    attended_BNC = attention.get(self.attention)(query_BNC, key_BTC, value_BTC)
     return attended_BNC.reshape(-1, *query_BHWC.shape[1:])
 
   def _gate(self, x: Array, train: bool) -> Array:
@@ -89,6 +89,7 @@ class ISFuse(nn.Module):
   shared_encoder: one encoder for both modalities (paper) or one each (release).
   gate: "released": conv3x3, BatchNorm, LeakyReLU, conv1x1; "paper": conv3x3 (then a sigmoid, both).
   padding: what 3x3 convolutions see outside the image; the release pads with zeros.
+  attention: how it is computed, which changes no result (`cfi_jax.models.attention`).
   dtype: of the computation; parameters, statistics, softmax and the output stay in param_dtype's
     precision (at least float32).
   """
@@ -98,6 +99,7 @@ class ISFuse(nn.Module):
   shared_encoder: bool
   gate: Literal["released", "paper"]
   padding: Padding
+  attention: str
   dtype: jnp.dtype
   param_dtype: jnp.dtype
 
@@ -110,6 +112,7 @@ class ISFuse(nn.Module):
     for name, least in (("features", 2), ("grid", 1)):
       if getattr(self, name) < least:
         raise InputError(f"model.{name} is {getattr(self, name)}; allowed: {least} or more")
+    attention.get(self.attention)
     super().__post_init__()
 
   def setup(self):
@@ -121,7 +124,8 @@ class ISFuse(nn.Module):
       self.encoder_visible = Encoder(self.features, LEVELS, **kinds)
       self.encoder_infrared = Encoder(self.features, LEVELS, **kinds)
     for level in range(1, LEVELS + 1):
-      setattr(self, f"cfi{level}", CFI(self.features, self.grid, self.gate, **kinds))
+      cfi = CFI(self.features, self.grid, self.gate, attention=self.attention, **kinds)
+      setattr(self, f"cfi{level}", cfi)
     for level in range(1, LEVELS):
       setattr(self, f"decoder{level}", ConvBlock(self.features, **kinds))
     self.head = Conv(1, **kinds)

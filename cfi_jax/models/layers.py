@@ -5,16 +5,12 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cfi_jax.ops import statistics_dtype
 from cfi_jax.types import Array
 
 Padding = Literal["zeros", "reflect", "replicate"]
 PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
 LEAK = 0.01  # negative slope of every LeakyReLU
-
-
-def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
-  """The dtype for statistics, softmax and sigmoid: at least float32 (bfloat16 loses them)."""
-  return jnp.promote_types(dtype, jnp.float32)
 
 
 class Conv(nn.Module):

@@ -16,6 +16,7 @@ OPTIONS = dict(
   shared_encoder=False,
   gate="released",
   padding="zeros",
+  attention="matmul",
   dtype="float64",
   param_dtype="float64",
 )

@@ -21,6 +21,7 @@ def template():
       shared_encoder=False,
       gate="released",
       padding="zeros",
+      attention="matmul",
       dtype="float32",
       param_dtype="float32",
     )
