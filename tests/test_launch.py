@@ -167,24 +167,47 @@ def gke_command(index, tiny, port):
 
 
 # Both tests of running pairs share one compiled step.
-SMALL = ("steps_per_dispatch=3", "data.validation_fraction=0", "validate_every=100000")
+SMALL = (
+  "steps_per_dispatch=3", "data.validation_fraction=0", "validate_every=100000", "steps=100000",
+  "checkpoint.every=5", "checkpoint.keep=100000",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, write_pairs, make_trainer):
+  """The trainer, and the workdir of a pair as gke.yaml starts it that SIGTERM stopped after step 5.
+
+  Only one of the two was told to stop.
+  """
+  root = tmp_path_factory.mktemp("stopped")
+  write_pairs(root / "pairs", 8)
+  trainer, workdir, port = make_trainer(root / "pairs"), root / "run", free_port()
+  _, _, _, *tiny = trainer.command(workdir, *SMALL)
+  pods = [
+    subprocess.Popen(gke_command(i, tiny, port), stdout=subprocess.PIPE, text=True) for i in (0, 1)
+  ]
+  wait_for(pods[0], lambda: last_step(workdir) > 5)
+  pods[1].send_signal(signal.SIGTERM)
+  outputs = [pod.communicate(timeout=120)[0] for pod in pods]
+  assert [pod.returncode for pod in pods] == [0, 0], outputs
+  return trainer, workdir, outputs[0]
+
+
+def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(stopped):
+  _, workdir, output = stopped
+  saved = int(output.split("saved after step ")[1].split()[0])
+  steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+  assert steps[-1] == saved
+  assert [step for step in steps if step % 5] == [saved] * (saved % 5 > 0)
 
 
 def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
-  tmp_path, trainer, checkpoint_leaves
+  tmp_path, stopped, checkpoint_leaves
 ):
-  """Undisturbed by gke.yaml's command; by slurm.sh it loses process 0 and is started again."""
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  _, _, _, *tiny = trainer.command(whole, *SMALL, "steps=5")
-  port = free_port()
-  pods = [
-    subprocess.Popen(gke_command(i, tiny, port), stderr=subprocess.PIPE, text=True) for i in (0, 1)
-  ]
-  for pod in pods:
-    _, errors = pod.communicate(timeout=300)
-    assert pod.returncode == 0, errors
-
-  _, _, _, *tiny = trainer.command(broken, *SMALL, "steps=5")
+  """By slurm.sh it loses process 0 and is started again."""
+  trainer, whole, _ = stopped
+  broken = tmp_path / "broken"
+  _, _, _, *tiny = trainer.command(broken, *SMALL, "steps=5", "checkpoint.every=2")
   pids = tmp_path / "pids"
   environment = {
     "PATH": play(tmp_path / "bin", "srun", SRUN),
@@ -217,27 +240,6 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
     np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
   steps = [row["step"] for row in logs.read_metrics(broken / logs.METRICS_FILE)]
   assert steps == [1, 2, 3, 4, 5]
-
-
-def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(tmp_path, trainer):
-  workdir = tmp_path / "run"
-  settings = ("steps=100000", "checkpoint.every=100000", "log_every=5")
-  _, _, _, *flags = trainer.command(workdir, *SMALL, *settings)
-  launcher = subprocess.Popen(
-    [ROOT / "launch" / "local.sh", "2", *flags],
-    env=os.environ | {"PORT": free_port()},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
-  wait_for(launcher, lambda: last_step(workdir) >= 5)
-  children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-  assert len(children) == 2
-  os.kill(int(children[1]), signal.SIGTERM)
-  output, _ = launcher.communicate(timeout=120)
-  assert launcher.returncode == 0, output
-  saved = int(output.split("saved after step ")[1].split()[0])
-  assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(saved)]
 
 
 def test_a_queued_tpu_is_asked_for_used_and_given_back(tmp_path, trainer):

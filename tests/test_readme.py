@@ -20,6 +20,7 @@ TINY = ["steps=1", "input.crop=16", "batch_size=2", "model.features=4", "model.g
 TINY += ["validation_pairs=1", "pictures=1", "validation_metrics=('EN',)"]
 # As the other tests, and with that their compiled step.
 TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0"]
+TINY += ["model.gate=paper", "model.shared_encoder=True"]
 SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
 QUICK = ["--turns=1", "--floor_mb=1", "--floor_side=64"]
 

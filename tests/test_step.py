@@ -198,11 +198,16 @@ def test_recipes_differ_in_signs_gate_and_sharing_only():
   assert released == paper
 
 
+@functools.cache
+def tiny_state():
+  procedure = make_procedure(features=4, grid=2)
+  return jax.jit(lambda: init_state(procedure.model, procedure.optimizer, 0, 32))()
+
+
 def tiny_run(seed=0):
   """A procedure, a state and a batch of ones, on which masks show."""
   procedure = dataclasses.replace(make_procedure(features=4, grid=2), seed=seed)
-  state = init_state(procedure.model, procedure.optimizer, 0, 32)
-  return procedure, state, Pair(*jnp.ones((2, 2, 32, 32, 1)))
+  return procedure, tiny_state(), Pair(*jnp.ones((2, 2, 32, 32, 1)))
 
 
 def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):

@@ -27,6 +27,8 @@ def tiny(pairs, **changes):
   values["input"]["crop"], values["batch_size"] = 16, 2
   values["model"] |= {"features": 4, "grid": 2}
   values["masks"]["size"], values["validation_metrics"] = (4, 4), ("SSIM",)
+  values["loss"]["invariance"]["views"] = ("complementary",)
+  values["loss"]["necessity"]["views"] = ()
   return values | changes
 
 

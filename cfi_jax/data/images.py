@@ -145,7 +145,7 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     raise InputError(f"not an image of a known format ({', '.join(FORMATS)})") from error
   width, height = picture.size
   if width * height > max_pixels:
-    raise InputError(f"{width}x{height} pixels exceed the limit of {max_pixels}")
+    raise InputError(f"{width}x{height} pixels exceed the limit of {max_pixels} (max_pixels)")
   # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
   if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
     raise InputError(f"has {picture.n_frames} frames, expected a single picture")

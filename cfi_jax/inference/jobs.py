@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -61,6 +62,8 @@ def find_jobs(
       raise InputError(f"{path}: does not exist")
   if visible.is_dir() != infrared.is_dir():
     raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  if visible.resolve() == infrared.resolve():
+    raise InputError(f"{visible}: given as the visible and as the infrared image")
   pictures.check_extension(extension)
   if not visible.is_dir():
     if output.is_dir():
@@ -109,7 +112,11 @@ def fuse_jobs(fusing: Model, jobs: Sequence[Job], options: Options) -> Iterator[
           yield job, str(pair)
         else:
           readable.append((job, pair))
-      for job, image in _compute(fusing, readable, options):
+      computed = _try(_compute, fusing, readable, options)
+      if isinstance(computed, InputError):
+        yield from ((job, str(computed)) for job, _ in readable)
+        continue
+      for job, image in computed:
         writing.append((job, writers.submit(_try, pictures.write_image, job.output, image)))
       while len(writing) > AHEAD * devices:
         yield _written(*writing.popleft())
@@ -190,11 +197,17 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: list) -> Iterato
 
 
 def _try(function: Callable, *arguments):
-  """The result, or the error as a value."""
+  """The result, or the error as a value; too little memory is one too."""
   try:
     return function(*arguments)
   except InputError as error:
     return error
+  except MemoryError as error:
+    return InputError(f"memory does not suffice: {error}")
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    return InputError(f"memory does not suffice; a smaller --memory_mb computes in tiles: {error}")
 
 
 def _size(job: Job, options: Options) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -176,3 +177,30 @@ def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
+
+
+@pytest.mark.parametrize(
+  "error", [MemoryError("no room"), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room")]
+)
+def test_pairs_that_memory_cannot_hold_fail_alone(small, folders, random, monkeypatch, error):
+  for name, size in (("large", (64, 64)), ("little", (24, 32))):
+    for folder in folders[:2]:
+      save(folder, f"{name}.png", random_picture(random, *size))
+  fuse_pairs = small.fuse_pairs
+
+  def fail_for_large(visibles, infrareds, **options):
+    if visibles[0].shape[0] == 64:
+      raise error
+    return fuse_pairs(visibles, infrareds, **options)
+
+  monkeypatch.setattr(small, "fuse_pairs", fail_for_large)
+  reasons, _ = run(small, folders)
+  assert "memory does not suffice" in reasons["large"] and "no room" in reasons["large"]
+  assert reasons["little"] == "" and (folders[2] / "little.png").exists()
+
+
+def test_one_path_cannot_be_both_images(folders, random):
+  save(folders[0], "a.png", random_picture(random, 24, 32))
+  for path in (folders[0], folders[0] / "a.png"):
+    with pytest.raises(InputError, match="given as the visible and as the infrared image"):
+      find_jobs(path, path, folders[2], ".png")
