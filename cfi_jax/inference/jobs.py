@@ -62,8 +62,6 @@ def find_jobs(
       raise InputError(f"{path}: does not exist")
   if visible.is_dir() != infrared.is_dir():
     raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
-  if visible.resolve() == infrared.resolve():
-    raise InputError(f"{visible}: given as the visible and as the infrared image")
   pictures.check_extension(extension)
   if not visible.is_dir():
     if output.is_dir():
@@ -71,6 +69,8 @@ def find_jobs(
     pictures.check_extension(output.suffix)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
+    if visible.resolve() == infrared.resolve():
+      raise InputError(f"{visible}: given as the visible and as the infrared image")
     return [Job(visible.name, visible, infrared, output)], []
   folders = [os.fspath(path.resolve()) for path in (visible, infrared)]
   found = listing.pair_folders(os.sep, *folders)

@@ -174,6 +174,7 @@ def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
     ((a, b, a), "folder of the images themselves"),
     ((file, file, b / "x.gif"), "cannot write '.gif'"),
     ((file, file, file), "one of the images themselves"),
+    ((file, file, b / "x.png"), "given as the visible and as the infrared image"),
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
@@ -197,10 +198,3 @@ def test_pairs_that_memory_cannot_hold_fail_alone(small, folders, random, monkey
   reasons, _ = run(small, folders)
   assert "memory does not suffice" in reasons["large"] and "no room" in reasons["large"]
   assert reasons["little"] == "" and (folders[2] / "little.png").exists()
-
-
-def test_one_path_cannot_be_both_images(folders, random):
-  save(folders[0], "a.png", random_picture(random, 24, 32))
-  for path in (folders[0], folders[0] / "a.png"):
-    with pytest.raises(InputError, match="given as the visible and as the infrared image"):
-      find_jobs(path, path, folders[2], ".png")
