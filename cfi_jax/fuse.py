@@ -63,10 +63,14 @@ def _fuse(given: dict[str, Any]) -> int:
   jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
   index, count = share(given["process_index"], given["process_count"])
   jobs = jobs[index::count]
-  wanted = [job for job in jobs if not (given["skip_existing"] and job.output.exists())]
+  wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
   return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+
+
+def _is_written(job: Job) -> bool:
+  return job.output.exists() and job.output.stat().st_size > 0
 
 
 def share(index: int | None, count: int | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,6 +78,8 @@ def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
 
 def load(path: str | os.PathLike) -> tuple[dict, Card]:
   """Variables and card of a weights file; InputError names whatever is missing, extra or wrong."""
+  if not pathlib.Path(path).exists():
+    raise InputError(f"{path}: does not exist")
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}
@@ -87,7 +90,10 @@ def load(path: str | os.PathLike) -> tuple[dict, Card]:
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
   except (OSError, safetensors.SafetensorError) as error:
-    raise InputError(f"{path}: not a readable .safetensors file ({error})") from error
+    raise InputError(
+      f"{path}: not a readable .safetensors file ({error}); `python -m cfi_jax.convert` makes one "
+      "of a PyTorch checkpoint or of a run's work directory"
+    ) from error
   return traverse_util.unflatten_dict(flat, sep="/"), card
 
 

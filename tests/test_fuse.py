@@ -75,13 +75,20 @@ def test_a_folder_with_a_bad_pair(tmp_path, weights_file):
   assert sorted(p.name for p in paths["output"].iterdir()) == ["a.png", "b.png", "d.png"]
   assert (paths["output"] / "a.png").read_text() == "kept"
 
+  # What is empty is no result.
+  (paths["output"] / "d.png").write_text("")
+  done = run("fuse", **paths, weights=weights_file, **share)
+  assert "fused 1 of 1 pairs" in done.stdout and (paths["output"] / "d.png").stat().st_size
+
 
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
     ({"weights": ""}, "--weights is missing"),
-    ({"weights": "absent.safetensors"}, "absent.safetensors: not a readable"),
+    ({"weights": "absent.safetensors"}, "absent.safetensors: does not exist"),
     ({"visible": "absent"}, "absent: does not exist"),
+    ({"weights": __file__}, "python -m cfi_jax.convert"),
+    ({"output": __file__}, "is a file; two folders need a folder"),
     ({"memory": 3}, "Unknown command line flag 'memory'"),
     ({"memory_mb": 0}, "memory_mb is 0"),
     ({"resize": "visible"}, "--resize=visible; allowed: infrared"),

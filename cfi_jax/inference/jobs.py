@@ -76,6 +76,8 @@ def find_jobs(
   found = listing.pair_folders(os.sep, *folders)
   if output.resolve() in (visible.resolve(), infrared.resolve()):
     raise InputError(f"--output={output} is a folder of the images themselves")
+  if output.is_file():
+    raise InputError(f"--output={output} is a file; two folders need a folder")
   jobs = [
     Job(
       r.name,
