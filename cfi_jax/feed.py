@@ -67,17 +67,10 @@ class Streamed:
 
   def items(self, start: int, stop: int) -> Iterator[Pair]:
     """This process's rows of the batches of the steps after `start`, up to `stop`."""
-    return pipeline.train_batches(self.source, self.options, **self._stream(start, stop))
+    return pipeline.train_batches(self.source, self.options, self.seed, self._stretch(start, stop))
 
-  def _stream(self, start: int, stop: int) -> dict[str, int]:
-    return dict(
-      seed=self.seed,
-      batch_size=self.batch_size,
-      start=start,
-      stop=stop,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+  def _stretch(self, start: int, stop: int) -> pipeline.Stretch:
+    return pipeline.Stretch(self.batch_size, start, stop, jax.process_index(), jax.process_count())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +118,8 @@ class Resident(Streamed):
 
   def items(self, start: int, stop: int) -> Iterator[np.ndarray]:
     """This process's rows of integers of the steps after `start`, up to `stop`."""
-    stream = self._stream(start, stop)
-    return pipeline.train_cuts(self.source, self.layout.sizes, self.options, **stream)
+    stretch = self._stretch(start, stop)
+    return pipeline.train_cuts(self.source, self.layout.sizes, self.options, self.seed, stretch)
 
 
 def choose(

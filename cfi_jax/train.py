@@ -71,7 +71,7 @@ def train(config: Config, workdir: pathlib.Path) -> int:
         run.say(f"going on after step {start} from {workdir / FOLDER}")
         state = checkpoints.restore(initial_shapes(run), run.mesh)
       else:
-        state = jax.jit(_initial(run), out_shardings=sharding.replicated(run.mesh))()
+        state = initial_state(run)
       done = _loop(run, ready, start, state, checkpoints, preemption)
   if done < run.steps:
     run.say(f"SIGTERM: saved after step {done} of {run.steps}; the same command goes on from there")
@@ -130,8 +130,13 @@ def describe(sources: dict[str, Source]) -> dict[str, dict]:
   return {s: {"pairs": len(x), "sha256": x.fingerprint()} for s, x in sources.items()}
 
 
+def initial_state(run: Run) -> TrainState:
+  """The state before the first step, on all devices."""
+  return jax.jit(_initial(run), out_shardings=sharding.replicated(run.mesh))()
+
+
 def _initial(run: Run) -> functools.partial:
-  """The state before the first step, as a function of nothing."""
+  """`initial_state` as a function of nothing, to be compiled or asked for its shapes."""
   config, procedure = run.config, run.procedure
   return functools.partial(
     init_state, procedure.model, procedure.optimizer, config.seed, config.input.crop

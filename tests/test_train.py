@@ -51,7 +51,7 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
   run = dataclasses.replace(
     run, config=dataclasses.replace(run.config, validation_pairs=count, pictures=count)
   )
-  state = jax.jit(train._initial(run))()
+  state = train.initial_state(run)
   means = validate(run, state)
   source = run.sources["validation"]
   images = []
@@ -75,7 +75,7 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
 
 
 def test_a_validation_that_is_not_finite_stops_the_run(run):
-  state = jax.jit(train._initial(run))()
+  state = train.initial_state(run)
   state = state.replace(batch_stats=jax.tree.map(lambda x: x * jnp.nan, state.batch_stats))
   with pytest.raises(logs.DivergedError, match="step 5: validation"):
     validate(run, state)

@@ -174,7 +174,7 @@ def steps_alone(
 ) -> tuple[TrainState, list[float]]:
   """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
   chunk = next(chunks(run, run.config.steps_per_dispatch))
-  state = jax_contenders.initial_state(run)
+  state = trainer.initial_state(run)
   repeats, seconds = 1, []
   for turn in range(-2, options.turns):
     began = time.perf_counter()

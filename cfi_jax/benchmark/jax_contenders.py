@@ -15,7 +15,6 @@ from cfi_jax.benchmark.timing import timed
 from cfi_jax.benchmark.worker import Contender, Spec
 from cfi_jax.feed import Streamed
 from cfi_jax.inference import arrays, geometry, load
-from cfi_jax.state import TrainState, init_state
 from cfi_jax.types import MODALITIES, Pair
 
 NO_LIMIT_MB = 1e6  # of memory: whole images
@@ -139,7 +138,7 @@ class Train(_Compiled):
     self.inputs = {
       count: dispatch.put(self.run_.mesh, [batch] * count, most) for count in range(1, most + 1)
     }
-    self.state = initial_state(self.run_)
+    self.state = trainer.initial_state(self.run_)
     self.losses: dict[str, np.ndarray] = {}
 
   def prepare(self) -> None:
@@ -168,16 +167,6 @@ def make_run(config: config_lib.Config, steps: int = 1000) -> trainer.Run:
   procedure = trainer.make_procedure(config, steps)
   fed = Streamed(None, config.input, config.seed, config.batch_size, 0.0)
   return trainer.Run(config, pathlib.Path(), mesh, {}, fed, steps, procedure)
-
-
-def initial_state(run: trainer.Run) -> TrainState:
-  """The state before the first step, on the devices."""
-
-  def make() -> TrainState:
-    config, procedure = run.config, run.procedure
-    return init_state(procedure.model, procedure.optimizer, config.seed, config.input.crop)
-
-  return jax.jit(make, out_shardings=sharding.replicated(run.mesh))()
 
 
 CONTENDERS = {

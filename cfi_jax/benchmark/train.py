@@ -22,6 +22,7 @@ import numpy as np
 
 from cfi_jax import config as config_lib
 from cfi_jax import step as step_lib
+from cfi_jax import train as trainer
 from cfi_jax.benchmark import compare, contenders, floors, jax_contenders, results, roofline
 from cfi_jax.benchmark import settings as settings_lib
 from cfi_jax.benchmark.images import make_images
@@ -111,7 +112,7 @@ def write(config: config_lib.Config, values: dict, folder: pathlib.Path, with_to
   inputs = make_images(config.batch_size, crop, crop)
   if with_torch:
     run = jax_contenders.make_run(config)
-    state = torch_names.to_torch(jax.device_get(jax_contenders.initial_state(run).variables))
+    state = torch_names.to_torch(jax.device_get(trainer.initial_state(run).variables))
     np.savez(folder / "state.npz", **state)
     inputs |= first_masks(run.procedure, inputs["visible"].shape)
   np.savez(folder / "inputs.npz", **inputs)

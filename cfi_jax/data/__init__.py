@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cfi_jax.data import folder, medical, visible_infrared
-from cfi_jax.data.pipeline import Input, train_batches, validation_batches
+from cfi_jax.data.pipeline import Input, Stretch, train_batches, validation_batches
 from cfi_jax.data.prepared import Tfds
 from cfi_jax.data.source import PairDataset, Sample, Source
 from cfi_jax.data.synthetic import Synthetic
@@ -19,6 +19,7 @@ __all__ = [
   "Sample",
   "Source",
   "load",
+  "Stretch",
   "train_batches",
   "validation_batches",
 ]

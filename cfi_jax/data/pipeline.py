@@ -69,6 +69,13 @@ class Samples:
   options: Input
   seed: int
 
+  def __post_init__(self):
+    """Raises InputError for what has no samples."""
+    if not len(self.source):
+      raise InputError("there is no image pair to train on")
+    if self.seed < 0:
+      raise InputError(f"seed={self.seed}: must not be negative")
+
   def augmentation(self, place: Place, height: int, width: int) -> augment.Augmentation:
     """The integers that make the sample at `place` out of its record of the given size."""
     options = self.options
@@ -111,52 +118,66 @@ class Centred:
     return _cut(sample, augment.centre(*sample.visible.shape[:2], crop=crop), crop)
 
 
-def train_batches(
-  source: Source,
-  options: Input,
-  *,
-  seed: int,
-  batch_size: int,
-  start: int,
-  stop: int,
-  process_index: int = 0,
-  process_count: int = 1,
-) -> Iterator[Pair]:
-  """This process's rows of the global batches start .. stop - 1, float32 in [0, 1].
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+  """One process's rows of the global batches start .. stop - 1 of a stream of samples.
 
-  Yields Pairs [batch_size / process_count, crop, crop, 1]; process p holds the p-th block of rows.
-  Row r of step s is the sample at position s * batch_size + r, so batches do not depend on where
-  the run started. Raises InputError for an empty source or a batch that processes cannot share.
+  batch_size: global; process p of `process_count` holds the p-th block of every batch's rows.
+  Row r of batch s is the sample at position s * batch_size + r, wherever the stretch begins.
   """
-  block = _block(source, seed, start, batch_size, process_index, process_count)
-  return _batches(Samples(source, options, seed), block, stop - start, options)
+
+  batch_size: int
+  start: int
+  stop: int
+  process_index: int = 0
+  process_count: int = 1
+
+  def __post_init__(self):
+    """Raises InputError for a batch that the processes cannot share."""
+    if self.batch_size < 1 or self.batch_size % self.process_count:
+      raise InputError(
+        f"batch size {self.batch_size} cannot be shared by {self.process_count} processes"
+      )
+
+  @property
+  def rows(self) -> int:
+    """This process's rows of a batch."""
+    return self.batch_size // self.process_count
+
+  @property
+  def items(self) -> range:
+    """Numbers for all rows of this process, batch after batch."""
+    return range((self.stop - self.start) * self.rows)
+
+  def position(self, item: int) -> int:
+    """The stream position of one of `items`."""
+    step, row = divmod(item, self.rows)
+    return (self.start + step) * self.batch_size + self.process_index * self.rows + row
+
+
+def train_batches(source: Source, options: Input, seed: int, stretch: Stretch) -> Iterator[Pair]:
+  """Batches of augmented samples, float32 in [0, 1]; Pairs [stretch.rows, crop, crop, 1].
+
+  Raises InputError for an empty source.
+  """
+  return _batches(Samples(source, options, seed), stretch, options)
 
 
 def train_cuts(
-  source: Source,
-  sizes: np.ndarray,
-  options: Input,
-  *,
-  seed: int,
-  batch_size: int,
-  start: int,
-  stop: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  source: Source, sizes: np.ndarray, options: Input, seed: int, stretch: Stretch
 ) -> Iterator[np.ndarray]:
   """What cuts the samples of `train_batches`, of equal arguments, out of their records.
 
-  sizes: height and width of every record, [N, 2]. Yields int32 [batch_size / process_count, 6]:
-  record, top, left, flip_horizontal, flip_vertical, transpose (see `Augmentation`).
+  sizes: height and width of every record, [N, 2]. Yields int32 [stretch.rows, 6]: record, top,
+  left, flip_horizontal, flip_vertical, transpose (see `Augmentation`).
   """
-  block = _block(source, seed, start, batch_size, process_index, process_count)
   samples = Samples(source, options, seed)
 
   def rows(first: int) -> np.ndarray:
-    items = range(first, first + block.rows)
-    return np.array([samples.cut(block.position(item), sizes) for item in items], np.int32)
+    items = range(first, first + stretch.rows)
+    return np.array([samples.cut(stretch.position(item), sizes) for item in items], np.int32)
 
-  return map(rows, range(0, (stop - start) * block.rows, block.rows))
+  return map(rows, stretch.items[:: stretch.rows])
 
 
 def validation_batches(
@@ -172,41 +193,23 @@ def validation_batches(
   Batches have one shape: the last is filled up with the last pair, so rows from len(names) on
   (counted over the global batch) are repeats that must not be scored.
   """
-  rows = _rows_per_process(batch_size, process_count)
   names = source.names
   steps = -(-len(names) // batch_size)
-  block = _Block(0, batch_size, process_index * rows, rows)
-  batches = _batches(Centred(source, options), block, steps, options)
+  stretch = Stretch(batch_size, 0, steps, process_index, process_count)
+  batches = _batches(Centred(source, options), stretch, options)
   for step, pair in enumerate(batches):
     yield names[step * batch_size : (step + 1) * batch_size], pair
 
 
-@dataclasses.dataclass(frozen=True)
-class _Block:
-  """One process's share of the stream: its rows of the batches from `start` on."""
-
-  start: int
-  batch_size: int
-  first_row: int
-  rows: int
-
-  def position(self, item: int) -> int:
-    """The stream position of this process's item 0, 1, ..."""
-    step, row = divmod(item, self.rows)
-    return (self.start + step) * self.batch_size + self.first_row + row
-
-
-def _batches(
-  samples: Callable[[int], Pair], block: _Block, steps: int, options: Input
-) -> Iterator[Pair]:
+def _batches(samples: Callable[[int], Pair], stretch: Stretch, options: Input) -> Iterator[Pair]:
   # A thread makes a whole batch, so more threads than batches wanted ahead would idle.
   threads = min(options.threads, options.prefetch)
   read_ahead = grain.ReadOptions(threads, prefetch_buffer_size=options.prefetch)
   stream = (
-    grain.MapDataset.range(steps * block.rows)
-    .map(block.position)
+    grain.MapDataset.range(len(stretch.items))
+    .map(stretch.position)
     .map(samples)
-    .batch(block.rows, batch_fn=_stack)  # before workers, which share out elements in turn
+    .batch(stretch.rows, batch_fn=_stack)  # before workers, which share out elements in turn
     .to_iter_dataset(read_ahead)
   )
   if options.workers:
@@ -233,24 +236,6 @@ def _stack(pairs: Sequence[Pair]) -> Pair:
     visible=np.stack([pair.visible for pair in pairs]),
     infrared=np.stack([pair.infrared for pair in pairs]),
   )
-
-
-def _block(
-  source: Source, seed: int, start: int, batch_size: int, process_index: int, process_count: int
-) -> _Block:
-  """The share of process `process_index`; InputError for what has no batches."""
-  rows = _rows_per_process(batch_size, process_count)
-  if not len(source):
-    raise InputError("there is no image pair to train on")
-  if seed < 0:
-    raise InputError(f"seed={seed}: must not be negative")
-  return _Block(start, batch_size, process_index * rows, rows)
-
-
-def _rows_per_process(batch_size: int, process_count: int) -> int:
-  if batch_size < 1 or batch_size % process_count:
-    raise InputError(f"batch size {batch_size} cannot be shared by {process_count} processes")
-  return batch_size // process_count
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 """Splits of paired images with random access, the same for folders and prepared datasets."""
 
+import abc
 import dataclasses
 import hashlib
 import os
@@ -109,7 +110,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class PairDataset:
+class PairDataset(abc.ABC):
   """What datasets of image files share: the shipped parts, and the splits made of them.
 
   root: folder of the dataset.
@@ -146,9 +147,9 @@ class PairDataset:
     held_out = self.validation_fraction > 0 and "train" in self.parts
     return tuple(s for s in SPLITS if s in self.parts or (s == "validation" and held_out))
 
+  @abc.abstractmethod
   def listing(self, part: str) -> Listing:
     """The pairs of one shipped part; raises InputError when its folders are missing."""
-    raise NotImplementedError
 
   def group(self, name: str) -> str:
     """What must stay together when pairs are split: here each pair for itself."""

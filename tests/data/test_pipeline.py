@@ -36,11 +36,8 @@ class Numbered:
 
 def batches(start, stop, batch_size=3, options=OPTIONS, seed=5, source=None, **processes):
   source = source or Numbered()
-  return list(
-    pipeline.train_batches(
-      source, options, seed=seed, batch_size=batch_size, start=start, stop=stop, **processes
-    )
-  )
+  stretch = pipeline.Stretch(batch_size, start, stop, **processes)
+  return list(pipeline.train_batches(source, options, seed, stretch))
 
 
 def arrays(found):

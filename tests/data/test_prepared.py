@@ -86,7 +86,7 @@ def test_training_batches_are_equal_too(tmp_path):
   make_tree(tmp_path / "raw", "msrs")
   tfds_builders.prepare("msrs", str(tmp_path / "raw"), str(tmp_path / "tfds"))
   streams = [
-    data.train_batches(d.source("train"), OPTIONS, seed=1, batch_size=2, start=0, stop=4)
+    data.train_batches(d.source("train"), OPTIONS, 1, data.Stretch(2, 0, 4))
     for d in both("msrs", tmp_path / "raw", tmp_path / "tfds")
   ]
   for a, b in zip(*streams, strict=True):

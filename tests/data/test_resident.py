@@ -52,9 +52,9 @@ def on_device(source, cuts):
 @pytest.mark.parametrize("wide", [False, True])
 def test_samples_are_those_of_the_pipeline(wide):
   source = Noise(wide)
-  stream = dict(seed=5, batch_size=10, start=3, stop=33)
-  found = on_device(source, lambda sizes: pipeline.train_cuts(source, sizes, OPTIONS, **stream))
-  expected = list(pipeline.train_batches(source, OPTIONS, **stream))
+  stretch = pipeline.Stretch(10, 3, 33)
+  found = on_device(source, lambda sizes: pipeline.train_cuts(source, sizes, OPTIONS, 5, stretch))
+  expected = list(pipeline.train_batches(source, OPTIONS, 5, stretch))
   assert len(found) == len(expected) == 30
   for ours, theirs in zip(found, expected, strict=True):
     for modality in ("visible", "infrared"):
@@ -65,10 +65,9 @@ def test_samples_are_those_of_the_pipeline(wide):
 
 def test_processes_share_the_rows_of_a_step():
   source, sizes = Noise(), np.array(SIZES)
-  stream = dict(seed=5, batch_size=4, start=1, stop=6)
-  whole = list(pipeline.train_cuts(source, sizes, OPTIONS, **stream))
+  whole = list(pipeline.train_cuts(source, sizes, OPTIONS, 5, pipeline.Stretch(4, 1, 6)))
   shares = [
-    pipeline.train_cuts(source, sizes, OPTIONS, **stream, process_index=p, process_count=2)
+    pipeline.train_cuts(source, sizes, OPTIONS, 5, pipeline.Stretch(4, 1, 6, p, 2))
     for p in range(2)
   ]
   assert len(whole) == 5 and whole[0].shape == (4, 6) and whole[0].dtype == np.int32
