@@ -23,6 +23,7 @@ from cfi_jax.checkpoint import CheckpointOptions
 from cfi_jax.data.pipeline import Input
 from cfi_jax.interventions import MaskOptions
 from cfi_jax.losses import LossOptions
+from cfi_jax.models.layers import StatisticsOptions
 from cfi_jax.optim import OptimOptions
 from cfi_jax.types import InputError
 
@@ -36,7 +37,7 @@ class Config:
   steps_per_dispatch: at most so many steps are given to the devices at once.
   epochs: passes over the training pairs; steps: if not 0, the number of steps instead.
   model: name of the model and its fields (`cfi_jax.models.MODELS`).
-  batch_norm_momentum: of the running statistics. masks, loss, optim: the training procedure.
+  statistics: the running statistics of BatchNorm. masks, loss, optim: the training procedure.
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
   validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.
@@ -53,7 +54,7 @@ class Config:
   epochs: float
   steps: int
   model: dict[str, Any]
-  batch_norm_momentum: float
+  statistics: StatisticsOptions
   masks: MaskOptions
   loss: LossOptions
   optim: OptimOptions
@@ -78,10 +79,6 @@ class Config:
         raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 0 or more")
     if not 0 <= self.seed < 2**31:
       raise InputError(f"config.seed is {self.seed}; allowed: 0 to {2**31 - 1}")
-    if not 0 <= self.batch_norm_momentum < 1:
-      raise InputError(
-        f"config.batch_norm_momentum is {self.batch_norm_momentum}; allowed: 0 to below 1"
-      )
     for view in self.loss.views:
       interventions.get(view)
     self._check_metrics()

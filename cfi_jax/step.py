@@ -12,7 +12,7 @@ from cfi_jax import interventions, losses, ops
 from cfi_jax.interventions import MaskOptions, View
 from cfi_jax.losses import LossOptions
 from cfi_jax.metrics import find_metrics, quantise
-from cfi_jax.models.layers import update_running
+from cfi_jax.models.layers import StatisticsOptions, update_running
 from cfi_jax.state import TrainState
 from cfi_jax.types import MODALITIES, Array, Fusion, Pair
 
@@ -23,8 +23,9 @@ Metrics = dict[str, Array]
 class Procedure:
   """What a training step is made of.
 
-  seed: of the masks. momentum: of the running statistics. rematerialise: whether the encodings and
-  fusions of the views are computed again for the gradient instead of being kept.
+  seed: of the masks. statistics: how the running statistics follow the views' own. rematerialise:
+  whether the encodings and fusions of the views are computed again for the gradient instead of
+  being kept.
   """
 
   model: nn.Module
@@ -33,7 +34,7 @@ class Procedure:
   loss: LossOptions
   masks: MaskOptions
   seed: int
-  momentum: float
+  statistics: StatisticsOptions
   rematerialise: bool
 
 
@@ -93,8 +94,8 @@ def fuse_views(
 
   In training each view is normalised with its own batch statistics. An image that several views
   share is encoded once, and a blank image for one sample only: that is exact, since a view's
-  statistics are those of its own images. Running statistics are updated once per view, in the order
-  of `views`, visible before infrared, shared encodings included.
+  statistics are those of its own images. Running statistics are updated once per view that enters
+  them, in the order of `views`, visible before infrared, shared encodings included.
   """
   batch_size = views["original"].pair.visible.shape[0]
   encoded, fusions, batch_stats = {}, {}, variables["batch_stats"]
@@ -109,6 +110,11 @@ def fuse_views(
     out, new = compute(variables, images)
     return out, new.get("moments", {})
 
+  def fold(batch_stats, moments, name: str):
+    if name != "original" and procedure.statistics.views == "original":
+      return batch_stats
+    return update_running(batch_stats, moments, batch_size, procedure.statistics.momentum)
+
   for name, view in views.items():
     features = {}
     for modality in MODALITIES:
@@ -116,9 +122,9 @@ def fuse_views(
       if source not in encoded:
         encoded[source] = apply(getattr(view.pair, modality), modality, method="encode")
       features[modality], moments = encoded[source]
-      batch_stats = update_running(batch_stats, moments, batch_size, procedure.momentum)
+      batch_stats = fold(batch_stats, moments, name)
     fusions[name], moments = apply(features, method="integrate")
-    batch_stats = update_running(batch_stats, moments, batch_size, procedure.momentum)
+    batch_stats = fold(batch_stats, moments, name)
   return fusions, batch_stats
 
 

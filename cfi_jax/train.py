@@ -107,7 +107,7 @@ def make_procedure(config: Config, steps: int) -> Procedure:
     loss=config.loss,
     masks=config.masks,
     seed=config.seed,
-    momentum=config.batch_norm_momentum,
+    statistics=config.statistics,
     rematerialise=config.rematerialise,
   )
 
