@@ -166,16 +166,16 @@ def gke_command(index, tiny, port):
   return [sys.executable, *command[1:], *tiny, *placed]
 
 
-# Both tests of running pairs share one compiled step.
+# Both tests of running pairs share one compiled program, of two steps.
 SMALL = (
-  "steps_per_dispatch=3", "data.validation_fraction=0", "validate_every=100000", "steps=100000",
-  "checkpoint.every=5", "checkpoint.keep=100000",
+  "steps_per_dispatch=2", "data.validation_fraction=0", "validate_every=100000", "steps=100000",
+  "log_every=2", "checkpoint.every=4", "checkpoint.keep=100000",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, write_pairs, make_trainer):
-  """The trainer, and the workdir of a pair as gke.yaml starts it that SIGTERM stopped after step 5.
+  """The trainer, and the workdir of a pair as gke.yaml starts it that SIGTERM stopped after step 4.
 
   Only one of the two was told to stop.
   """
@@ -186,7 +186,7 @@ def stopped(tmp_path_factory, write_pairs, make_trainer):
   pods = [
     subprocess.Popen(gke_command(i, tiny, port), stdout=subprocess.PIPE, text=True) for i in (0, 1)
   ]
-  wait_for(pods[0], lambda: last_step(workdir) > 5)
+  wait_for(pods[0], lambda: last_step(workdir) > 4)
   pods[1].send_signal(signal.SIGTERM)
   outputs = [pod.communicate(timeout=120)[0] for pod in pods]
   assert [pod.returncode for pod in pods] == [0, 0], outputs
@@ -198,7 +198,7 @@ def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(stopped):
   saved = int(output.split("saved after step ")[1].split()[0])
   steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
   assert steps[-1] == saved
-  assert [step for step in steps if step % 5] == [saved] * (saved % 5 > 0)
+  assert [step for step in steps if step % 4] == [saved] * (saved % 4 > 0)
 
 
 def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
@@ -207,7 +207,7 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
   """By slurm.sh it loses process 0 and is started again."""
   trainer, whole, _ = stopped
   broken = tmp_path / "broken"
-  _, _, _, *tiny = trainer.command(broken, *SMALL, "steps=5", "checkpoint.every=2")
+  _, _, _, *tiny = trainer.command(broken, *SMALL, "steps=4", "checkpoint.every=2")
   pids = tmp_path / "pids"
   environment = {
     "PATH": play(tmp_path / "bin", "srun", SRUN),
@@ -234,12 +234,12 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
   ), output
   assert "going on after step" in output and len(pids.read_text().splitlines()) == 2
 
-  ours, theirs = checkpoint_leaves(broken, 5), checkpoint_leaves(whole, 5)
+  ours, theirs = checkpoint_leaves(broken, 4), checkpoint_leaves(whole, 4)
   assert ours.keys() == theirs.keys()
   for name, leaf in theirs.items():
     np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
   steps = [row["step"] for row in logs.read_metrics(broken / logs.METRICS_FILE)]
-  assert steps == [1, 2, 3, 4, 5]
+  assert steps == [2, 4]
 
 
 def test_a_queued_tpu_is_asked_for_used_and_given_back(tmp_path, trainer):
