@@ -26,7 +26,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   path = tmp_path_factory.mktemp("runs") / "run"
   record.write(path, config, {"train": {"pairs": 3, "sha256": "abc"}})
   optimizer = optim.make_optimizer(config.optim, 10)
-  state = init_state(make_model(config.model), optimizer, 0, 8)
+  state = jax.jit(lambda: init_state(make_model(config.model), optimizer, 0, 8))()
   with Checkpoints(path, config.checkpoint) as checkpoints:
     checkpoints.save(state, 1, {"loss": 0.5})
     more = jax.tree.map(lambda a: a + 1, state.params)

@@ -1,6 +1,7 @@
 """Properties of the masks and of the interventions."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,14 @@ SHAPE = (48, 64)
 BATCH = Pair(*jax.random.uniform(jax.random.key(9), (2, 5, *SHAPE, 1), minval=0.1))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def intervene(name, key, batch, options):
+  return interventions.intervene(name, key, batch, options).pair
+
+
 def masks(options, count=200, shape=SHAPE):
   keys = jax.random.split(jax.random.key(1), count)
-  sample = jax.vmap(lambda key: interventions.sample_mask(key, *shape, options))
+  sample = jax.jit(jax.vmap(lambda key: interventions.sample_mask(key, *shape, options)))
   return np.asarray(sample(keys))[..., 0]
 
 
@@ -66,14 +72,12 @@ def test_complementary_holes_are_disjoint_and_ties_go_to_either():
   # Holes of this size and number must meet in a small image.
   options = MaskOptions((6, 6), (16, 16), 0.7, 0.0)
   keys = jax.random.split(jax.random.key(2), 50)
-  draw = jax.vmap(lambda key: interventions.complementary_masks(key, 32, 32, options))
+  draw = jax.jit(jax.vmap(lambda key: interventions.complementary_masks(key, 32, 32, options)))
+  draw_one = jax.jit(jax.vmap(lambda key: interventions.sample_mask(key, 32, 32, options)))
   both = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
   pair = draw(keys)
   assert not (~pair.visible & ~pair.infrared).any()
-  alone = [
-    jax.vmap(lambda key: interventions.sample_mask(key, 32, 32, options))(both[:, i])
-    for i in (0, 1)
-  ]
+  alone = [draw_one(both[:, i]) for i in (0, 1)]
   union = ~alone[0] | ~alone[1]
   np.testing.assert_array_equal(~pair.visible | ~pair.infrared, union)
   tied = ~alone[0] & ~alone[1]
@@ -82,7 +86,7 @@ def test_complementary_holes_are_disjoint_and_ties_go_to_either():
 
 
 def test_shared_masks_remove_the_same_pixels():
-  view = interventions.intervene("shared", jax.random.key(3), BATCH, RELEASED).pair
+  view = intervene("shared", jax.random.key(3), BATCH, RELEASED)
   np.testing.assert_array_equal(view.visible == 0, view.infrared == 0)
   assert (np.asarray(view.visible) == 0).any((1, 2, 3)).all()
 
@@ -92,7 +96,7 @@ def test_shared_masks_remove_the_same_pixels():
 def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
   options = dataclasses.replace(RELEASED, fill=fill)
   intervention, pair = INTERVENTIONS[name], jax.tree.map(lambda x: x[0], BATCH)
-  new = intervention.apply(jax.random.key(4), pair, options)
+  new = jax.jit(lambda key: intervention.apply(key, pair, options))(jax.random.key(4))
   for modality in MODALITIES:
     before, after = getattr(pair, modality), getattr(new, modality)
     assert np.all((after == before) | (after == fill))
@@ -107,23 +111,24 @@ def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
 @pytest.mark.parametrize("name", INTERVENTIONS)
 def test_mapped_equals_looped(name):
   key = jax.random.key(5)
-  view = interventions.intervene(name, key, BATCH, RELEASED)
+  views = intervene(name, key, BATCH, RELEASED)
+  apply = jax.jit(lambda key, pair: INTERVENTIONS[name].apply(key, pair, RELEASED))
   key = jax.random.fold_in(key, interventions.name_number(name))
   for i in range(5):
     one = jax.tree.map(lambda x: x[i], BATCH)  # noqa: B023
-    expected = INTERVENTIONS[name].apply(jax.random.fold_in(key, i), one, RELEASED)
+    expected = apply(jax.random.fold_in(key, i), one)
     for modality in MODALITIES:
-      image = getattr(view.pair, modality)
-      image = image[0] if view.sources[modality] == "blank" else image[i]
+      images = getattr(views, modality)
+      image = images[0] if modality in INTERVENTIONS[name].blanks else images[i]
       np.testing.assert_array_equal(image, getattr(expected, modality))
 
 
 def test_masks_depend_on_the_key_and_the_sample_but_not_on_the_batch():
-  whole = interventions.intervene("complementary", jax.random.key(6), BATCH, RELEASED).pair
-  again = interventions.intervene("complementary", jax.random.key(6), BATCH, RELEASED).pair
-  other = interventions.intervene("complementary", jax.random.key(7), BATCH, RELEASED).pair
+  whole, again, other = (
+    intervene("complementary", jax.random.key(k), BATCH, RELEASED) for k in (6, 6, 7)
+  )
   part = jax.tree.map(lambda x: x[:2], BATCH)
-  first = interventions.intervene("complementary", jax.random.key(6), part, RELEASED).pair
+  first = intervene("complementary", jax.random.key(6), part, RELEASED)
   np.testing.assert_array_equal(whole.visible, again.visible)
   np.testing.assert_array_equal(whole.visible[:2], first.visible)
   assert np.any(whole.visible != other.visible)

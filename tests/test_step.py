@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_state
 
 from cfi_jax import config as config_lib
 from cfi_jax import interventions, losses, metrics, optim, recipes
 from cfi_jax import step as step_lib
-from cfi_jax.models import make_model
+from cfi_jax.models import isfuse, make_model
 from cfi_jax.models.layers import update_running
 from cfi_jax.models.torch_names import from_torch, to_torch
-from cfi_jax.state import init_state
 from cfi_jax.types import MODALITIES, Pair
 
 DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
@@ -35,16 +35,11 @@ def make_procedure(recipe="released", **model):
 
 
 def reference_state(procedure, inference_reference):
-  state = init_state(procedure.model, procedure.optimizer, 0, 16)
+  state = random_state(procedure)
   items = inference_reference.items()
   torch = {k.removeprefix("state/"): v for k, v in items if k.startswith("state/")}
-  variables = jax.tree.map(jnp.asarray, from_torch(torch, state.variables))
-  variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
-  return state.replace(
-    params=variables["params"],
-    batch_stats=variables["batch_stats"],
-    opt_state=procedure.optimizer.init(variables["params"]),
-  )
+  variables = from_torch(torch, state.variables)
+  return state.replace(**jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables))
 
 
 def reference_views(procedure, train_reference):
@@ -142,7 +137,7 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
   statistics = dataclasses.replace(procedure.statistics, views=counting)
   procedure = dataclasses.replace(procedure, statistics=statistics)
   batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
-  state = init_state(procedure.model, procedure.optimizer, 0, 24)
+  state = random_state(procedure)
   views = step_lib.make_views(procedure, jax.random.key(2), batch)
   fusions, batch_stats = jax.jit(
     lambda v: step_lib.fuse_views(procedure, v, views, train=True)
@@ -174,10 +169,11 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
 
 
-def test_rematerialising_keeps_less_and_changes_nothing(x64):
+def test_rematerialising_keeps_less_and_changes_nothing(x64, monkeypatch):
   """Gradients of a fusion's sum, and what lies between the two passes."""
+  monkeypatch.setattr(isfuse, "LEVELS", 1)  # a third of the network compiles in a third of the time
   procedure = make_procedure(features=4, grid=2, **DOUBLE)
-  state = init_state(procedure.model, procedure.optimizer, 0, 32)
+  state = random_state(procedure)
   batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 2, 32, 32, 1), jnp.float64))
   views = {"original": interventions.original_view(batch)}
   gradients, kept = [], []
@@ -206,37 +202,30 @@ def test_recipes_differ_in_signs_gate_and_sharing_only():
   assert released == paper
 
 
-@functools.cache
-def tiny_state():
-  procedure = make_procedure(features=4, grid=2)
-  return jax.jit(lambda: init_state(procedure.model, procedure.optimizer, 0, 32))()
-
-
-def tiny_run(seed=0):
-  """A procedure, a state and a batch of ones, on which masks show."""
-  procedure = dataclasses.replace(make_procedure(features=4, grid=2), seed=seed)
-  return procedure, tiny_state(), Pair(*jnp.ones((2, 2, 32, 32, 1)))
+def tiny_run(seed=0, **model):
+  """A procedure of three views, a state and a batch of ones, on which masks show."""
+  procedure = make_procedure(features=4, grid=2, **model)
+  invariance = dataclasses.replace(procedure.loss.invariance, views=("shared",))
+  necessity = dataclasses.replace(procedure.loss.necessity, views=("without_visible",))
+  loss = dataclasses.replace(procedure.loss, invariance=invariance, necessity=necessity)
+  procedure = dataclasses.replace(procedure, seed=seed, loss=loss)
+  return procedure, random_state(procedure), Pair(*jnp.ones((2, 2, 32, 32, 1)))
 
 
 def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):
+  monkeypatch.setattr(step_lib, "update", lambda p, s, b, views: (s, views["shared"].pair.visible))
   drawn = []
-
-  def remember(procedure, state, batch, views):
-    drawn.append(np.asarray(views["shared"].pair.visible))
-    return state, {}
-
-  monkeypatch.setattr(step_lib, "update", remember)
   for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
     procedure, state, batch = tiny_run(seed)
-    step_lib.make_train_step(procedure)(state.replace(step=jnp.asarray(step)), batch)
+    train_step = jax.jit(step_lib.make_train_step(procedure))
+    drawn.append(train_step(state.replace(step=jnp.asarray(step)), batch)[1])
   np.testing.assert_array_equal(drawn[0], drawn[1])
   assert np.any(drawn[0] != drawn[2]) and np.any(drawn[0] != drawn[3])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_a_step_keeps_every_shape_and_dtype(dtype):
-  procedure = make_procedure(features=4, grid=2, dtype=dtype)
-  _, state, batch = tiny_run()
+  procedure, state, batch = tiny_run(dtype=dtype)
   new, metrics = jax.eval_shape(step_lib.make_train_step(procedure), state, batch)
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, state)
   assert all(jax.tree.leaves(same))
@@ -255,12 +244,13 @@ def test_eval_step_returns_parts_and_pictures_per_example():
   batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 32, 32, 1)))
   eval_step = step_lib.make_eval_step(procedure, ("SSIM", "CC"), "strict")
   parts, pictures = jax.jit(eval_step)(state.variables, batch)
-  expected = procedure.model.apply(state.variables, batch)
+  expected = jax.jit(procedure.model.apply)(state.variables, batch)
+  ssim = jax.jit(functools.partial(metrics.METRICS["SSIM"], convention="strict"))
   np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
   assert parts["loss"].shape == (3,)
   for i in range(3):
     levels = [metrics.quantise(x[i]) for x in (batch.visible, batch.infrared, expected.fused)]
-    score = metrics.METRICS["SSIM"](*levels, convention="strict").value
+    score = ssim(*levels).value
     # A level may round the other way where the two programs differ in the last bit.
     np.testing.assert_allclose(parts["SSIM"][i], score, atol=1e-4)
   fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255

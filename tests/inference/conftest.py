@@ -1,8 +1,8 @@
 """Models with random weights, small enough to compile quickly."""
 
-import jax
 import numpy as np
 import pytest
+from random_weights import random_variables
 
 from cfi_jax import weights
 from cfi_jax.inference import Model
@@ -17,28 +17,14 @@ SMALL = {
 }
 
 
-def random_variables(architecture, seed=0):
-  """Variables in which every leaf, running statistics included, matters."""
-  shapes = weights.shapes(weights.model(architecture, "float32"))
-  random = np.random.default_rng(seed)
-
-  def leaf(path, shape):
-    name = path[-1].key
-    if name in ("scale", "var"):
-      return random.uniform(0.5, 1.5, shape.shape)
-    spread = 0.1 if name in ("bias", "mean") else np.prod(shape.shape[:-1]) ** -0.5
-    return random.normal(0, spread, shape.shape)
-
-  return jax.tree_util.tree_map_with_path(leaf, shapes)
-
-
 @pytest.fixture(scope="session")
 def make_small():
   """Model with random weights; keyword arguments change its architecture."""
 
   def make(dtype="float32", devices=None, **changes):
     architecture = SMALL | changes
-    return Model(random_variables(architecture), architecture, dtype=dtype, devices=devices)
+    variables = random_variables(weights.model(architecture, "float32"))
+    return Model(variables, architecture, dtype=dtype, devices=devices)
 
   return make
 

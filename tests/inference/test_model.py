@@ -184,15 +184,18 @@ def test_colour_of_floats_is_opencvs(random):
 
 DEVICES = """
 import sys, numpy as np, jax
-sys.path.insert(0, "tests/inference")
-from conftest import SMALL, random_variables
+sys.path[:0] = ["tests/inference", "tests"]
+from conftest import SMALL
+from random_weights import random_variables
+from cfi_jax import weights
 from cfi_jax.inference import Model
+variables = random_variables(weights.model(SMALL, "float32"))
 random = np.random.default_rng(0)
 sizes = [(24, 32), (23, 31), (24, 32), (20, 32), (300, 300)]
 pairs = [[random.integers(0, 256, (*s, 1), np.uint8) for s in sizes] for _ in range(2)]
 results = []
 for devices in (jax.local_devices(), jax.local_devices()[:1]):
-  model = Model(random_variables(SMALL), SMALL, devices=devices)
+  model = Model(variables, SMALL, devices=devices)
   model.reserve(sizes[:4])
   results.append(model.fuse_pairs(*pairs, memory_mb=5))
   print(model.programs.compiled)

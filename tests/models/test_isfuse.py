@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_variables
 
 from cfi_jax.models import make_model
 from cfi_jax.models.torch_names import from_torch
@@ -92,8 +93,8 @@ def test_a_shared_encoder_encodes_both_modalities_alike_and_two_do_not():
   image = jax.random.uniform(jax.random.key(1), (1, 16, 16, 1))
   for is_shared in (True, False):
     model = make_model(OPTIONS32 | {"shared_encoder": is_shared, "features": 4})
-    variables = model.init(jax.random.key(0), Pair(visible=image, infrared=image))
-    features = model.apply(variables, Pair(visible=image, infrared=image)).features
+    variables = random_variables(model)
+    features = jax.jit(model.apply)(variables, Pair(visible=image, infrared=image)).features
     same = np.array_equal(features["visible"][0], features["infrared"][0])
     assert same == is_shared
 
@@ -102,8 +103,8 @@ def test_a_shared_encoder_encodes_both_modalities_alike_and_two_do_not():
 def test_padding_only_changes_what_the_border_reaches(padding):
   pair = Pair(*jax.random.uniform(jax.random.key(1), (2, 1, 24, 24, 1)))
   models = [make_model(OPTIONS32 | {"padding": p, "features": 4}) for p in ("zeros", padding)]
-  variables = models[0].init(jax.random.key(0), pair)
-  zeros, other = (m.apply(variables, pair).features["visible"][0] for m in models)
+  variables = random_variables(models[0])
+  zeros, other = (jax.jit(m.apply)(variables, pair).features["visible"][0] for m in models)
   np.testing.assert_allclose(zeros[:, 2:-2, 2:-2], other[:, 2:-2, 2:-2], atol=1e-6)
   assert np.abs(zeros[:, 0] - other[:, 0]).max() > 1e-3
 
@@ -112,13 +113,18 @@ def test_one_blank_image_stands_for_a_batch():
   model = make_model(OPTIONS32 | {"features": 4})
   visible = jax.random.uniform(jax.random.key(1), (3, 16, 16, 1))
   blank = jnp.zeros((3, 16, 16, 1))
-  variables = model.init(jax.random.key(0), Pair(visible=visible, infrared=blank))
-  full = model.apply(variables, Pair(visible=visible, infrared=blank)).fused
-  features = {
-    "visible": model.apply(variables, visible, "visible", method="encode"),
-    "infrared": model.apply(variables, blank[:1], "infrared", method="encode"),
-  }
-  one = model.apply(variables, features, method="integrate").fused
+  variables = random_variables(model)
+  full = jax.jit(model.apply)(variables, Pair(visible=visible, infrared=blank)).fused
+
+  @jax.jit
+  def fuse(visible, blank):
+    features = {
+      "visible": model.apply(variables, visible, "visible", method="encode"),
+      "infrared": model.apply(variables, blank, "infrared", method="encode"),
+    }
+    return model.apply(variables, features, method="integrate").fused
+
+  one = fuse(visible, blank[:1])
   np.testing.assert_allclose(one, full, atol=1e-6)
 
 

@@ -1,0 +1,34 @@
+"""Random weights for tests: nothing is compiled for them, unlike for a network's own."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cfi_jax import weights
+from cfi_jax.state import TrainState, init_state
+from cfi_jax.step import Procedure
+
+
+def random_variables(module: nn.Module, seed: int = 0) -> dict:
+  """Variables in which every leaf, running statistics included, matters."""
+  random = np.random.default_rng(seed)
+
+  def leaf(path, shape):
+    name = path[-1].key
+    if name in ("scale", "var"):
+      values = random.uniform(0.5, 1.5, shape.shape)
+    else:
+      spread = 0.1 if name in ("bias", "mean") else np.prod(shape.shape[:-1]) ** -0.5
+      values = random.normal(0, spread, shape.shape)
+    return jnp.asarray(values, shape.dtype)
+
+  return jax.tree_util.tree_map_with_path(leaf, weights.shapes(module))
+
+
+def random_state(procedure: Procedure, seed: int = 0) -> TrainState:
+  """A state before the first step; Adam's moments are zero."""
+  variables = random_variables(procedure.model, seed)
+  shapes = jax.eval_shape(lambda: init_state(procedure.model, procedure.optimizer, 0, 16))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return zeros.replace(**variables)
