@@ -43,7 +43,7 @@ def test_folded_graph_equals_the_plain_model(x64, make_small, random, variant):
 
 @pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate"])
 def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding):
-  model = make_small("float64", padding=padding)
+  model = make_small("float64", padding=padding, features=4)
   visible, infrared = images(random, 1, 141, 203)
   expected = plain(model, visible, infrared).fused[..., 0]
   model.reserve([(160, 208)])
@@ -56,7 +56,7 @@ def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding)
 
 def test_bucket_equals_the_exact_size_for_twenty_random_sizes(make_small, random):
   """Two buckets of different shapes against the plain model, which is compiled for each size."""
-  one, other = make_small(features=4), make_small(features=4)
+  one, other = make_small(features=2), make_small(features=2)
   sizes = random.integers(77, 97, (20, 2)).tolist()
   one.reserve([*sizes, (96, 96)], limit=1)
   other.reserve([*sizes, (108, 120)], limit=1)
@@ -71,7 +71,7 @@ def test_bucket_equals_the_exact_size_for_twenty_random_sizes(make_small, random
 
 @pytest.fixture(scope="module")
 def tiny(make_small):
-  return make_small(features=4, grid=4)
+  return make_small(features=2, grid=4)
 
 
 # The tiles own 64 (the smallest) of 193 and 257 pixels: the last one ends a pixel from the border.
