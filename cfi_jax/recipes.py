@@ -86,7 +86,18 @@ def paper() -> ConfigDict:
   return config
 
 
-RECIPES = {"released": released, "paper": paper}
+def wide() -> ConfigDict:
+  """The release with 128 features instead of 32, in bfloat16: for accelerators with time to spare.
+
+  16 times the arithmetic for 4 times the bytes, see `python -m cfi_jax.benchmark scaling`.
+  """
+  config = released()
+  config.model.features = 128
+  config.model.dtype = "bfloat16"
+  return config
+
+
+RECIPES = {"released": released, "paper": paper, "wide": wide}
 
 
 def get(name: str) -> ConfigDict:

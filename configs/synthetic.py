@@ -4,7 +4,8 @@
 
 Cost: 240 steps of 4 crops of 64x64: 2.4 minutes on 2 CPU cores, with compilation 3.
 Expect: a training loss of 0.4 to 0.5 after 20 steps and 0.25 to 0.3 at the end; SSIM (strict) 0.49.
-Recipes: the release (default); the paper with --config=configs/synthetic.py:paper.
+Recipes: the release (default); the paper with --config=configs/synthetic.py:paper;
+  more features with :wide.
 """
 
 from cfi_jax import recipes

@@ -7,7 +7,8 @@
 Another data set: --config.data.builder=NAME; for a medical one also --config.data.split_by=case
 --config.data.test_fraction=0.2.
 Cost: as configs/msrs.py.
-Recipes: the release (default); the paper with --config=configs/tfds.py:paper.
+Recipes: the release (default); the paper with --config=configs/tfds.py:paper;
+  more features with :wide.
 """
 
 from cfi_jax import recipes

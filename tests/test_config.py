@@ -94,5 +94,5 @@ def test_whole_numbers_become_floats_and_lists_tuples():
 
 
 def test_unknown_recipe_lists_the_valid_ones():
-  with pytest.raises(InputError, match="no recipe 'papre'; valid: released, paper"):
+  with pytest.raises(InputError, match="no recipe 'papre'; valid: released, paper, wide"):
     load("msrs", "papre")

@@ -1,7 +1,8 @@
 """Measures speed and memory: python -m cfi_jax.benchmark PART [--output=FILE.json].
 
-Parts: train, fuse, metrics, input, and gpu, which measures everything that needs a GPU. Each prints
-a table and writes it, with every figure, to FILE.json and FILE.txt; PART --help lists its flags.
+Parts: train, fuse, metrics, input; gpu, which measures everything that needs a GPU; and scaling,
+which predicts. Each prints a table and writes it, with every figure, to FILE.json and FILE.txt;
+PART --help lists its flags.
 Exits with 1 when a contender failed or two do not compute the same, with 2 for unusable input.
 """
 
@@ -12,12 +13,19 @@ import sys
 from collections.abc import Sequence
 
 from cfi_jax import config as config_lib
-from cfi_jax.benchmark import fuse, gpu, input, metrics, results, roofline, train
+from cfi_jax.benchmark import fuse, gpu, input, metrics, results, roofline, scaling, train
 from cfi_jax.benchmark.compare import UnequalError
 from cfi_jax.types import InputError
 
-PARTS = {"train": train, "fuse": fuse, "metrics": metrics, "input": input, "gpu": gpu}
-WITH_CONFIG = ("train", "input")  # they take --config=FILE and --config.a.b=value
+PARTS = {
+  "train": train,
+  "fuse": fuse,
+  "metrics": metrics,
+  "input": input,
+  "gpu": gpu,
+  "scaling": scaling,
+}
+WITH_CONFIG = ("train", "input", "scaling")  # they take --config=FILE and --config.a.b=value
 
 
 def main(arguments: Sequence[str]) -> int:
