@@ -14,8 +14,9 @@ from cfi_jax.evaluate.folders import Alignment, Scene, align, read
 from cfi_jax.files import write_atomically
 from cfi_jax.inference import Model, load
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
-from cfi_jax.report.html import Exhibit, write_page
+from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
+from cfi_jax.report.page import Exhibit
 from cfi_jax.report.summary import Summary, summarise
 from cfi_jax.types import MODALITIES, InputError
 
