@@ -50,7 +50,7 @@ class Options:
 
   def __post_init__(self):
     """Refuses what measures nothing."""
-    limits = {"draws": (1, 1000), "window": (2, 15), "seed": (0, 2**31 - 1)}
+    limits = {"draws": (1, 100), "window": (2, 15), "seed": (0, 2**31 - 1)}
     for name, (low, high) in limits.items():
       if not low <= getattr(self, name) <= high:
         raise InputError(f"effects: {name} is {getattr(self, name)}; allowed: {low} to {high}")
@@ -161,15 +161,18 @@ def _holes(
     return
   off = {m: np.abs(getattr(sample.pair, m)[..., 0] - fused) for m in MODALITIES}
   for name in MASKED:
-    changes, removed = [], []
+    total, inside, where = 0.0, [], []
     for draw in range(options.draws):
       treated = treatments.make_holes(name, sample, masks, options.seed, draw)
-      changes.append(np.abs(_fuse(subject, treated.pair) - fused))
-      removed.append(treated.removed)
-    change, inside = np.stack(changes), np.stack(removed)
-    yield ("effect", name), float(change.mean())
-    yield ("effect inside holes", name), maps.mean_in(change, inside)
-    yield ("effect outside holes", name), maps.mean_in(change, ~inside)
+      change = np.abs(_fuse(subject, treated.pair) - fused)
+      total += change.sum()
+      inside.append(change[treated.removed])
+      where.append(np.flatnonzero(treated.removed))
+    change, where = np.concatenate(inside), np.concatenate(where)
+    pixels = options.draws * fused.size
+    yield ("effect", name), total / pixels
+    yield ("effect inside holes", name), _ratio(change.sum(), change.size)
+    yield ("effect outside holes", name), _ratio(total - change.sum(), pixels - change.size)
     if name in ONE_SIDED:
       modality = ONE_SIDED[name]
       (remaining,) = (m for m in MODALITIES if m != modality)
@@ -178,9 +181,13 @@ def _holes(
         "compensation to the remaining source": off[remaining],
         "compensation to the better source": np.minimum(*off.values()),
       }
-      at = [np.broadcast_to(x, inside.shape)[inside] for x in (dropped[modality], *offers.values())]
-      for quantity, offered in zip(offers, at[1:], strict=True):
-        yield (quantity, name), compensation(change[inside], at[0], offered)
+      lost = dropped[modality].ravel()[where]
+      for quantity, offered in offers.items():
+        yield (quantity, name), compensation(change, lost, offered.ravel()[where])
+
+
+def _ratio(total: float, count: int) -> float:
+  return float(total / count) if count else float("nan")
 
 
 def _necessity(name: str, change: np.ndarray, sample: Sample, options: Options) -> Row:

@@ -38,7 +38,7 @@ class Options:
 
   def __post_init__(self):
     """Refuses what measures nothing."""
-    limits = {"draws": (1, 1000), "window": (2, 7), "bins": (1, 1000), "seed": (0, 2**31 - 1)}
+    limits = {"draws": (1, 100), "window": (2, 7), "bins": (1, 1000), "seed": (0, 2**31 - 1)}
     for name, (low, high) in limits.items():
       if not low <= getattr(self, name) <= high:
         raise InputError(f"gates: {name} is {getattr(self, name)}; allowed: {low} to {high}")
