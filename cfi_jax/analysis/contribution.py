@@ -197,9 +197,7 @@ def _local(function: Partial, pair: Pair, points: Array) -> Pair:
   return jax.lax.map(at, points)
 
 
-def _measure(
-  subject: Subject, others: Sequence[Subject], sample: Sample, options: Options
-) -> Row:
+def _measure(subject: Subject, others: Sequence[Subject], sample: Sample, options: Options) -> Row:
   window = centre(sample, options.window)
   found = attribute(subject, window.pair, options)
   change = found.fused - found.baseline
@@ -253,9 +251,7 @@ def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
   row: dict = {}
   for m in MODALITIES:
     image = getattr(window.batch, m)
-    ends = [
-      np.asarray(image * (1 + sign * STEP), np.float32) for sign in (1, -1)
-    ]
+    ends = [np.asarray(image * (1 + sign * STEP), np.float32) for sign in (1, -1)]
     up, down = (_map(_fused(subject.function, window.batch.replace(**{m: end}))) for end in ends)
     difference = (up - down) / (2 * STEP)
     size = np.abs(found.response[m]).mean()
@@ -265,9 +261,7 @@ def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
   return row
 
 
-def _sanity(
-  others: Sequence[Subject], window: Sample, found: Attribution, options: Options
-) -> Row:
+def _sanity(others: Sequence[Subject], window: Sample, found: Attribution, options: Options) -> Row:
   """How alike the maps are to those of models with random weights, mean over these."""
   drawn = [attribute(other, window.pair, options) for other in others]
   row = {}
