@@ -3,13 +3,16 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from cfi_jax.report.summary import Estimate, estimate
 
 COLUMNS = ("model", "analysis", "quantity", "condition", "x", "mean", "low", "high", "samples")
+
+# What was measured on one sample, by quantity, condition and x (None where there is no axis).
+Row = Mapping[tuple[str, str, float | None], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,18 @@ def find(
   values = np.asarray(values, np.float64)
   samples = int(np.isfinite(values).sum())
   return Finding(model, analysis, quantity, condition, estimate(values), samples, x)
+
+
+def tabulate(model: str, analysis: str, rows: Sequence[Row]) -> list[Finding]:
+  """One finding per key of any row, in the order of first appearance; a row is one sample."""
+  keys = dict.fromkeys(key for row in rows for key in row)
+  findings = []
+  for key in keys:
+    quantity, condition, x = key
+    values = np.array([row.get(key, np.nan) for row in rows])
+    place = float("nan") if x is None else x
+    findings.append(find(model, analysis, quantity, condition, values, place))
+  return findings
 
 
 def to_csv(findings: Iterable[Finding]) -> str:
