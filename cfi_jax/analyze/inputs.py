@@ -111,7 +111,9 @@ def from_world(world: Synthetic, count: int) -> Inputs:
   if not count:
     raise InputError("the world has no test scenes (data.test_scenes is 0): give their number")
   made = from_scenes(scenes(world.seed, "test", world.options, range(count)))
-  source = f"{count} test scenes of the embedded world, {world.size}x{world.size}, seed {world.seed}"
+  source = (
+    f"{count} test scenes of the embedded world, {world.size}x{world.size}, seed {world.seed}"
+  )
   return Inputs(made, ((world.size, world.size),) * count, None, source, ())
 
 

@@ -12,7 +12,7 @@ from cfi_jax.report.markdown import interval, number, plain, table
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """One table: the quantities of a part that belong together, and a text that says what they are."""
+  """One table: quantities of a part that belong together, and a text that says what they are."""
 
   part: str
   title: str
@@ -25,19 +25,19 @@ SECTIONS = (
     "effects",
     "Effects of interventions",
     "Mean |F(do) - F|, the change of the fused image F in units of its range: 0, the intervention "
-    "changes nothing; 1, it turns black to white everywhere. Holes cover little of an image, so the "
-    "mean over the whole image is small even where nothing inside them is filled in: compare the "
-    "change inside with that of removing the whole modality. Outside holes it is spill-over.",
+    "changes nothing; 1, it turns black to white everywhere. Holes cover little of an image, so "
+    "the mean over the whole image is small even where nothing inside them is filled in: compare "
+    "the change inside with that of removing the whole modality. Outside holes it is spill-over.",
     ("effect", "effect inside holes", "effect outside holes"),
   ),
   Section(
     "effects",
     "Compensation",
-    "The change inside holes made in one image only, relative to the change at the same pixels when "
-    "that whole image is removed: 1, nothing was filled in; 0, the hole leaves no trace. The other "
-    "two put the zero where the hole shows a copy of the remaining source, or at each pixel of "
-    "the source nearer to F (1 still is nothing filled in; below 0 is nearer to F than the copy). A "
-    "dash: removing the image changes too little there to tell.",
+    "The change inside holes made in one image only, relative to the change at the same pixels "
+    "when that whole image is removed: 1, nothing was filled in; 0, the hole leaves no trace. The "
+    "other two put the zero where the hole shows a copy of the remaining source, or at each pixel "
+    "of the source nearer to F (1 still is nothing filled in; below 0 is nearer to F than the "
+    "copy). A dash: removing the image changes too little there to tell.",
     (
       "compensation",
       "compensation to the remaining source",
@@ -63,10 +63,10 @@ SECTIONS = (
   Section(
     "gates",
     "What the gates follow",
-    "Movement: mean |g(do) - g| under an intervention; 0, the gate does not notice it. Correlation: "
-    "Spearman's with the local standard deviation of a modality; 1 or -1, the gate orders positions "
-    "as it does or the other way round; 0, unrelated. On objects: the mean gate by what carries "
-    "them, where the truth is known; equal means do not tell them apart.",
+    "Movement: mean |g(do) - g| under an intervention; 0, the gate does not notice it. "
+    "Correlation: Spearman's with the local standard deviation of a modality; 1 or -1, the gate "
+    "orders positions as it does or the other way round; 0, unrelated. On objects: the mean gate "
+    "by what carries them, where the truth is known; equal means do not tell them apart.",
     (
       "movement",
       "movement inside holes",
@@ -78,13 +78,15 @@ SECTIONS = (
   Section(
     "contribution",
     "Contribution of each modality",
-    "Share of contribution: 0, the fused image owes the modality nothing of what sets it apart from "
-    "the fused baseline; 1, all. Integrated gradients: the modality's mean contribution per pixel, "
-    "in units of the fused image (with the other's it sums to F - F of the baseline). Linear "
-    "response: mean |dF| per relative change of the modality. Gradient: mean |d sum(F) / d pixel|. "
-    "Mean distance: how far from a fused pixel, in pixels, its gradient lies.",
+    "Share of contribution: 0, the fused image owes the modality nothing of what sets it apart "
+    "from the fused baseline; 1, all. Integrated gradients: the modality's mean contribution per "
+    "pixel, in units of the fused image (with the other's it sums to F - F of the baseline). "
+    "Linear response: mean |dF| per relative change of the modality. Gradient: mean |d sum(F) / d "
+    "pixel|. Mean distance: how far from a fused pixel, in pixels, its gradient lies. All in the "
+    "centre window of each pair.",
     (
       "share of contribution",
+      "share of contribution on objects",
       "integrated gradients",
       "linear response",
       "gradient",
@@ -103,10 +105,10 @@ SECTIONS = (
     "features",
     "Similarity of features",
     "Unbiased linear CKA of two spaces, a modality's features at a level (1 is the finest), over "
-    "pixels of different images: 1, equal up to a rotation and one factor; 0, unrelated; noise can "
-    "make it negative. Floor: with the features of another image at the same place. Ceiling: with the "
-    "same space of another model of the same architecture. Consistency: CKA of the two modalities "
-    "relative to their ceilings; 1, as alike as two trainings of one modality.",
+    "pixels of different images: 1, equal up to a rotation and one factor; 0, unrelated; noise "
+    "can make it negative. Floor: with the features of another image at the same place. Ceiling: "
+    "with the same space of another model of the same architecture. Consistency: CKA of the two "
+    "modalities relative to their ceilings; 1, as alike as two trainings of one modality.",
     ("cka", "cka floor", "cka ceiling", "consistency"),
   ),
   Section(
@@ -121,9 +123,10 @@ SECTIONS = (
     "features",
     "Semantic variance of features",
     "Share of a channel's variance that lies between the classes of a label map, the mean over "
-    "channels: 1, the channel is constant within each class; 0, classes have equal means. Null: with "
-    "the label maps of other images (range of 95 % of the permutations); what exceeds it is due to "
-    "what is at a place in this image. Selective channels: share above 97.5 % of their null.",
+    "channels: 1, the channel is constant within each class; 0, classes have equal means. Null: "
+    "with the label maps of other images (range of 95 % of the permutations); what exceeds it is "
+    "due to what is at a place in this image. Selective channels: share above 97.5 % of their "
+    "null.",
     ("semantic variance", "semantic variance null", "selective channels"),
   ),
 )
@@ -144,7 +147,7 @@ CURVES = (
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A section's findings: one row per quantity and condition; one cell per model, None if absent."""
+  """A section's findings: a row per quantity and condition, a cell per model, None if absent."""
 
   section: Section
   models: tuple[str, ...]
