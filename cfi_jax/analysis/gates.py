@@ -115,9 +115,9 @@ def _level(level: str, gate: np.ndarray, sample: Sample, options: Options) -> Ro
     ("entropy", level, None): uncertain,
     ("entropy share", level, None): uncertain / np.log(2),
   }
-  counts, edges = np.histogram(gate, options.bins, (0, 1))
-  for count, low, high in zip(counts, edges, edges[1:], strict=True):
-    row["histogram", level, float((low + high) / 2)] = count / gate.size
+  counts, _ = np.histogram(gate, options.bins, (0, 1))
+  for index, count in enumerate(counts):
+    row["histogram", level, (index + 0.5) / options.bins] = count / gate.size
   for modality in MODALITIES:
     image = maps.to_level(getattr(sample.pair, modality)[..., 0], gate.shape)
     if min(gate.shape) > options.window // 2:

@@ -1,19 +1,22 @@
 """The fusion models that are analysed."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
 from cfi_jax import weights
 from cfi_jax.inference import Model
 from cfi_jax.models.isfuse import MIN_SIDE
-from cfi_jax.types import Fusion, Pair
+from cfi_jax.types import Array, Fusion, Pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,16 @@ class Subject:
   fuse: Callable[[Pair], Fusion]
   function: Partial
   randomised: Callable[[int], "Subject"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+  """A module as a function of variables and pair; to `jax.jit` equal modules are one function."""
+
+  module: nn.Module
+
+  def __call__(self, variables: Mapping, pair: Pair) -> Fusion:
+    return self.module.apply(variables, pair)
 
 
 def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
@@ -60,9 +73,14 @@ def from_variables(
     return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
 
   def randomised(seed: int) -> Subject:
-    blank = np.zeros((1, MIN_SIDE, MIN_SIDE, 1), np.float32)
-    drawn = jax.jit(model.module.init)(jax.random.key(seed), Pair(blank, blank))
-    drawn = jax.tree.map(np.asarray, drawn)
+    drawn = jax.tree.map(np.asarray, _initial(model.module, jax.random.key(seed)))
     return from_variables(f"{name}, randomised", drawn, architecture, sizes)
 
-  return Subject(name, fuse, Partial(model.module.apply, variables), randomised)
+  return Subject(name, fuse, Partial(_Apply(model.module), variables), randomised)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _initial(module: nn.Module, key: Array) -> dict:
+  """Variables as before training."""
+  blank = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
+  return module.init(key, Pair(blank, blank))
