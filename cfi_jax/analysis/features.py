@@ -7,7 +7,7 @@ interval: pixels of one image are no independent samples.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from cfi_jax.types import InputError
 
 ANALYSIS = "features"
 LEAST_IMAGES = 4  # for the unbiased HSIC
+LEAST_CEILING = 0.1
 _NAN = float("nan")
 
 
@@ -53,7 +54,7 @@ def analyse(
   name: str,
   observed: Observations,
   options: Options = Options(),
-  peers: Mapping[str, Observations] | None = None,
+  peers: Sequence[Observations] = (),
 ) -> list[Finding]:
   """The findings of one model; none where it returns no features.
 
@@ -62,9 +63,11 @@ def analyse(
       rotation and one factor; 0: unrelated.
     cka floor: of spaces of one level, the second of them taken at the same place of another image:
       what place alone explains.
-    cka ceiling: of a space and the same space of a peer: what another training run leaves.
-    consistency: "level 1", cka of its spaces / sqrt(product of their ceilings); the mean over peers
-      (a correction for attenuation; it may exceed 1).
+    cka ceiling: of a space and the same space of a peer, mean over peers: what another training
+      leaves of it.
+    consistency: "level 1", cka of its spaces / sqrt(product of their ceilings), as correlations are
+      corrected for attenuation; it may exceed 1. NaN where a ceiling is below `LEAST_CEILING`:
+      trainings that have nothing in common are no scale.
     specificity: "visible 1", share of the variance of a space that the other modality's space of
       the level does not predict linearly on held-out images; see `prediction`.
     semantic variance: "visible 1", between-class share of the variance of a channel, pooled over
@@ -74,8 +77,8 @@ def analyse(
     selective channels: share of the channels whose semantic variance exceeds 97.5 % of their null.
 
   Args:
-    peers: by name, models of the same architecture observed at the same places of the same images,
-      trained like this one from another seed; without any there is no ceiling and no consistency.
+    peers: models of the same architecture observed at the same places of the same images, trained
+      like this one from another seed; without any there is no ceiling and no consistency.
 
   Raises:
     InputError: fewer than four images.
@@ -86,7 +89,7 @@ def analyse(
   if images < LEAST_IMAGES:
     raise InputError(f"features need {LEAST_IMAGES} pairs of images or more; {images} given")
   weights = draws(images, options.resamples, options.seed)
-  found = _similarities(name, observed, options, peers or {}, weights)
+  found = _similarities(name, observed, options, peers, weights)
   found += _specificities(name, observed, options, weights)
   return found + _semantics(name, observed, options, weights)
 
@@ -125,20 +128,17 @@ def _similarities(name, observed, options, peers, weights) -> list[Finding]:
   for (a, b), floor in _floors(observed.features, own, options, weights).items():
     estimate = interval(similarity.ratio(floor, selves[a], selves[b]))
     found.append(_finding(name, "cka floor", pair_name(a, b), estimate, images))
-  relative = {pair: [] for pair in _across(own)}
-  for peer, other in peers.items():
-    ceilings = _ceilings(own, selves, _mixed(other.features, options), weights)
-    for space, values in ceilings.items():
-      condition = f"{space_name(space)}, {peer}"
-      found.append(_finding(name, "cka ceiling", condition, interval(values), images))
-    for (a, b), members in relative.items():
-      members.append(similarity.ratio(cka[a, b], ceilings[a], ceilings[b]))
-  for (a, b), members in relative.items():
-    if members:
-      several = len({s[0] for s in own}) > 2
-      condition = pair_name(a, b) if several else f"level {a[1]}"
-      estimate = interval(np.mean(members, axis=0))
-      found.append(_finding(name, "consistency", condition, estimate, images))
+  if not peers:
+    return found
+  drawn = [_ceilings(own, selves, _mixed(p.features, options), weights) for p in peers]
+  ceilings = {space: np.mean([each[space] for each in drawn], axis=0) for space in own}
+  for space, values in ceilings.items():
+    found.append(_finding(name, "cka ceiling", space_name(space), interval(values), images))
+  scales = {s: np.where(c >= LEAST_CEILING, c, np.nan) for s, c in ceilings.items()}
+  for a, b in _across(own):
+    estimate = interval(similarity.ratio(cka[a, b], scales[a], scales[b]))
+    condition = pair_name(a, b) if len({s[0] for s in own}) > 2 else f"level {a[1]}"
+    found.append(_finding(name, "consistency", condition, estimate, images))
   return found
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from cfi_jax.analysis.samples import Sample
 from cfi_jax.analysis.subject import Subject
 from cfi_jax.data.scenes import Scene
-from cfi_jax.types import InputError
+from cfi_jax.types import MODALITIES, InputError
 
 MOST_CLASSES = 256
 
@@ -63,8 +63,9 @@ def observe(
         "they must be equal"
       )
     shapes = {}
-    for modality, maps in subject.fuse(sample.batch).features.items():
-      for level, image in enumerate(maps, start=1):
+    maps = subject.fuse(sample.batch).features
+    for modality in sorted(maps, key=_rank):
+      for level, image in enumerate(maps[modality], start=1):
         rows, columns = _cells(points, image.shape[1:3])
         values = np.asarray(image[0, rows, columns], np.float32)
         features.setdefault((modality, level), []).append(values)
@@ -81,6 +82,11 @@ def object_classes(scene: Scene) -> np.ndarray:
   """Class numbers int32 [S, S] of one scene: 0 where there is no object, else 1 + its kind."""
   slots = np.asarray(scene.objects)[..., 0]
   return np.where(slots > 0, np.asarray(scene.kind)[slots - 1] + 1, 0).astype(np.int32)
+
+
+def _rank(modality: str) -> tuple[int, str]:
+  """The order of modalities: ours as everywhere, then those of other models by name."""
+  return (MODALITIES.index(modality) if modality in MODALITIES else len(MODALITIES), modality)
 
 
 def _cells(points: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

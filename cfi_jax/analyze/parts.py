@@ -97,7 +97,7 @@ def _features(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
   }
   found = []
   for name, own in observed.items():
-    peers = {peer: observed[peer] for peer in models.peers(name)}
+    peers = [observed[peer] for peer in models.peers(name)]
     found += features.analyse(name, own, options, peers)
   return found
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -13,10 +14,10 @@ from matplotlib.figure import Figure
 from cfi_jax.analysis.findings import Finding
 
 FORMATS = ("png", "svg")
-_WIDTH, _HEIGHT = 4.6, 3.4  # inches per panel
+_WIDTH, _HEIGHT = 5.2, 3.4  # inches per panel
 _ROW = 0.2  # inches per row of a panel of intervals
 _MARKERS = "osv^Dx*+"
-_LONGEST = 48  # characters of a row's label
+_LONGEST = 80  # characters of a row's label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +136,8 @@ def _curves(ax: Axes, panel: Panel, found: Sequence[Finding], models: Sequence[s
       [(f.x, f.estimate.mean, f.estimate.low, f.estimate.high) for f in line]
     )
     marker = _MARKERS[conditions.index(condition) % len(_MARKERS)]
-    label = _plain(condition if len(models) == 1 else f"{model}: {condition}")
     colour = _colour(model, models)
-    ax.plot(x, mean, marker=marker, markersize=3, linewidth=1, color=colour, label=label)
+    ax.plot(x, mean, marker=marker, markersize=3, linewidth=1, color=colour)
     ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
   if panel.logarithmic:
     ax.set_xscale("log", base=2)
@@ -146,6 +146,10 @@ def _curves(ax: Axes, panel: Panel, found: Sequence[Finding], models: Sequence[s
     ax.set_xticks([], minor=True)
   ax.set_xlabel(panel.x)
   ax.set_title(panel.quantities[0])
+  for model in dict.fromkeys(f.model for f in found):
+    ax.plot([], [], color=_colour(model, models), label=_plain(model))
+  for condition, marker in zip(conditions, itertools.cycle(_MARKERS), strict=False):
+    ax.plot([], [], marker, markersize=3, color="0.4", label=_plain(condition))
   ax.legend(fontsize=5, framealpha=0.6)
   ax.grid(alpha=0.3)
 
@@ -213,6 +217,7 @@ def _save(name: str, figure: Figure) -> dict[str, bytes]:
     content = io.BytesIO()
     metadata = {"Date": None} if extension == "svg" else {}
     figure.savefig(content, format=extension, dpi=150, metadata=metadata)
+    figure.set_layout_engine("none")  # the first time has found the places of everything
     files[f"{name}.{extension}"] = content.getvalue()
   return files
 

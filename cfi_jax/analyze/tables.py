@@ -104,12 +104,19 @@ SECTIONS = (
   Section(
     "features",
     "Similarity of features",
-    "Unbiased linear CKA of two spaces, a modality's features at a level (1 is the finest), over "
-    "pixels of different images: 1, equal up to a rotation and one factor; 0, unrelated; noise "
-    "can make it negative. Floor: with the features of another image at the same place. Ceiling: "
-    "with the same space of another model of the same architecture. Consistency: CKA of the two "
-    "modalities relative to their ceilings; 1, as alike as two trainings of one modality.",
-    ("cka", "cka floor", "cka ceiling", "consistency"),
+    "Unbiased linear CKA of two spaces (a modality's features at a level, 1 is the finest) over "
+    "pixels of different images: 1, equal up to a rotation and one factor; 0, unrelated; noise can "
+    "make it negative. Fewer than about eight images give no interval.",
+    ("cka",),
+  ),
+  Section(
+    "features",
+    "Consistency of the modalities",
+    "Floor: CKA with the features of another image at the same place, what place alone explains. "
+    "Ceiling: CKA with the same space of another model of the same architecture. Consistency: CKA "
+    "of the two modalities relative to their ceilings; 0, unrelated; 1, as alike as two trainings "
+    "are in one modality; a dash where these have hardly anything in common.",
+    ("cka floor", "cka ceiling", "consistency"),
   ),
   Section(
     "features",

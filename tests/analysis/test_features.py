@@ -193,16 +193,19 @@ def test_floor_is_what_place_explains(rng):
 def test_ceiling_and_consistency(rng):
   own = planted(rng)
   turned = {space: x @ rotation(6, rng) for space, x in own.features.items()}
-  found = analyse("m", own, OPTIONS, {"peer": Observations(turned, {})})
-  assert values_of(found, "cka ceiling")["visible 1, peer"].mean == pytest.approx(1, abs=1e-6)
+  found = analyse("m", own, OPTIONS, [Observations(turned, {})])
+  assert values_of(found, "cka ceiling")["visible 1"].mean == pytest.approx(1, abs=1e-6)
   cross = values_of(found, "cka")["visible 1 ~ infrared 1"].mean
   assert values_of(found, "consistency")["level 1"].mean == pytest.approx(cross, abs=1e-6)
   noisy = {space: x + rng.normal(size=x.shape) for space, x in own.features.items()}
-  found = analyse("m", own, OPTIONS, {"peer": Observations(noisy, {})})
-  ceilings = [values_of(found, "cka ceiling")[f"{m} 1, peer"].mean for m in ("visible", "infrared")]
+  found = analyse("m", own, OPTIONS, [Observations(noisy, {})])
+  ceilings = [values_of(found, "cka ceiling")[f"{m} 1"].mean for m in ("visible", "infrared")]
   assert max(ceilings) < 0.95
   expected = cross / np.sqrt(np.prod(ceilings))
   assert values_of(found, "consistency")["level 1"].mean == pytest.approx(expected)
+  strange = {space: rng.normal(size=x.shape) for space, x in own.features.items()}
+  found = analyse("m", own, OPTIONS, [Observations(strange, {})])
+  assert np.isnan(values_of(found, "consistency")["level 1"].mean)
 
 
 def coordinates(pair):
