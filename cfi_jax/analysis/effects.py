@@ -41,7 +41,7 @@ class Options:
   """
 
   masks: MaskOptions = treatments.RELEASED_MASKS
-  draws: int = 2
+  draws: int = 1
   sizes: tuple[int, ...] = (8, 16, 32, 64)
   counts: tuple[int, ...] = (1, 4, 16)
   thresholds: tuple[float, ...] = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
