@@ -29,13 +29,12 @@ class Models:
 
   def peers(self, name: str) -> tuple[str, ...]:
     """The other models of the same architecture."""
-    cards = self.cards
-    same = [
+    card = self.cards.get(name)
+    return tuple(
       other
-      for other in cards
-      if name in cards and cards[other].architecture == cards[name].architecture
-    ]
-    return tuple(other for other in same if other != name)
+      for other, its in self.cards.items()
+      if card and other != name and its.architecture == card.architecture
+    )
 
 
 def load_models(paths: Sequence[pathlib.Path]) -> dict[str, tuple[dict, weights.Card]]:
