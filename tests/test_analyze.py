@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import runpy
+import shutil
 import sys
 
 import command_line
@@ -257,12 +258,27 @@ def test_bad_files(models, folders, tmp_path):
     analyze(request(models, folders), tmp_path / "file")
   with pytest.raises(InputError, match="000.png: 3 channels; a label image has one"):
     analyze(request(models, folders, labels=folders / "visible"), tmp_path / "out")
+  (tmp_path / "labels").mkdir()
+  for k in range(6):
+    picture = np.arange(24 * 24, dtype=np.uint16).reshape(24, 24)
+    Image.fromarray(picture).save(tmp_path / "labels" / f"{k:03d}.png")
+  with pytest.raises(InputError, match="labels: the label maps hold 576 different values"):
+    analyze(request(models, folders, labels=tmp_path / "labels"), tmp_path / "out")
   for modality in ("visible", "infrared"):
     (tmp_path / modality).mkdir()
     Image.new("L", (24, 7)).save(tmp_path / modality / "small.png")
   with pytest.raises(InputError, match="small is 7x24; allowed: height and width from 8"):
     analyze(request(models, tmp_path), tmp_path / "out")
   assert not (tmp_path / "out").exists()
+
+
+def test_damaged_pixels_are_found_before_work(models, folders, tmp_path):
+  shutil.copytree(folders / "visible", tmp_path / "visible")
+  content = bytearray((tmp_path / "visible" / "004.png").read_bytes())
+  content[60:90] = bytes(30)
+  (tmp_path / "visible" / "004.png").write_bytes(content)
+  with pytest.raises(InputError, match="visible/004.png"):
+    analyze(request(models, folders, visible=tmp_path / "visible"), tmp_path / "out")
 
 
 def test_missing_matplotlib_is_said_before_work(models, folders, tmp_path, monkeypatch):

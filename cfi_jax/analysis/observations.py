@@ -49,6 +49,7 @@ def observe(
   Raises:
     InputError: a label map differs in size from its images, or there are too many classes.
   """
+  require_classes(labels or ())
   points = np.random.default_rng(seed).random((places, 2))
   features: dict[Space, list[np.ndarray]] = {}
   classes: dict[int, list[np.ndarray]] = {}
@@ -78,6 +79,16 @@ def observe(
   )
 
 
+def require_classes(labels: Sequence[np.ndarray]) -> None:
+  """Refuses label maps with more than `MOST_CLASSES` different values in all."""
+  values = set().union(*(np.unique(image).tolist() for image in labels))
+  if len(values) > MOST_CLASSES:
+    raise InputError(
+      f"the label maps hold {len(values)} different values; allowed: at most {MOST_CLASSES} "
+      "classes (pictures are no label maps)"
+    )
+
+
 def object_classes(scene: Scene) -> np.ndarray:
   """Class numbers int32 [S, S] of one scene: 0 where there is no object, else 1 + its kind."""
   slots = np.asarray(scene.objects)[..., 0]
@@ -103,10 +114,5 @@ def _nearest(labels: np.ndarray, points: np.ndarray, shape: Sequence[int]) -> np
 
 def _numbered(labels: np.ndarray) -> np.ndarray:
   """The same classes with numbers from 0 without gaps."""
-  values, numbers = np.unique(labels, return_inverse=True)
-  if len(values) > MOST_CLASSES:
-    raise InputError(
-      f"the label maps hold {len(values)} different values; allowed: at most {MOST_CLASSES} "
-      "classes (pictures are no label maps)"
-    )
+  _, numbers = np.unique(labels, return_inverse=True)
   return numbers.reshape(labels.shape)

@@ -5,7 +5,9 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
+from cfi_jax.analysis.observations import require_classes
 from cfi_jax.analysis.samples import Sample, from_scenes
 from cfi_jax.data import images
 from cfi_jax.data.synthetic import Synthetic, scenes
@@ -80,7 +82,8 @@ def from_folders(
   of their name and size are left out.
 
   Raises:
-    InputError: as `align`; an image is too small to be fused; a label image has colours.
+    InputError: as `align`; an image is damaged or too small to be fused; a label image has colours,
+      or all have too many classes.
   """
   folders = dict(zip(MODALITIES, (visible, infrared), strict=True))
   found = align({**folders, LABELS: labels} if labels else folders)
@@ -92,10 +95,13 @@ def from_folders(
     if min(scene.size) < MIN_SIDE:
       size = "x".join(map(str, scene.size))
       raise InputError(f"{scene.name} is {size}; allowed: height and width from {MIN_SIDE}")
+  samples = _Files(picked)
+  for _ in tqdm(samples, "reading all once", unit="pair", delay=2, disable=None):
+    pass  # damage is found before the work, not in the middle of it
   return Inputs(
-    _Files(picked),
+    samples,
     tuple(scene.size for scene in picked),
-    tuple(_label(scene.paths[LABELS]) for scene in picked) if labels else None,
+    _labels([scene.paths[LABELS] for scene in picked]) if labels else None,
     f"{len(picked)} of the {len(found.scenes)} pairs of {visible} and {infrared}",
     found.notes,
   )
@@ -117,10 +123,17 @@ def from_world(world: Synthetic, count: int) -> Inputs:
   return Inputs(made, ((world.size, world.size),) * count, None, source, ())
 
 
-def _label(path: pathlib.Path) -> np.ndarray:
-  image = images.read_image(path)
-  if image.shape[-1] != 1:
-    raise InputError(
-      f"{path}: {image.shape[-1]} channels; a label image has one, whose values are classes"
-    )
-  return image[..., 0]
+def _labels(paths: Sequence[pathlib.Path]) -> tuple[np.ndarray, ...]:
+  labels = []
+  for path in paths:
+    image = images.read_image(path)
+    if image.shape[-1] != 1:
+      raise InputError(
+        f"{path}: {image.shape[-1]} channels; a label image has one, whose values are classes"
+      )
+    labels.append(image[..., 0])
+  try:
+    require_classes(labels)
+  except InputError as error:
+    raise InputError(f"{paths[0].parent}: {error}") from error
+  return tuple(labels)

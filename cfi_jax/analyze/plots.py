@@ -112,14 +112,17 @@ def _of(panel: Panel, part: str, findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _figure(shown: Sequence[tuple[Panel, list[Finding]]], models: Sequence[str]) -> Figure:
-  columns = min(3, len(shown))
+  columns = 2 if len(shown) == 4 else min(3, len(shown))
   rows = -(-len(shown) // columns)
   most = max([len(_labels(found)) for panel, found in shown if not panel.x], default=0)
   height = max(_HEIGHT, 1 + _ROW * most)
   figure = Figure((_WIDTH * columns, height * rows), layout="constrained")
   axes = figure.subplots(rows, columns, squeeze=False).ravel()
   for (panel, found), ax in zip(shown, axes, strict=False):
-    (_curves if panel.x else _intervals)(ax, panel, found, models)
+    if panel.x:
+      _curves(ax, panel, found, models)
+    else:
+      _intervals(ax, found, models)
   for ax in axes[len(shown) :]:
     ax.remove()
   return figure
@@ -154,7 +157,7 @@ def _curves(ax: Axes, panel: Panel, found: Sequence[Finding], models: Sequence[s
   ax.grid(alpha=0.3)
 
 
-def _intervals(ax: Axes, panel: Panel, found: Sequence[Finding], models: Sequence[str]) -> None:
+def _intervals(ax: Axes, found: Sequence[Finding], models: Sequence[str]) -> None:
   """Dots with intervals, one row per quantity and condition, the models side by side."""
   labels = _labels(found)
   present = [model for model in models if any(f.model == model for f in found)]
@@ -172,7 +175,8 @@ def _intervals(ax: Axes, panel: Panel, found: Sequence[Finding], models: Sequenc
     ax.plot([], [], "o", markersize=3, color=_colour(model, models), label=_plain(model))
   ax.set_yticks(range(len(labels)), [_plain(label) for label in labels], fontsize=6)
   ax.set_ylim(len(labels) - 0.4, -0.6)
-  ax.set_title(panel.quantities[0] if len(panel.quantities) == 1 else "")
+  quantities = {f.quantity for f in found}
+  ax.set_title(quantities.pop() if len(quantities) == 1 else "")
   ax.legend(fontsize=6, framealpha=0.6)
   ax.grid(alpha=0.3, axis="x")
 
@@ -203,7 +207,9 @@ def _matrices(found: Sequence[Finding], models: Sequence[str]) -> Figure | None:
     ax.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
     for (i, j), value in np.ndenumerate(matrix):
       colour = "black" if value > 0.6 else "white"
-      ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=6)
+      ax.text(
+        j, i, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", color=colour, fontsize=6
+      )
     names = [_plain(space) for space in spaces]
     ax.set_xticks(range(len(spaces)), names, rotation=45, ha="right")
     ax.set_yticks(range(len(spaces)), names)

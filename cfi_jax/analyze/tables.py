@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from cfi_jax.analysis.findings import Finding
-from cfi_jax.report import page
-from cfi_jax.report.markdown import interval, number, plain, table
+from cfi_jax.report import markdown, page
+from cfi_jax.report.markdown import interval, number, plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,41 +162,43 @@ class Table:
 
 
 def arrange(findings: Sequence[Finding], models: Sequence[str]) -> list[Table]:
-  """The tables that have rows, in the order of `SECTIONS`."""
+  """The tables that have rows, in the order of `SECTIONS`; models without any are left out."""
   cells: dict[tuple[str, str], dict[str, dict[str, Finding]]] = {}
   for f in findings:
     quantity = cells.setdefault((f.analysis, f.quantity), {})
     quantity.setdefault(f.condition, {})[f.model] = f
   tables = []
   for section in SECTIONS:
-    rows = [
-      (f"{quantity}: {condition}", tuple(by_model.get(model) for model in models))
+    found = [
+      (f"{quantity}: {condition}", by_model)
       for quantity in section.quantities
       for condition, by_model in cells.get((section.part, quantity), {}).items()
     ]
+    present = tuple(m for m in models if any(m in by_model for _, by_model in found))
+    rows = tuple((name, tuple(map(by_model.get, present))) for name, by_model in found)
     if rows:
-      tables.append(Table(section, tuple(models), tuple(rows)))
+      tables.append(Table(section, present, rows))
   return tables
 
 
-def to_markdown(table_: Table) -> str:
+def to_markdown(table: Table) -> str:
   """The section as Markdown: heading, text, table."""
-  header = ["", *map(plain, table_.models), "samples"]
-  rows = [[plain(name), *map(_text, cells), _samples(cells)] for name, cells in table_.rows]
-  text = plain(table_.section.text)
-  return f"## {table_.section.title}\n\n{text}\n\n{table(header, rows)}"
+  header = ["", *map(plain, table.models), "samples"]
+  rows = [[plain(name), *map(_text, cells), _samples(cells)] for name, cells in table.rows]
+  text = plain(table.section.text)
+  return f"## {table.section.title}\n\n{text}\n\n{markdown.table(header, rows)}"
 
 
-def to_html(table_: Table) -> str:
+def to_html(table: Table) -> str:
   """The section as HTML: heading, text, sortable table."""
-  headings = [page.heading(label) for label in ("", *table_.models, "samples")]
+  headings = [page.heading(label) for label in ("", *table.models, "samples")]
   rows = []
-  for name, cells in table_.rows:
+  for name, cells in table.rows:
     values = [page.value(_text(f), f.estimate.mean if f else math.nan) for f in cells]
     rows.append(page.row(name, [*values, page.value(_samples(cells), math.nan)]))
-  identifier = table_.section.title.lower().replace(" ", "-")
+  identifier = table.section.title.lower().replace(" ", "-")
   return (
-    f"<h3>{html.escape(table_.section.title)}</h3><p>{html.escape(table_.section.text)}</p>"
+    f"<h3>{html.escape(table.section.title)}</h3><p>{html.escape(table.section.text)}</p>"
     + page.table(identifier, headings, rows)
   )
 
