@@ -23,7 +23,7 @@ from cfi_jax.interventions import name_number
 from cfi_jax.types import MODALITIES, Array, InputError, Pair
 
 RADII = (0, 1, 2, 4, 8, 16, 32)
-STEP = 1e-2  # relative change of a modality by which the linear response is checked
+STEP = 1e-3  # relative change of a modality by which the linear response is checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,8 @@ def analyse(
       over sampled q; mean distance: sum_p |p - q| |d F(q) / d m(p)| over the same without |p - q|.
       NaN where F(q) does not depend on m.
     linear response: mean over fused pixels of |J_m m|; finite-difference error: mean of
-      |(F(m (1 + h)) - F(m (1 - h))) / 2h - J_m m| over it, h = `STEP`; not 0, F being curved.
+      |(F(m (1 + h)) - F(m (1 - h))) / 2h - J_m m| over it, h = `STEP`; not 0 where F is curved or
+      has a kink.
     integrated gradients: mean contribution per fused pixel, signed; the two sum to the mean of
       F - baseline.
     share of contribution: of sum_q |contribution| of both, that of one modality.

@@ -199,15 +199,28 @@ def test_no_samples_are_refused():
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )
 def test_the_released_weights():
-  """ISFUSE: dropping a modality moves F by 0.25 to 0.28, holes hardly, and the gate is constant."""
+  """What ISFuse does on TNO, here on two small pairs.
+
+  Dropping a modality moves the fused image much, holes hardly, since they are small: inside them it
+  moves as much as if the modality were lacking. The full-resolution gate is 1/2 everywhere.
+  """
   samples = []
-  for name in ("05", "08"):
+  for name in ("05", "35"):
     images = (read_image(TNO / d / f"{name}.png")[..., :1] for d in ("vi", "ir"))
     samples.append(Sample(name, Pair(*(image.astype(np.float32) / 255 for image in images))))
   variables, card = convert.read(CHECKPOINT)
   subject = from_variables("released", variables, card.architecture, [s.size for s in samples])
   options = dataclasses.replace(PLAIN, draws=1)
   found = known.numbers(effects.analyse(subject, samples, options))
-  assert 0 < found["effect", "complementary"] < 0.012
-  gate = known.numbers(gates.analyse(subject, samples[:1], gates.Options()))
-  assert gate["mean", "level 1"] == pytest.approx(0.5, abs=0.05)
+  # Over all 42 pairs 0.233 and 0.296, the mean of both 0.265.
+  assert found["effect", "without_visible"] == pytest.approx(0.182, abs=0.002)
+  assert found["effect", "without_infrared"] == pytest.approx(0.2695, abs=0.002)
+  both = [found["effect", name] for name in treatments.DROPPED]
+  assert 0.2 < np.mean(both) < 0.3
+  for name in ("complementary", "shared"):
+    assert 0 < found["effect", name] < 0.006
+    assert found["effect inside holes", name] > 30 * found["effect outside holes", name]
+  for modality in ("visible", "infrared"):
+    assert found["compensation", f"hole in {modality}"] == pytest.approx(1, abs=0.25)
+  gate = gates.pictures(subject, samples[0])["gate, level 1"] / 255
+  assert gate.mean() == pytest.approx(0.5, abs=0.05) and gate.std() < 0.1
