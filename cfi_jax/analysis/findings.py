@@ -42,10 +42,16 @@ def find(
   values: np.ndarray,
   x: float = float("nan"),
 ) -> Finding:
-  """The finding of one value per sample, [N]; those that are not finite are left out."""
+  """The finding of one value per sample, [N]; those that are not finite are left out.
+
+  One sample alone has no interval: its ends are NaN.
+  """
   values = np.asarray(values, np.float64)
   samples = int(np.isfinite(values).sum())
-  return Finding(model, analysis, quantity, condition, estimate(values), samples, x)
+  found = estimate(values)
+  if samples < 2:
+    found = Estimate(found.mean, float("nan"), float("nan"))
+  return Finding(model, analysis, quantity, condition, found, samples, x)
 
 
 def tabulate(model: str, analysis: str, rows: Sequence[Row]) -> list[Finding]:

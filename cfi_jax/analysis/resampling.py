@@ -1,9 +1,12 @@
 """Bootstrap intervals of statistics that are no means over images: images are the units."""
 
+import statistics
+
 import numpy as np
 
 from cfi_jax.report.summary import LEVEL, Estimate
 
+_NORMAL = statistics.NormalDist()
 _DEFINED = 0.9  # share of the resamples that must give a number, or there is no interval
 
 
@@ -18,16 +21,21 @@ def draws(count: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> Estimate:
-  """The estimate of values [1 + resamples] of the rows of `draws`: the first, and percentiles.
+  """The estimate of values [1 + resamples] of the rows of `draws`: the first, with its interval.
 
-  Where more than a tenth of the resamples give no number (too few different images in them) the
-  interval would be that of lucky draws: it is NaN.
+  Bias-corrected percentiles (Efron 1987, section 3, with no acceleration): a statistic such as a
+  share of variance is larger in resamples, which hold fewer different images, and plain percentiles
+  would be too large as well. Where more than a tenth of the resamples give no number (they hold too
+  few different images) the interval would be that of lucky draws: it is NaN.
   """
   kept = values[1:][np.isfinite(values[1:])]
   if not np.isfinite(values[0]) or kept.size < _DEFINED * (len(values) - 1):
     return Estimate(float(values[0]), float("nan"), float("nan"))
+  below = np.mean(kept < values[0]) + np.mean(kept == values[0]) / 2
+  bias = _NORMAL.inv_cdf(float(np.clip(below, 0.5 / kept.size, 1 - 0.5 / kept.size)))
   tail = (1 - LEVEL) / 2
-  low, high = np.quantile(kept, [tail, 1 - tail])
+  ends = [_NORMAL.cdf(2 * bias + _NORMAL.inv_cdf(end)) for end in (tail, 1 - tail)]
+  low, high = np.quantile(kept, ends)
   return Estimate(float(values[0]), float(low), float(high))
 
 

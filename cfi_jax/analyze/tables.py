@@ -49,7 +49,7 @@ SECTIONS = (
     "Necessity",
     "Mean |F(do) - F| when a whole image is removed, where its local standard deviation is in the "
     "highest quarter of the image, and elsewhere: 0, that image is not needed there. On objects: "
-    "over the pixels of objects that only the named modality shows, where the truth is known.",
+    "over their pixels, by the modality that carries them, where the truth is known.",
     ("necessity where informative", "necessity elsewhere", "effect on objects"),
   ),
   Section(

@@ -1,6 +1,7 @@
 """Features with planted structure: every number of the analysis has a known answer."""
 
 import itertools
+import statistics
 
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +102,14 @@ def test_interval_is_left_out_where_few_resamples_count():
   assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.5, 0.405, 0.595))
   values[1:20] = np.nan
   assert resampling.interval(values).mean == 0.5 and np.isnan(resampling.interval(values).low)
+
+
+def test_interval_corrects_a_shift_of_the_resamples():
+  """Resamples normal around 0.3, the value 0: the interval is -0.3 +- 1.96, not 0.3 +- 1.96."""
+  normal = statistics.NormalDist(0.3, 1)
+  values = np.r_[0, [normal.inv_cdf((k + 0.5) / 20000) for k in range(20000)]]
+  estimate = resampling.interval(values)
+  assert (estimate.low, estimate.high) == pytest.approx((-2.26, 1.66), abs=0.02)
 
 
 def test_another_image_is_never_the_same(rng):

@@ -55,4 +55,5 @@ def test_a_table_has_one_line_per_quantity_condition_and_x():
   )  # fmt: skip
   assert first.estimate.mean == 2 and first.samples == 2 and np.isnan(first.x)
   assert eight.x == 8 and eight.estimate.mean == 0.5 and eight.samples == 1
+  assert np.isnan(eight.estimate.low)  # one sample has no interval
   assert sixteen.x == 16 and sixteen.samples == 0 and np.isnan(sixteen.estimate.mean)
