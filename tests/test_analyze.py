@@ -15,7 +15,7 @@ from chromium import CHROMIUM, Browser, assert_quiet
 from PIL import Image
 
 from cfi_jax import data, weights
-from cfi_jax.analysis.findings import COLUMNS
+from cfi_jax.analysis.findings import COLUMNS, find
 from cfi_jax.analyze import Request, analyze, inputs, plots, tables
 from cfi_jax.analyze.parts import PARTS, Models
 from cfi_jax.types import InputError
@@ -122,7 +122,7 @@ def test_scenes_have_their_truth(world):
   quantities = {row["quantity"] for row in rows}
   assert {"semantic variance", "mean on objects", "effect on objects"} <= quantities
   assert "one: no ceiling of CKA" in text
-  assert "Holes of 64 pixels do not fit into 4 of the 4 pairs." in text
+  assert "Holes of 64 pixels do not fit into 4 of the 4 pairs, which" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -157,6 +157,21 @@ def test_page_works_offline(world, tmp_path):
     assert_quiet(browser.events, url)
   finally:
     browser.close()
+
+
+def test_names_are_no_formulas():
+  """Dollar signs and angle brackets in a name are drawn and written as they are."""
+  names = ("a_$x$", r"\\frac{<b>|")
+  found = [
+    find(name, "gates", quantity, "level 1", np.array([0.2, 0.4]), x)
+    for name in names
+    for quantity, x in (("mean", np.nan), ("histogram", 0.5), ("histogram", 1.0))
+  ]
+  drawn = plots.draw(found, names)
+  assert set(drawn) == {"gates"} and drawn["gates"]["gates.png"].startswith(b"\x89PNG")
+  assert drawn == plots.draw(found, names)  # the same bytes each time
+  (table,) = tables.arrange(found, names)
+  assert "<b>" not in tables.to_html(table) and "<b>" not in tables.to_markdown(table)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,10 @@ def _notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
     for size in sorted(sizes):
       short = sum(min(shape) < size for shape in inputs.sizes)
       if short:
-        yield f"Holes of {size} pixels do not fit into {short} of the {len(inputs.sizes)} pairs."
+        yield (
+          f"Holes of {size} pixels do not fit into {short} of the {len(inputs.sizes)} pairs, which "
+          "the numbers for such holes leave out."
+        )
   if "features" in request.parts:
     yield from _feature_notes(request, models, inputs)
 

@@ -1,7 +1,9 @@
 """The parts of an analysis by name, and the models that they are done for."""
 
 import dataclasses
+import functools
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 
 from cfi_jax import weights
@@ -71,19 +73,17 @@ def average(pair: Pair) -> Fusion:
   return Fusion((pair.visible + pair.infrared) / 2, (), {}, ())
 
 
-def _effects(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
-  options = effects.Options(seed=seed)
-  return [f for s in models.subjects for f in effects.analyse(s, inputs.samples, options)]
+# Parts that look at one model at a time: analyse(subject, samples, options), and pictures(...).
+PICTURED: dict[str, types.ModuleType] = {
+  "effects": effects,
+  "gates": gates,
+  "contribution": contribution,
+}
 
 
-def _gates(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
-  options = gates.Options(seed=seed)
-  return [f for s in models.subjects for f in gates.analyse(s, inputs.samples, options)]
-
-
-def _contribution(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
-  options = contribution.Options(seed=seed)
-  return [f for s in models.subjects for f in contribution.analyse(s, inputs.samples, options)]
+def _each(module: types.ModuleType, models: Models, inputs: Inputs, seed: int) -> list[Finding]:
+  options = module.Options(seed=seed)
+  return [f for s in models.subjects for f in module.analyse(s, inputs.samples, options)]
 
 
 def _features(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
@@ -103,10 +103,6 @@ def _features(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
 
 # f(models, inputs, seed) -> findings.
 PARTS: dict[str, Callable[[Models, Inputs, int], list[Finding]]] = {
-  "effects": _effects,
-  "gates": _gates,
-  "contribution": _contribution,
+  **{part: functools.partial(_each, module) for part, module in PICTURED.items()},
   "features": _features,
 }
-# Those whose pictures are shown: pictures(subject, sample, options).
-PICTURED = {"effects": effects, "gates": gates, "contribution": contribution}
