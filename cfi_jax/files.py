@@ -1,10 +1,19 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and the folders they go to."""
 
 import os
 import pathlib
 import tempfile
 
 from cfi_jax.types import InputError
+
+
+def require_folder(path: pathlib.Path) -> None:
+  """Raises InputError where an output folder cannot be made or written, before work is done."""
+  known = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+  if not known.is_dir():
+    raise InputError(f"{path}: the output must be a folder, {known} is a file")
+  if not os.access(known, os.W_OK | os.X_OK):
+    raise InputError(f"{path}: the output cannot be written, no permission in {known}")
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

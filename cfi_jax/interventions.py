@@ -54,11 +54,20 @@ class Intervention:
   blanks: tuple[str, ...] = ()
 
 
-def sample_mask(key: Array, height: int, width: int, options: MaskOptions) -> Array:
+def sample_mask(
+  key: Array,
+  height: int,
+  width: int,
+  options: MaskOptions,
+  canvas: tuple[int, int] | None = None,
+) -> Array:
   """A mask [height, width, 1] (bool, True = kept) with randomly many holes inside the image.
 
   A disk is inscribed in the square of its size: the pixel centres within size / 2 of its centre.
+  canvas: shape of a larger mask with the image in its top left corner, so that images of many
+    sizes are served by the same compiled operations.
   """
+  rows, columns = canvas or (height, width)
   most = options.holes[1]
   count_key, shape_key, size_key, top_key, left_key = jax.random.split(key, 5)
   count = jax.random.randint(count_key, (), options.holes[0], most + 1)
@@ -67,22 +76,28 @@ def sample_mask(key: Array, height: int, width: int, options: MaskOptions) -> Ar
   top = jax.random.randint(top_key, (most, 1, 1), 0, height - size + 1)
   left = jax.random.randint(left_key, (most, 1, 1), 0, width - size + 1)
   # Twice the distance from the centre of the square, so that it is a whole number.
-  dy = jnp.abs(2 * (jnp.arange(height).reshape(1, -1, 1) - top) - (size - 1))
-  dx = jnp.abs(2 * (jnp.arange(width).reshape(1, 1, -1) - left) - (size - 1))
+  dy = jnp.abs(2 * (jnp.arange(rows).reshape(1, -1, 1) - top) - (size - 1))
+  dx = jnp.abs(2 * (jnp.arange(columns).reshape(1, 1, -1) - left) - (size - 1))
   in_square = (dy < size) & (dx < size)
   in_disk = dy**2 + dx**2 <= size**2
   hole = jnp.where(square, in_square, in_disk) & (jnp.arange(most).reshape(-1, 1, 1) < count)
   return ~hole.any(axis=0)[..., None]
 
 
-def complementary_masks(key: Array, height: int, width: int, options: MaskOptions) -> Pair:
-  """One mask per modality whose holes are disjoint.
+def complementary_masks(
+  key: Array,
+  height: int,
+  width: int,
+  options: MaskOptions,
+  canvas: tuple[int, int] | None = None,
+) -> Pair:
+  """One mask per modality whose holes are disjoint; see `sample_mask`.
 
   A pixel that both would remove is given back to one of them at random.
   """
   visible_key, infrared_key, tie_key = jax.random.split(key, 3)
-  visible = sample_mask(visible_key, height, width, options)
-  infrared = sample_mask(infrared_key, height, width, options)
+  visible = sample_mask(visible_key, height, width, options, canvas)
+  infrared = sample_mask(infrared_key, height, width, options, canvas)
   both = ~visible & ~infrared
   to_visible = jax.random.bernoulli(tie_key, shape=both.shape)
   return Pair(visible=visible | (both & to_visible), infrared=infrared | (both & ~to_visible))
@@ -134,7 +149,7 @@ def get(name: str) -> Intervention:
 
 def name_number(name: str) -> int:
   """A number for a name that no other intervention's coming or going changes."""
-  return zlib.crc32(name.encode())
+  return zlib.crc32(name.encode(errors="surrogatepass"))
 
 
 @dataclasses.dataclass(frozen=True)

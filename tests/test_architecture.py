@@ -17,7 +17,7 @@ LAYERS = [
   {"compilation", "dispatch", "feed"},
   {"config", "recipes"},
   {"torch_checkpoint", "weights", "inference", "report"},
-  {"validation", "writer"},
+  {"validation", "writer", "analysis"},
   {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"},
   {"main"},
 ]

@@ -41,7 +41,8 @@ def msrs(tmp_path_factory, write_pairs):
 
 def test_the_commands_are_those_known_here():
   installing = [command for command in COMMANDS if command.startswith("pip install")]
-  assert installing == ["pip install -e .", 'pip install -e ".[test]"']
+  extras = [f'pip install -e ".[{extra}]"' for extra in ("test", "analyze")]
+  assert installing == ["pip install -e .", *extras]
   assert "pytest" in COMMANDS
   assert len(COMMANDS) - len(installing) - 1 == len(RUNNABLE) >= 6
 
@@ -58,10 +59,12 @@ def test_commands_run_in_order(tmp_path, msrs):
       overrides += [f"--config.{item}" for item in SYNTHETIC]
     if "cfi_jax.evaluate" in command:
       overrides = ["--metrics=EN,SSIM"]
+    if "cfi_jax.analyze" in command:
+      overrides = ["--parts=gates,features"]
     if "cfi_jax.benchmark" in command:
       overrides += QUICK
     words = command.replace("isfuse_best.pth", "runs/msrs")  # our own run in the place of theirs
-    ours = r"(?<![\w.])(runs/|tfds_data\b|isfuse\.|FUSED|scores\b|results/)"
+    ours = r"(?<![\w.])(runs/|tfds_data\b|isfuse\.|FUSED|scores\b|results/|analysis\b)"
     words = re.sub(ours, rf"{tmp_path}/\1", words)
     for name, path in (("VISIBLE", "test/vi"), ("INFRARED", "test/ir"), ("PATH", "")):
       words = words.replace(name, str(msrs / path))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,11 +10,12 @@ from PIL import Image
 
 from cfi_jax.evaluate.baselines import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.evaluate.folders import Alignment, Scene, align, read
-from cfi_jax.files import write_atomically
+from cfi_jax.files import require_folder, write_atomically
 from cfi_jax.inference import Model, load
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
-from cfi_jax.report.html import Exhibit, write_page
+from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
+from cfi_jax.report.page import Exhibit
 from cfi_jax.report.summary import Summary, summarise
 from cfi_jax.types import MODALITIES, InputError
 
@@ -74,7 +74,7 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
     InputError: bad names, folders, files or weights; nothing is written then.
   """
   _check(request)
-  _check_output(output)
+  require_folder(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
   alignment = align(folders)
   model = load(request.weights) if request.weights else None
@@ -115,15 +115,6 @@ def _check(request: Request) -> None:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"
     )
-
-
-def _check_output(output: pathlib.Path) -> None:
-  """Raises InputError where the folder cannot be made or written, before the work is done."""
-  known = next(path for path in (output, *output.absolute().parents) if path.exists())
-  if not known.is_dir():
-    raise InputError(f"{output}: the output must be a folder, {known} is a file")
-  if not os.access(known, os.W_OK | os.X_OK):
-    raise InputError(f"{output}: the output cannot be written, no permission in {known}")
 
 
 def _score(request: Request, alignment: Alignment, model: Model | None, progress: bool) -> Scores:

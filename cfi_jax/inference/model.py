@@ -88,7 +88,7 @@ class Model:
     if tuple(size) in self._planned:
       return self._planned[tuple(size)]
     known = {*self._planned.values()}
-    known |= {key[2:4] for key in self.programs.compiled if key[0] == "fuse"}
+    known |= {key[2:4] for key in self.programs.compiled if key[0] in ("fuse", "details")}
     return buckets.choose(size, known, self.module.padding)
 
   def is_tiled(self, size: buckets.Size, memory_mb: float | None = None) -> bool:
@@ -196,7 +196,7 @@ class Model:
     return {m: arrays.window(i, start, shape, dtype) for m, i in zip(MODALITIES, pair, strict=True)}
 
   def _details(self, visibles: np.ndarray, infrareds: np.ndarray) -> Fusion:
-    bucket = geometry.smallest_bucket(visibles.shape[1:3], self.module.padding)
+    bucket = self.bucket(visibles.shape[1:3])
     batch = -(-len(visibles) // len(self.programs.devices)) * len(self.programs.devices)
     pairs = list(zip(visibles, infrareds, strict=True))
     parts = self._whole("details", pairs, bucket, batch)

@@ -23,6 +23,7 @@ figcaption { font-size: .85rem; opacity: .85; }
 .plot .mark line { stroke: currentColor; stroke-width: 2; opacity: .6; }
 .plot .mark circle { fill: currentColor; }
 .plot .chosen { color: var(--ink); font-weight: 700; }
+figure.chart { margin: 1rem 0; } .chart img { max-width: 100%; background: #fff; }
 details { margin: .3rem 0; } summary { cursor: pointer; }
 .exhibit { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: .8rem;
   margin-top: 1rem; }

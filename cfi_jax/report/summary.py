@@ -72,7 +72,7 @@ def summarise(scores: Scores, compare_to: str, seed: int = 0) -> Summary:
       f"there is no method {compare_to!r} to compare to; methods: {', '.join(scores.methods)}"
     )
   count = len(scores.names)
-  draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+  draws = _draws(count, seed)
   entries = {}
   for metric in scores.metrics:
     values = scores.values(metric)
@@ -98,13 +98,23 @@ def summarise(scores: Scores, compare_to: str, seed: int = 0) -> Summary:
   )
 
 
+def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
+  """The mean of values [N] with its percentile bootstrap interval; only finite ones count."""
+  return _estimate(values, _draws(len(values), seed))
+
+
+def _draws(count: int, seed: int) -> np.ndarray:
+  """How often each of `count` images is drawn in each resample, [resamples, images]."""
+  return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+
+
 def _mean(values: np.ndarray) -> float:
   kept = values[np.isfinite(values)]
   return float(kept.mean()) if kept.size else math.nan
 
 
 def _estimate(values: np.ndarray, draws: np.ndarray) -> Estimate:
-  """values [images], NaN where left out; draws [resamples, images], how often each is drawn."""
+  """values [images], NaN where left out; draws: see `_draws`."""
   kept = np.isfinite(values)
   if not kept.any():
     return Estimate(math.nan, math.nan, math.nan)

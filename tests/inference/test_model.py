@@ -99,6 +99,25 @@ def test_fifty_sizes_compile_at_most_six_programs(make_small, random):
   assert len(compilations) == len(model.programs.compiled)
 
 
+def test_details_of_many_sizes_share_programs(make_small, random):
+  model, alone = (make_small(features=2, grid=2) for _ in range(2))
+  sizes = random.integers(40, 60, (6, 2)).tolist()
+  model.reserve(sizes)
+  for size in sizes:
+    images = random.random((2, *size), np.float32)
+    _, details = model.fuse(*images, return_details=True)
+    assert details.gates[1].shape == (1, size[0] // 2, size[1] // 2, 1)
+  assert len(model.programs.compiled) == 1
+  _, expected = alone.fuse(*images, return_details=True)
+  for got, want in zip(jax.tree.leaves(details), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
+  shared, own = (m.programs.compiled[0][2:4] for m in (model, alone))
+  assert shared != own
+  # Without a plan, what has been compiled for details serves again where it wastes little.
+  alone.fuse(*images[:, :-1, :-1], return_details=True)
+  assert len(alone.programs.compiled) == 1
+
+
 def test_fifty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
   """Sizes that are tiled share one shape of tiles, which changes no result."""
   model, whole = make_small(features=2, grid=2), make_small(features=2, grid=2)

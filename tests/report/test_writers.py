@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cfi_jax.metrics import Row, Scores
-from cfi_jax.report.html import Exhibit, write_page
+from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
+from cfi_jax.report.page import Exhibit
 from cfi_jax.report.plots import interval_plot
 from cfi_jax.report.summary import summarise
 

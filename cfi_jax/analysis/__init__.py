@@ -1,0 +1,1 @@
+"""What a fusion model does with its two images, measured: the parts of `cfi_jax.analyze`."""

@@ -1,0 +1,73 @@
+"""How much of one feature space another predicts linearly, on images held out."""
+
+import numpy as np
+
+PENALTIES = tuple(10.0**k for k in range(-6, 3))
+
+
+def residuals(
+  source: np.ndarray, target: np.ndarray, folds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Per image, what ridge regression leaves of the target and what there was, [N] each.
+
+  For each fold, target = a + B source is fitted to the images of the other folds (source channels
+  in units of their standard deviation, the penalty of `PENALTIES` that does best there in
+  cross-validation over those folds) and applied to the images of the fold. Residual: the sum of
+  squares over places and channels of target - prediction; total: of target - its mean over the
+  fitted images. Their ratio is 1 - R^2; it exceeds 1 where the fit is worse than the mean.
+
+  Args:
+    source, target: [N, P, D] and [N, P, C]. folds: number of the fold of each image [N], at least
+      three different ones.
+  """
+  source, target = (x.astype(np.float64) - x.mean(axis=(0, 1)) for x in (source, target))
+  ones = np.ones((*source.shape[:2], 1))
+  joint = np.concatenate([source, ones, target], axis=2)
+  grams = np.einsum("npi,npj->nij", joint, joint, optimize=True)
+  width = source.shape[2]
+  left, total = np.empty((2, len(folds)))
+  for fold in np.unique(folds):
+    test, train = folds == fold, folds != fold
+    best = int(np.argmin(_errors(grams[train], folds[train], width)))
+    left[test] = _squares(grams[test], _fit(grams[train].sum(0), width)[best])
+    total[test] = _squares(grams[test], _mean(grams[train].sum(0), width))
+  return left, total
+
+
+def _errors(grams: np.ndarray, folds: np.ndarray, width: int) -> np.ndarray:
+  """Cross-validated error of each penalty."""
+  errors = np.zeros(len(PENALTIES))
+  for fold in np.unique(folds):
+    fits = _fit(grams[folds != fold].sum(0), width)
+    errors += [_squares(grams[folds == fold], fit).sum() for fit in fits]
+  return errors
+
+
+def _fit(gram: np.ndarray, width: int) -> list[np.ndarray]:
+  """For each penalty the map from (source, 1, target) to target - prediction, [D + 1 + C, C]."""
+  n = gram[width, width]
+  mean_x, mean_y = gram[width, :width] / n, gram[width, width + 1 :] / n
+  xx = gram[:width, :width] / n - np.outer(mean_x, mean_x)
+  xy = gram[:width, width + 1 :] / n - np.outer(mean_x, mean_y)
+  deviation = np.sqrt(np.maximum(np.diag(xx), 0))
+  scale = np.where(deviation > 1e-9 * deviation.max(initial=0), deviation, np.inf)
+  values, vectors = np.linalg.eigh(xx / np.outer(scale, scale))
+  along = vectors.T @ (xy / scale[:, None])
+  fits = []
+  for penalty in PENALTIES:
+    slope = (vectors @ (along / (np.maximum(values, 0) + penalty)[:, None])) / scale[:, None]
+    intercept = mean_y - mean_x @ slope
+    fits.append(np.concatenate([-slope, -intercept[None], np.eye(len(mean_y))]))
+  return fits
+
+
+def _mean(gram: np.ndarray, width: int) -> np.ndarray:
+  """The map from (source, 1, target) to target - mean of the target."""
+  mean_y = gram[width, width + 1 :] / gram[width, width]
+  return np.concatenate([np.zeros((width, len(mean_y))), -mean_y[None], np.eye(len(mean_y))])
+
+
+def _squares(grams: np.ndarray, residual: np.ndarray) -> np.ndarray:
+  """Sum of squares [N] of (source, 1, target) @ residual."""
+  applied = grams @ residual
+  return np.maximum(np.einsum("nic,ic->n", applied, residual), 0)

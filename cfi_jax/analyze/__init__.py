@@ -1,0 +1,159 @@
+"""Looks at what fusion models do with their images, and reports it."""
+
+import dataclasses
+import importlib
+import pathlib
+import types
+from collections.abc import Iterator
+
+from cfi_jax.analysis import effects, features
+from cfi_jax.analysis.findings import Finding, to_csv
+from cfi_jax.analyze import inputs as inputs_lib
+from cfi_jax.analyze import reports
+from cfi_jax.analyze.inputs import Inputs
+from cfi_jax.analyze.parts import AVERAGE, PARTS, Models, load_models, make_models
+from cfi_jax.data.synthetic import Synthetic
+from cfi_jax.files import require_folder, write_atomically
+from cfi_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What to analyse.
+
+  weights: the weights file of the model in question; compare: of others, reported beside it. Models
+    are called by their file names.
+  visible, infrared: folders of images; labels: of label images, or None. Or, instead of these,
+  world: an embedded world, whose test scenes are analysed with their truth.
+  pairs: how many at most, 0 is all. parts: names in `PARTS`.
+  seed: of everything that is drawn; the scenes of a world have their own.
+  """
+
+  weights: pathlib.Path
+  compare: tuple[pathlib.Path, ...] = ()
+  visible: pathlib.Path | None = None
+  infrared: pathlib.Path | None = None
+  labels: pathlib.Path | None = None
+  world: Synthetic | None = None
+  pairs: int = 16
+  parts: tuple[str, ...] = tuple(PARTS)
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+  """All findings, and sentences about what was left out or must be known."""
+
+  findings: tuple[Finding, ...]
+  notes: tuple[str, ...]
+
+
+def analyze(request: Request, output: pathlib.Path) -> Analysis:
+  """Analyses, and writes findings.csv, summary.md, report.html and plots/ into `output`.
+
+  Raises:
+    InputError: bad names, folders, files or weights, or no matplotlib; nothing is written then.
+  """
+  _check(request)
+  require_folder(output)
+  plots = _plots()
+  loaded = load_models((request.weights, *request.compare))
+  inputs = _inputs(request)
+  if "features" in request.parts and len(inputs.samples) < features.LEAST_IMAGES:
+    raise InputError(
+      f"features need {features.LEAST_IMAGES} pairs or more, there are {len(inputs.samples)}; "
+      "name the other parts to leave features out"
+    )
+  models = make_models(loaded, inputs.sizes)
+  findings = [f for part in request.parts for f in PARTS[part](models, inputs, request.seed)]
+  notes = (*inputs.notes, *_notes(request, models, inputs))
+  title = f"Analysis of {', '.join(models.cards)}"
+  report = reports.Report(title, inputs.source, request.parts, models.names, findings, notes)
+  drawn = plots.draw(findings, models.names)
+  exhibits = reports.make_exhibits(models, inputs, request.parts, request.seed)
+  for files in drawn.values():
+    for name, content in files.items():
+      write_atomically(output / "plots" / name, content)
+  texts = {
+    "findings.csv": to_csv(findings),
+    "summary.md": reports.write_summary(report),
+    "report.html": reports.write_page(report, drawn, exhibits),
+  }
+  for name, text in texts.items():
+    write_atomically(output / name, text.encode(errors="replace"))  # file names may be any bytes
+  return Analysis(tuple(findings), notes)
+
+
+def _check(request: Request) -> None:
+  unknown = [part for part in request.parts if part not in PARTS]
+  if unknown or not request.parts:
+    given = ", ".join(map(repr, unknown)) or "none"
+    raise InputError(f"parts: {given} given; valid: {', '.join(PARTS)}")
+  if len(set(request.parts)) < len(request.parts):
+    raise InputError(f"parts: {', '.join(request.parts)}: each may be named once")
+  if request.pairs < 0:
+    raise InputError(f"pairs is {request.pairs}; allowed: 1 or more, or 0 for all")
+  if not 0 <= request.seed < 2**31:
+    raise InputError(f"seed is {request.seed}; allowed: 0 to {2**31 - 1}")
+  folders = (request.visible, request.infrared, request.labels)
+  if request.world and any(folders):
+    raise InputError("the embedded world and folders are both given; allowed: one of them")
+  if not request.world and not (request.visible and request.infrared):
+    raise InputError("nothing to analyse: give a visible and an infrared folder, or a world")
+
+
+def _plots() -> types.ModuleType:
+  """`cfi_jax.analyze.plots`; InputError where matplotlib is not installed."""
+  try:
+    return importlib.import_module("cfi_jax.analyze.plots")
+  except ModuleNotFoundError as error:
+    if error.name.partition(".")[0] != "matplotlib":
+      raise
+    raise InputError(
+      "matplotlib is not installed, which draws the plots: in a checkout, "
+      "pip install -e '.[analyze]'"
+    ) from error
+
+
+def _inputs(request: Request) -> Inputs:
+  if request.world:
+    return inputs_lib.from_world(request.world, request.pairs)
+  return inputs_lib.from_folders(request.visible, request.infrared, request.labels, request.pairs)
+
+
+def _notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
+  """What was left out, and what must be known to read the numbers."""
+  yield (
+    f"{AVERAGE} is the mean of both images, a trivial model for comparison; it has no gates and no "
+    "features."
+  )
+  if "effects" in request.parts:
+    sizes = {effects.Options().masks.size[1], *effects.Options().sizes}
+    for size in sorted(sizes):
+      short = sum(min(shape) < size for shape in inputs.sizes)
+      if short:
+        yield (
+          f"Holes of {size} pixels do not fit into {short} of the {len(inputs.sizes)} pairs, which "
+          "the numbers for such holes leave out."
+        )
+  if "features" in request.parts:
+    yield from _feature_notes(request, models, inputs)
+
+
+def _feature_notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
+  for name in models.cards:
+    peers = models.peers(name)
+    if not peers:
+      yield (
+        f"{name}: no ceiling of CKA and no consistency; they need a second weights file of the "
+        "same architecture, trained in the same way from another seed."
+      )
+    for peer in peers:
+      recipes = [f"{n} says {models.cards[n].recipe!r}" for n in (name, peer)]
+      yield (
+        f"{name}: {peer} is of the same architecture and serves as ceiling of CKA. It is one only "
+        f"if both were trained in the same way from different seeds; of the training "
+        f"{' and '.join(recipes)}."
+      )
+  if not request.world and inputs.labels is None:
+    yield "No semantic variance: there are no label images."

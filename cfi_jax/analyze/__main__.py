@@ -1,0 +1,85 @@
+"""Looks at what a fusion model does with its images: python -m cfi_jax.analyze.
+
+python -m cfi_jax.analyze --weights=FILE [--compare=FILE ...] --output=DIR \
+  (--visible=DIR --infrared=DIR [--labels=DIR] | --synthetic [--config=FILE]) \
+  [--pairs=N] [--parts=effects,gates,contribution,features] [--seed=N]
+
+Writes findings.csv, summary.md, report.html and plots/. Exits with 2 when the input cannot be used.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from cfi_jax import config as config_lib
+from cfi_jax import data
+from cfi_jax.analyze import Request, analyze
+from cfi_jax.analyze.inputs import WORLD
+from cfi_jax.analyze.parts import PARTS
+from cfi_jax.data.synthetic import Synthetic
+from cfi_jax.evaluate.folders import cut
+from cfi_jax.types import InputError
+
+_FLAGS = {
+  "weights": (flags.DEFINE_string, None, "weights file of the model to analyse"),
+  "compare": (flags.DEFINE_multi_string, [], "weights file of a model beside it; may be repeated"),
+  "visible": (flags.DEFINE_string, None, "folder of visible images"),
+  "infrared": (flags.DEFINE_string, None, "folder of infrared images"),
+  "labels": (flags.DEFINE_string, None, "folder of label images of the same names: grey is class"),
+  "synthetic": (flags.DEFINE_bool, False, "analyse test scenes of the embedded world instead"),
+  "output": (flags.DEFINE_string, None, "folder for the tables, the plots and the page"),
+  "pairs": (flags.DEFINE_integer, Request.pairs, "at most so many pairs; 0: all"),
+  "parts": (flags.DEFINE_list, list(PARTS), "what to analyse, with commas"),
+  "seed": (flags.DEFINE_integer, 0, "of masks, places, permutations and resamples"),
+}
+
+
+def main(argv: list[str]) -> int:
+  """Analyses what the flags name."""
+  if len(argv) > 1:
+    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
+  given = {name: flags.FLAGS[name].value for name in _FLAGS}
+  for name in ("weights", "output"):
+    if not given[name]:
+      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
+  folders = [name for name in ("visible", "infrared", "labels") if given[name]]
+  if given["synthetic"] and folders:
+    raise InputError(f"--{folders[0]} and --synthetic are both given; allowed: one of them")
+  if not given["synthetic"] and not (given["visible"] and given["infrared"]):
+    raise InputError("give --visible=DIR and --infrared=DIR, or --synthetic")
+  request = Request(
+    weights=pathlib.Path(given["weights"]),
+    compare=tuple(map(pathlib.Path, given["compare"])),
+    world=_world(given["synthetic"]),
+    pairs=given["pairs"],
+    parts=tuple(given["parts"]),
+    seed=given["seed"],
+    **{name: pathlib.Path(given[name]) for name in folders},
+  )
+  output = pathlib.Path(given["output"])
+  result = analyze(request, output)
+  for note in result.notes:
+    print(f"note: {cut(note)}")
+  print(f"{len(result.findings)} findings: {output}")
+  return 0
+
+
+def _world(synthetic: bool) -> Synthetic | None:
+  """The world of `--config`, without one that of configs/synthetic.py."""
+  config: Any = flags.FLAGS["config"].value
+  if not synthetic:
+    if config is not None:
+      raise InputError("--config gives the world of --synthetic, which is missing")
+    return None
+  world = WORLD if config is None else data.load(config.to_dict()["data"])
+  if not isinstance(world, Synthetic):
+    raise InputError(f"--config: its data is {config.data.name!r}; --synthetic needs 'synthetic'")
+  return world
+
+
+if __name__ == "__main__":
+  for flag, (define, default, text) in _FLAGS.items():
+    define(flag, default, text)
+  config_lib.define_flag()
+  config_lib.run(main)

@@ -1,0 +1,139 @@
+"""The pairs that are analysed: of two folders, or of the embedded world."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from cfi_jax.analysis.observations import require_classes
+from cfi_jax.analysis.samples import Sample, from_scenes
+from cfi_jax.data import images
+from cfi_jax.data.synthetic import Synthetic, scenes
+from cfi_jax.evaluate.folders import Scene, align
+from cfi_jax.inference import arrays
+from cfi_jax.models.isfuse import MIN_SIDE
+from cfi_jax.types import MODALITIES, InputError, Pair
+
+LABELS = "labels"  # how messages call the folder of label images
+
+# The world of configs/synthetic.py, which is not installed with the package.
+WORLD = Synthetic(
+  scenes=256,
+  validation_scenes=16,
+  test_scenes=16,
+  seed=0,
+  size=128,
+  objects=(2, 6),
+  correlation=0.5,
+  night=0.3,
+  smoke=0.07,
+  darkness=0.06,
+  crossover=0.12,
+  read_noise=0.008,
+  shot_noise=0.02,
+  infrared_noise=0.012,
+  pattern_noise=0.005,
+  infrared_blur=0.9,
+  visibility=3.0,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """The chosen pairs.
+
+  samples: read when they are asked for. sizes: of each. labels: whole numbers [H, W] of each, None
+  without label images. source: where they come from, for reports. notes: on what was left out.
+  """
+
+  samples: Sequence[Sample]
+  sizes: tuple[tuple[int, int], ...]
+  labels: tuple[np.ndarray, ...] | None
+  source: str
+  notes: tuple[str, ...]
+
+
+class _Files(Sequence[Sample]):
+  """The pairs of folders, each read from its files when it is asked for."""
+
+  def __init__(self, scenes: Sequence[Scene]):
+    self._scenes = scenes
+
+  def __len__(self) -> int:
+    return len(self._scenes)
+
+  def __getitem__(self, index: int) -> Sample:
+    scene = self._scenes[index]
+    lumas = [
+      arrays.window(images.read_image(scene.paths[m]), (0, 0), scene.size, np.float32)[..., None]
+      for m in MODALITIES
+    ]
+    return Sample(scene.name, Pair(*lumas))
+
+
+def from_folders(
+  visible: pathlib.Path, infrared: pathlib.Path, labels: pathlib.Path | None, count: int
+) -> Inputs:
+  """Pairs of one name and size, at most `count` (0: all), spread evenly over the sorted names.
+
+  labels: a folder of one-channel images, 8 or 16 bits, whose values are classes; pairs without one
+  of their name and size are left out.
+
+  Raises:
+    InputError: as `align`; an image is damaged or too small to be fused; a label image has colours,
+      or all have too many classes.
+  """
+  folders = dict(zip(MODALITIES, (visible, infrared), strict=True))
+  found = align({**folders, LABELS: labels} if labels else folders)
+  chosen = np.arange(len(found.scenes))
+  if count and count < len(chosen):
+    chosen = np.linspace(0, len(chosen) - 1, count).round().astype(int)
+  picked = [found.scenes[index] for index in chosen]
+  for scene in picked:
+    if min(scene.size) < MIN_SIDE:
+      size = "x".join(map(str, scene.size))
+      raise InputError(f"{scene.name} is {size}; allowed: height and width from {MIN_SIDE}")
+  samples = _Files(picked)
+  for _ in tqdm(samples, "reading all once", unit="pair", delay=2, disable=None):
+    pass  # damage is found before the work, not in the middle of it
+  return Inputs(
+    samples,
+    tuple(scene.size for scene in picked),
+    _labels([scene.paths[LABELS] for scene in picked]) if labels else None,
+    f"{len(picked)} of the {len(found.scenes)} pairs of {visible} and {infrared}",
+    found.notes,
+  )
+
+
+def from_world(world: Synthetic, count: int) -> Inputs:
+  """Test scenes 0 to `count` - 1 of an embedded world, with their truth; 0: its `test_scenes`.
+
+  Raises:
+    InputError: `count` is 0 and the world has no test scenes.
+  """
+  count = count or world.test_scenes
+  if not count:
+    raise InputError("the world has no test scenes (data.test_scenes is 0): give their number")
+  made = from_scenes(scenes(world.seed, "test", world.options, range(count)))
+  source = (
+    f"{count} test scenes of the embedded world, {world.size}x{world.size}, seed {world.seed}"
+  )
+  return Inputs(made, ((world.size, world.size),) * count, None, source, ())
+
+
+def _labels(paths: Sequence[pathlib.Path]) -> tuple[np.ndarray, ...]:
+  labels = []
+  for path in paths:
+    image = images.read_image(path)
+    if image.shape[-1] != 1:
+      raise InputError(
+        f"{path}: {image.shape[-1]} channels; a label image has one, whose values are classes"
+      )
+    labels.append(image[..., 0])
+  try:
+    require_classes(labels)
+  except InputError as error:
+    raise InputError(f"{paths[0].parent}: {error}") from error
+  return tuple(labels)
