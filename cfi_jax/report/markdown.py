@@ -69,7 +69,7 @@ def _overview(summary: Summary) -> str:
       text = number(entry.estimate.mean)
       cells.append(f"**{text}**" if entry.rank == 1 else text)
     rows.append([_plain(method), *cells])
-  return _table(header, rows)
+  return table(header, rows)
 
 
 def _metric_section(summary: Summary, metric: str) -> str:
@@ -86,7 +86,7 @@ def _metric_section(summary: Summary, metric: str) -> str:
     "images",
   ]
   rows = [_cells(entry) for entry in summary.ranked(metric)]
-  return f"{heading}\n\n{definition.direction} is better{unit}.\n\n{_table(header, rows)}"
+  return f"{heading}\n\n{definition.direction} is better{unit}.\n\n{table(header, rows)}"
 
 
 def _cells(entry: Entry) -> list[str]:
@@ -103,7 +103,8 @@ def _cells(entry: Entry) -> list[str]:
   ]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  """A Markdown table of cells as they are."""
   lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
   return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
