@@ -11,6 +11,7 @@ import tqdm
 
 from cfi_jax import convert, record, train, weights
 from cfi_jax.analysis.findings import to_csv
+from cfi_jax.compilation import Cache
 from cfi_jax.files import write_atomically
 from cfi_jax.shift import measure, plots, report, results
 from cfi_jax.shift.measure import Measured, Trial
@@ -35,7 +36,9 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   runs: dict[str, list[Measured]] = {recipe: [] for recipe in study.order}
   for count, seed in enumerate(study.seeds, start=1):
     for recipe in study.order:
-      measured = _measured(study, workdir, recipe, seed, trials)
+      with Cache(workdir) as cache:  # seeds share programs: they are kept for the whole study
+        measured = _measured(study, workdir, recipe, seed, trials)
+        cache.keep()
       if measured is None:
         return False
       runs[recipe].append(measured)
