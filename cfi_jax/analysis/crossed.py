@@ -1,6 +1,7 @@
 """Means over seeds and scenes with intervals that count both as drawn at random."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -51,12 +52,18 @@ def _broadcast(tally: Tally, seeds: int) -> Tally:
 
 def _resampled(tally: Tally, seed: int) -> np.ndarray:
   """The quantity in every resample, [RESAMPLES]; NaN where nothing was drawn that counts."""
-  rng = np.random.default_rng(seed)
-  seeds, scenes = (
-    rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float) for n in tally.sums.shape
-  )
-  sums, counts = (((seeds @ x) * scenes).sum(1) for x in (tally.sums, tally.counts))
+  seeds, scenes = _draws(*tally.sums.shape, seed)
+  sums, counts = ((scenes @ x.T * seeds).sum(1) for x in (tally.sums, tally.counts))
   return np.divide(sums, counts, out=np.full(RESAMPLES, math.nan), where=counts > 0)
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(seeds: int, scenes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """How often each seed and each scene is drawn in each resample: [RESAMPLES, seeds or scenes]."""
+  rng = np.random.default_rng(seed)
+  return tuple(
+    rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float) for n in (seeds, scenes)
+  )
 
 
 def _interval(mean: float, values: np.ndarray) -> Estimate:

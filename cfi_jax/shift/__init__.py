@@ -31,10 +31,13 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   plots.require_matplotlib()
   record.check(workdir, study.protocol, {})
   record.write(workdir, study.protocol, {})
-  trials = measure.trials(study)
-  trivial = _trivial(study, trials)
+  with Cache(workdir) as cache:
+    trials = measure.trials(study)
+    trivial = _trivial(study, trials)
+    cache.keep()
   runs: dict[str, list[Measured]] = {recipe: [] for recipe in study.order}
   for count, seed in enumerate(study.seeds, start=1):
+    known = all(_file(workdir, recipe, seed).exists() for recipe in study.order)
     for recipe in study.order:
       with Cache(workdir) as cache:  # seeds share programs: they are kept for the whole study
         measured = _measured(study, workdir, recipe, seed, trials)
@@ -42,16 +45,21 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
       if measured is None:
         return False
       runs[recipe].append(measured)
-    _report(study, workdir, runs | trivial, trials, study.seeds[:count])
+    if not known or count == len(study.seeds):
+      _report(study, workdir, runs | trivial, trials, study.seeds[:count])
   return True
+
+
+def _file(workdir: pathlib.Path, recipe: str, seed: int) -> pathlib.Path:
+  """Where what was measured of a run is kept."""
+  return workdir / MEASURED / f"{recipe}-{seed}.npz"
 
 
 def _measured(
   study: Study, workdir: pathlib.Path, recipe: str, seed: int, trials: Sequence[Trial]
 ) -> Measured | None:
   """What the run of a recipe and seed does; trained and measured if need be. None after SIGTERM."""
-  name = f"{recipe}-{seed}"
-  file = workdir / MEASURED / f"{name}.npz"
+  name, file = f"{recipe}-{seed}", _file(workdir, recipe, seed)
   if file.exists():
     return measure.load(file, study)
   folder = workdir / RUNS / name

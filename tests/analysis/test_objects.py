@@ -63,8 +63,11 @@ def test_quiet_surroundings_are_as_quiet_as_eight_bits_allow():
 
 def test_an_object_without_surroundings_is_not_judged(checkered):
   assert np.isnan(ratios(checkered, label((0, 0, SIDE, SIDE)))[0])
-  assert np.isnan(ratios(checkered, label((0, 0, SIDE, SIDE - 2)))[0])  # one column: the gap
-  assert np.isfinite(ratios(checkered, label((0, 0, SIDE, SIDE - 3)))[0])
+  assert np.isnan(ratios(checkered, label((0, 0, SIDE, SIDE - 1)))[0])  # one column: the gap
+  for side, judged in ((4, False), (5, True)):  # of a free corner; less the gap, 9 and 16 pixels
+    objects = label((0, 0, SIDE, SIDE))
+    objects[0, -side:, -side:] = 0
+    assert np.isfinite(ratios(checkered, objects)[0]) == judged
 
 
 def test_objects_at_the_border_have_the_part_of_the_ring_that_is_there(checkered):
