@@ -59,14 +59,15 @@ def get_config(size="cpu"):
   )
   if size == "small":
     config.order, config.seeds = ("fusion_only", "released"), (0,)
-    config.train.steps = config.train.checkpoint.every = 100
+    config.train.steps = config.train.validate_every = config.train.checkpoint.every = 100
     config.tests.scenes = 32
   if size == "full":
     config.train.model.features = 32
     config.train.batch_size = 16
     config.train.input.crop = config.train.data.size = 256
     config.train.data.scenes = 1024
-    config.train.steps = 3000
+    config.train.steps = config.train.validate_every = 3000
+    config.tests.objects.gap, config.tests.objects.width = 3, 16
   return config
 
 

@@ -207,6 +207,21 @@ def test_findings_have_paired_differences_of_all_but_the_reference(world):
   assert isinstance(tally, Tally) and tally.sums.shape == (2, 16)
 
 
+def test_what_was_measured_comes_back_or_is_refused(world, tmp_path):
+  study, _ = world
+  path = tmp_path / "run.npz"
+  shape = (len(conditions(study.tests)), len(measure.quantities(study)), 16)
+  measure.save(path, measure.Measured(np.full(shape, 2.0), np.ones(shape)))
+  assert (measure.load(path, study).sums == 2).all()
+  measure.save(path, measure.Measured(np.ones((1, 2, 3)), np.ones((1, 2, 3))))
+  with pytest.raises(InputError, match=r"run.npz: shape \(1, 2, 3\), expected \(6, 10, 16\)"):
+    measure.load(path, study)
+  for damaged in (b"", b"no archive", path.read_bytes()[:200]):
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="run.npz: cannot be read .*remove it to measure again"):
+      measure.load(path, study)
+
+
 def command(workdir, *changes):
   return run("cfi_jax.shift", f"--workdir={workdir}", *arguments(changes))
 

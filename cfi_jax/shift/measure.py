@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import pathlib
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 
 import flax.linen as nn
@@ -130,13 +131,12 @@ def measure(study: Study, name: str, rule: Rule, trial: Trial) -> tuple[np.ndarr
   """
   fused = rule(trial.given)
   sums, counts = _objects(study, _contrast(study, fused, trial.objects), trial)
-  scenes_count = len(fused)
   images = [x.astype(np.float32) / 255 for x in (trial.clean.visible, trial.clean.infrared, fused)]
   weights = tuple(study.recipes[study.reference].loss.fusion.items())
   values = [np.asarray(_fusion_loss(weights, Pair(*images[:2]), images[2]))]
   triplets = (
     Triplet(name, str(i), trial.clean.visible[i], trial.clean.infrared[i], fused[i])
-    for i in range(scenes_count)
+    for i in range(len(fused))
   )
   table = score(triplets, study.tests.metrics, CONVENTION, progress=False)
   values += [table.values(metric)[0] for metric in study.tests.metrics]
@@ -190,11 +190,9 @@ def network(module: nn.Module, variables: dict) -> Rule:
 
   def rule(pair: Pair) -> np.ndarray:
     count = len(pair.visible)
-    padded = jax.tree.map(lambda x: np.pad(x, [(0, -count % CHUNK), *[(0, 0)] * 3], "edge"), pair)
-    parts = [
-      np.asarray(_fuse(module, variables, jax.tree.map(lambda x: x[k : k + CHUNK], padded)))  # noqa: B023
-      for k in range(0, count, CHUNK)
-    ]
+    # The last scene fills up the last chunk: one shape, so one program.
+    rows = np.minimum(np.arange(count + -count % CHUNK), count - 1).reshape(-1, CHUNK)
+    parts = [_fuse(module, variables, Pair(pair.visible[r], pair.infrared[r])) for r in rows]
     return np.concatenate(parts)[:count]
 
   return rule
@@ -219,7 +217,7 @@ def load(path: pathlib.Path, study: Study) -> Measured:
   try:
     with np.load(path) as arrays:
       measured = Measured(arrays["sums"], arrays["counts"])
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
     raise InputError(f"{path}: cannot be read ({error}); remove it to measure again") from error
   shape = (len(conditions(study.tests)), len(quantities(study)), study.tests.scenes)
   if measured.sums.shape != shape or measured.counts.shape != shape:
