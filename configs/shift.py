@@ -4,8 +4,11 @@
 
 Recipes are trained in the synthetic world where both correlate by +0.9 and tested at +0.9, 0 and
 -0.9 and under corruptions: findings.csv, summary.md and plots in the workdir, after every seed.
-Cost: TO BE MEASURED
-Expect: TO BE MEASURED
+Cost: about an hour on 2 CPU cores, projected from CPU seconds of trials: 0.18 for a step with the
+fusion loss alone, 0.73 with all five views, 50 for measuring a run; compiled once for all seeds.
+Expect: one trial of 600 steps, one seed, at +0.9: fusion loss 0.295 against 0.343 of the pixelwise
+average and 0.307 of the maximum; yet 83 % of the objects visible against 89 % and 83 %: the fusion
+loss, which also wants every detail of both images, does not ask for objects.
 A try of some minutes: --config=configs/shift.py:small (two recipes, one seed, fewer steps). On an
 accelerator the network and crops of the release: --config=configs/shift.py:full.
 """
@@ -96,13 +99,13 @@ def train():
   )
   config.input.crop = 48
   config.batch_size = 8
-  config.steps = 600
+  config.steps = 500
   config.model.features = 16
   # Of the original view only: with all five, pictures of runs as short as these are far too bright.
   config.statistics.views = "original"
   config.optim.learning_rate = 2e-3
   config.optim.schedule = "cosine"
-  config.checkpoint.every = 200
+  config.checkpoint.every = 250
   config.checkpoint.keep = 1
   config.log_every = 50
   config.validate_every = config.steps

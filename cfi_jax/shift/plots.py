@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from cfi_jax.analysis.findings import Finding
 from cfi_jax.files import write_atomically
 from cfi_jax.shift import measure
-from cfi_jax.shift.report import CONTRAST, SHARE
+from cfi_jax.shift.report import SHARE
 from cfi_jax.shift.results import Key, index
 from cfi_jax.shift.study import CORRELATION, Study
 from cfi_jax.types import InputError
 
 FORMATS = ("png", "svg")
+COLUMNS = 4  # panels in a row
 SHARES = tuple(f"visible objects, {carrier}" for carrier in measure.CARRIERS)
+CONTRASTS = tuple(f"CNR, {carrier}" for carrier in measure.CARRIERS)
 
 
 def require_matplotlib() -> None:
@@ -28,7 +30,7 @@ def write_plots(study: Study, findings: Sequence[Finding], output: pathlib.Path)
   found = index(list(findings))
   models = list(dict.fromkeys(f.model for f in findings))
   worlds = {CORRELATION: tuple(sorted(study.tests.correlations))}
-  _draw(found, models, [(CORRELATION, q) for q in (*SHARES, CONTRAST)], worlds, output / "worlds")
+  _draw(found, models, [(CORRELATION, q) for q in (*SHARES, *CONTRASTS)], worlds, output / "worlds")
   sweeps = {name: tuple(sorted(x)) for name, x in study.tests.corruptions.items() if x}
   if sweeps:
     panels = [(name, SHARE) for name in sweeps]
@@ -46,10 +48,15 @@ def _draw(
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(3.4 * len(panels), 3.6), layout="constrained")
+  rows_count = -(-len(panels) // COLUMNS)
+  figure = Figure(figsize=(3.2 * COLUMNS, 3.2 * rows_count), layout="constrained")
   FigureCanvasAgg(figure)
-  axes = figure.subplots(1, len(panels), squeeze=False)[0]
-  for axis, (sweep, quantity) in zip(axes, panels, strict=True):
+  axes = figure.subplots(rows_count, COLUMNS, squeeze=False).ravel()
+  for axis in axes[len(panels) :]:
+    axis.set_axis_off()
+  for axis, (sweep, quantity) in zip(axes, panels, strict=False):
+    if quantity in SHARES:
+      axis.sharey(axes[0])  # shares compare between panels, too
     for k, model in enumerate(models):
       rows = [found.get((model, quantity, sweep, x)) for x in places[sweep]]
       rows = [row for row in rows if row is not None]
@@ -64,7 +71,8 @@ def _draw(
     axis.set_title(quantity, fontsize=9)
     axis.set_xlabel(sweep)
     axis.grid(alpha=0.3)
-  axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+  handles, labels = axes[0].get_legend_handles_labels()
+  figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=len(models))
   for kind in FORMATS:
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=120)
