@@ -10,11 +10,11 @@ from cfi_jax.report.summary import Entry, Estimate, Summary
 
 def write_summary(summary: Summary, notes: Sequence[str], title: str) -> str:
   """The text of summary.md: an overview of means, then one table per metric."""
-  parts = [f"# {_plain(title)}", describe_conventions(summary), _overview(summary)]
+  parts = [f"# {plain(title)}", describe_conventions(summary), _overview(summary)]
   for metric in summary.metrics:
     parts.append(_metric_section(summary, metric))
   if notes:
-    parts.append("## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in notes))
+    parts.append("## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in notes))
   return "\n\n".join(parts) + "\n"
 
 
@@ -68,7 +68,7 @@ def _overview(summary: Summary) -> str:
       entry = summary.entries[metric, method]
       text = number(entry.estimate.mean)
       cells.append(f"**{text}**" if entry.rank == 1 else text)
-    rows.append([_plain(method), *cells])
+    rows.append([plain(method), *cells])
   return table(header, rows)
 
 
@@ -81,7 +81,7 @@ def _metric_section(summary: Summary, metric: str) -> str:
     "method",
     "mean",
     "95 % interval",
-    f"difference to {_plain(summary.compare_to)}",
+    f"difference to {plain(summary.compare_to)}",
     "95 % interval",
     "images",
   ]
@@ -95,7 +95,7 @@ def _cells(entry: Entry) -> list[str]:
     difference = [number(entry.difference.mean), interval(entry.difference)]
   return [
     str(entry.rank or "-"),
-    _plain(entry.method),
+    plain(entry.method),
     number(entry.estimate.mean),
     interval(entry.estimate),
     *difference,
@@ -104,12 +104,12 @@ def _cells(entry: Entry) -> list[str]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  """A Markdown table of cells as they are."""
+  """A table; names in it must have passed through `plain`."""
   lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
   return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
   """Text in which a name can neither break a table nor be read as HTML."""
   text = html.escape(text, quote=False)
   return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
