@@ -30,7 +30,7 @@ class TrainState:
 
 
 def init_state(
-  model: nn.Module, optimizer: optax.GradientTransformation, seed: int, crop: int
+  model: nn.Module, optimizer: optax.GradientTransformation, seed: int | Array, crop: int
 ) -> TrainState:
   """A fresh state; a pure function of the seed, so it may be traced, sharded or only shaped."""
   blank = jnp.zeros((1, crop, crop, 1), model.param_dtype)

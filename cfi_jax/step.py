@@ -23,9 +23,9 @@ Metrics = dict[str, Array]
 class Procedure:
   """What a training step is made of.
 
-  seed: of the masks. statistics: how the running statistics follow the views' own. rematerialise:
-  whether the encodings and fusions of the views are computed again for the gradient instead of
-  being kept.
+  seed: of the masks; where it is traced, one program serves every seed. statistics: how the running
+  statistics follow the views' own. rematerialise: whether the encodings and fusions of the views
+  are computed again for the gradient instead of being kept.
   """
 
   model: nn.Module
@@ -33,7 +33,7 @@ class Procedure:
   learning_rate: optax.Schedule
   loss: LossOptions
   masks: MaskOptions
-  seed: int
+  seed: int | Array
   statistics: StatisticsOptions
   rematerialise: bool
 

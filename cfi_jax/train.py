@@ -1,15 +1,15 @@
 """Training: from a config and a workdir to checkpoints, logs and pictures; resumes by itself."""
 
 import dataclasses
-import functools
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
@@ -24,8 +24,8 @@ from cfi_jax.models import make_model
 from cfi_jax.models.isfuse import MIN_SIDE
 from cfi_jax.preemption import Preemption
 from cfi_jax.state import TrainState, init_state
-from cfi_jax.step import Procedure, make_train_step
-from cfi_jax.types import InputError
+from cfi_jax.step import Metrics, Procedure, make_train_step
+from cfi_jax.types import Array, InputError
 from cfi_jax.validation import Validation, compile_eval_step
 from cfi_jax.writer import Writer
 
@@ -132,39 +132,63 @@ def describe(sources: dict[str, Source]) -> dict[str, dict]:
 
 def initial_state(run: Run) -> TrainState:
   """The state before the first step, on all devices."""
-  return jax.jit(_initial(run), out_shardings=sharding.replicated(run.mesh))()
+  return jax.jit(_initial(run), out_shardings=sharding.replicated(run.mesh))(_seed(run))
 
 
-def _initial(run: Run) -> functools.partial:
-  """`initial_state` as a function of nothing, to be compiled or asked for its shapes."""
-  config, procedure = run.config, run.procedure
-  return functools.partial(
-    init_state, procedure.model, procedure.optimizer, config.seed, config.input.crop
-  )
+def _initial(run: Run) -> Callable[[Array], TrainState]:
+  """`initial_state` as a function of the seed, to be compiled or asked for its shapes."""
+  procedure, crop = run.procedure, run.config.input.crop
+  return lambda seed: init_state(procedure.model, procedure.optimizer, seed, crop)
+
+
+def _seed(run: Run) -> jax.Array:
+  """The run's seed, uint32 [], on all devices."""
+  everywhere = sharding.replicated(run.mesh)
+  return jax.make_array_from_process_local_data(everywhere, np.array(run.config.seed, np.uint32))
 
 
 def initial_shapes(run: Run) -> TrainState:
   """The shapes and dtypes of the state."""
-  return jax.eval_shape(_initial(run))
+  return jax.eval_shape(_initial(run), jax.ShapeDtypeStruct((), np.uint32))
 
 
-def compile_train_step(run: Run) -> jax.stages.Compiled:
-  """The program of up to `steps_per_dispatch` steps (`dispatch.make_program`): jitted, donated,
-  sharded, compiled ahead; `InputError` if memory cannot hold it.
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+  """The compiled program of up to `steps_per_dispatch` steps (`dispatch.make_program`).
+
+  Called with state, images and inputs. Runs that differ in the seed alone share the program.
+  """
+
+  compiled: jax.stages.Compiled
+  seed: jax.Array
+
+  def __call__(self, state: TrainState, images: Any, inputs: Any) -> tuple[TrainState, Metrics]:
+    """Takes the steps; the state is donated."""
+    return self.compiled(state, images, inputs, self.seed)
+
+
+def compile_train_step(run: Run) -> TrainStep:
+  """The program of the run: jitted, donated, sharded, compiled ahead; `InputError` if memory cannot
+  hold it.
   """
   config, most = run.config, run.config.steps_per_dispatch
-  program = dispatch.make_program(make_train_step(run.procedure), run.feed.cut, most)
+
+  def program(state: TrainState, images: Any, inputs: Any, seed: Array):
+    procedure = dataclasses.replace(run.procedure, seed=seed)
+    steps = dispatch.make_program(make_train_step(procedure), run.feed.cut, most)
+    return steps(state, images, inputs)
+
   step = jax.jit(program, donate_argnums=0, out_shardings=sharding.replicated(run.mesh))
-  inputs = dispatch.input_shapes(run.mesh, run.feed.item, most)
+  inputs, seed = dispatch.input_shapes(run.mesh, run.feed.item, most), _seed(run)
   state, images = _everywhere(run.mesh, (initial_shapes(run), run.feed.images))
-  compiled = step.lower(state, images, inputs).compile()
+  compiled = step.lower(state, images, inputs, seed).compile()
   memory.check(
     compiled,
     config.memory_gb,
     f"give a smaller --config.batch_size (now {config.batch_size}) or --config.input.crop "
     f"(now {config.input.crop}){run.feed.advice}",
   )
-  return compiled
+  return TrainStep(compiled, seed)
 
 
 def compile_validation(run: Run) -> Validation | None:
@@ -191,7 +215,7 @@ class Ready:
   validation: None where no pairs are held out. compilations: counts on, for the logs.
   """
 
-  train_step: jax.stages.Compiled
+  train_step: TrainStep
   images: Any
   validation: Validation | None
   compilations: Compilations

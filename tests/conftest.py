@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 LONG = ("test_resume", "test_launch", "test_readme", "test_bad_input", "test_toolkit", "test_paper")
-LONG += ("test_commands", "test_exact", "test_step")
+LONG += ("test_commands", "test_exact", "test_step", "test_shift")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,14 +11,15 @@ LAYERS = [
   {"types", "ops", "files"},
   {"data"},
   {"models"},
-  {"interventions", "losses", "metrics"},
+  {"interventions", "corruptions", "losses", "metrics"},
   {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"}
   | {"watch", "processes"},
   {"compilation", "dispatch", "feed"},
   {"config", "recipes"},
   {"torch_checkpoint", "weights", "inference", "report"},
   {"validation", "writer", "analysis"},
-  {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"},
+  {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"}
+  | {"shift"},
   {"main"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

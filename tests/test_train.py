@@ -84,7 +84,7 @@ def test_a_validation_that_is_not_finite_stops_the_run(run):
 
 
 def test_the_step_gives_its_memory_back(run):
-  compiled = train.compile_train_step(run)
+  compiled = train.compile_train_step(run).compiled
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.initial_shapes(run)))
   assert compiled.memory_analysis().alias_size_in_bytes >= state
 

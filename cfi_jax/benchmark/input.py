@@ -108,7 +108,7 @@ def measure(
     known = {
       "floor_seconds": floor.seconds,
       "compile_seconds": compile_seconds,
-      "cost": roofline.xla_cost(program),
+      "cost": roofline.xla_cost(program.compiled),
     }
     images, read_seconds = timing.timed(lambda run=run: run.feed.load(run.mesh))
     rows.append(_row(f"pipeline ({name})", config, pipeline_alone(run, options.steps)))
@@ -170,7 +170,7 @@ def pipeline_alone(run: trainer.Run, steps: int) -> list[float]:
 
 
 def steps_alone(
-  run: trainer.Run, program: jax.stages.Compiled, images: Any, options: argparse.Namespace
+  run: trainer.Run, program: trainer.TrainStep, images: Any, options: argparse.Namespace
 ) -> tuple[TrainState, list[float]]:
   """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
   chunk = next(chunks(run, run.config.steps_per_dispatch))
@@ -191,7 +191,7 @@ def steps_alone(
 
 
 def train_loop(
-  run: trainer.Run, program: jax.stages.Compiled, images: Any, state: TrainState, steps: int
+  run: trainer.Run, program: trainer.TrainStep, images: Any, state: TrainState, steps: int
 ) -> tuple[TrainState, Loop]:
   """The state after, and the trainer's loop without its files."""
   seconds, waited, looked = [], 0.0, 0

@@ -143,8 +143,9 @@ class Train(_Compiled):
 
   def prepare(self) -> None:
     """Compiles and takes the first step."""
-    self.program, self.compile_seconds = timed(lambda: trainer.compile_train_step(self.run_))
-    self.state, metrics = self.program(self.state, (), self.inputs[1])
+    self.step, self.compile_seconds = timed(lambda: trainer.compile_train_step(self.run_))
+    self.program = self.step.compiled
+    self.state, metrics = self.step(self.state, (), self.inputs[1])
     first = {k: np.ravel(v)[0] for k, v in jax.device_get(metrics).items()}
     self.losses = {k: np.asarray(v, np.float64) for k, v in first.items()}
 
@@ -152,7 +153,7 @@ class Train(_Compiled):
     """See `worker.Contender`."""
     last = 0
     for end in dispatch.ends(0, count, self.run_.config.steps_per_dispatch, ()):
-      self.state, metrics = self.program(self.state, (), self.inputs[end - last])
+      self.state, metrics = self.step(self.state, (), self.inputs[end - last])
       last = end
     jax.block_until_ready((self.state, metrics))
 
