@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
   simulate_devices()
   needed = cost(config)
   run_ = counted(values)
-  sent = collectives.traffic(trainer.compile_train_step(run_))
+  sent = collectives.traffic(trainer.compile_train_step(run_).compiled)
   found = [
     predict(chip, n, config.batch_size, needed, sent, options.efficiency)
     for chip in CHIPS
