@@ -14,7 +14,7 @@ class Tally:
   """What was counted on every scene by every seed: [seeds, scenes] each.
 
   The quantity is sum / count, summed before dividing: scenes with more objects weigh more. A model
-  without seeds has one row, which stands for any number.
+  without seeds has one row.
   """
 
   sums: np.ndarray
@@ -39,30 +39,30 @@ def estimate(tally: Tally, seed: int = 0) -> Estimate:
 
 def difference(tally: Tally, reference: Tally, seed: int = 0) -> Estimate:
   """tally - reference, both resampled with the same seeds and scenes: a paired difference."""
-  seeds = max(len(tally.sums), len(reference.sums))
-  ours, theirs = (_resampled(_broadcast(t, seeds), seed) for t in (tally, reference))
+  ours, theirs = (_resampled(t, seed) for t in (tally, reference))
   return _interval(tally.mean - reference.mean, ours - theirs)
 
 
-def _broadcast(tally: Tally, seeds: int) -> Tally:
-  """A tally of one row for so many seeds."""
-  shape = (seeds, tally.sums.shape[1])
-  return Tally(np.broadcast_to(tally.sums, shape), np.broadcast_to(tally.counts, shape))
-
-
 def _resampled(tally: Tally, seed: int) -> np.ndarray:
-  """The quantity in every resample, [RESAMPLES]; NaN where nothing was drawn that counts."""
+  """The quantity in every resample, [RESAMPLES]; NaN where nothing was drawn that counts.
+
+  Tallies of as many scenes share their draws of scenes, and with as many seeds those of seeds.
+  """
   seeds, scenes = _draws(*tally.sums.shape, seed)
-  sums, counts = ((scenes @ x.T * seeds).sum(1) for x in (tally.sums, tally.counts))
+  # Not "@": the threads of BLAS cost more than such small products on a machine at work.
+  sums, counts = (
+    (np.einsum("rn,sn->rs", scenes, x) * seeds).sum(1) for x in (tally.sums, tally.counts)
+  )
   return np.divide(sums, counts, out=np.full(RESAMPLES, math.nan), where=counts > 0)
 
 
 @functools.lru_cache(maxsize=4)
 def _draws(seeds: int, scenes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
   """How often each seed and each scene is drawn in each resample: [RESAMPLES, seeds or scenes]."""
-  rng = np.random.default_rng(seed)
+  # A generator each: the scenes that are drawn do not depend on the number of seeds.
   return tuple(
-    rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float) for n in (seeds, scenes)
+    np.random.default_rng((seed, k)).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+    for k, n in enumerate((seeds, scenes))
   )
 
 

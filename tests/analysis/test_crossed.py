@@ -53,3 +53,6 @@ def test_a_model_without_seeds_stands_against_every_seed():
   found = difference(tally(np.zeros((1, 10))), tally(of_seed))
   assert found.mean == pytest.approx(-of_seed.mean())
   assert half_width(found) == pytest.approx(1.96 * of_seed.std() / np.sqrt(30), rel=0.1)
+  of_scene = rng.normal(size=(1, 10))
+  paired = difference(tally(of_scene), tally(np.repeat(of_scene, 3, 0)))
+  assert half_width(paired) < 1e-9
