@@ -1,6 +1,7 @@
 """What a step on eight devices sends, read from its compiled program, and predictions."""
 
 import json
+import os
 
 import pytest
 from command_line import run
@@ -50,9 +51,9 @@ def test_a_step_on_eight_devices_only_adds_up(tmp_path, trainer):
   """As launch/README.md says: nothing but all-reduces, and nothing that calls the host."""
   _, _, _, config, _, *overrides = trainer.command(tmp_path)
   output = tmp_path / "scaling.json"
-  flag = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8"
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
   result = run(
-    "cfi_jax.benchmark", "scaling", f"--output={output}", config, *overrides, XLA_FLAGS=flag
+    "cfi_jax.benchmark", "scaling", f"--output={output}", config, *overrides, XLA_FLAGS=flags
   )
   assert result.returncode == 0, result.stderr
   report = json.loads(output.read_text())

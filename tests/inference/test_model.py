@@ -225,5 +225,5 @@ for got, want in zip(*results):
 
 
 def test_several_devices_give_the_same_pictures():
-  environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+  environment = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"}
   subprocess.run([sys.executable, "-c", DEVICES], check=True, env=os.environ | environment)
