@@ -265,6 +265,20 @@ def test_bad_requests(models, folders, tmp_path, case):
   assert not (tmp_path / "out").exists()
 
 
+def test_classes_of_a_palette_are_its_indices(tmp_path):
+  classes = np.arange(64, dtype=np.uint8).reshape(8, 8) % 5
+  picture = Image.fromarray(classes)
+  picture.putpalette([9, 9, 9] * 256)  # no colour tells its classes apart
+  picture.save(tmp_path / "a.png")
+  with Image.open(tmp_path / "a.png") as saved:
+    assert saved.mode == "P"
+  (found,) = inputs._labels([tmp_path / "a.png"])
+  np.testing.assert_array_equal(found, classes)
+  (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+  with pytest.raises(InputError, match="b.png"):
+    inputs._labels([tmp_path / "b.png"])
+
+
 def test_bad_files(models, folders, tmp_path):
   with pytest.raises(InputError, match="name 'one' is taken"):
     analyze(request(models, folders, compare=(models / "one.safetensors",)), tmp_path / "out")
@@ -319,6 +333,10 @@ COMMANDS = {
   "no world": (
     ["--weights=w", "--output=o", "--synthetic", "--config=configs/msrs.py"],
     "its data is 'msrs'",
+  ),
+  "no data": (
+    ["--weights=w", "--output=o", "--synthetic", "--config=configs/shift.py"],
+    "--config: it has no data, only order, recipes",
   ),
   "argument": (["x"], "unexpected argument 'x'"),
 }

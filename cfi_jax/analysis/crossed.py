@@ -5,6 +5,7 @@ import functools
 import math
 
 import numpy as np
+from scipy import special
 
 from cfi_jax.report.summary import LEVEL, RESAMPLES, Estimate
 
@@ -31,8 +32,11 @@ def estimate(tally: Tally, seed: int = 0) -> Estimate:
 
   Seeds and scenes are crossed: each seed was tested on the same scenes. Every resample draws seeds
   (the outer level) and, for all of them, one set of scenes, both with replacement: the "pigeonhole"
-  bootstrap (Owen 2007, "The pigeonhole bootstrap"), conservative in the scenes. With few seeds
-  their share of the interval is too narrow: S drawn from S have (S - 1) / S of the variance.
+  bootstrap (Owen 2007, "The pigeonhole bootstrap"), conservative in the scenes. S seeds drawn from
+  S never leave their range, and of three seeds that differ by chance all lie on one side of 0 in a
+  quarter of all studies: what a resample owes to its seeds is stretched, see `_stretch`.
+
+  One row, or one seed, has the chance of the scenes alone.
   """
   return _interval(tally.mean, _resampled(tally, seed))
 
@@ -49,11 +53,30 @@ def _resampled(tally: Tally, seed: int) -> np.ndarray:
   Tallies of as many scenes share their draws of scenes, and with as many seeds those of seeds.
   """
   seeds, scenes = _draws(*tally.sums.shape, seed)
+  all_scenes = np.ones((1, scenes.shape[1]))
+  of_seeds = _drawn(tally, seeds, all_scenes) - tally.mean
+  return _drawn(tally, seeds, scenes) + (_stretch(seeds.shape[1]) - 1) * of_seeds
+
+
+def _stretch(seeds: int) -> float:
+  """How far the seeds' part of a resample is stretched, so that its 95 % are those of Student's t.
+
+  S drawn from S have (S - 1) / S of the variance, and normal tails (Hesterberg 2015, "What Teachers
+  Should Know About the Bootstrap", section 3).
+  """
+  if seeds == 1:
+    return 1.0
+  end = (1 + LEVEL) / 2
+  return special.stdtrit(seeds - 1, end) / special.ndtri(end) * math.sqrt(seeds / (seeds - 1))
+
+
+def _drawn(tally: Tally, seeds: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+  """The quantity where seeds [R, S] and scenes [R or 1, N] count so often, [R]; NaN for nothing."""
   # Not "@": the threads of BLAS cost more than such small products on a machine at work.
   sums, counts = (
     (np.einsum("rn,sn->rs", scenes, x) * seeds).sum(1) for x in (tally.sums, tally.counts)
   )
-  return np.divide(sums, counts, out=np.full(RESAMPLES, math.nan), where=counts > 0)
+  return np.divide(sums, counts, out=np.full(len(seeds), math.nan), where=counts > 0)
 
 
 @functools.lru_cache(maxsize=4)

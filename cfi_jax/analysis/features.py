@@ -69,12 +69,14 @@ def analyse(
       corrected for attenuation; it may exceed 1. NaN where a ceiling is below `LEAST_CEILING`:
       trainings that have nothing in common are no scale.
     specificity: "visible 1", share of the variance of a space that the other modality's space of
-      the level does not predict linearly on held-out images; see `prediction`.
+      the level does not predict linearly on held-out images; see `prediction`. The interval is of
+      the images predicted, with the fits as they are.
     semantic variance: "visible 1", between-class share of the variance of a channel, pooled over
       places and images; the mean over channels. semantic variance of channel: x is the channel.
     semantic variance null: the same with the label map of another image (shapes and layout stay,
       the objects behind them do not); the interval holds 95 % of the permutations.
-    selective channels: share of the channels whose semantic variance exceeds 97.5 % of their null.
+    selective channels: share of the channels whose semantic variance exceeds 97.5 % of their null;
+      1/40 by chance.
 
   Args:
     peers: models of the same architecture observed at the same places of the same images, trained

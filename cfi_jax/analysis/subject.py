@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from cfi_jax import weights
 from cfi_jax.inference import Model
+from cfi_jax.interventions import name_number
 from cfi_jax.models.isfuse import MIN_SIDE
 from cfi_jax.types import Array, Fusion, Pair
 
@@ -73,7 +74,9 @@ def from_variables(
     return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
 
   def randomised(seed: int) -> Subject:
-    drawn = jax.tree.map(np.asarray, _initial(model.module, jax.random.key(seed)))
+    # Not the key of training (`state.init_state`): a model stays akin to its first weights.
+    key = jax.random.fold_in(jax.random.key(seed), name_number("randomised"))
+    drawn = jax.tree.map(np.asarray, _initial(model.module, key))
     return from_variables(f"{name}, randomised", drawn, architecture, sizes)
 
   return Subject(name, fuse, Partial(_Apply(model.module), variables), randomised)

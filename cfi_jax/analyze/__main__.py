@@ -26,7 +26,11 @@ _FLAGS = {
   "compare": (flags.DEFINE_multi_string, [], "weights file of a model beside it; may be repeated"),
   "visible": (flags.DEFINE_string, None, "folder of visible images"),
   "infrared": (flags.DEFINE_string, None, "folder of infrared images"),
-  "labels": (flags.DEFINE_string, None, "folder of label images of the same names: grey is class"),
+  "labels": (
+    flags.DEFINE_string,
+    None,
+    "folder of label images of the same names: grey or index is class",
+  ),
   "synthetic": (flags.DEFINE_bool, False, "analyse test scenes of the embedded world instead"),
   "output": (flags.DEFINE_string, None, "folder for the tables, the plots and the page"),
   "pairs": (flags.DEFINE_integer, Request.pairs, "at most so many pairs; 0: all"),
@@ -72,6 +76,8 @@ def _world(synthetic: bool) -> Synthetic | None:
     if config is not None:
       raise InputError("--config gives the world of --synthetic, which is missing")
     return None
+  if config is not None and "data" not in config:
+    raise InputError(f"--config: it has no data, only {', '.join(sorted(config))}")
   world = WORLD if config is None else data.load(config.to_dict()["data"])
   if not isinstance(world, Synthetic):
     raise InputError(f"--config: its data is {config.data.name!r}; --synthetic needs 'synthetic'")

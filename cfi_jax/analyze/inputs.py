@@ -78,8 +78,8 @@ def from_folders(
 ) -> Inputs:
   """Pairs of one name and size, at most `count` (0: all), spread evenly over the sorted names.
 
-  labels: a folder of one-channel images, 8 or 16 bits, whose values are classes; pairs without one
-  of their name and size are left out.
+  labels: a folder of images with one channel of 8 or 16 bits or a palette, whose values or indices
+  are classes; pairs without one of their name and size are left out.
 
   Raises:
     InputError: as `align`; an image is damaged or too small to be fused; a label image has colours,
@@ -126,7 +126,7 @@ def from_world(world: Synthetic, count: int) -> Inputs:
 def _labels(paths: Sequence[pathlib.Path]) -> tuple[np.ndarray, ...]:
   labels = []
   for path in paths:
-    image = images.read_image(path)
+    image = images.read_classes(path)
     if image.shape[-1] != 1:
       raise InputError(
         f"{path}: {image.shape[-1]} channels; a label image has one, whose values are classes"

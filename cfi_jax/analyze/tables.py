@@ -123,7 +123,8 @@ SECTIONS = (
     "Specificity of features",
     "Share of the variance of a modality's features that the other's features of the level do not "
     "predict linearly (ridge regression) on held-out images: 0, all of it is the other's, too; 1, "
-    "nothing is; above 1, the prediction is worse than the mean.",
+    "nothing is; above 1, the prediction is worse than the mean. Intervals leave out that other "
+    "images would give other fits, too.",
     ("specificity",),
   ),
   Section(
@@ -132,8 +133,8 @@ SECTIONS = (
     "Share of a channel's variance that lies between the classes of a label map, the mean over "
     "channels: 1, the channel is constant within each class; 0, classes have equal means. Null: "
     "with the label maps of other images (range of 95 % of the permutations); what exceeds it is "
-    "due to what is at a place in this image. Selective channels: share above 97.5 % of their "
-    "null.",
+    "due to what is at a place in this image. Of few images both are larger. Selective channels: "
+    "share above 97.5 % of their null, 1/40 by chance.",
     ("semantic variance", "semantic variance null", "selective channels"),
   ),
 )

@@ -54,6 +54,19 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
     raise InputError(f"{path}: {error.strerror or error}") from error
 
 
+def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Like `read_image`, of a label image: a palette's indices, not its colours, are the classes."""
+  try:
+    with open(path, "rb") as file, _readable(os.fspath(path)):
+      picture = _open(file, max_pixels)
+      if picture.mode == "P":
+        ImageOps.exif_transpose(picture, in_place=True)
+        return np.array(picture)[..., None]
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror or error}") from error
+  return read_image(path, max_pixels)
+
+
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Like `read_image`, from an open seekable file; `label` names it in errors."""
   with _readable(label):

@@ -1,6 +1,7 @@
 """Means, bootstrap intervals, ranks and paired differences of a table of scores."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -103,6 +104,7 @@ def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
   return _estimate(values, _draws(len(values), seed))
 
 
+@functools.lru_cache(maxsize=2)  # an analysis asks for the same draws a thousand times
 def _draws(count: int, seed: int) -> np.ndarray:
   """How often each of `count` images is drawn in each resample, [resamples, images]."""
   return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)

@@ -49,9 +49,10 @@ def _setting(study: Study, seeds: Sequence[int]) -> str:
     f"({train.optim.schedule}); running statistics from {train.statistics.views} views. Tested on "
     f"{study.tests.scenes} held-out scenes, the same draws in every world.\n\n"
     "Brackets: 95 % intervals from a bootstrap that draws seeds (outer level) and, for all of "
-    "them, scenes, with replacement; differences are paired over both. With few seeds the seeds' "
-    "part of an interval is too narrow: three drawn from three have two thirds of the variance. "
-    "Intervals are not corrected for their number: where nothing differs, one in twenty still "
+    "them, scenes, with replacement; differences are paired over both. The seeds' part of an "
+    "interval is widened as Student's t asks for so few of them; one seed alone has no such part, "
+    "and then **bold** says nothing of other trainings. Intervals are not corrected for their "
+    "number: where nothing differs, one in twenty still "
     "leaves out 0. **Bold** differences leave out 0."
   )
 

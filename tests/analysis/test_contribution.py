@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 
 from cfi_jax import weights
 from cfi_jax.analysis import contribution
+from cfi_jax.analysis import subject as subject_lib
 from cfi_jax.analysis.contribution import Options, attribute
 from cfi_jax.analysis.subject import Subject, from_function, from_variables
 from cfi_jax.data.scenes import INFRARED
@@ -177,6 +178,9 @@ def test_a_network_and_its_randomised_selves():
   np.testing.assert_array_equal(fused[1], fused[2])
   assert not np.allclose(fused[0], fused[1]) and not np.allclose(fused[1], fused[3])
   np.testing.assert_allclose(subjects[1].fuse(sample.batch).fused, fused[1], atol=1e-5)
+  first = subject_lib._initial(module, jax.random.key(1))  # what training from seed 1 begins with
+  kernels = [jax.tree.leaves(v["params"])[-1] for v in (first, subjects[1].function.args[0])]
+  assert kernels[0].ndim == 4 and not np.allclose(*kernels)
 
 
 def test_pictures_show_signed_contributions():

@@ -104,12 +104,26 @@ def test_interval_is_left_out_where_few_resamples_count():
   assert resampling.interval(values).mean == 0.5 and np.isnan(resampling.interval(values).low)
 
 
-def test_interval_corrects_a_shift_of_the_resamples():
-  """Resamples normal around 0.3, the value 0: the interval is -0.3 +- 1.96, not 0.3 +- 1.96."""
-  normal = statistics.NormalDist(0.3, 1)
+@pytest.mark.parametrize("shift", [0.3, 30])
+def test_interval_is_around_the_value_however_far_the_resamples_are(shift):
+  normal = statistics.NormalDist(shift, 1)
   values = np.r_[0, [normal.inv_cdf((k + 0.5) / 20000) for k in range(20000)]]
   estimate = resampling.interval(values)
-  assert (estimate.low, estimate.high) == pytest.approx((-2.26, 1.66), abs=0.02)
+  assert (estimate.low, estimate.high) == pytest.approx((-1.96, 1.96), abs=0.02)
+
+
+def test_interval_of_a_share_is_as_wide_as_the_share_scatters(rng):
+  """Of noise, a mean over channels: biased in every resample by more than it scatters."""
+  weights = resampling.draws(16, 200, 0)
+
+  def shares(rows):
+    values, labels = rng.normal(size=(16, 64, 16)), rng.integers(0, 4, (16, 64))
+    return class_share(values, labels, rows).mean(axis=1)
+
+  estimate = resampling.interval(shares(weights))
+  scatter = np.std([shares(weights[:1])[0] for _ in range(100)])
+  assert estimate.low < estimate.mean < estimate.high
+  assert 3.9 * scatter < estimate.high - estimate.low < 20 * scatter
 
 
 def test_another_image_is_never_the_same(rng):
