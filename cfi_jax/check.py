@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from cfi_jax import config as config_lib
 from cfi_jax import data
@@ -255,11 +254,8 @@ def _leaks(dataset: PairDataset, seen: Iterable[_Seen]) -> list[str]:
 
 def main(argv: list[str]) -> int:
   """Checks the data that the flags name and prints the report."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  if not flags.FLAGS.config:
-    raise InputError("--config is missing; it is required")
-  config = config_lib.build(config_lib.Config, flags.FLAGS.config.to_dict())
+  given = config_lib.flag_values(argv, ("config",), required=("config",))
+  config = config_lib.build(config_lib.Config, given["config"].to_dict())
   report = check(data.load(config.data), config.input)
   print(describe(report))
   return 1 if report.problems else 0

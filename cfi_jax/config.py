@@ -12,7 +12,7 @@ import re
 import runpy
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -168,6 +168,20 @@ def define_flag() -> flags.FlagHolder:
   """Declares `--config`; called by a command, not on import of a library module."""
   text = "config file, or FILE:RECIPE; override values by --config.a.b=value"
   return config_flags.DEFINE_config_file("config", None, text, lock_config=True)
+
+
+def flag_values(argv: list[str], names: Iterable[str], required: Iterable[str]) -> dict[str, Any]:
+  """The values of a command's flags by name; argv: what absl leaves of the command line.
+
+  Raises `InputError` for an argument that is no flag, and for a flag in `required` without a value.
+  """
+  if len(argv) > 1:
+    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
+  values = {name: flags.FLAGS[name].value for name in names}
+  for name in required:
+    if not values[name]:
+      raise InputError(f"--{name} is missing; it is required: {flags.FLAGS[name].help}")
+  return values
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

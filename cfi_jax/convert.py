@@ -110,12 +110,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Converts what the flags name."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  given = {name: flags.FLAGS[name].value for name in _FLAGS}
-  for name in ("checkpoint", "output"):
-    if not given[name]:
-      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name]}")
+  given = config_lib.flag_values(argv, _FLAGS, required=("checkpoint", "output"))
   if pathlib.Path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
   variables, card = read(pathlib.Path(given["checkpoint"]))

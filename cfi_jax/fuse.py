@@ -44,12 +44,9 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Fuses what the flags name."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  given = {name: flags.FLAGS[name].value for name in _FLAGS}
-  for name in ("visible", "infrared", "output", "weights"):
-    if not given[name]:
-      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
+  given = config_lib.flag_values(
+    argv, _FLAGS, required=("visible", "infrared", "output", "weights")
+  )
   if given["resize"] not in ("", "infrared"):
     raise InputError(f"--resize={given['resize']}; allowed: infrared")
   again = "the same command with --skip_existing fuses the rest"

@@ -9,7 +9,6 @@ from absl import flags
 from cfi_jax import config as config_lib
 from cfi_jax import processes, train
 from cfi_jax.logs import DivergedError
-from cfi_jax.types import InputError
 
 _CONFIG = config_lib.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures")
@@ -19,11 +18,8 @@ processes.define_flags()
 
 def main(argv: list[str]) -> int:
   """Runs the training that the flags describe."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  for flag in (_CONFIG, _WORKDIR):
-    if not flag.value:
-      raise InputError(f"--{flag.name} is missing; it is required")
+  names = (_CONFIG.name, _WORKDIR.name)
+  config_lib.flag_values(argv, names, required=names)
   return processes.run(processes.from_flags(), _train, _AGAIN)
 
 

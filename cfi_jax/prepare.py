@@ -7,7 +7,6 @@ from absl import flags
 
 from cfi_jax import config as config_lib
 from cfi_jax.data import tfds_builders
-from cfi_jax.types import InputError
 
 _FLAGS = {
   "dataset": f"one of {', '.join(tfds_builders.BUILDERS)}",
@@ -18,12 +17,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Writes the dataset that the flags name."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  values = {name: flags.FLAGS[name].value for name in _FLAGS}
-  for name, text in _FLAGS.items():
-    if not values[name]:
-      raise InputError(f"--{name} is missing; it is required: {text}")
+  values = config_lib.flag_values(argv, _FLAGS, required=_FLAGS)
   folder = tfds_builders.prepare(values["dataset"], values["root"], values["data_dir"])
   print(f"written to {folder}")
   return 0

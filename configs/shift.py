@@ -77,26 +77,11 @@ def get_config(size="cpu"):
 def train():
   """What all runs share: the release, made small."""
   config = recipes.released()
-  config.data = dict(
-    name="synthetic",
-    scenes=256,
-    validation_scenes=0,
-    test_scenes=0,
-    seed=0,
-    size=96,
-    objects=(2, 6),
-    correlation=0.9,
-    night=0.3,
-    smoke=0.07,
-    darkness=0.06,
-    crossover=0.25,
-    read_noise=0.008,
-    shot_noise=0.02,
-    infrared_noise=0.012,
-    pattern_noise=0.005,
-    infrared_blur=0.9,
-    visibility=3.0,
-  )
+  config.data = recipes.street_scenes()
+  config.data.validation_scenes = config.data.test_scenes = 0
+  config.data.size = 96
+  config.data.correlation = 0.9
+  config.data.crossover = 0.25  # so that enough objects are carried by the visible image alone
   config.input.crop = 48
   config.batch_size = 8
   config.steps = 500

@@ -41,12 +41,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Analyses what the flags name."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  given = {name: flags.FLAGS[name].value for name in _FLAGS}
-  for name in ("weights", "output"):
-    if not given[name]:
-      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
+  given = config_lib.flag_values(argv, _FLAGS, required=("weights", "output"))
   folders = [name for name in ("visible", "infrared", "labels") if given[name]]
   if given["synthetic"] and folders:
     raise InputError(f"--{folders[0]} and --synthetic are both given; allowed: one of them")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from cfi_jax import data, recipes
 from cfi_jax.analysis.observations import require_classes
 from cfi_jax.analysis.samples import Sample, from_scenes
 from cfi_jax.data import images
@@ -18,26 +19,7 @@ from cfi_jax.types import MODALITIES, InputError, Pair
 
 LABELS = "labels"  # how messages call the folder of label images
 
-# The world of configs/synthetic.py, which is not installed with the package.
-WORLD = Synthetic(
-  scenes=256,
-  validation_scenes=16,
-  test_scenes=16,
-  seed=0,
-  size=128,
-  objects=(2, 6),
-  correlation=0.5,
-  night=0.3,
-  smoke=0.07,
-  darkness=0.06,
-  crossover=0.12,
-  read_noise=0.008,
-  shot_noise=0.02,
-  infrared_noise=0.012,
-  pattern_noise=0.005,
-  infrared_blur=0.9,
-  visibility=3.0,
-)
+WORLD: Synthetic = data.load(recipes.street_scenes().to_dict())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,12 +32,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Scores what the flags name."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  given = {name: flags.FLAGS[name].value for name in _FLAGS}
-  for name in ("visible", "infrared", "output"):
-    if not given[name]:
-      raise InputError(f"--{name} is missing; it is required: {_FLAGS[name][2]}")
+  given = config_lib.flag_values(argv, _FLAGS, required=("visible", "infrared", "output"))
   for name in ("convention", "metrics"):
     if given["protocol"] and flags.FLAGS[name].present:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")

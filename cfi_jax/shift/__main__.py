@@ -15,19 +15,16 @@ from cfi_jax import config as config_lib
 from cfi_jax import shift
 from cfi_jax.logs import DivergedError
 from cfi_jax.shift.study import Study
-from cfi_jax.types import InputError
+
+_NAMES = ("config", "workdir")
 
 
 def main(argv: list[str]) -> int:
   """Runs the study that the flags describe."""
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  for name in ("config", "workdir"):
-    if not flags.FLAGS[name].value:
-      raise InputError(f"--{name} is missing; it is required")
-  study = config_lib.build(Study, flags.FLAGS.config.to_dict())
+  given = config_lib.flag_values(argv, _NAMES, required=_NAMES)
+  study = config_lib.build(Study, given["config"].to_dict())
   try:
-    done = shift.run(study, pathlib.Path(flags.FLAGS.workdir))
+    done = shift.run(study, pathlib.Path(given["workdir"]))
   except DivergedError as error:
     print(f"stopped: the loss is not finite at {error}; the study is kept", file=sys.stderr)
     return 1
