@@ -66,7 +66,7 @@ _MARK = object()
 _DAMAGE = (
   zipfile.BadZipFile,
   struct.error,
-  NotImplementedError,
+  NotImplementedError,  # of zipfile: a compression method or version that it does not know
   RuntimeError,
   ValueError,
   OverflowError,
