@@ -16,8 +16,9 @@ from PIL import Image
 
 from cfi_jax import data, weights
 from cfi_jax.analysis.findings import COLUMNS, find
-from cfi_jax.analyze import Request, analyze, inputs, plots, tables
-from cfi_jax.analyze.parts import PARTS, Models
+from cfi_jax.analyze import Request, _check_memory, analyze, inputs, plots, tables
+from cfi_jax.analyze.parts import PARTS, Models, load_models, make_models
+from cfi_jax.report import figures
 from cfi_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -73,8 +74,8 @@ def test_all_is_written(world):
   assert tuple(rows[0]) == COLUMNS
   assert {row["analysis"] for row in rows} == set(PARTS)
   assert {row["model"] for row in rows} == {"one", "average"}
-  names = [*plots.FIGURES, "cka"]
-  expected = {f"{name}.{extension}" for name in names for extension in plots.FORMATS}
+  names = [*plots.FIGURES, plots.MATRICES]
+  expected = {f"{name}.{extension}" for name in names for extension in figures.FORMATS}
   assert {path.name for path in (output / "plots").iterdir()} == expected
   for name in names:
     with Image.open(output / "plots" / f"{name}.png") as picture:
@@ -225,6 +226,37 @@ def test_folders_with_labels(models, folders, tmp_path):
   assert not (tmp_path / "plots" / "effects.png").exists()
 
 
+def test_one_pair_of_16_bits_whose_name_has_spaces(models, tmp_path):
+  rng = np.random.default_rng(0)
+  for modality in ("visible", "infrared"):
+    (tmp_path / modality).mkdir()
+    picture = rng.integers(0, 2**16, (24, 24)).astype(np.uint16)
+    Image.fromarray(picture).save(tmp_path / modality / "a b.png")
+  output = tmp_path / "out put"
+  (output / "plots").mkdir(parents=True)
+  for stale in ("cka.svg", "mine.svg"):
+    (output / "plots" / stale).write_text("of an earlier analysis")
+  parts = ("effects", "gates", "contribution")
+  found = analyze(request(models, tmp_path, parts=parts), output)
+  assert {f.analysis for f in found.findings} == set(parts)
+  assert all(f.samples <= 1 for f in found.findings)
+  assert any("1 pairs are few" in note for note in found.notes)
+  assert "a b" in (output / "report.html").read_text()
+  drawn = {path.name for path in (output / "plots").iterdir()}
+  assert "effects.svg" in drawn and "mine.svg" in drawn and "cka.svg" not in drawn
+
+
+def test_images_beyond_memory_are_refused(models, folders):
+  sizes = [(24, 24), (30000, 20000), (20000, 20000)]
+  made = make_models(load_models([models / "one.safetensors"]), sizes)
+  asked = request(models, folders, parts=("effects", "gates", "features"))
+  text = "2 of the 3 pairs are too large for gates and features of one, the largest 30000x20000"
+  with pytest.raises(InputError, match=text):
+    _check_memory(asked, made, sizes)
+  _check_memory(asked, made, sizes[:1])
+  _check_memory(request(models, folders, parts=("effects",)), made, sizes)
+
+
 def test_peers_are_of_one_architecture():
   cards = {"a": card(0), "b": card(1), "c": card(0, grid=3)}
   found = {name: Models((), cards).peers(name) for name in (*cards, "average")}
@@ -312,7 +344,6 @@ def test_damaged_pixels_are_found_before_work(models, folders, tmp_path):
 
 def test_missing_matplotlib_is_said_before_work(models, folders, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "matplotlib", None)
-  monkeypatch.delitem(sys.modules, "cfi_jax.analyze.plots")
   with pytest.raises(InputError, match=r"matplotlib is not installed.*\[analyze\]"):
     analyze(request(models, folders), tmp_path / "out")
   assert not (tmp_path / "out").exists()

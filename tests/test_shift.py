@@ -108,7 +108,7 @@ def test_without_matplotlib_nothing_begins(tmp_path, monkeypatch):
   monkeypatch.setattr(
     importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name)
   )
-  with pytest.raises(InputError, match=r"pip install \"cfi_jax\[analyze\]\""):
+  with pytest.raises(InputError, match=r"pip install -e '\.\[analyze\]'"):
     shift.run(build(), tmp_path / "study")
   assert not (tmp_path / "study").exists()
 

@@ -209,4 +209,4 @@ def _necessity(name: str, change: np.ndarray, sample: Sample, options: Options) 
 def _fuse(subject: Subject, pair: Pair) -> np.ndarray:
   """The fused image [H, W] in float64, so that sums over images are exact enough."""
   batch = Pair(pair.visible[None], pair.infrared[None])
-  return np.asarray(subject.fuse(batch).fused, np.float64)[0, ..., 0]
+  return np.asarray(subject.fuse(batch), np.float64)[0, ..., 0]

@@ -175,5 +175,5 @@ def _spreads_between(findings: Sequence[Finding], rows: Sequence[Row]) -> list[F
 
 def _gates(subject: Subject, pair: Pair) -> list[np.ndarray]:
   """The gates [h, w], finest first, in float64."""
-  fusion = subject.fuse(Pair(pair.visible[None], pair.infrared[None]))
+  fusion = subject.details(Pair(pair.visible[None], pair.infrared[None]))
   return [np.asarray(gate, np.float64)[0, ..., 0] for gate in fusion.gates]

@@ -64,7 +64,7 @@ def observe(
         "they must be equal"
       )
     shapes = {}
-    maps = subject.fuse(sample.batch).features
+    maps = subject.details(sample.batch).features
     for modality in sorted(maps, key=_rank):
       for level, image in enumerate(maps[modality], start=1):
         rows, columns = _cells(points, image.shape[1:3])

@@ -25,17 +25,22 @@ class Subject:
   """A fusion model under analysis.
 
   name: in tables.
-  fuse: Pair [B, H, W, 1] on the host -> Fusion on the host, for any size and batch. A model without
-    gates or features returns them empty.
+  fuse: Pair [B, H, W, 1] on the host -> fused images [B, H, W, 1] on the host, for any size and
+    batch.
+  details: the same -> the whole Fusion. A model without gates or features returns them empty.
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
+  is_tiled: (height, width) -> whether `details` of such images exceed the memory budget, which
+    `fuse` keeps by tiles.
   """
 
   name: str
-  fuse: Callable[[Pair], Fusion]
+  fuse: Callable[[Pair], np.ndarray]
+  details: Callable[[Pair], Fusion]
   function: Partial
   randomised: Callable[[int], "Subject"] | None = None
+  is_tiled: Callable[[tuple[int, int]], bool] = lambda size: False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +56,11 @@ class _Apply:
 def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
   """The subject of a pure function of pairs [B, H, W, 1]; compiled once for each shape."""
   compiled = jax.jit(function)
-  return Subject(name, lambda pair: jax.tree.map(np.asarray, compiled(pair)), Partial(function))
+
+  def details(pair: Pair) -> Fusion:
+    return jax.tree.map(np.asarray, compiled(pair))
+
+  return Subject(name, lambda pair: details(pair).fused, details, Partial(function))
 
 
 def from_weights(path: str | os.PathLike, sizes: Sequence[tuple[int, int]] = ()) -> Subject:
@@ -70,7 +79,10 @@ def from_variables(
   model = Model(variables, architecture)
   model.reserve(sizes)
 
-  def fuse(pair: Pair) -> Fusion:
+  def fuse(pair: Pair) -> np.ndarray:
+    return model.fuse(pair.visible, pair.infrared)
+
+  def details(pair: Pair) -> Fusion:
     return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
 
   def randomised(seed: int) -> Subject:
@@ -79,7 +91,8 @@ def from_variables(
     drawn = jax.tree.map(np.asarray, _initial(model.module, key))
     return from_variables(f"{name}, randomised", drawn, architecture, sizes)
 
-  return Subject(name, fuse, Partial(_Apply(model.module), variables), randomised)
+  function = Partial(_Apply(model.module), variables)
+  return Subject(name, fuse, details, function, randomised, model.is_tiled)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,19 +1,19 @@
 """Looks at what fusion models do with their images, and reports it."""
 
 import dataclasses
-import importlib
+import math
 import pathlib
-import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from cfi_jax.analysis import effects, features, gates
 from cfi_jax.analysis.findings import Finding, to_csv
 from cfi_jax.analyze import inputs as inputs_lib
 from cfi_jax.analyze import reports
 from cfi_jax.analyze.inputs import Inputs
-from cfi_jax.analyze.parts import AVERAGE, PARTS, Models, load_models, make_models
+from cfi_jax.analyze.parts import AVERAGE, PARTS, WHOLE, Models, load_models, make_models
 from cfi_jax.data.synthetic import Synthetic
 from cfi_jax.files import require_folder, write_atomically
+from cfi_jax.report import figures
 from cfi_jax.types import InputError
 
 FEW = 10  # pairs; percentiles of ten have 0.8 of the width of Student's t, of five 0.6
@@ -58,7 +58,9 @@ def analyze(request: Request, output: pathlib.Path) -> Analysis:
   """
   _check(request)
   require_folder(output)
-  plots = _plots()
+  figures.require_matplotlib()
+  from cfi_jax.analyze import plots  # imports matplotlib
+
   loaded = load_models((request.weights, *request.compare))
   inputs = _inputs(request)
   if "features" in request.parts and len(inputs.samples) < features.LEAST_IMAGES:
@@ -67,15 +69,14 @@ def analyze(request: Request, output: pathlib.Path) -> Analysis:
       "name the other parts to leave features out"
     )
   models = make_models(loaded, inputs.sizes)
+  _check_memory(request, models, inputs.sizes)
   findings = [f for part in request.parts for f in PARTS[part](models, inputs, request.seed)]
   notes = (*inputs.notes, *_notes(request, models, inputs))
   title = f"Analysis of {', '.join(models.cards)}"
   report = reports.Report(title, inputs.source, request.parts, models.names, findings, notes)
   drawn = plots.draw(findings, models.names)
   exhibits = reports.make_exhibits(models, inputs, request.parts, request.seed)
-  for files in drawn.values():
-    for name, content in files.items():
-      write_atomically(output / "plots" / name, content)
+  _write_plots(drawn, output / "plots")
   texts = {
     "findings.csv": to_csv(findings),
     "summary.md": reports.write_summary(report),
@@ -104,17 +105,30 @@ def _check(request: Request) -> None:
     raise InputError("nothing to analyse: give a visible and an infrared folder, or a world")
 
 
-def _plots() -> types.ModuleType:
-  """`cfi_jax.analyze.plots`; InputError where matplotlib is not installed."""
-  try:
-    return importlib.import_module("cfi_jax.analyze.plots")
-  except ModuleNotFoundError as error:
-    if error.name.partition(".")[0] != "matplotlib":
-      raise
-    raise InputError(
-      "matplotlib is not installed, which draws the plots: in a checkout, "
-      "pip install -e '.[analyze]'"
-    ) from error
+def _check_memory(request: Request, models: Models, sizes: Sequence[tuple[int, int]]) -> None:
+  """Refuses images whose gates or features do not fit into memory as a whole."""
+  parts = [part for part in request.parts if part in WHOLE]
+  for subject in models.subjects if parts else ():
+    if large := [size for size in sizes if subject.is_tiled(size)]:
+      height, width = max(large, key=math.prod)
+      raise InputError(
+        f"{len(large)} of the {len(sizes)} pairs are too large for {' and '.join(parts)} of "
+        f"{subject.name}, the largest {height}x{width}: effects and contribution have no limit; "
+        "or make the images smaller"
+      )
+
+
+def _write_plots(drawn: Mapping[str, Mapping[str, bytes]], folder: pathlib.Path) -> None:
+  """Writes the plots, and removes those of an earlier analysis that there are none for now."""
+  from cfi_jax.analyze import plots
+
+  files = {name: content for part in drawn.values() for name, content in part.items()}
+  for name in (*plots.FIGURES, plots.MATRICES):
+    for extension in figures.FORMATS:
+      if f"{name}.{extension}" not in files:
+        (folder / f"{name}.{extension}").unlink(missing_ok=True)
+  for name, content in files.items():
+    write_atomically(folder / name, content)
 
 
 def _inputs(request: Request) -> Inputs:

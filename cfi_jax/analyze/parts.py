@@ -101,6 +101,8 @@ def _features(models: Models, inputs: Inputs, seed: int) -> list[Finding]:
   return found
 
 
+WHOLE = ("gates", "features")  # parts that need more of whole images than the fused ones
+
 # f(models, inputs, seed) -> findings.
 PARTS: dict[str, Callable[[Models, Inputs, int], list[Finding]]] = {
   **{part: functools.partial(_each, module) for part, module in PICTURED.items()},

@@ -1,7 +1,6 @@
 """The plots of an analysis; imports matplotlib, which only the extra `analyze` installs."""
 
 import dataclasses
-import io
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cfi_jax.analysis.findings import Finding
+from cfi_jax.report import figures
 
-FORMATS = ("png", "svg")
+MATRICES = "cka"  # the figure of similarities
 _WIDTH, _HEIGHT = 5.2, 3.4  # inches per panel
 _ROW = 0.2  # inches per row of a panel of intervals
 _MARKERS = "osv^Dx*+"
@@ -90,14 +90,14 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
 def draw(findings: Sequence[Finding], models: Sequence[str]) -> dict[str, dict[str, bytes]]:
   """The files of each part by name: {"gates": {"gates.png": content, "gates.svg": content}}."""
   files: dict[str, dict[str, bytes]] = {}
-  with matplotlib.rc_context({"svg.hashsalt": "cfi_jax", "font.size": 8}):
+  with matplotlib.rc_context({"font.size": 8}):
     for name, (part, panels) in FIGURES.items():
       shown = [(panel, found) for panel in panels if (found := _of(panel, part, findings))]
       if shown:
-        files.setdefault(part, {}).update(_save(name, _figure(shown, models)))
+        files.setdefault(part, {}).update(figures.save(name, _figure(shown, models)))
     matrices = _matrices([f for f in findings if f.quantity == "cka"], models)
     if matrices:
-      files.setdefault("features", {}).update(_save("cka", matrices))
+      files.setdefault("features", {}).update(figures.save(MATRICES, matrices))
   return files
 
 
@@ -215,17 +215,6 @@ def _matrices(found: Sequence[Finding], models: Sequence[str]) -> Figure | None:
     ax.set_yticks(range(len(spaces)), names)
     ax.set_title(_plain(f"CKA, {model}"))
   return figure
-
-
-def _save(name: str, figure: Figure) -> dict[str, bytes]:
-  files = {}
-  for extension in FORMATS:
-    content = io.BytesIO()
-    metadata = {"Date": None} if extension == "svg" else {}
-    figure.savefig(content, format=extension, dpi=150, metadata=metadata)
-    figure.set_layout_engine("none")  # the first time has found the places of everything
-    files[f"{name}.{extension}"] = content.getvalue()
-  return files
 
 
 def _colour(model: str, models: Sequence[str]) -> str:

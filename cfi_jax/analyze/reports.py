@@ -102,7 +102,7 @@ def make_exhibits(
     sample = inputs.samples[index]
     pictures = {m: _grey(getattr(sample.pair, m)[..., 0]) for m in MODALITIES}
     for subject in models.subjects:
-      pictures[f"{subject.name}: fused"] = _grey(subject.fuse(sample.batch).fused[0, ..., 0])
+      pictures[f"{subject.name}: fused"] = _grey(subject.fuse(sample.batch)[0, ..., 0])
       for part in parts if subject.name in models.cards else ():
         pictures |= _pictures(subject, sample, part, seed)
     found.append((sample.name, pictures))

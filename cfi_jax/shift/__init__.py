@@ -13,6 +13,7 @@ from cfi_jax import convert, record, train, weights
 from cfi_jax.analysis.findings import to_csv
 from cfi_jax.compilation import Cache
 from cfi_jax.files import write_atomically
+from cfi_jax.report import figures
 from cfi_jax.shift import measure, plots, report, results
 from cfi_jax.shift.measure import Measured, Trial
 from cfi_jax.shift.study import Study
@@ -28,7 +29,7 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   Returns whether all is done; not, after SIGTERM. Raises `InputError` before work starts where the
   workdir holds another study or matplotlib is missing.
   """
-  plots.require_matplotlib()
+  figures.require_matplotlib()
   record.check(workdir, study.protocol, {})
   record.write(workdir, study.protocol, {})
   with Cache(workdir) as cache:

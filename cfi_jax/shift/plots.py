@@ -1,28 +1,19 @@
 """The plots of a study, as PNG and SVG; needs matplotlib (the extra `analyze`)."""
 
-import importlib.util
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from cfi_jax.analysis.findings import Finding
 from cfi_jax.files import write_atomically
+from cfi_jax.report import figures
 from cfi_jax.shift import measure
 from cfi_jax.shift.report import SHARE
 from cfi_jax.shift.results import Key, index
 from cfi_jax.shift.study import CORRELATION, Study
-from cfi_jax.types import InputError
 
-FORMATS = ("png", "svg")
 COLUMNS = 4  # panels in a row
 SHARES = tuple(f"visible objects, {carrier}" for carrier in measure.CARRIERS)
 CONTRASTS = tuple(f"CNR, {carrier}" for carrier in measure.CARRIERS)
-
-
-def require_matplotlib() -> None:
-  """Raises InputError, before any work, where matplotlib is not installed."""
-  if importlib.util.find_spec("matplotlib") is None:
-    raise InputError('plots need matplotlib: pip install "cfi_jax[analyze]"')
 
 
 def write_plots(study: Study, findings: Sequence[Finding], output: pathlib.Path) -> None:
@@ -73,7 +64,5 @@ def _draw(
     axis.grid(alpha=0.3)
   handles, labels = axes[0].get_legend_handles_labels()
   figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=len(models))
-  for kind in FORMATS:
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=120)
-    write_atomically(path.with_suffix(f".{kind}"), file.getvalue())
+  for name, content in figures.save(path.name, figure).items():
+    write_atomically(path.with_name(name), content)

@@ -147,7 +147,7 @@ def weighted(weight, pair):
 def test_randomised_weights_destroy_maps_of_what_was_learnt():
   def model(seed, redrawn):
     weight = np.random.default_rng(seed).random((1, 16, 16, 1)).astype(np.float32)
-    return Subject("m", None, Partial(weighted, weight), lambda s: model(redrawn(s), redrawn))
+    return Subject("m", None, None, Partial(weighted, weight), lambda s: model(redrawn(s), redrawn))
 
   options = dataclasses.replace(OPTIONS, randomisations=3)
   samples = [known.sample(seed=k) for k in range(3)]
@@ -177,7 +177,7 @@ def test_a_network_and_its_randomised_selves():
   assert contribution._fused._cache_size() == programs + 1  # one architecture, one program
   np.testing.assert_array_equal(fused[1], fused[2])
   assert not np.allclose(fused[0], fused[1]) and not np.allclose(fused[1], fused[3])
-  np.testing.assert_allclose(subjects[1].fuse(sample.batch).fused, fused[1], atol=1e-5)
+  np.testing.assert_allclose(subjects[1].fuse(sample.batch), fused[1], atol=1e-5)
   first = subject_lib._initial(module, jax.random.key(1))  # what training from seed 1 begins with
   kernels = [jax.tree.leaves(v["params"])[-1] for v in (first, subjects[1].function.args[0])]
   assert kernels[0].ndim == 4 and not np.allclose(*kernels)

@@ -18,13 +18,13 @@ OPTIONS = gates.Options(draws=2)
 def gated(*rules) -> Subject:
   """A model whose gate of each level is a function of the two images [H, W]."""
 
-  def fuse(pair: Pair) -> Fusion:
+  def details(pair: Pair) -> Fusion:
     images = (image[0, ..., 0] for image in (pair.visible, pair.infrared))
     visible, infrared = images
     found = tuple(np.asarray(rule(visible, infrared))[None, ..., None] for rule in rules)
     return known.fusion(pair.visible, found)
 
-  return Subject("gated", fuse, function=None)
+  return Subject("gated", None, details, function=None)
 
 
 def analyse(subject, samples):
