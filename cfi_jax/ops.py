@@ -22,6 +22,20 @@ def laplacian(image: Array) -> Array:
   return box - 9 * image
 
 
+def blur(image: Array, taps: tuple[float, ...], spacing: int = 1) -> Array:
+  """Both axes correlated with an odd number of taps, `spacing` pixels apart; borders mirrored."""
+  for axis in (image.ndim - 3, image.ndim - 2):
+    size, reach = image.shape[axis], len(taps) // 2 * spacing
+    border = [(0, 0)] * image.ndim
+    border[axis] = (reach, reach)
+    padded = jnp.pad(image, border, mode="reflect")
+    image = sum(
+      tap * jax.lax.slice_in_dim(padded, k * spacing, k * spacing + size, axis=axis)
+      for k, tap in enumerate(taps)
+    )
+  return image
+
+
 def resize_matrix(size: int, new_size: int) -> np.ndarray:
   """Bilinear resizing of one axis as a matrix [new_size, size].
 

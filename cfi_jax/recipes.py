@@ -44,6 +44,7 @@ def released() -> ConfigDict:
       masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0),
       loss=dict(
         fusion=dict(intensity=1.0, gradient=1.0),
+        target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5),
         invariance=dict(
           weight=0.1,
           views=("complementary", "shared"),
@@ -51,6 +52,7 @@ def released() -> ConfigDict:
           area=1.0,
           area_target=0.3,
           entropy=-1.0,
+          filling=0.0,
         ),
         necessity=dict(weight=0.05, views=("without_visible", "without_infrared")),
       ),

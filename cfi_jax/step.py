@@ -70,7 +70,8 @@ def update(
     variables = {"params": params, "batch_stats": state.batch_stats}
     fusions, batch_stats = fuse_views(procedure, variables, views, train=True)
     original = fusions.pop("original")
-    total, parts = losses.objective(procedure.loss, batch, original, fusions)
+    treated = {name: views[name].pair for name in fusions}
+    total, parts = losses.objective(procedure.loss, batch, original, fusions, treated)
     means = {"loss": total.mean()} | {name: part.mean() for name, part in parts.items()}
     return means["loss"], (means | gate_statistics(original), batch_stats)
 
@@ -159,7 +160,8 @@ def make_eval_step(
     views = make_views(procedure, jax.random.key(procedure.seed), batch)
     fusions, _ = fuse_views(procedure, variables, views, train=False)
     original = fusions.pop("original")
-    total, parts = losses.objective(procedure.loss, batch, original, fusions)
+    treated = {name: views[name].pair for name in fusions}
+    total, parts = losses.objective(procedure.loss, batch, original, fusions, treated)
     scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
     return {"loss": total} | parts | scores, ops.panels(batch, original)
 

@@ -33,6 +33,7 @@ from cfi_jax.types import MODALITIES, InputError, Pair
 MASKED = ("complementary", "shared")
 RELEASED = {"shared_encoder": False, "gate": "released", "padding": "zeros"}
 RELEASED_VIEWS = (*MASKED, "without_visible", "without_infrared")
+RELEASED_TERMS = ("intensity", "gradient")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +91,10 @@ def check_released(config: config_lib.Config) -> None:
   wrong = [f"model.{k}={config.model[k]!r}" for k, v in RELEASED.items() if config.model[k] != v]
   if config.loss.views != RELEASED_VIEWS:
     wrong.append(f"views {', '.join(config.loss.views)}")
+  if unknown := sorted(set(config.loss.fusion) - set(RELEASED_TERMS)):
+    wrong.append(f"loss.fusion.{unknown[0]}")
+  if config.loss.invariance.filling:
+    wrong.append(f"loss.invariance.filling={config.loss.invariance.filling}")
   if config.optim.clip_norm:
     wrong.append(f"optim.clip_norm={config.optim.clip_norm}")
   if config.masks.fill:

@@ -18,7 +18,7 @@ from cfi_jax.data.scenes import Scene
 from cfi_jax.data.synthetic import scenes
 from cfi_jax.evaluate.baselines import BASELINES
 from cfi_jax.files import write_atomically
-from cfi_jax.losses import FUSION_TERMS
+from cfi_jax.losses import TargetOptions, fusion_parts
 from cfi_jax.metrics import Triplet, score
 from cfi_jax.shift.study import CONVENTION, CORRELATION, Condition, Study, conditions
 from cfi_jax.types import Array, InputError, Pair
@@ -132,8 +132,9 @@ def measure(study: Study, name: str, rule: Rule, trial: Trial) -> tuple[np.ndarr
   fused = rule(trial.given)
   sums, counts = _objects(study, _contrast(study, fused, trial.objects), trial)
   images = [x.astype(np.float32) / 255 for x in (trial.clean.visible, trial.clean.infrared, fused)]
-  weights = tuple(study.recipes[study.reference].loss.fusion.items())
-  values = [np.asarray(_fusion_loss(weights, Pair(*images[:2]), images[2]))]
+  loss = study.recipes[study.reference].loss
+  weights = tuple(loss.fusion.items())
+  values = [np.asarray(_fusion_loss(weights, loss.target, Pair(*images[:2]), images[2]))]
   triplets = (
     Triplet(name, str(i), trial.clean.visible[i], trial.clean.infrared[i], fused[i])
     for i in range(len(fused))
@@ -170,10 +171,13 @@ def _objects(study: Study, contrast: np.ndarray, trial: Trial) -> tuple[np.ndarr
   return np.concatenate(sums).astype(float), np.tile(classes.sum(-1).astype(float), (2, 1))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _fusion_loss(weights: tuple[tuple[str, float], ...], pair: Pair, fused: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _fusion_loss(
+  weights: tuple[tuple[str, float], ...], target: TargetOptions, pair: Pair, fused: Array
+) -> Array:
   """The fusion loss of every picture, [N]."""
-  return sum(weight * FUSION_TERMS[name](fused, pair) for name, weight in weights)
+  parts = fusion_parts(dict(weights), target, fused, pair)
+  return sum(weight * parts[name] for name, weight in weights)
 
 
 def trivial(name: str) -> Rule:
