@@ -26,6 +26,7 @@ def machine() -> dict[str, str | int]:
     "system": platform.platform(),
     "compilation_cache": jax.config.jax_compilation_cache_dir or "",
     "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    "malloc": " ".join(f"{name}={value}" for name, value in _malloc_settings()),
   }
 
 
@@ -45,6 +46,15 @@ def device_peak_mb() -> float | None:
   device = jax.local_devices()[0]
   stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
   return stats["peak_bytes_in_use"] / 1e6 if "peak_bytes_in_use" in stats else None
+
+
+def _malloc_settings() -> list[tuple[str, str]]:
+  """The environment's settings of glibc's memory allocator."""
+  return sorted(
+    (name, value)
+    for name, value in os.environ.items()
+    if name == "GLIBC_TUNABLES" or name.startswith("MALLOC_")
+  )
 
 
 def _processor() -> str:

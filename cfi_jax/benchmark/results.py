@@ -139,7 +139,7 @@ def table(values: dict[str, Any]) -> str:
   """A report's JSON as text."""
   host = values["machine"]
   lines = [
-    f"$ {values['command']}",
+    f"$ {host['malloc']} {values['command']}".replace("$  ", "$ "),
     f"{values['date']}, {host['cpu_count']} x {host['cpu']}, JAX on {host['device_count']} x "
     f"{host['device']} ({host['backend']}), {host['system']}",
     ", ".join(f"{name} {version}" for name, version in values["versions"].items()),

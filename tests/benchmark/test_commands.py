@@ -33,7 +33,7 @@ ARCHITECTURE = dict(
   name="isfuse", features=4, grid=2, shared_encoder=False, gate="released", padding="zeros"
 )
 REPORT = {"command", "date", "part", "machine", "versions", "case", "floor", "rows", "notes"}
-MACHINE = {"cpu", "cpu_count", "backend", "device", "device_count", "system"}
+MACHINE = {"cpu", "cpu_count", "backend", "device", "device_count", "system", "malloc"}
 FLOOR = {
   "seconds", "bound", "needed_bytes", "needed_flops", "measured_bytes_per_second",
   "measured_flops_per_second", "rate_dtype", "devices", "schedule",
