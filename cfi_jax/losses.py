@@ -169,10 +169,9 @@ def _similarity(first: Array, second: Array) -> Array:
   c1, c2 = 0.01**2, 0.03**2
   window = tuple(gaussian(11, 1.5).tolist())
   x, y = ops.blur(first, window), ops.blur(second, window)
-  xx, yy, xy = (
-    ops.blur(a * b, window) - ops.blur(a, window) * ops.blur(b, window)
-    for a, b in ((first, first), (second, second), (first, second))
-  )
+  xx = ops.blur(first**2, window) - x**2
+  yy = ops.blur(second**2, window) - y**2
+  xy = ops.blur(first * second, window) - x * y
   luminance = (2 * x * y + c1) / (x**2 + y**2 + c1)
   return luminance * (2 * xy + c2) / (xx + yy + c2)
 

@@ -92,10 +92,15 @@ def open_run(config: Config, workdir: pathlib.Path) -> Run:
   chosen = feed.choose(
     sources["train"], headers["train"], config.input, seed=config.seed, batch_size=config.batch_size
   )
-  steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
+  steps = count_steps(config, len(sources["train"]))
   procedure = make_procedure(config, steps)
   record.check(workdir, config, describe(sources))
   return Run(config, workdir, mesh, sources, chosen, steps, procedure)
+
+
+def count_steps(config: Config, pairs: int) -> int:
+  """The steps of a run on so many training pairs."""
+  return config.steps or math.ceil(config.epochs * pairs / config.batch_size)
 
 
 def make_procedure(config: Config, steps: int) -> Procedure:

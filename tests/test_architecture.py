@@ -19,7 +19,7 @@ LAYERS = [
   {"torch_checkpoint", "weights", "inference", "report"},
   {"validation", "writer", "analysis"},
   {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"}
-  | {"shift"},
+  | {"shift", "reproduce", "studies"},
   {"main"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -11,7 +11,10 @@ from cfi_jax.models import make_model
 from cfi_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
-STUDIES = {"shift"}  # configs of other commands than the trainer, with tests of their own
+STUDIES = {
+  "shift",
+  "results",
+}  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 
 

@@ -55,10 +55,15 @@ class Source:
 
   def __getitem__(self, index: int) -> Sample:
     """Reads a pair; raises InputError naming the file that cannot be used."""
+    visible, infrared = map(images.luma, self.read(index))
+    return Sample(self.records[index].name, visible, infrared)
+
+  def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a pair as stored, [H, W, channels] of one size; raises like indexing."""
     record = self.records[index]
-    visible, infrared = (images.luma(self._decode(f)) for f in (record.visible, record.infrared))
+    visible, infrared = (self._decode(file) for file in (record.visible, record.infrared))
     self._require_equal(record, visible.shape[:2], infrared.shape[:2])
-    return Sample(record.name, visible, infrared)
+    return visible, infrared
 
   def fingerprint(self) -> str:
     """SHA-256 (hex) of the sorted relative file names and their sizes in bytes."""

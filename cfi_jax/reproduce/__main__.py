@@ -1,0 +1,14 @@
+"""Trains recipes from several seeds and scores them: python -m cfi_jax.reproduce.
+
+python -m cfi_jax.reproduce --config=configs/results.py --workdir=runs/results \
+    --config.roots.roadscene=PATH --config.roots.tno=PATH
+
+Writes results.csv and results.md into the workdir after every run, and goes on where it was
+stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
+"""
+
+from cfi_jax import reproduce, studies
+from cfi_jax.reproduce.study import Study
+
+if __name__ == "__main__":
+  studies.command(Study, reproduce.run, "folder of the study: runs, weights, scores, results")

@@ -1,0 +1,100 @@
+"""Tables of a study: means over images, then mean and standard deviation over seeds."""
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cfi_jax.metrics import CONVENTIONS, Scores
+from cfi_jax.report.markdown import arrow, number, plain, table
+from cfi_jax.reproduce.study import Study
+
+COLUMNS = ("test", "row", "seeds", "metric", "convention", "mean", "standard deviation", "images")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """The scores of one method on one test; `seed` is None where nothing was trained."""
+
+  row: str
+  seed: int | None
+  test: str
+  scores: Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One metric of one row on one test.
+
+  mean, deviation: over seeds, of the means over images; the deviation is that of a sample (n - 1),
+    NaN with fewer than two seeds. seeds: their number, 0 where nothing was trained. images: scored.
+  """
+
+  mean: float
+  deviation: float
+  seeds: int
+  images: int
+
+
+def cell(results: Sequence[Result], metric: str) -> Cell:
+  """What the results of one row on one test say of a metric."""
+  means = np.array([r.scores.mean(metric, r.scores.methods[0]) for r in results])
+  deviation = float(means.std(ddof=1)) if len(means) > 1 else math.nan
+  values = results[0].scores.values(metric)
+  seeds = sum(r.seed is not None for r in results)
+  return Cell(float(means.mean()), deviation, seeds, int(np.isfinite(values).sum()))
+
+
+def to_csv(study: Study, results: Sequence[Result]) -> str:
+  """One line per test, row and metric."""
+  text = io.StringIO(newline="")
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(COLUMNS)
+  for test in study.tests:
+    for row, own in _rows(results, test).items():
+      for metric in study.metrics:
+        c = cell(own, metric)
+        values = (f"{c.mean:.9g}", f"{c.deviation:.9g}", c.images)
+        writer.writerow((test, row, c.seeds, metric, study.convention, *values))
+  return text.getvalue()
+
+
+def to_markdown(study: Study, results: Sequence[Result]) -> str:
+  """The text of results.md: one table per test."""
+  parts = [
+    "# Results",
+    f"Convention `{study.convention}` ({CONVENTIONS[study.convention]}). Means over the images of "
+    "a test; for what was trained from several seeds mean ± standard deviation over seeds, in "
+    "brackets their number. Images on which a metric is not defined are left out.",
+  ]
+  for test in study.tests:
+    rows = _rows(results, test)
+    images = len(next(iter(rows.values()))[0].scores.names)
+    header = ["", *(f"{metric} {arrow(metric)}" for metric in study.metrics)]
+    lines = [
+      [_label(row, own), *(_text(cell(own, metric)) for metric in study.metrics)]
+      for row, own in rows.items()
+    ]
+    parts.append(f"## {plain(test)}: {images} pairs\n\n{table(header, lines)}")
+  return "\n\n".join(parts) + "\n"
+
+
+def _rows(results: Sequence[Result], test: str) -> dict[str, list[Result]]:
+  rows: dict[str, list[Result]] = {}
+  for result in results:
+    if result.test == test:
+      rows.setdefault(result.row, []).append(result)
+  return rows
+
+
+def _label(row: str, own: Sequence[Result]) -> str:
+  return plain(row) if own[0].seed is None else f"{plain(row)} ({len(own)})"
+
+
+def _text(found: Cell) -> str:
+  if math.isnan(found.deviation):
+    return number(found.mean)
+  return f"{number(found.mean)} ± {number(found.deviation)}"
