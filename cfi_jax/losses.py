@@ -67,7 +67,7 @@ def area(view: Fusion, target: float) -> Array:
 
 
 def filling(fused: Array, view: Fusion, removed: Array) -> Array:
-  """mean |F_view - F| over the pixels `removed` (bool, at least one) from one image; F is constant.
+  """mean |F_view - F| over the pixels `removed` (bool), 0 without any; F takes no gradient.
 
   How far the fused image is from what it would be without the holes, seen from inside them.
   """
@@ -77,7 +77,10 @@ def filling(fused: Array, view: Fusion, removed: Array) -> Array:
 
 
 def one_sided(pair: Pair, treated: Pair) -> Array:
-  """bool: the pixels where the treatment changed one image and left the other."""
+  """bool: the pixels where the treatment changed one image and left the other.
+
+  A pixel in a hole that had the value of the filling already is not among them.
+  """
   return (treated.visible != pair.visible) ^ (treated.infrared != pair.infrared)
 
 

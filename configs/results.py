@@ -41,6 +41,7 @@ def get_config(size="cpu"):
         roadscene=dict(name="roadscene", root="", validation_fraction=0.0),
         tno=dict(name="tno", root="", validation_fraction=0.0),
       ),
+      score=("roadscene", "tno"),
       published=dict(authors=""),
       metrics=(*METRICS, "Nabf"),
       convention="tang",

@@ -14,7 +14,7 @@ import pytest
 from chromium import CHROMIUM, Browser, assert_quiet
 from PIL import Image
 
-from cfi_jax import data, weights
+from cfi_jax import data, memory, weights
 from cfi_jax.analysis.findings import COLUMNS, find
 from cfi_jax.analyze import Request, _check_memory, analyze, inputs, plots, tables
 from cfi_jax.analyze.parts import PARTS, Models, load_models, make_models
@@ -246,15 +246,20 @@ def test_one_pair_of_16_bits_whose_name_has_spaces(models, tmp_path):
   assert "effects.svg" in drawn and "mine.svg" in drawn and "cka.svg" not in drawn
 
 
-def test_images_beyond_memory_are_refused(models, folders):
-  sizes = [(24, 24), (30000, 20000), (20000, 20000)]
+def test_images_beyond_memory_are_refused(models, folders, monkeypatch):
+  monkeypatch.setattr(memory, "available", lambda: 24e9)
+  sizes = [(24, 24), (15000, 10000), (10000, 10000)]
   made = make_models(load_models([models / "one.safetensors"]), sizes)
   asked = request(models, folders, parts=("effects", "gates", "features"))
-  text = "2 of the 3 pairs are too large for gates and features of one, the largest 30000x20000"
+  text = (
+    r"gates and features of one need 28.8 GB for the largest pair, 15000x10000, and 24.0 GB are"
+  )
   with pytest.raises(InputError, match=text):
     _check_memory(asked, made, sizes)
   _check_memory(asked, made, sizes[:1])
   _check_memory(request(models, folders, parts=("effects",)), made, sizes)
+  monkeypatch.setattr(memory, "available", lambda: 29e9)
+  _check_memory(asked, made, sizes)
 
 
 def test_peers_are_of_one_architecture():

@@ -1,9 +1,12 @@
 """Tables of results: what a study refuses, and a tiny one through its command."""
 
 import csv
+import hashlib
 import math
 import pathlib
+import shutil
 
+import jax
 import numpy as np
 import pytest
 from command_line import run
@@ -73,13 +76,21 @@ def test_every_row_is_a_training_config(size):
 
 
 BAD = {
-  "unknown row": ({"order": "('papre',)"}, "no row 'papre'; valid: filling"),
-  "seed twice": ({"seeds": "(1,1)"}, r"config.seeds is \(1, 1\); allowed: each once"),
-  "no seed": ({"seeds": "()"}, "must not be empty"),
+  "unknown row": ({"order": "('papre',)"}, "config.order: there is no 'papre'; valid: filling"),
+  "unknown test": ({"score": "('tnno',)"}, "config.score: there is no 'tnno'; valid: roadscene"),
+  "seed twice": ({"seeds": "(1,1)"}, r"config.seeds is \(1, 1\); allowed: one or more, each once"),
+  "no seed": ({"seeds": "()"}, r"config.seeds is \(\); allowed: one or more"),
+  "bad seed": ({"seeds": "(0,-1)"}, "config.seed is -1"),
   "unknown metric": ({"metrics": "('SIM',)"}, "unknown metric 'SIM'"),
-  "nothing to score": ({"tests.tno.name": "m3fd"}, "config.tests.tno: 'm3fd' has no test pairs"),
+  "nothing to score": ({"tests.tno.name": "m3fd"}, "config.tests.tno: M3fd has no test pairs"),
+  "no root": ({"roots.tno": ""}, "config.tests.tno.root is empty; give its folder by --config.roo"),
   "no pictures": ({"roots.tno": "/nowhere"}, "/nowhere"),
   "no weights": ({"published.authors": "/no.safetensors"}, "/no.safetensors"),
+  "bad network": ({"rows.fusion_only.model.gate": "papr"}, "model.gate is 'papr'"),
+  "small crop": (
+    {"rows.fusion_only.input.crop": 7, "rows.fusion_only.masks.size": (4, 4)},
+    "crop is 7",
+  ),
 }
 
 
@@ -126,10 +137,14 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   found = {(row["test"], row["row"], row["metric"]): row for row in rows}
   assert found["roadscene", "fusion_only", "EN"]["seeds"] == "2"
   assert found["roadscene", "fusion_only", "EN"]["images"] == "2"
+  folder = workdir / "scores" / "roadscene"
+
+  def digest(seed):
+    file = workdir / "weights" / f"fusion_only-{seed}.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
   seeds = [
-    read_scores(workdir / "scores" / "roadscene" / f"fusion_only-{seed}.csv").mean(
-      "SSIM", f"fusion_only-{seed}"
-    )
+    read_scores(next(folder.glob(f"{digest(seed)[:16]}.csv"))).mean("SSIM", digest(seed)[:16])
     for seed in (0, 1)
   ]
   line = found["roadscene", "fusion_only", "SSIM"]
@@ -140,5 +155,55 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   assert theirs == pytest.approx(seeds[0]) and found["tno", "average", "EN"]["seeds"] == "0"
   text = (workdir / "results.md").read_text()
   assert "## roadscene: 2 pairs" in text and "| fusion_only (2) | " in text and " ± " in text
-  with pytest.raises(InputError, match="holds another run"):
-    reproduce.run(build(roots, metrics="('EN',)"), workdir)
+  before = (workdir / "results.csv").read_bytes()
+  changed = {
+    "metrics": {"metrics": "('EN',)"},
+    "recipe": {"rows.fusion_only.optim.learning_rate": 1e-2},
+    "pairs": {"roots.tno": roots / "more"},
+  }
+  shutil.copytree(roots / "tno", roots / "more", dirs_exist_ok=True)
+  for modality in ("vi", "ir"):
+    shutil.copy(roots / "tno" / modality / "01.png", roots / "more" / modality / "02.png")
+  for changes in changed.values():
+    with pytest.raises(InputError, match="holds another run"):
+      reproduce.run(build(roots, **changes), workdir)
+  shutil.rmtree(workdir / "runs" / "fusion_only-1")
+  with pytest.raises(InputError, match="fusion_only-1.safetensors is there, and .*run.json is not"):
+    reproduce.run(build(roots), workdir)
+  assert (workdir / "results.csv").read_bytes() == before
+
+
+def test_replaced_weights_are_scored_again(roots, tmp_path):
+  workdir, file = tmp_path / "study", tmp_path / "theirs.safetensors"
+  found = []
+  for value in (0.5, -0.5):
+    architecture = {
+      "name": "isfuse", "features": 4, "grid": 2, "shared_encoder": True, "gate": "paper",
+      "padding": "zeros",
+    }  # fmt: skip
+    shapes = weights.shapes(weights.model(architecture, "float32"))
+    drawn = jax.tree_util.tree_map_with_path(
+      lambda path, x, value=value: np.full(x.shape, 1.0 if path[-1].key == "var" else value), shapes
+    )
+    weights.save(file, drawn, weights.Card(architecture, "none", "none", "2026-01-01", "none"))
+    study = build(roots, **{"published.authors": file, "rows.fusion_only.steps": 0})
+    tests = reproduce._open(study)
+    found += list(reproduce._network(study, workdir, tests, "authors", None, file))
+  (first, _), (second, _) = found[:2], found[2:]
+  assert first.row == second.row == "authors" and first.test == second.test
+  assert first.scores.rows != second.scores.rows
+
+
+def test_sixteen_bits_are_refused_and_alpha_is_dropped(roots, tmp_path):
+  for modality in ("vi", "ir"):
+    (tmp_path / modality).mkdir()
+    picture = Image.new("RGBA", (28, 24), (90, 10, 200, 7))
+    picture.putpixel((3, 4), (255, 255, 255, 255))
+    picture.save(tmp_path / modality / "a.png")
+  study = build(roots, **{"roots.tno": tmp_path})
+  tests = reproduce._open(study)
+  (_, found) = reproduce._trivial(study, tmp_path / "scores", tests, "average")
+  assert found.test == "tno" and np.isfinite(found.scores.mean("EN", "average"))
+  Image.new("I;16", (28, 24)).save(tmp_path / "ir" / "a.png")
+  with pytest.raises(InputError, match="config.tests.tno: a has 16 bits"):
+    reproduce.run(study, tmp_path / "study")

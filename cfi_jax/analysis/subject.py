@@ -31,8 +31,8 @@ class Subject:
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
-  is_tiled: (height, width) -> whether `details` of such images exceed the memory budget, which
-    `fuse` keeps by tiles.
+  details_mb: (height, width) -> memory that `details` of such an image needs; `fuse` keeps to a
+    budget by tiles.
   """
 
   name: str
@@ -40,7 +40,7 @@ class Subject:
   details: Callable[[Pair], Fusion]
   function: Partial
   randomised: Callable[[int], "Subject"] | None = None
-  is_tiled: Callable[[tuple[int, int]], bool] = lambda size: False
+  details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def from_variables(
     return from_variables(f"{name}, randomised", drawn, architecture, sizes)
 
   function = Partial(_Apply(model.module), variables)
-  return Subject(name, fuse, details, function, randomised, model.is_tiled)
+  return Subject(name, fuse, details, function, randomised, model.details_mb)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -5,6 +5,7 @@ import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from cfi_jax import memory
 from cfi_jax.analysis import effects, features, gates
 from cfi_jax.analysis.findings import Finding, to_csv
 from cfi_jax.analyze import inputs as inputs_lib
@@ -107,14 +108,17 @@ def _check(request: Request) -> None:
 
 def _check_memory(request: Request, models: Models, sizes: Sequence[tuple[int, int]]) -> None:
   """Refuses images whose gates or features do not fit into memory as a whole."""
-  parts = [part for part in request.parts if part in WHOLE]
-  for subject in models.subjects if parts else ():
-    if large := [size for size in sizes if subject.is_tiled(size)]:
-      height, width = max(large, key=math.prod)
+  parts, limit = [part for part in request.parts if part in WHOLE], memory.available()
+  if not parts or limit is None:
+    return
+  height, width = max(sizes, key=math.prod)
+  for subject in models.subjects:
+    needed = subject.details_mb((height, width)) / 1e3
+    if needed > limit / memory.GB:
       raise InputError(
-        f"{len(large)} of the {len(sizes)} pairs are too large for {' and '.join(parts)} of "
-        f"{subject.name}, the largest {height}x{width}: effects and contribution have no limit; "
-        "or make the images smaller"
+        f"{' and '.join(parts)} of {subject.name} need {needed:.1f} GB for the largest pair, "
+        f"{height}x{width}, and {limit / memory.GB:.1f} GB are available; make the images smaller, "
+        "or leave these parts out: --parts=effects,contribution"
       )
 
 

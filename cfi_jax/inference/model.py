@@ -19,6 +19,7 @@ from cfi_jax.types import MODALITIES, Fusion, InputError
 
 MEMORY_MB = 2048.0  # default budget on a CPU for the computation; the images come on top
 MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
+DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
 
 
 def load(
@@ -95,6 +96,12 @@ class Model:
     """Whether an image of `size` exceeds the memory budget as a whole."""
     most = self._max_pixels(memory_mb)
     return (tuple(size), most) in self._tiles or math.prod(self.bucket(size)) > most
+
+  def details_mb(self, size: buckets.Size) -> float:
+    """Memory that the details of an image of `size` need, which are never computed in tiles."""
+    pixels = math.prod(geometry.smallest_bucket(tuple(size), self.module.padding))
+    item = max(self.programs.dtype.itemsize, 2)
+    return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
 
   def fuse(
     self,

@@ -4,7 +4,8 @@ One workdir holds one study. `run` goes on where it was stopped: what is trained
 again, what is scored is not scored again.
 """
 
-import functools
+import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -20,46 +21,107 @@ from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
 from cfi_jax.reproduce import report
 from cfi_jax.reproduce.report import Result
 from cfi_jax.reproduce.study import Study
+from cfi_jax.types import InputError
 
 RUNS, WEIGHTS, SCORES = "runs", "weights", "scores"  # folders of the workdir
 
-# f(visible, infrared, name) -> fused; images as stored, the fused one uint8 [H, W] or [H, W, 1].
+# f(visible, infrared, name) -> fused: uint8 [H, W, 1 or 3] both, [H, W] or [H, W, 1] the result.
 Method = Callable[[np.ndarray, np.ndarray, str], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tests:
+  """The pairs to score: sources by test, all sizes, and a hash of the files by test."""
+
+  sources: dict[str, Source]
+  sizes: tuple[tuple[int, int], ...]
+  described: dict[str, dict]
 
 
 def run(study: Study, workdir: pathlib.Path) -> bool:
   """Trains and scores what is missing; after every run writes results.csv and results.md.
 
-  Returns whether all is done; not, after SIGTERM. Raises `InputError` before work starts for pairs
-  and weights that cannot be used, and where the workdir holds another study.
+  They hold the rows, seeds and tests that the study names, as far as they are trained. Returns
+  whether all is done; not, after SIGTERM. Raises `InputError` before work starts for pairs and
+  weights that cannot be used, and where the workdir holds other pairs, metrics or recipes under the
+  same names.
   """
-  sources = {test: study.source(test) for test in study.tests}
-  for source in sources.values():
-    source.check_headers()
-  published = {name: _read(pathlib.Path(path)) for name, path in study.published.items() if path}
-  pairs = {row: len(train.open_sources(study.rows[row])["train"]) for row in study.order}
-  described = train.describe(sources)
-  record.check(workdir, study.protocol, described)
-  record.write(workdir, study.protocol, described)
-  results = []
+  study.require_roots()
+  tests = _open(study)
+  published = {name: pathlib.Path(path) for name, path in study.published.items() if path}
+  for path in published.values():
+    _read(path)
+  steps = {
+    (row, seed): _open_run(study, workdir, row, seed) for seed in study.seeds for row in study.order
+  }
+  folder = workdir / SCORES
+  for test, described in tests.described.items():
+    record.check(folder / test, study.protocol, {test: described})
+  for test, described in tests.described.items():
+    record.write(folder / test, study.protocol, {test: described})
 
-  def add(row: str, seed: int | None, make: Callable[[], Method]) -> None:
-    for test, source in sources.items():
-      name = row if seed is None else f"{row}-{seed}"
-      results.append(Result(row, seed, test, _scores(study, workdir, test, source, name, make)))
-
-  for name, rule in BASELINES.items():
-    add(name, None, functools.partial(_rule, rule, study.convention))
-  for name, (variables, card) in published.items():
-    add(name, None, functools.partial(_network, variables, card))
-  _write(study, workdir, results)
-  for seed in study.seeds:
+  def write() -> None:
+    results = [r for name in BASELINES for r in _trivial(study, folder, tests, name)]
+    for name, path in published.items():
+      results += _network(study, folder, tests, name, None, path)
     for row in study.order:
-      file = _trained(study, workdir, row, seed, pairs[row])
-      if file is None:
+      for seed in study.seeds:
+        if _weights(workdir, row, seed).exists():
+          results += _network(study, folder, tests, row, seed, _weights(workdir, row, seed))
+    write_atomically(workdir / "results.csv", report.to_csv(study, results).encode())
+    write_atomically(workdir / "results.md", report.to_markdown(study, results).encode())
+
+  with Cache(workdir) as cache:  # all networks of one architecture share programs, too
+    write()
+    cache.keep()
+  for (row, seed), count in steps.items():
+    if _weights(workdir, row, seed).exists():
+      continue
+    with Cache(workdir) as cache:
+      if not _train(study, workdir, row, seed, count):
         return False
-      add(row, seed, lambda file=file: _network(*weights.load(file)))
-      _write(study, workdir, results)
+      write()
+      cache.keep()
+  return True
+
+
+def _open(study: Study) -> _Tests:
+  """The test pairs; refuses what cannot be read and what metrics are not defined on."""
+  sources = {test: study.source(test) for test in study.score}
+  sizes = []
+  for test, source in sources.items():
+    for name, headers in zip(source.names, source.check_headers(), strict=True):
+      if {headers.visible.depth, headers.infrared.depth} != {np.uint8}:
+        raise InputError(
+          f"config.tests.{test}: {name} has 16 bits per channel; metrics are defined on 8-bit files"
+        )
+      sizes.append((headers.visible.height, headers.visible.width))
+  return _Tests(sources, tuple(sizes), train.describe(sources))
+
+
+def _open_run(study: Study, workdir: pathlib.Path, row: str, seed: int) -> int:
+  """The steps of a run; refuses data and settings it cannot use, and a folder of another run."""
+  folder = workdir / RUNS / f"{row}-{seed}"
+  steps = train.open_run(study.run(row, seed), folder).steps
+  if _weights(workdir, row, seed).exists() and record.read(folder) is None:
+    raise InputError(
+      f"{_weights(workdir, row, seed)} is there, and {folder / record.FILE} is not, which says how "
+      "it was trained; remove the weights, or choose another --workdir"
+    )
+  return steps
+
+
+def _weights(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
+  return workdir / WEIGHTS / f"{row}-{seed}.safetensors"
+
+
+def _train(study: Study, workdir: pathlib.Path, row: str, seed: int, steps: int) -> bool:
+  """Trains a run to the end and writes its weights; False after SIGTERM."""
+  print(f"{row}-{seed}:", flush=True)
+  folder = workdir / RUNS / f"{row}-{seed}"
+  if train.train(study.run(row, seed), folder) < steps:
+    return False
+  weights.save(_weights(workdir, row, seed), *convert.from_workdir(folder, steps))
   return True
 
 
@@ -68,58 +130,51 @@ def _read(path: pathlib.Path) -> tuple[dict, weights.Card]:
   return weights.load(path) if path.suffix == ".safetensors" else convert.read(path)
 
 
-def _rule(rule: Method, convention: str) -> Method:
-  return lambda visible, infrared, name: rule(
-    grey_levels(visible, convention), grey_levels(infrared, convention), name
-  )
+def _trivial(study: Study, folder: pathlib.Path, tests: _Tests, name: str) -> Iterator[Result]:
+  """The scores of a rule of `evaluate.baselines`."""
+
+  def fuse(visible: np.ndarray, infrared: np.ndarray, pair: str) -> np.ndarray:
+    grey = (grey_levels(image, study.convention) for image in (visible, infrared))
+    return BASELINES[name](*grey, pair)
+
+  for test, source in tests.sources.items():
+    yield Result(name, None, test, _scores(study, folder / test / f"{name}.csv", source, fuse))
 
 
-def _network(variables: dict, card: weights.Card) -> Method:
-  model = Model(variables, card.architecture)
-  return lambda visible, infrared, name: model.fuse(visible, infrared, gray=True)
-
-
-def _trained(
-  study: Study, workdir: pathlib.Path, row: str, seed: int, pairs: int
-) -> pathlib.Path | None:
-  """The weights file of a run, trained if need be; None after SIGTERM."""
-  file = workdir / WEIGHTS / f"{row}-{seed}.safetensors"
-  if file.exists():
-    return file
-  print(f"{row}-{seed}:", flush=True)
-  config, folder = study.run(row, seed), workdir / RUNS / f"{row}-{seed}"
-  with Cache(workdir) as cache:  # seeds share programs
-    done = train.train(config, folder)
-    cache.keep()
-  if done < train.count_steps(config, pairs):
-    return None
-  weights.save(file, *convert.from_workdir(folder, done))
-  return file
-
-
-def _scores(
+def _network(
   study: Study,
-  workdir: pathlib.Path,
-  test: str,
-  source: Source,
+  folder: pathlib.Path,
+  tests: _Tests,
   name: str,
-  make: Callable[[], Method],
-) -> Scores:
-  """The scores of a method on a test; computed, by what `make` gives, if the workdir has none."""
-  file = workdir / SCORES / test / f"{name}.csv"
+  seed: int | None,
+  path: pathlib.Path,
+) -> Iterator[Result]:
+  """The scores of the weights in a file; they are kept under its hash."""
+  models: list[Model] = []
+
+  def fuse(visible: np.ndarray, infrared: np.ndarray, pair: str) -> np.ndarray:
+    if not models:
+      variables, card = _read(path)
+      models.append(Model(variables, card.architecture))
+      models[0].reserve(tests.sizes)
+    return models[0].fuse(visible, infrared, gray=True)
+
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()
+  for test, source in tests.sources.items():
+    scores = _scores(study, folder / test / f"{digest[:16]}.csv", source, fuse)
+    yield Result(name, seed, test, scores)
+
+
+def _scores(study: Study, file: pathlib.Path, source: Source, fuse: Method) -> Scores:
+  """The scores of a method; computed if the file is not there."""
   if not file.exists():
-    triplets = _triplets(source, name, make())
+    triplets = _triplets(source, file.stem, fuse)
     scores = score(triplets, study.metrics, study.convention, total=len(source))
     write_atomically(file, scores.to_csv().encode())
   return read_scores(file)
 
 
-def _triplets(source: Source, name: str, method: Method) -> Iterator[Triplet]:
+def _triplets(source: Source, method: str, fuse: Method) -> Iterator[Triplet]:
   for index, pair in enumerate(source.names):
-    visible, infrared = source.read(index)
-    yield Triplet(name, pair, visible, infrared, method(visible, infrared, pair))
-
-
-def _write(study: Study, workdir: pathlib.Path, results: list[Result]) -> None:
-  write_atomically(workdir / "results.csv", report.to_csv(study, results).encode())
-  write_atomically(workdir / "results.md", report.to_markdown(study, results).encode())
+    visible, infrared = (image[..., :3] for image in source.read(index))  # without alpha
+    yield Triplet(method, pair, visible, infrared, fuse(visible, infrared, pair))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cfi_jax.config import Config
 from cfi_jax.metrics import CONVENTIONS, Scores
 from cfi_jax.report.markdown import arrow, number, plain, table
 from cfi_jax.reproduce.study import Study
@@ -30,7 +31,8 @@ class Cell:
   """One metric of one row on one test.
 
   mean, deviation: over seeds, of the means over images; the deviation is that of a sample (n - 1),
-    NaN with fewer than two seeds. seeds: their number, 0 where nothing was trained. images: scored.
+    NaN with fewer than two seeds. seeds: their number, 0 where nothing was trained. images: those
+    on which the metric is defined, of the seed that has fewest.
   """
 
   mean: float
@@ -43,9 +45,9 @@ def cell(results: Sequence[Result], metric: str) -> Cell:
   """What the results of one row on one test say of a metric."""
   means = np.array([r.scores.mean(metric, r.scores.methods[0]) for r in results])
   deviation = float(means.std(ddof=1)) if len(means) > 1 else math.nan
-  values = results[0].scores.values(metric)
+  counts = [int((~np.isnan(r.scores.values(metric))).sum()) for r in results]
   seeds = sum(r.seed is not None for r in results)
-  return Cell(float(means.mean()), deviation, seeds, int(np.isfinite(values).sum()))
+  return Cell(float(means.mean()), deviation, seeds, min(counts))
 
 
 def to_csv(study: Study, results: Sequence[Result]) -> str:
@@ -53,11 +55,12 @@ def to_csv(study: Study, results: Sequence[Result]) -> str:
   text = io.StringIO(newline="")
   writer = csv.writer(text, lineterminator="\n")
   writer.writerow(COLUMNS)
-  for test in study.tests:
+  for test in study.score:
     for row, own in _rows(results, test).items():
       for metric in study.metrics:
         c = cell(own, metric)
-        values = (f"{c.mean:.9g}", f"{c.deviation:.9g}", c.images)
+        spread = "" if math.isnan(c.deviation) else f"{c.deviation:.9g}"
+        values = (f"{c.mean:.9g}", spread, c.images)
         writer.writerow((test, row, c.seeds, metric, study.convention, *values))
   return text.getvalue()
 
@@ -69,8 +72,9 @@ def to_markdown(study: Study, results: Sequence[Result]) -> str:
     f"Convention `{study.convention}` ({CONVENTIONS[study.convention]}). Means over the images of "
     "a test; for what was trained from several seeds mean ± standard deviation over seeds, in "
     "brackets their number. Images on which a metric is not defined are left out.",
+    "\n".join(f"- `{row}`: {_describe(study.rows[row])}" for row in study.order),
   ]
-  for test in study.tests:
+  for test in study.score:
     rows = _rows(results, test)
     images = len(next(iter(rows.values()))[0].scores.names)
     header = ["", *(f"{metric} {arrow(metric)}" for metric in study.metrics)]
@@ -80,6 +84,19 @@ def to_markdown(study: Study, results: Sequence[Result]) -> str:
     ]
     parts.append(f"## {plain(test)}: {images} pairs\n\n{table(header, lines)}")
   return "\n\n".join(parts) + "\n"
+
+
+def _describe(config: Config) -> str:
+  """What a run is, as far as it fits into a line; its run.json says all."""
+  length = f"{config.steps} steps" if config.steps else f"{config.epochs:g} epochs"
+  fusion = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.fusion.items())
+  views = ", ".join(config.loss.views) or "none"
+  return (
+    f"{length} of {config.batch_size} crops of {config.input.crop}x{config.input.crop}, Adam "
+    f"{config.optim.learning_rate:g} ({config.optim.schedule}), fusion loss {fusion}, "
+    f"interventions {views}, padding {config.model['padding']}, statistics of "
+    f"{config.statistics.views} views, {config.model['features']} features"
+  )
 
 
 def _rows(results: Sequence[Result], test: str) -> dict[str, list[Result]]:

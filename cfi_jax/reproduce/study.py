@@ -14,7 +14,6 @@ from cfi_jax.types import InputError
 class Protocol:
   """What decides the numbers of a study: one workdir holds the runs of one protocol."""
 
-  tests: dict[str, dict[str, Any]]
   metrics: tuple[str, ...]
   convention: str
 
@@ -25,7 +24,7 @@ class Study:
 
   rows: whole training configs by name; their seeds are replaced. order: which of them, in this
     order. seeds: outer loop, so that a study that is stopped early is a complete smaller one.
-  tests: settings of data sets by name, whose "test" pairs are scored.
+  tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
   published: weights by name: a .safetensors file, or what `cfi_jax.convert` takes; "" is none.
   metrics, convention: what is reported.
   roots: folders that the settings refer to; here so that one flag sets each.
@@ -35,34 +34,48 @@ class Study:
   order: tuple[str, ...]
   seeds: tuple[int, ...]
   tests: dict[str, dict[str, Any]]
+  score: tuple[str, ...]
   published: dict[str, str]
   metrics: tuple[str, ...]
   convention: str
   roots: dict[str, str]
 
   def __post_init__(self):
-    """Refuses unknown rows, doubles and data sets that have nothing to score."""
-    for name in self.order:
-      if name not in self.rows:
-        raise InputError(f"config.order: no row {name!r}; valid: {', '.join(self.rows)}")
-    for field in ("order", "seeds"):
+    """Refuses unknown names, doubles, runs that cannot be and data sets with nothing to score."""
+    for field, valid in (("order", self.rows), ("score", self.tests)):
+      for name in getattr(self, field):
+        if name not in valid:
+          raise InputError(f"config.{field}: there is no {name!r}; valid: {', '.join(valid)}")
+    for field in ("order", "seeds", "score"):
       values = getattr(self, field)
-      if len(set(values)) < len(values):
-        raise InputError(f"config.{field} is {values}; allowed: each once")
-    if not self.seeds or not self.tests:
-      raise InputError("config.seeds and config.tests must not be empty")
-    taken = sorted(set(BASELINES) & {*self.rows, *self.published})
-    if taken or set(self.rows) & set(self.published):
-      raise InputError(f"config: the names of rows and published weights must differ: {taken}")
+      if not values or len(set(values)) < len(values):
+        raise InputError(f"config.{field} is {values}; allowed: one or more, each once")
+    for name in self.published:
+      if name in (taken := (*BASELINES, *self.rows)):
+        raise InputError(f"config.published: {name!r} is taken; taken: {', '.join(taken)}")
     metrics.find_metrics(self.metrics, self.convention)
-    for name, settings in self.tests.items():
-      dataset = data.load(settings)
+    for test in self.score:
+      dataset = data.load(self.tests[test])
       if not isinstance(dataset, PairDataset) or "test" not in dataset.splits:
-        raise InputError(f"config.tests.{name}: {settings.get('name')!r} has no test pairs")
+        raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
+    for row in self.order:
+      for seed in self.seeds:
+        self.run(row, seed)
 
   def run(self, row: str, seed: int) -> config_lib.Config:
     """The training run of a row from a seed."""
     return dataclasses.replace(self.rows[row], seed=seed)
+
+  def require_roots(self) -> None:
+    """Refuses data sets without a folder: configs are built before anyone has named one."""
+    places = {f"rows.{row}.data": self.rows[row].data for row in self.order}
+    places |= {f"tests.{test}": self.tests[test] for test in self.score}
+    for place, settings in places.items():
+      if not settings.get("root"):
+        raise InputError(
+          f"config.{place}.root is empty; give its folder by --config.roots.NAME=PATH, NAME among "
+          f"{', '.join(self.roots)}, or leave it out of config.order and config.score"
+        )
 
   def source(self, test: str) -> Source:
     """The pairs of a test."""
@@ -71,4 +84,4 @@ class Study:
   @property
   def protocol(self) -> Protocol:
     """All but the rows, seeds and published weights: they may be added later."""
-    return Protocol(self.tests, self.metrics, self.convention)
+    return Protocol(self.metrics, self.convention)
