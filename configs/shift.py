@@ -4,11 +4,12 @@
 
 Recipes are trained in the synthetic world where both correlate by +0.9 and tested at +0.9, 0 and
 -0.9 and under corruptions: findings.csv, summary.md and plots in the workdir, after every seed.
-Cost: 67 minutes on 2 CPU cores that did other things, too: 1.5 to 5 minutes for each of the 18 runs.
-Expect (docs/shift): at +0.9 a fusion loss of 0.297 with the fusion loss alone, 0.343 of the pixelwise
-average, 0.307 of the maximum; yet 82 % of the objects visible against 89 % and 83 %, since that loss,
-which wants every detail of both images, does not ask for objects. No intervention changes the share of
-visible objects or their contrast in any of the three worlds by more than chance would.
+Cost: 67 minutes on 2 CPU cores that did other things, too: 1.5 to 5 minutes for each of 18 runs.
+Expect (docs/shift): at +0.9 a fusion loss of 0.297 with the fusion loss alone, 0.343 of the
+pixelwise average, 0.307 of the maximum; yet 82 % of the objects visible against 89 % and 83 %:
+that loss, which wants every detail of both images, does not ask for objects. No intervention
+changes the share of visible objects or their contrast in any of the three worlds by more than
+chance would.
 A try of some minutes: --config=configs/shift.py:small (two recipes, one seed, fewer steps). On an
 accelerator the network and crops of the release: --config=configs/shift.py:full.
 """
