@@ -41,6 +41,8 @@ class Config:
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
   validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.
+  share_encodings: whether an image that several views share is encoded once, and a blank one for
+    one sample only; exact, and False is for measuring what it saves.
   rematerialise: whether a step keeps less in memory and computes more, on accelerators; XLA's CPU
     compiler joins both computations again.
   memory_gb: memory that a step may take on each device; 0: what the machine has.
@@ -65,6 +67,7 @@ class Config:
   validation_metrics: tuple[str, ...]
   metric_convention: str
   pictures: int
+  share_encodings: bool
   rematerialise: bool
   memory_gb: float
 

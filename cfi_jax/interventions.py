@@ -164,6 +164,12 @@ class View:
   sources: dict[str, str]
 
 
+def stand_alone(name: str, view: View, batch_size: int) -> View:
+  """The view with images of its own, blank ones for every sample."""
+  pair = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape[1:])), view.pair)
+  return View(pair, dict.fromkeys(MODALITIES, name))
+
+
 def original_view(batch: Pair) -> View:
   """The batch as it is."""
   return View(batch, dict.fromkeys(MODALITIES, "original"))

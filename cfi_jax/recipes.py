@@ -72,6 +72,7 @@ def released() -> ConfigDict:
       validation_metrics=("SSIM", "Qabf"),
       metric_convention="strict",
       pictures=4,
+      share_encodings=True,
       rematerialise=False,
       memory_gb=0.0,
     )

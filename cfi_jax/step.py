@@ -24,8 +24,9 @@ class Procedure:
   """What a training step is made of.
 
   seed: of the masks; where it is traced, one program serves every seed. statistics: how the running
-  statistics follow the views' own. rematerialise: whether the encodings and fusions of the views
-  are computed again for the gradient instead of being kept.
+  statistics follow the views' own. share_encodings: whether views share images, see
+  `interventions.View`. rematerialise: whether the encodings and fusions of the views are computed
+  again for the gradient instead of being kept.
   """
 
   model: nn.Module
@@ -35,6 +36,7 @@ class Procedure:
   masks: MaskOptions
   seed: int | Array
   statistics: StatisticsOptions
+  share_encodings: bool
   rematerialise: bool
 
 
@@ -58,6 +60,9 @@ def make_views(procedure: Procedure, key: Array, batch: Pair) -> dict[str, View]
   """The views of the objective, "original" first; their order is that of the running statistics."""
   names = procedure.loss.views
   views = {name: interventions.intervene(name, key, batch, procedure.masks) for name in names}
+  if not procedure.share_encodings:
+    batch_size = batch.visible.shape[0]
+    views = {name: interventions.stand_alone(name, views[name], batch_size) for name in names}
   return {"original": interventions.original_view(batch)} | views
 
 

@@ -113,6 +113,7 @@ def make_procedure(config: Config, steps: int) -> Procedure:
     masks=config.masks,
     seed=config.seed,
     statistics=config.statistics,
+    share_encodings=config.share_encodings,
     rematerialise=config.rematerialise,
   )
 

@@ -30,6 +30,7 @@ def make_procedure(recipe="released", **model):
     masks=settings.masks,
     seed=settings.seed,
     statistics=settings.statistics,
+    share_encodings=settings.share_encodings,
     rematerialise=settings.rematerialise,
   )
 
@@ -166,6 +167,13 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
     fusion, new = apply(features, method="integrate")
     expected = fold(new["moments"])
     np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
+  alone = dataclasses.replace(procedure, share_encodings=False)
+  apart = step_lib.make_views(alone, jax.random.key(2), batch)
+  for name, view in views.items():
+    assert apart[name].sources == dict.fromkeys(MODALITIES, name)
+    for m in MODALITIES:
+      full = jnp.broadcast_to(getattr(view.pair, m), (3, 24, 24, 1))
+      np.testing.assert_array_equal(getattr(apart[name].pair, m), full)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
 
 
