@@ -212,7 +212,7 @@ def test_the_released_weights():
   subject = from_variables("released", variables, card.architecture, [s.size for s in samples])
   options = dataclasses.replace(PLAIN, draws=1)
   found = known.numbers(effects.analyse(subject, samples, options))
-  # Over all 42 pairs 0.233 and 0.296, the mean of both 0.265.
+  # Over all 42 pairs 0.233 and 0.296, the mean of both 0.265; see docs/released.
   assert found["effect", "without_visible"] == pytest.approx(0.182, abs=0.002)
   assert found["effect", "without_infrared"] == pytest.approx(0.2695, abs=0.002)
   for name in ("complementary", "shared"):
