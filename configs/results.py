@@ -4,13 +4,16 @@
       --config.roots.roadscene=PATH --config.roots.tno=PATH \
       [--config.published.authors=isfuse_best.pth]
 
-Rows: `released` and `paper` with their objectives; `fusion_only`, the released fusion loss without
-interventions; `multiscale`, a fusion by wavelets as the loss; `filling`, the same and holes in one
-image that are to be filled in from the other. results.csv and results.md are written after every
-run. --config.order="('multiscale',)" and --config.seeds="(0,)" choose some.
+Rows: `released` and `paper` with their objectives and networks; `fusion_only`, the released fusion
+loss without interventions; `multiscale`, a fusion by wavelets as the loss; `filling`, the same and
+holes in one image that are to be filled in from the other. results.csv and results.md are written
+after every run and hold the rows that are chosen: --config.order="('multiscale',)"
+--config.seeds="(0,)".
 Cost: five rows of three seeds, each 1000 steps of 4 crops of 128x128; with all five views a step
-takes 2.3 s on 2 CPU cores. On an accelerator the whole recipes,
-50 epochs of 16 crops of 256x256: --config=configs/results.py:full.
+takes 2.3 s on 2 CPU cores. At this size every row has a cosine schedule from 5e-4 and running
+statistics of original views; the recipes' own, with 50 epochs of 16 crops of 256x256, are
+--config=configs/results.py:full, for an accelerator.
+Expect: nothing yet, the table has not been run whole.
 """
 
 from ml_collections import ConfigDict
