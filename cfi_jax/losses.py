@@ -28,18 +28,21 @@ class TargetOptions:
     a choice. gain: what details are multiplied with.
   spread: of both rests' deviations from their means, summed, what the fused image gets; 0.5 is the
     mean of both rests.
+  brighter: how far it goes from there to the brighter rest of each pixel; with a spread of 0.5, 0 is
+    the mean and 1 the maximum of both rests.
   """
 
   planes: int
   exponent: float
   gain: float
   spread: float
+  brighter: float
 
   def __post_init__(self):
     """Refuses targets that are no images."""
     if not 1 <= self.planes <= 8:
       raise InputError(f"loss.target.planes is {self.planes}; allowed: 1 to 8")
-    for name in ("exponent", "gain", "spread"):
+    for name in ("exponent", "gain", "spread", "brighter"):
       if getattr(self, name) < 0:
         raise InputError(f"loss.target.{name} is {getattr(self, name)}; allowed: 0 or more")
 
@@ -147,6 +150,7 @@ def wavelet_fusion(pair: Pair, target: TargetOptions) -> Array:
   first, second = (_wavelet(image, target.planes) for image in (pair.visible, pair.infrared))
   means = [rest.mean(PIXELS, keepdims=True) for _, rest in (first, second)]
   fused = sum(means) / 2 + target.spread * (first[1] + second[1] - sum(means))
+  fused += target.brighter * jnp.abs(first[1] - second[1]) / 2
   for visible, infrared in zip(first[0], second[0], strict=True):
     activities = (ops.blur(jnp.abs(plane), B3_SPLINE) for plane in (visible, infrared))
     # The odds a^n : b^n without powers of small numbers, which underflow.

@@ -44,7 +44,7 @@ def released() -> ConfigDict:
       masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0),
       loss=dict(
         fusion=dict(intensity=1.0, gradient=1.0),
-        target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5),
+        target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
         invariance=dict(
           weight=0.1,
           views=("complementary", "shared"),

@@ -87,7 +87,7 @@ def multiscale():
   config.model.padding = "reflect"
   config.statistics.views = "original"
   config.loss.fusion = dict(multiscale=1.0)
-  config.loss.target = dict(planes=4, exponent=4.0, gain=1.05, spread=0.65)
+  config.loss.target = dict(planes=4, exponent=4.0, gain=1.05, spread=0.65, brighter=0.0)
   return config
 
 

@@ -15,7 +15,7 @@ from cfi_jax.losses import InvarianceOptions, LossOptions, NecessityOptions, Tar
 from cfi_jax.types import Fusion, InputError, Pair
 
 RNG = np.random.default_rng(0)
-TARGET = TargetOptions(planes=3, exponent=4.0, gain=1.0, spread=0.5)
+TARGET = TargetOptions(planes=3, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
 OPTIONS = LossOptions(
   fusion={"intensity": 2.0, "gradient": 3.0},
   target=TARGET,
@@ -176,6 +176,7 @@ def wavelet_fusion(first, second, target):
   ours, theirs = (wavelet(x, target.planes) for x in (first, second))
   rests = [rest for _, rest in (ours, theirs)]
   image = sum(r.mean() / 2 + target.spread * (r - r.mean()) for r in rests)
+  image = image + target.brighter * (np.maximum(*rests) - sum(rests) / 2)
   for a, b in zip(ours[0], theirs[0], strict=True):
     powers = [wavelet(np.abs(x), 1)[1] ** target.exponent for x in (a, b)]
     image = image + target.gain * (powers[0] * a + powers[1] * b) / sum(powers)
@@ -183,7 +184,7 @@ def wavelet_fusion(first, second, target):
 
 
 @pytest.mark.parametrize(
-  "target", [TARGET, TargetOptions(2, 0.0, 1.2, 0.6), TargetOptions(4, 1.0, 1.0, 0.5)]
+  "target", [TARGET, TargetOptions(2, 0.0, 1.2, 0.6, 0.4), TargetOptions(4, 1.0, 1.0, 0.5, 0.0)]
 )
 def test_multiscale_is_the_distance_of_planes_from_the_target(x64, target):
   f, v, r = stand_ins(40, 33)
@@ -208,7 +209,13 @@ def test_the_target_of_one_image_twice_is_that_image(x64):
 
 
 def test_a_target_is_refused_that_is_no_image():
-  for name, value in (("planes", 0), ("exponent", -1.0), ("gain", -0.1), ("spread", -1.0)):
+  for name, value in (
+    ("planes", 0),
+    ("exponent", -1.0),
+    ("gain", -0.1),
+    ("spread", -1.0),
+    ("brighter", -1.0),
+  ):
     with pytest.raises(InputError, match=f"loss.target.{name} is {value}; allowed"):
       dataclasses.replace(TARGET, **{name: value})
 

@@ -35,6 +35,7 @@ DATASETS = {
   "ct_mri": medical.CtMri,
   "pet_mri": medical.PetMri,
   "spect_mri": medical.SpectMri,
+  "harvard": medical.Harvard,
   "folder": folder.Folder,
   "tfds": Tfds,
   "synthetic": Synthetic,

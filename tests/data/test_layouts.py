@@ -142,6 +142,37 @@ def test_medical_refuses_what_it_cannot_split(cases):
     medical("pet_mri", cases).source("train")
 
 
+@pytest.fixture
+def kinds(tmp_path):
+  """Of each kind five cases of two slices; two of the case numbers are those of other kinds, too."""
+  for kind, first in (("CT", 1), ("PET", 4), ("SPECT", 7)):
+    for case in range(first, first + 5):
+      for number, part in ((9, "train"), (10, "test")):
+        name = f"{case}{number:03d}.png"
+        tree(tmp_path / f"{kind}-MRI" / part, [f"{kind}/{name}", f"MRI/{name}"])
+  return tmp_path
+
+
+def test_harvard_holds_out_the_cases_of_each_kind_and_trains_on_none_of_them(kinds):
+  together = medical("harvard", kinds, 0.2, test_fraction=0.4)
+  found = cases_by_split(together)
+  assert not found["train"] & found["test"] and not found["train"] & found["validation"]
+  alone = {
+    f"{name[:-4].upper()}-MRI_{n}"
+    for name in ("ct_mri", "pet_mri", "spect_mri")
+    for n in medical(name, kinds, test_fraction=0.4).source("test").names
+  }
+  assert set(together.source("test").names) == alone and len(alone) == 12
+  (visible, infrared), *_ = paths_of(medical("harvard", kinds, split_by="shipped").source("test"))
+  assert (visible, infrared) == ("CT-MRI/test/CT/1010.png", "CT-MRI/test/MRI/1010.png")
+
+
+def test_harvard_names_cannot_be_mixed_up(kinds):
+  tree(kinds / "CT-MRI" / "test", ["CT/1009.png", "MRI/1009.png"])
+  with pytest.raises(InputError, match="in both train and test: CT-MRI_1009"):
+    medical("harvard", kinds).source("train")
+
+
 @real
 def test_real_roots_have_the_known_counts():
   road = load("roadscene", SHARED / "roadscene", 0.1)
@@ -163,6 +194,17 @@ def test_real_medical_sets_are_split_by_case(name, pairs, count):
   assert sum(len(f) for f in found.values()) == len(set.union(*found.values())) == count
   assert all(found.values())
   assert sum(len(dataset.source(s)) for s in dataset.splits) == pairs
+
+
+@real
+def test_real_harvard_sets_together_leak_no_case():
+  dataset = medical("harvard", SHARED / "harvard_medical", test_fraction=0.2)
+  found = cases_by_split(dataset)
+  assert not found["train"] & found["test"]
+  # 810 slices; those of held-out cases in the training sets of other kinds are in neither.
+  assert [len(dataset.source(s)) for s in dataset.splits] == [576, 218]
+  shipped = medical("harvard", SHARED / "harvard_medical", split_by="shipped")
+  assert [len(shipped.source(s)) for s in shipped.splits] == [738, 72]
 
 
 @real
