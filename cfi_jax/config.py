@@ -22,7 +22,7 @@ from cfi_jax import interventions, metrics
 from cfi_jax.checkpoint import CheckpointOptions
 from cfi_jax.data.pipeline import Input
 from cfi_jax.interventions import MaskOptions
-from cfi_jax.losses import TARGET_TERMS, LossOptions
+from cfi_jax.losses import LossOptions
 from cfi_jax.models.layers import StatisticsOptions
 from cfi_jax.optim import OptimOptions
 from cfi_jax.types import InputError
@@ -93,7 +93,7 @@ class Config:
       )
 
     planes = self.loss.target.planes
-    if any(name in TARGET_TERMS for name in self.loss.fusion) and 2**planes >= self.input.crop:
+    if "multiscale" in self.loss.fusion and 2**planes >= self.input.crop:
       raise InputError(
         f"loss.target.planes is {planes}, whose coarsest reaches {2**planes} pixels; allowed: less "
         f"than input.crop, {self.input.crop}"

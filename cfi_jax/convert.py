@@ -86,11 +86,13 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
     mesh = sharding.make_mesh(jax.device_count())
     state = checkpoints.restore(jax.eval_shape(initial), mesh, step)
   architecture = {k: v for k, v in config.model.items() if k in weights.ARCHITECTURE}
-  procedure = {k: stored["config"][k] for k in ("masks", "loss", "optim", "batch_size", "seed")}
+  parts = ("input", "batch_size", "statistics", "masks", "loss", "optim", "seed")
+  procedure = {k: stored["config"][k] for k in parts}
+  source = {k: v for k, v in stored["config"]["data"].items() if k != "root"}
   return jax.device_get(state.variables), weights.Card(
     architecture=architecture,
     recipe=json.dumps({"step": step, **procedure}),
-    data=json.dumps({"name": config.data.get("name", ""), **stored["data"]}),
+    data=json.dumps(source | stored["data"]),
     date=_modified(workdir / FOLDER / str(step)),
     licence="not stated",
   )

@@ -1,6 +1,6 @@
 """Fuses images: two files, or two folders whose images are paired by name.
 
-python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH --weights=FILE
+python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH [--weights=medical]
 
 Results keep the visible image's name, colour and depth. Exits with 0 when every pair was fused, 1
 when some failed (each is listed; the others are written), 2 when nothing could be begun.
@@ -19,7 +19,7 @@ from absl import flags
 from PIL import Image
 
 from cfi_jax import config as config_lib
-from cfi_jax import processes
+from cfi_jax import pretrained, processes
 from cfi_jax.data import images
 from cfi_jax.inference import Model, load
 from cfi_jax.inference.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
@@ -29,7 +29,11 @@ _FLAGS = {
   "visible": (flags.DEFINE_string, None, "visible image or folder (the coloured one: PET, SPECT)"),
   "infrared": (flags.DEFINE_string, None, "infrared image or folder (MRI)"),
   "output": (flags.DEFINE_string, None, "file, or folder for folders"),
-  "weights": (flags.DEFINE_string, None, "weights file of python -m cfi_jax.convert"),
+  "weights": (
+    flags.DEFINE_string,
+    pretrained.DEFAULT,
+    f"one of {', '.join(pretrained.SHA256)}, or a weights file (python -m cfi_jax.convert)",
+  ),
   "gray": (flags.DEFINE_bool, False, "write the fused luma without the visible image's colour"),
   "format": (flags.DEFINE_string, "png", "extension of the results in a folder"),
   "resize": (flags.DEFINE_string, "", "'infrared': fit it to the visible image where sizes differ"),

@@ -25,11 +25,11 @@ class TargetOptions:
 
   planes: their number; the coarsest holds details of about 2^planes pixels.
   exponent: a plane's weights are as |w|^exponent of the sources, |w| smoothed; 0 is the mean, large
-    a choice. gain: what details are multiplied with.
+    a choice. gain: what details are multiplied with, in the term `detail`, too.
   spread: of both rests' deviations from their means, summed, what the fused image gets; 0.5 is the
     mean of both rests.
-  brighter: how far it goes from there to the brighter rest of each pixel; with a spread of 0.5, 0 is
-    the mean and 1 the maximum of both rests.
+  brighter: how far it goes from there to the brighter rest of each pixel: with a spread of 0.5, 0
+    is the mean and 1 the maximum of both rests.
   """
 
   planes: int
@@ -103,13 +103,6 @@ def maximum(fused: Array, pair: Pair) -> Array:
   return jnp.abs(fused - jnp.maximum(pair.visible, pair.infrared)).mean(PIXELS)
 
 
-def detail(fused: Array, pair: Pair) -> Array:
-  """mean |lap F - lap S|, S at each pixel the source of greater |lap|: `gradient` with signs."""
-  visible, infrared = ops.laplacian(pair.visible), ops.laplacian(pair.infrared)
-  target = jnp.where(jnp.abs(visible) >= jnp.abs(infrared), visible, infrared)
-  return jnp.abs(ops.laplacian(fused) - target).mean(PIXELS)
-
-
 def structure(fused: Array, pair: Pair) -> Array:
   """1 - (SSIM(F, V) + SSIM(F, I)) / 2, SSIM of Wang 2004 in [0, 1] with mirrored borders."""
   similarity = sum(
@@ -130,6 +123,16 @@ def correlation(fused: Array, pair: Pair) -> Array:
 
   own = centred(fused)
   return 1 - (pearson(own, centred(pair.visible)) + pearson(own, centred(pair.infrared))) / 2
+
+
+def detail(fused: Array, pair: Pair, target: TargetOptions) -> Array:
+  """mean |lap F - gain lap S|, S at each pixel the source of greater |lap|.
+
+  Like `gradient`, but with signs.
+  """
+  visible, infrared = ops.laplacian(pair.visible), ops.laplacian(pair.infrared)
+  stronger = jnp.where(jnp.abs(visible) >= jnp.abs(infrared), visible, infrared)
+  return jnp.abs(ops.laplacian(fused) - target.gain * stronger).mean(PIXELS)
 
 
 def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
@@ -187,11 +190,10 @@ FUSION_TERMS = {
   "intensity": intensity,
   "gradient": gradient,
   "maximum": maximum,
-  "detail": detail,
   "structure": structure,
   "correlation": correlation,
 }
-TARGET_TERMS = {"multiscale": multiscale}  # those that take a target, too
+TARGET_TERMS = {"detail": detail, "multiscale": multiscale}  # those that take a target, too
 
 
 def fusion_parts(
@@ -239,7 +241,8 @@ class NecessityOptions:
 class LossOptions:
   """The objective: weights of the fusion terms by name, and the two causal groups.
 
-  target: what the term `multiscale` wants; without that term it says nothing.
+  target: what the terms `multiscale` and, of its gain alone, `detail` want; it says nothing without
+    them.
   """
 
   fusion: dict[str, float]

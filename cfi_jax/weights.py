@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from cfi_jax import pretrained
 from cfi_jax.files import write_atomically
 from cfi_jax.models import make_model
 from cfi_jax.models.isfuse import MIN_SIDE
@@ -77,9 +77,14 @@ def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Card]:
-  """Variables and card of a weights file; InputError names whatever is missing, extra or wrong."""
-  if not pathlib.Path(path).exists():
-    raise InputError(f"{path}: does not exist")
+  """Variables and card of a weights file, or of shipped weights by their name.
+
+  Raises InputError naming whatever is missing, extra or wrong.
+  """
+  path = pretrained.resolve(path)
+  if not path.exists():
+    shipped = ", ".join(pretrained.SHA256)
+    raise InputError(f"{path}: does not exist; without a file there are {shipped}")
   try:
     with safetensors.safe_open(path, framework="np") as file:
       metadata = file.metadata() or {}

@@ -4,16 +4,16 @@
       --config.roots.roadscene=PATH --config.roots.tno=PATH \
       [--config.published.authors=isfuse_best.pth]
 
-Rows: `released` and `paper` with their objectives and networks; `fusion_only`, the released fusion
-loss without interventions; `multiscale`, a fusion by wavelets as the loss; `filling`, the same and
-holes in one image that are to be filled in from the other. results.csv and results.md are written
-after every run and hold the rows that are chosen: --config.order="('multiscale',)"
---config.seeds="(0,)".
-Cost: five rows of three seeds, each 1000 steps of 4 crops of 128x128; with all five views a step
-takes 2.3 s on 2 CPU cores. At this size every row has a cosine schedule from 5e-4 and running
-statistics of original views; the recipes' own, with 50 epochs of 16 crops of 256x256, are
---config=configs/results.py:full, for an accelerator.
-Expect: nothing yet, the table has not been run whole.
+Rows: recipes of `cfi_jax.recipes`, and `filling_long`, which is `filling` trained seven times as
+long: a seed of it is what the package carries as visible-infrared. results.csv, results.md and
+curves.csv are written after every run and hold the rows that are chosen:
+--config.order="('multiscale',)" --config.seeds="(0,)".
+Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only` or
+`multiscale` 3, of `filling_long` 20, scoring included; two such cores can share the rows.
+At this size every row has a cosine schedule from 2e-3 and running statistics of original views; the
+recipes' own, with 50 epochs of 16 crops of 256x256, are --config=configs/results.py:full, for an
+accelerator; nobody has run it.
+Expect: docs/RESULTS.md.
 """
 
 from ml_collections import ConfigDict
@@ -28,13 +28,9 @@ METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SS
 def get_config(size="cpu"):
   if size not in SIZES:
     raise InputError(f"no size {size!r}; valid: {', '.join(SIZES)}")
-  rows = dict(
-    released=recipes.released(),
-    paper=recipes.paper(),
-    fusion_only=fusion_only(),
-    multiscale=multiscale(),
-    filling=filling(),
-  )
+  names = ("released", "paper", "fusion_only", "multiscale", "filling")
+  rows = {name: recipes.get(name) for name in names}
+  rows["filling_long"] = recipes.filling()
   config = ConfigDict(
     dict(
       rows=rows,
@@ -45,7 +41,7 @@ def get_config(size="cpu"):
         tno=dict(name="tno", root="", validation_fraction=0.0),
       ),
       score=("roadscene", "tno"),
-      published=dict(authors=""),
+      published=dict(authors="", shipped="visible-infrared"),
       metrics=(*METRICS, "Nabf"),
       convention="tang",
       roots=dict(roadscene="", tno=""),
@@ -53,56 +49,12 @@ def get_config(size="cpu"):
   )
   for test in config.tests:
     config.tests[test].root = config.roots.get_ref(test)
-  for row in config.rows.values():
+  for name, row in config.rows.items():
     row.data = dict(name="roadscene", root="", validation_fraction=0.0)
     row.data.root = config.roots.get_ref("roadscene")
     row.validation_metrics = ()
     if size == "cpu":
-      make_small(row)
-  return config
-
-
-def make_small(row):
-  """What 2 CPU cores can train."""
-  row.batch_size = 4
-  row.input.crop = 128
-  row.steps = 1000
-  row.optim.learning_rate = 5e-4
-  row.optim.schedule = "cosine"
-  # Of all views the pictures of such short runs are far too bright.
-  row.statistics.views = "original"
-
-
-def fusion_only():
-  """The released fusion loss without interventions."""
-  config = recipes.released()
-  config.loss.invariance.views = ()
-  config.loss.necessity.views = ()
-  return config
-
-
-def multiscale():
-  """Fusion by wavelets as the loss; no bright frame."""
-  config = fusion_only()
-  config.model.padding = "reflect"
-  config.statistics.views = "original"
-  config.loss.fusion = dict(multiscale=1.0)
-  config.loss.target = dict(planes=4, exponent=4.0, gain=1.05, spread=0.65, brighter=0.0)
-  return config
-
-
-def filling():
-  """`multiscale`, and holes large enough to be worth filling in from the other image."""
-  config = multiscale()
-  config.masks.holes = (1, 4)
-  config.masks.size = (8, 48)
-  config.loss.invariance = dict(
-    weight=0.5,
-    views=("complementary",),
-    consistency=0.0,
-    area=0.0,
-    area_target=0.5,
-    entropy=0.0,
-    filling=1.0,
-  )
+      recipes.small(row, steps=300)
+    if name == "filling_long":  # at the small size its steps rule, otherwise its epochs
+      row.steps, row.epochs = 7 * row.steps, row.epochs * (1 if row.steps else 7)
   return config

@@ -10,7 +10,7 @@ Cost: 50 epochs, batches of 16 crops of 256x256; a step needs 31 GB on a CPU. On
 Expect of these 1000 steps: a training loss of 0.30 over the first 200, 0.24 over the last; held out
   0.304, 0.297, 0.286, 0.288, 0.287 at every 200th, SSIM 0.67 and Qabf 0.49 (strict) at the end.
 Recipes: the release (default); the paper with --config=configs/roadscene.py:paper;
-  more features with :wide.
+  more features with :wide; ours with :multiscale, :filling, :medical.
 """
 
 from cfi_jax import recipes

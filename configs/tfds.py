@@ -8,7 +8,7 @@ Another data set: --config.data.builder=NAME; for a medical one also --config.da
 --config.data.test_fraction=0.2.
 Cost: as configs/msrs.py.
 Recipes: the release (default); the paper with --config=configs/tfds.py:paper;
-  more features with :wide.
+  more features with :wide; ours with :multiscale, :filling, :medical.
 """
 
 from cfi_jax import recipes

@@ -1,6 +1,6 @@
 """Draws the README's picture: synthetic pairs, one per row, as visible | infrared | fused.
 
-python docs/fuse_picture.py --weights=isfuse.safetensors --output=docs/fuse.png
+python docs/fuse_picture.py --output=docs/fuse.png
 """
 
 import argparse
@@ -10,19 +10,20 @@ import runpy
 import numpy as np
 
 import cfi_jax
-from cfi_jax import data
+from cfi_jax import data, pretrained
 from cfi_jax.inference.pictures import write_image
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "synthetic.py"
 
 
 def main() -> None:
-  """Fuses the first test scenes and writes the picture."""
+  """Fuses some test scenes and writes the picture."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--weights", required=True)
+  parser.add_argument("--weights", default=pretrained.DEFAULT, help="a name or a file")
   parser.add_argument("--output", default="docs/fuse.png")
   parser.add_argument("--size", type=int, default=192, help="side of a scene in pixels")
-  parser.add_argument("--scenes", type=int, nargs="+", default=[0, 1], help="of the test split")
+  # Day, night, smoke, haze by night.
+  parser.add_argument("--scenes", type=int, nargs="+", default=[3, 0, 8, 10], help="of the test")
   options = parser.parse_args()
   values = runpy.run_path(str(CONFIG))["get_config"]().data.to_dict() | {"size": options.size}
   scenes = data.load(values).source("test")

@@ -16,7 +16,7 @@ LAYERS = [
   | {"watch", "processes"},
   {"compilation", "dispatch", "feed"},
   {"config", "recipes"},
-  {"torch_checkpoint", "weights", "inference", "report"},
+  {"pretrained", "torch_checkpoint", "weights", "inference", "report"},
   {"validation", "writer", "analysis"},
   {"train", "check", "prepare", "fuse", "evaluate", "analyze", "convert", "export", "benchmark"}
   | {"shift", "reproduce", "studies"},

@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 STUDIES = {
   "shift",
   "results",
+  "medical_results",
+  "levers",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 

@@ -127,10 +127,13 @@ def test_maximum_and_detail(x64):
   def lap(x):
     return ndimage.correlate(x, np.ones((3, 3)), mode="constant") - 9 * x
 
-  target = np.where(abs(lap(v)) >= abs(lap(r)), lap(v), lap(r))
-  assert on(losses.detail, f, v, r) == pytest.approx(np.abs(lap(f) - target).mean())
-  # unlike `gradient`, the negative of an image is not as good as the image
-  assert on(losses.detail, v, v, 0 * v) == 0 < on(losses.detail, -v, v, 0 * v)
+  stronger = np.where(abs(lap(v)) >= abs(lap(r)), lap(v), lap(r))
+  for gain in (1.0, 1.3):
+    detail = functools.partial(losses.detail, target=dataclasses.replace(TARGET, gain=gain))
+    expected = np.abs(lap(f) - gain * stronger).mean()
+    assert on(detail, f, v, r) == pytest.approx(expected)
+    # unlike `gradient`, the negative of an image is not as good as the image
+    assert on(detail, gain * v, v, 0 * v) < 1e-12 < on(detail, -gain * v, v, 0 * v)
   assert on(losses.gradient, -v, v, 0 * v) == pytest.approx(0)
 
 

@@ -4,9 +4,13 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from command_line import run
+from PIL import Image
+
+from cfi_jax import pretrained
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -92,6 +96,33 @@ def test_pictures_exist():
   assert pictures
   for path in pictures:
     assert (ROOT / path).exists(), path
+
+
+DOCUMENTS = ["README.md", "docs/RESULTS.md", "launch/README.md", "benchmarks/README.md"]
+DOCUMENTS += [f"cfi_jax/pretrained/{name}.md" for name in pretrained.SHA256]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+  for link in re.findall(r"\]\(([^)#\s]+)\)", (ROOT / document).read_text()):
+    assert "://" in link or (ROOT / document).parent.joinpath(link).exists(), link
+
+
+def test_tables_of_results_are_those_that_were_written():
+  tables = {path: path.read_text().splitlines() for path in (ROOT / "docs/results").glob("*.md")}
+  written = {line for lines in tables.values() for line in lines}
+  lines = [s for s in (ROOT / "docs/RESULTS.md").read_text().splitlines() if s.startswith("| ")]
+  assert len(lines) > 40
+  for line in lines:
+    assert line in written, line
+
+
+def test_the_picture_can_be_drawn_anew(tmp_path):
+  output = tmp_path / "fuse.png"
+  command = [sys.executable, "docs/fuse_picture.py", f"--output={output}", "--size=48"]
+  subprocess.run(command, cwd=ROOT, check=True)
+  with Image.open(output) as picture:
+    assert picture.size == (3 * 48, 4 * 48)
 
 
 @pytest.mark.parametrize("path", NAMED)

@@ -1,6 +1,7 @@
 """Tables of results: what a study refuses, and a tiny one through its command."""
 
 import csv
+import dataclasses
 import hashlib
 import math
 import pathlib
@@ -13,7 +14,7 @@ from command_line import run
 from PIL import Image
 
 from cfi_jax import config as config_lib
-from cfi_jax import reproduce, weights
+from cfi_jax import recipes, reproduce, weights
 from cfi_jax.metrics import Row, Scores, read_scores
 from cfi_jax.reproduce import report
 from cfi_jax.reproduce.report import Result
@@ -22,7 +23,12 @@ from cfi_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "results.py"
-TINY = {"seeds": (0, 1), "order": "('fusion_only',)", "metrics": "('EN','SSIM')"}
+TINY = {
+  "published.shipped": "",
+  "seeds": (0, 1),
+  "order": "('fusion_only',)",
+  "metrics": "('EN','SSIM')",
+}
 TINY |= {
   f"rows.fusion_only.{key}": value
   for key, value in {
@@ -73,6 +79,47 @@ def test_every_row_is_a_training_config(size):
   assert study.run("paper", 7).seed == 7 and study.rows["paper"].loss.necessity.weight < 0
   assert study.rows["filling"].loss.invariance.filling > 0
   assert {row.batch_size for row in study.rows.values()} == {4 if size == "cpu" else 16}
+  assert longer(study, "filling") == (["steps 2100"] if size == "cpu" else ["epochs 350.0"])
+
+
+@pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])
+def test_medical_rows_train_and_test_on_one_split(size):
+  study = config_lib.build(
+    Study, config_lib._load(f"{ROOT}/configs/medical_results.py:{size}").to_dict()
+  )
+  settings = [row.data for row in study.rows.values()] + list(study.tests.values())
+  assert {s["split_by"] for s in settings} == {"shipped" if "split" in size else "case"}
+  assert len({s["test_fraction"] for s in settings}) == 1
+  assert study.rows["medical_long"].loss.target.brighter == 1
+  assert longer(study, "medical") == (["epochs 150.0"] if "full" in size else ["steps 900"])
+
+
+def test_every_lever_is_a_small_change_of_an_earlier_row():
+  study = config_lib.build(Study, config_lib._load(f"{ROOT}/configs/levers.py").to_dict())
+  flat = {row: report._flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
+  for place, row in enumerate(study.order[1:], 1):
+    earlier = [flat[name] for name in study.order[:place]]
+    fewest = min(len(report._differences(other, flat[row])) for other in earlier)
+    assert 1 <= fewest <= (9 if row == "filling" else 4), row
+  # The last ones are our recipes, as they are.
+  data = {k: flat["filling"][k] for k in flat["filling"] if k.startswith(("data.", "validation_m"))}
+  for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):
+    values = recipes.small(recipes.get(recipe), study.rows[row].steps).to_dict()
+    assert flat[row] == report._flatten(values | {"data": {}}) | data
+
+
+def test_rows_are_described_by_what_differs_from_the_nearest():
+  study = config_lib.build(Study, config_lib._load(f"{ROOT}/configs/levers.py").to_dict())
+  text = report._describe(study)
+  assert "- `released`: the recipe released, but input.crop 64, batch_size 4, steps 150, " in text
+  assert "- `gain`: `spread`, but loss.target.gain 1.15\n" in text
+  assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
+
+
+def longer(study, row):
+  """What distinguishes the long run of a recipe."""
+  base, long = (report._flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
+  return report._differences(base, long)
 
 
 BAD = {
@@ -114,6 +161,10 @@ def test_the_spread_is_over_seeds_not_over_images():
   found = report.cell(results, "EN")
   assert (found.mean, found.seeds, found.images) == (2.0, 3, 2)
   assert found.deviation == pytest.approx(2.0)  # of 2, 4 and 0
+  assert report._text(dataclasses.replace(found, deviation=0.0234)) == "2.000 ± 0.023"
+  assert report._text(dataclasses.replace(found, mean=31.4159, deviation=2.5)) == "31.4 ± 2.5"
+  assert report._text(dataclasses.replace(found, mean=314.159, deviation=250)) == "314 ± 250"
+  assert report._text(dataclasses.replace(found, deviation=0.0)) == "2.0000 ± 0"
   alone = report.cell([Result("average", None, "tno", scores("average", (1.0, 2.0)))], "EN")
   assert alone.mean == 1.5 and alone.seeds == 0 and math.isnan(alone.deviation)
 
@@ -153,6 +204,9 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   # The same weights have the same scores, however they came here.
   theirs = float(found["roadscene", "authors", "SSIM"]["mean"])
   assert theirs == pytest.approx(seeds[0]) and found["tno", "average", "EN"]["seeds"] == "0"
+  with open(workdir / "curves.csv", newline="") as table:
+    curve = [(line["row"], line["seed"], line["step"]) for line in csv.DictReader(table)]
+  assert curve == [("fusion_only", str(seed), str(step)) for seed in (0, 1) for step in (1, 2)]
   text = (workdir / "results.md").read_text()
   assert "## roadscene: 2 pairs" in text and "| fusion_only (2) | " in text and " ± " in text
   before = (workdir / "results.csv").read_bytes()

@@ -64,7 +64,7 @@ def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
 
 
 def from_weights(path: str | os.PathLike, sizes: Sequence[tuple[int, int]] = ()) -> Subject:
-  """The subject of a weights file, under the file's name; `sizes` share at most six programs."""
+  """The subject of weights, under their file's name; `sizes` share at most six programs."""
   variables, card = weights.load(path)
   return from_variables(pathlib.Path(path).stem, variables, card.architecture, sizes)
 

@@ -24,7 +24,7 @@ FEW = 10  # pairs; percentiles of ten have 0.8 of the width of Student's t, of f
 class Request:
   """What to analyse.
 
-  weights: the weights file of the model in question; compare: of others, reported beside it. Models
+  weights: file or name of the model in question; compare: of others, reported beside it. Models
     are called by their file names.
   visible, infrared: folders of images; labels: of label images, or None. Or, instead of these,
   world: an embedded world, whose test scenes are analysed with their truth.
@@ -171,7 +171,7 @@ def _feature_notes(request: Request, models: Models, inputs: Inputs) -> Iterator
     peers = models.peers(name)
     if not peers:
       yield (
-        f"{name}: no ceiling of CKA and no consistency; they need a second weights file of the "
+        f"{name}: no ceiling of CKA and no consistency; they need second weights of the "
         "same architecture, trained in the same way from another seed."
       )
     for peer in peers:

@@ -1,6 +1,6 @@
 """Looks at what a fusion model does with its images: python -m cfi_jax.analyze.
 
-python -m cfi_jax.analyze --weights=FILE [--compare=FILE ...] --output=DIR \
+python -m cfi_jax.analyze --weights=FILE_OR_NAME [--compare=FILE_OR_NAME ...] --output=DIR \
   (--visible=DIR --infrared=DIR [--labels=DIR] | --synthetic [--config=FILE]) \
   [--pairs=N] [--parts=effects,gates,contribution,features] [--seed=N]
 
@@ -22,8 +22,8 @@ from cfi_jax.evaluate.folders import cut
 from cfi_jax.types import InputError
 
 _FLAGS = {
-  "weights": (flags.DEFINE_string, None, "weights file of the model to analyse"),
-  "compare": (flags.DEFINE_multi_string, [], "weights file of a model beside it; may be repeated"),
+  "weights": (flags.DEFINE_string, None, "weights (file or name) to analyse"),
+  "compare": (flags.DEFINE_multi_string, [], "weights (file or name) beside it; may be repeated"),
   "visible": (flags.DEFINE_string, None, "folder of visible images"),
   "infrared": (flags.DEFINE_string, None, "folder of infrared images"),
   "labels": (

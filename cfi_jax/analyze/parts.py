@@ -40,7 +40,7 @@ class Models:
 
 
 def load_models(paths: Sequence[pathlib.Path]) -> dict[str, tuple[dict, weights.Card]]:
-  """Variables and card of weights files by file name.
+  """Variables and card of weights, by the name of their file.
 
   Raises:
     InputError: a file cannot be used, or two have one name.

@@ -24,11 +24,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from cfi_jax import weights
+from cfi_jax import pretrained, weights
 from cfi_jax.benchmark import compare as compare_lib
 from cfi_jax.benchmark import contenders, floors, results, roofline, timing, worker
 from cfi_jax.benchmark.images import make_images, parse_size
 from cfi_jax.benchmark.worker import Spec
+from cfi_jax.convert import RELEASED
 from cfi_jax.inference import load
 from cfi_jax.models import torch_names
 from cfi_jax.types import InputError
@@ -40,7 +41,7 @@ NO_LIMIT_MB = 1e6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The flags of this part."""
-  parser.add_argument("--weights", required=True, help="weights file")
+  parser.add_argument("--weights", required=True, help="weights: a file or a name")
   parser.add_argument("--study", choices=STUDIES, default="compare")
   parser.add_argument("--size", help="HEIGHTxWIDTH")
   parser.add_argument("--batch", type=int, default=1)
@@ -106,9 +107,9 @@ def make_floor(options: argparse.Namespace, size: tuple[int, int]) -> results.Fl
 def write(options: argparse.Namespace, size: tuple[int, int], folder: pathlib.Path) -> None:
   """The contenders' files: images, weights, and for PyTorch those under the release's names."""
   variables, card = weights.load(options.weights)
-  shutil.copyfile(options.weights, folder / "weights.safetensors")
+  shutil.copyfile(pretrained.resolve(options.weights), folder / "weights.safetensors")
   (folder / "settings.json").write_text(json.dumps({"grid": card.architecture["grid"]}))
-  if not (card.architecture["shared_encoder"] or card.architecture["gate"] == "paper"):
+  if card.architecture == RELEASED | {k: card.architecture[k] for k in ("features", "grid")}:
     np.savez(folder / "state.npz", **torch_names.to_torch(variables))
   elif options.torch:
     raise InputError(f"{options.weights}: PyTorch has the released architecture only")

@@ -31,7 +31,7 @@ CASE_SECONDS = 3600
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The flags of this part."""
-  parser.add_argument("--weights", help="weights file, for the cases of fusing")
+  parser.add_argument("--weights", help="weights (file or name) for the cases of fusing")
   parser.add_argument("--cases", help="names with commas; all by default")
   parser.add_argument("--seconds", type=float, help="begin no case after so many")
   parser.add_argument("--list", action="store_true", help="print the commands and stop")
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
   if not options.output:
     raise InputError("--output=DIR is missing: the folder of the results")
   if not options.weights and any(name.startswith("fuse") for name in names):
-    raise InputError("--weights=FILE is missing: the cases of fusing need it")
+    raise InputError("--weights is missing: the cases of fusing need it")
   return _run_all({name: known[name] for name in names}, options)
 
 

@@ -10,7 +10,6 @@ from cfi_jax.data.listing import Listing, Record, files_in, pair_folders, shorte
 from cfi_jax.data.source import PairDataset, hold_out, require_fraction
 from cfi_jax.types import InputError
 
-_STEM = re.compile(r"(\d+)(\d{3})")
 _SPLIT_BY = ("case", "shipped")
 
 
@@ -29,6 +28,8 @@ class Medical(PairDataset):
   split_by: str
   test_fraction: float
 
+  stem: ClassVar[re.Pattern] = re.compile(r"(\d+)(\d{3})")
+
   def __post_init__(self):
     """Raises InputError for an unknown way to split or a bad fraction."""
     super().__post_init__()
@@ -38,7 +39,7 @@ class Medical(PairDataset):
 
   def group(self, name: str) -> str:
     """The case number of a slice; raises InputError for a name that has none."""
-    match = _STEM.fullmatch(name)
+    match = self.stem.fullmatch(name)
     if match is None:
       raise InputError(f"{name}: expected a case number followed by a three-digit slice")
     return match[1]
@@ -109,6 +110,7 @@ class Harvard(Medical):
   """
 
   kinds: ClassVar[tuple[type[OneKind], ...]] = (CtMri, PetMri, SpectMri)
+  stem: ClassVar[re.Pattern] = re.compile(rf"[A-Z]+-MRI_{Medical.stem.pattern}")
 
   def listing(self, part: str) -> Listing:
     """The pairs of that shipped folder of every kind."""
@@ -124,15 +126,14 @@ class Harvard(Medical):
       strays=tuple(stray for listing in listings.values() for stray in listing.strays),
     )
 
-  def group(self, name: str) -> str:
-    """The case number, whichever the kind."""
-    return super().group(name.partition("_")[2])
-
   def _hold_out(self, pooled: Iterable[Record]) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
     """`test_fraction` of the cases of each kind."""
     pooled, test = tuple(pooled), []
     for kind in self.kinds:
       own = [record for record in pooled if record.name.startswith(f"{kind.folder}_")]
-      test += super()._hold_out(own)[1]
+      test += hold_out(own, self.test_fraction, self.group, f"{kind.folder}: test_fraction")[1]
     cases = {self.group(record.name) for record in test}
-    return tuple(r for r in pooled if self.group(r.name) not in cases), tuple(test)
+    train = tuple(record for record in pooled if self.group(record.name) not in cases)
+    if not train:
+      raise InputError(f"test_fraction={self.test_fraction} holds out cases of all slices")
+    return train, tuple(test)

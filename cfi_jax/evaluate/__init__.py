@@ -36,7 +36,7 @@ class Request:
 
   visible, infrared: the sources' folders.
   fused: method -> folder of its images.
-  weights: a weights file whose model fuses the sources and is scored, under its file name.
+  weights: file or name of weights whose model fuses the sources and is scored, under that name.
   convention, metrics: see `cfi_jax.metrics`; metrics None is all of the convention.
   compare_to: the method that paired differences refer to; None is the first one given.
   protocol: "" or a name in `PROTOCOLS`, which sets convention and metrics and passes the images of
@@ -104,7 +104,7 @@ def _check(request: Request) -> None:
   else:
     find_metrics(request.metrics, request.convention)
   if not request.methods:
-    raise InputError("nothing to score: name fused images (NAME:DIR), a weights file, or both")
+    raise InputError("nothing to score: name fused images (NAME:DIR), weights, or both")
   taken = [*BASELINES, *MODALITIES]
   for method in request.methods:
     if method in taken:

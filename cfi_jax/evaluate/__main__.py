@@ -1,7 +1,7 @@
 """Scores fused images: python -m cfi_jax.evaluate.
 
 python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --fused=NAME:DIR [--fused=NAME:DIR ...] \
-  [--weights=FILE] --output=DIR [--convention=tang] [--metrics=EN,SSIM] [--compare_to=NAME]
+  [--weights=FILE_OR_NAME] --output=DIR [--convention=tang] [--metrics=EN,SSIM] [--compare_to=NAME]
 
 Writes scores.csv, summary.md and report.html. Exits with 2 when the input cannot be used.
 """
@@ -21,7 +21,11 @@ _FLAGS = {
   "visible": (flags.DEFINE_string, None, "folder of visible images"),
   "infrared": (flags.DEFINE_string, None, "folder of infrared images"),
   "fused": (flags.DEFINE_multi_string, [], "NAME:DIR, a method and its images; may be repeated"),
-  "weights": (flags.DEFINE_string, None, "weights file of a model to fuse with and score"),
+  "weights": (
+    flags.DEFINE_string,
+    None,
+    "weights (file or name) to fuse with and score",
+  ),
   "output": (flags.DEFINE_string, None, "folder for scores.csv, summary.md and report.html"),
   "convention": (flags.DEFINE_string, "tang", f"one of {', '.join(CONVENTIONS)}"),
   "metrics": (flags.DEFINE_list, None, "names with commas; all of the convention by default"),

@@ -1,4 +1,4 @@
-"""A trained model ready to fuse images of any size: `load` a weights file, then `Model.fuse`."""
+"""A trained model ready to fuse images of any size: `load` weights, then `Model.fuse`."""
 
 import collections
 import math
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax import memory, weights
+from cfi_jax import memory, pretrained, weights
 from cfi_jax.inference import arrays, buckets, geometry, tiles
 from cfi_jax.inference.fold import fold
 from cfi_jax.inference.programs import Programs
@@ -23,10 +23,14 @@ DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the dec
 
 
 def load(
-  path: str | os.PathLike, *, dtype: str = "float32", devices: Sequence[jax.Device] | None = None
+  path: str | os.PathLike = pretrained.DEFAULT,
+  *,
+  dtype: str = "float32",
+  devices: Sequence[jax.Device] | None = None,
 ) -> "Model":
-  """The model of a .safetensors weights file.
+  """The model of weights that the package carries, or of a .safetensors weights file.
 
+  path: "visible-infrared", "medical", or a file.
   dtype: of the computation, "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64=1).
   devices: that share the work; default: one.
   """

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cfi_jax import convert, record, train, weights
+from cfi_jax import convert, pretrained, record, train, weights
 from cfi_jax.compilation import Cache
 from cfi_jax.data.source import Source
 from cfi_jax.evaluate.baselines import BASELINES
 from cfi_jax.files import write_atomically
 from cfi_jax.inference import Model
+from cfi_jax.logs import METRICS_FILE, read_metrics
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
 from cfi_jax.reproduce import report
 from cfi_jax.reproduce.report import Result
@@ -39,17 +40,22 @@ class _Tests:
 
 
 def run(study: Study, workdir: pathlib.Path) -> bool:
-  """Trains and scores what is missing; after every run writes results.csv and results.md.
+  """Trains and scores what is missing; after every run writes the tables.
 
-  They hold the rows, seeds and tests that the study names, as far as they are trained. Returns
-  whether all is done; not, after SIGTERM. Raises `InputError` before work starts for pairs and
-  weights that cannot be used, and where the workdir holds other pairs, metrics or recipes under the
-  same names.
+  results.csv and results.md hold the scores of the rows, seeds and tests that the study names, as
+  far as they are trained; curves.csv the loss by step. Returns whether all is done; not, after
+  SIGTERM. Raises `InputError` before work starts for pairs and weights that cannot be used, and
+  where the workdir holds other pairs, metrics or recipes under the same names.
   """
   study.require_roots()
   tests = _open(study)
-  published = {name: pathlib.Path(path) for name, path in study.published.items() if path}
-  for path in published.values():
+  published = {n: pretrained.resolve(path) for n, path in study.published.items() if path}
+  for name, path in published.items():
+    if not path.is_file():
+      raise InputError(
+        f"config.published.{name}: {path} is no file; allowed: a weights file, a checkpoint of the "
+        f"authors, {', '.join(pretrained.SHA256)}"
+      )
     _read(path)
   steps = {
     (row, seed): _open_run(study, workdir, row, seed) for seed in study.seeds for row in study.order
@@ -68,8 +74,14 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
       for seed in study.seeds:
         if _weights(workdir, row, seed).exists():
           results += _network(study, folder, tests, row, seed, _weights(workdir, row, seed))
-    write_atomically(workdir / "results.csv", report.to_csv(study, results).encode())
-    write_atomically(workdir / "results.md", report.to_markdown(study, results).encode())
+    logged = {key: read_metrics(_folder(workdir, *key) / METRICS_FILE) for key in steps}
+    texts = {
+      "results.csv": report.to_csv(study, results),
+      "results.md": report.to_markdown(study, results),
+      "curves.csv": report.to_curves(logged),
+    }
+    for name, text in texts.items():
+      write_atomically(workdir / name, text.encode())
 
   with Cache(workdir) as cache:  # all networks of one architecture share programs, too
     write()
@@ -101,7 +113,7 @@ def _open(study: Study) -> _Tests:
 
 def _open_run(study: Study, workdir: pathlib.Path, row: str, seed: int) -> int:
   """The steps of a run; refuses data and settings it cannot use, and a folder of another run."""
-  folder = workdir / RUNS / f"{row}-{seed}"
+  folder = _folder(workdir, row, seed)
   steps = train.open_run(study.run(row, seed), folder).steps
   if _weights(workdir, row, seed).exists() and record.read(folder) is None:
     raise InputError(
@@ -111,6 +123,10 @@ def _open_run(study: Study, workdir: pathlib.Path, row: str, seed: int) -> int:
   return steps
 
 
+def _folder(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
+  return workdir / RUNS / f"{row}-{seed}"
+
+
 def _weights(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
   return workdir / WEIGHTS / f"{row}-{seed}.safetensors"
 
@@ -118,7 +134,7 @@ def _weights(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
 def _train(study: Study, workdir: pathlib.Path, row: str, seed: int, steps: int) -> bool:
   """Trains a run to the end and writes its weights; False after SIGTERM."""
   print(f"{row}-{seed}:", flush=True)
-  folder = workdir / RUNS / f"{row}-{seed}"
+  folder = _folder(workdir, row, seed)
   if train.train(study.run(row, seed), folder) < steps:
     return False
   weights.save(_weights(workdir, row, seed), *convert.from_workdir(folder, steps))

@@ -3,8 +3,8 @@
 python -m cfi_jax.reproduce --config=configs/results.py --workdir=runs/results \
     --config.roots.roadscene=PATH --config.roots.tno=PATH
 
-Writes results.csv and results.md into the workdir after every run, and goes on where it was
-stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
+Writes results.csv, results.md and curves.csv into the workdir after every run, and goes on where it
+was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
 """
 
 from cfi_jax import reproduce, studies

@@ -4,11 +4,12 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from cfi_jax.config import Config
+from cfi_jax import recipes
 from cfi_jax.metrics import CONVENTIONS, Scores
 from cfi_jax.report.markdown import arrow, number, plain, table
 from cfi_jax.reproduce.study import Study
@@ -65,6 +66,18 @@ def to_csv(study: Study, results: Sequence[Result]) -> str:
   return text.getvalue()
 
 
+def to_curves(runs: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
+  """The training curves: one line per row, seed and logged step; runs: of their metrics files."""
+  text = io.StringIO(newline="")
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow(("row", "seed", "step", "loss"))
+  for (row, seed), logged in runs.items():
+    for entry in logged:
+      if entry["kind"] == "train":
+        writer.writerow((row, seed, entry["step"], f"{entry['loss']:.6g}"))
+  return text.getvalue()
+
+
 def to_markdown(study: Study, results: Sequence[Result]) -> str:
   """The text of results.md: one table per test."""
   parts = [
@@ -72,7 +85,7 @@ def to_markdown(study: Study, results: Sequence[Result]) -> str:
     f"Convention `{study.convention}` ({CONVENTIONS[study.convention]}). Means over the images of "
     "a test; for what was trained from several seeds mean ± standard deviation over seeds, in "
     "brackets their number. Images on which a metric is not defined are left out.",
-    "\n".join(f"- `{row}`: {_describe(study.rows[row])}" for row in study.order),
+    _describe(study),
   ]
   for test in study.score:
     rows = _rows(results, test)
@@ -86,17 +99,37 @@ def to_markdown(study: Study, results: Sequence[Result]) -> str:
   return "\n\n".join(parts) + "\n"
 
 
-def _describe(config: Config) -> str:
-  """What a run is, as far as it fits into a line; its run.json says all."""
-  length = f"{config.steps} steps" if config.steps else f"{config.epochs:g} epochs"
-  fusion = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.fusion.items())
-  views = ", ".join(config.loss.views) or "none"
-  return (
-    f"{length} of {config.batch_size} crops of {config.input.crop}x{config.input.crop}, Adam "
-    f"{config.optim.learning_rate:g} ({config.optim.schedule}), fusion loss {fusion}, "
-    f"interventions {views}, padding {config.model['padding']}, statistics of "
-    f"{config.statistics.views} views, {config.model['features']} features"
-  )
+def _describe(study: Study) -> str:
+  """What each row is, by what differs: the first from the release, later ones from an earlier row.
+
+  That is the one which they have most in common with.
+  """
+  release = recipes.released().to_dict() | {"data": {}, "validation_metrics": ()}
+  lines, known = [], {"the recipe released": _flatten(release)}
+  for row in study.order:
+    own = _flatten(dataclasses.asdict(study.rows[row]) | {"data": {}, "validation_metrics": ()})
+    changes = {name: _differences(earlier, own) for name, earlier in known.items()}
+    if len(known) > 1:
+      del changes["the recipe released"]
+    nearest = min(changes, key=lambda name: len(changes[name]))
+    lines.append(f"- `{row}`: {nearest}, but {', '.join(changes[nearest]) or 'nothing'}")
+    known[f"`{row}`"] = own
+  return "\n".join(lines)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested settings as one mapping, `a.b` to a value."""
+  flat = {}
+  for key, value in values.items():
+    nested = isinstance(value, Mapping)
+    flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+  return flat
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """What distinguishes `new` from `old`; the terms of a fusion loss can also be missing."""
+  changed = [f"{key} {value}" for key, value in new.items() if old.get(key) != value]
+  return changed + [f"no {key}" for key in old if key not in new]
 
 
 def _rows(results: Sequence[Result], test: str) -> dict[str, list[Result]]:
@@ -112,6 +145,10 @@ def _label(row: str, own: Sequence[Result]) -> str:
 
 
 def _text(found: Cell) -> str:
+  """Mean and deviation, both to the deviation's second digit."""
   if math.isnan(found.deviation):
     return number(found.mean)
-  return f"{number(found.mean)} ± {number(found.deviation)}"
+  if not found.deviation:
+    return f"{number(found.mean)} ± 0"
+  places = 1 - math.floor(math.log10(found.deviation))
+  return f"{found.mean:.{max(0, places)}f} ± {found.deviation:.{max(0, places)}f}"

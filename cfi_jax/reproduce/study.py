@@ -25,7 +25,8 @@ class Study:
   rows: whole training configs by name; their seeds are replaced. order: which of them, in this
     order. seeds: outer loop, so that a study that is stopped early is a complete smaller one.
   tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
-  published: weights by name: a .safetensors file, or what `cfi_jax.convert` takes; "" is none.
+  published: weights by name: a .safetensors file, the authors' .pth file, or the name of weights
+    that the package carries; "" is none.
   metrics, convention: what is reported.
   roots: folders that the settings refer to; here so that one flag sets each.
   """

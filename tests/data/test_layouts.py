@@ -144,7 +144,7 @@ def test_medical_refuses_what_it_cannot_split(cases):
 
 @pytest.fixture
 def kinds(tmp_path):
-  """Of each kind five cases of two slices; two of the case numbers are those of other kinds, too."""
+  """Of each kind five cases of two slices; neighbouring kinds have two case numbers in common."""
   for kind, first in (("CT", 1), ("PET", 4), ("SPECT", 7)):
     for case in range(first, first + 5):
       for number, part in ((9, "train"), (10, "test")):

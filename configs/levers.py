@@ -1,0 +1,83 @@
+"""What each change to a recipe does to its scores, on RoadScene's 50 test pairs: one seed, one
+change at a time.
+
+  python -m cfi_jax.reproduce --config=configs/levers.py --workdir=runs/levers \
+      --config.roots.roadscene=PATH [--config.published.authors=isfuse_best.pth]
+
+results.md names for every row the earlier row that it is nearest to and what was changed.
+Cost: on one CPU core 1.5 minutes a row, with all five views 4.
+Expect: nothing yet, it has not been run whole. One seed: differences below the standard deviations
+of docs/RESULTS.md will say nothing.
+"""
+
+import copy
+
+from ml_collections import ConfigDict
+
+from cfi_jax import recipes
+
+STEPS = 150  # a minute on a CPU core or, with all five views, three
+METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SSIM", "MS_SSIM")
+
+
+def get_config():
+  rows = {}
+
+  def add(name, base, **changes):
+    """A row as `base`, but for `changes`: loss__target__gain is the value loss.target.gain."""
+    rows[name] = copy.deepcopy(rows[base])
+    rows[name].update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+
+  def add_loss(name, base, **terms):
+    """A row as `base` with another fusion loss."""
+    add(name, base)
+    rows[name].loss.fusion = terms
+
+  rows["released"] = recipes.small(recipes.released(), STEPS)
+  add("entropy_minimised", "released", loss__invariance__entropy=1.0)
+  add("dropout_maximised", "released", loss__necessity__weight=-0.05)
+  add("large_holes", "released", masks__holes=(1, 4), masks__size=(8, 32))
+  add("statistics_of_all_views", "released", statistics__views="all")
+
+  rows["fusion_only"] = recipes.small(recipes.fusion_only(), STEPS)
+  add("reflect", "fusion_only", model__padding="reflect")
+  add("constant_rate", "reflect", optim__schedule="constant")
+  add("rate_of_the_release", "reflect", optim__learning_rate=1e-4)
+  add_loss("maximum", "reflect", maximum=1.0, gradient=1.0)
+  add_loss("detail", "reflect", intensity=1.0, detail=1.0)
+  add_loss("structure", "detail", intensity=1.0, detail=1.0, structure=1.0)
+  add_loss("correlation", "detail", intensity=1.0, detail=1.0, correlation=1.0)
+
+  add_loss("planes", "reflect", multiscale=1.0)
+  rows["planes"].loss.target = dict(planes=4, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
+  add("spread", "planes", loss__target__spread=0.55)
+  add("gain", "spread", loss__target__gain=1.15)
+  add_loss("planes_detail", "gain", multiscale=1.0, detail=1.0)
+  add_loss("planes_structure", "gain", multiscale=1.0, structure=0.3)
+  add("twice_as_long", "planes_detail", steps=2 * rows["planes_detail"].steps)
+  add("four_times_as_long", "planes_detail", steps=4 * rows["planes_detail"].steps)
+  add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
+  rows["filling"] = recipes.small(recipes.filling(), STEPS)
+  add("interventions", "planes_detail")
+  for group in ("invariance", "necessity"):
+    rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])
+
+  config = ConfigDict(
+    dict(
+      rows=rows,
+      order=tuple(rows),
+      seeds=(0,),
+      tests=dict(roadscene=dict(name="roadscene", root="", validation_fraction=0.0)),
+      score=("roadscene",),
+      published=dict(authors=""),
+      metrics=(*METRICS, "Nabf"),
+      convention="tang",
+      roots=dict(roadscene=""),
+    )
+  )
+  config.tests.roadscene.root = config.roots.get_ref("roadscene")
+  for row in config.rows.values():
+    row.validation_metrics = ()
+    row.data = dict(name="roadscene", root="", validation_fraction=0.0)
+    row.data.root = config.roots.get_ref("roadscene")
+  return config
