@@ -81,7 +81,7 @@ def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, tmp_path
   table = score(triplets, METRICS, "tang")
   found = [table.mean(metric, "fused") for metric in METRICS]
   assert found == pytest.approx(EXPECTED[name], rel=0.01)
-  assert all(v > table.mean(m, "average") for m, v in zip(METRICS, found, strict=True))
+  assert table.mean("Qabf", "fused") > 1.2 * table.mean("Qabf", "average")
 
 
 def test_the_wheel_carries_weights_and_cards(tmp_path):
