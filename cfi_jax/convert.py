@@ -76,7 +76,8 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
 
   def initial():
     optimizer = optim.make_optimizer(config.optim, 1)  # the schedule's length changes no shape
-    return init_state(make_model(config.model), optimizer, config.seed, MIN_SIDE)
+    average = config.optim.ema_decay > 0
+    return init_state(make_model(config.model), optimizer, config.seed, MIN_SIDE, average=average)
 
   with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
     if not checkpoints.steps:

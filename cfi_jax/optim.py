@@ -1,10 +1,11 @@
-"""The optimizer: Adam, with a learning-rate schedule and optional gradient clipping."""
+"""The optimizer: Adam, with a learning-rate schedule, gradient clipping and parameter averaging."""
 
 import dataclasses
 
+import jax.numpy as jnp
 import optax
 
-from cfi_jax.types import InputError
+from cfi_jax.types import Array, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,6 +14,8 @@ class OptimOptions:
 
   learning_rate: after warm-up. schedule: "constant", or "cosine" down to 0 at the last step.
   warmup_steps: linear from 0. clip_norm: greatest global gradient norm, 0 for none.
+  ema_decay: of the exponential moving average of the parameters that is validated and shipped, 0
+    for none: the last parameters are.
   """
 
   learning_rate: float
@@ -22,6 +25,7 @@ class OptimOptions:
   b2: float
   eps: float
   clip_norm: float
+  ema_decay: float
 
   def __post_init__(self):
     """Refuses values that make no step or no finite one."""
@@ -30,7 +34,7 @@ class OptimOptions:
     for name in ("learning_rate", "eps"):
       if getattr(self, name) <= 0:
         raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: more than 0")
-    for name in ("b1", "b2"):
+    for name in ("b1", "b2", "ema_decay"):
       if not 0 <= getattr(self, name) < 1:
         raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 to below 1")
     for name in ("warmup_steps", "clip_norm"):
@@ -65,3 +69,15 @@ def make_optimizer(options: OptimOptions, steps: int) -> optax.GradientTransform
   if options.clip_norm:
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), adam)
   return adam
+
+
+def follow(average: dict, params: dict, step: int | Array, decay: float) -> dict:
+  """The moving average after step number `step`, counted from 0, ended in `params`; {} stays {}.
+
+  The first steps decay faster, by (1 + step) / (10 + step), so that the initial parameters, which
+  are random, do not linger.
+  """
+  if not average:
+    return average
+  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  return optax.incremental_update(params, average, 1 - decay)

@@ -64,6 +64,7 @@ def released() -> ConfigDict:
         b2=0.999,
         eps=1e-8,
         clip_norm=0.0,
+        ema_decay=0.0,
       ),
       checkpoint=dict(every=500, keep=3, best="loss", direction="lower"),
       log_every=20,

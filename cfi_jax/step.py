@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cfi_jax import interventions, losses, ops
+from cfi_jax import interventions, losses, ops, optim
 from cfi_jax.interventions import MaskOptions, View
 from cfi_jax.losses import LossOptions
 from cfi_jax.metrics import find_metrics, quantise
@@ -24,9 +24,9 @@ class Procedure:
   """What a training step is made of.
 
   seed: of the masks; where it is traced, one program serves every seed. statistics: how the running
-  statistics follow the views' own. share_encodings: whether views share images, see
-  `interventions.View`. rematerialise: whether the encodings and fusions of the views are computed
-  again for the gradient instead of being kept.
+  statistics follow the views' own. ema_decay: see `OptimOptions`. share_encodings: whether views
+  share images, see `interventions.View`. rematerialise: whether the encodings and fusions of the
+  views are computed again for the gradient instead of being kept.
   """
 
   model: nn.Module
@@ -36,6 +36,7 @@ class Procedure:
   masks: MaskOptions
   seed: int | Array
   statistics: StatisticsOptions
+  ema_decay: float
   share_encodings: bool
   rematerialise: bool
 
@@ -88,7 +89,11 @@ def update(
   # The losses are those of the old parameters; this one tells whether the new ones are finite.
   metrics["parameter_norm"] = optax.tree.norm(params)
   state = TrainState(
-    step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+    average=optim.follow(state.average, params, state.step, procedure.ema_decay),
   )
   return state, metrics
 

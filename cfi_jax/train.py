@@ -113,6 +113,7 @@ def make_procedure(config: Config, steps: int) -> Procedure:
     masks=config.masks,
     seed=config.seed,
     statistics=config.statistics,
+    ema_decay=config.optim.ema_decay,
     share_encodings=config.share_encodings,
     rematerialise=config.rematerialise,
   )
@@ -144,7 +145,8 @@ def initial_state(run: Run) -> TrainState:
 def _initial(run: Run) -> Callable[[Array], TrainState]:
   """`initial_state` as a function of the seed, to be compiled or asked for its shapes."""
   procedure, crop = run.procedure, run.config.input.crop
-  return lambda seed: init_state(procedure.model, procedure.optimizer, seed, crop)
+  average = procedure.ema_decay > 0
+  return lambda seed: init_state(procedure.model, procedure.optimizer, seed, crop, average=average)
 
 
 def _seed(run: Run) -> jax.Array:

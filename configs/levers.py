@@ -56,6 +56,8 @@ def get_config():
   add_loss("planes_structure", "gain", multiscale=1.0, structure=0.3)
   add("twice_as_long", "planes_detail", steps=2 * rows["planes_detail"].steps)
   add("four_times_as_long", "planes_detail", steps=4 * rows["planes_detail"].steps)
+  add("slow_statistics", "four_times_as_long", statistics__momentum=0.99)
+  add("moving_average", "four_times_as_long", optim__ema_decay=0.99)
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
   rows["filling"] = recipes.small(recipes.filling(), STEPS)
   add("interventions", "planes_detail")

@@ -51,6 +51,21 @@ def test_the_best_or_a_named_checkpoint(workdir, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, loaded, best)
 
 
+def test_averaged_parameters_are_taken_where_the_run_kept_them(tmp_path):
+  options = recipes.get("paper")
+  options.data, options.model.features, options.optim.ema_decay = {"name": "synthetic"}, 4, 0.9
+  config = config_lib.build(config_lib.Config, options.to_dict())
+  record.write(tmp_path, config, {"train": {"pairs": 3, "sha256": "abc"}})
+  optimizer = optim.make_optimizer(config.optim, 10)
+  state = jax.jit(lambda: init_state(make_model(config.model), optimizer, 0, 8, average=True))()
+  state = state.replace(average=jax.tree.map(lambda a: a + 1, state.params))
+  with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
+    checkpoints.save(state, 1, None)
+  variables, card = convert.read(tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, variables["params"], jax.device_get(state.average))
+  assert json.loads(card.recipe)["optim"]["ema_decay"] == 0.9
+
+
 def test_the_last_where_none_was_validated_and_nothing_is_changed(workdir, tmp_path):
   shutil.copytree(workdir, tmp_path / "run")
   for file in (tmp_path / "run").rglob("metrics/*"):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.optim import OptimOptions, learning_rate, make_optimizer
+from cfi_jax.optim import OptimOptions, follow, learning_rate, make_optimizer
 
-ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0)
+ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0, 0.0)
 
 
 def test_first_step_of_adam_is_the_learning_rate_times_the_sign():
@@ -34,3 +34,14 @@ def test_clipping_bounds_the_gradient_that_adam_sees():
   params = {"a": jnp.zeros(2)}
   _, state = clipped.update({"a": jnp.array([30.0, 40.0])}, clipped.init(params), params)
   np.testing.assert_allclose(state[1][0].mu["a"], 0.1 * np.array([0.6, 0.8]), rtol=1e-5)
+
+
+def test_the_average_forgets_the_start_and_then_decays_as_asked():
+  average, values = {"a": jnp.array(100.0)}, [1.0, 3.0, -2.0]
+  for step, value in enumerate(values):
+    average = follow(average, {"a": jnp.array(value)}, step, 0.15)
+  expected = 100.0
+  for decay, value in zip((0.1, 0.15, 0.15), values, strict=True):
+    expected = decay * expected + (1 - decay) * value
+  np.testing.assert_allclose(average["a"], expected, rtol=1e-6)
+  assert follow({}, {"a": jnp.array(1.0)}, 0, 0.9) == {}

@@ -30,6 +30,7 @@ def make_procedure(recipe="released", **model):
     masks=settings.masks,
     seed=settings.seed,
     statistics=settings.statistics,
+    ema_decay=settings.optim.ema_decay,
     share_encodings=settings.share_encodings,
     rematerialise=settings.rematerialise,
   )

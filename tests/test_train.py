@@ -83,6 +83,22 @@ def test_a_validation_that_is_not_finite_stops_the_run(run):
   assert not logs.read_metrics(run.workdir / logs.METRICS_FILE)
 
 
+def test_averaged_parameters_are_kept_and_used_instead_of_the_last(run):
+  optimizer = dataclasses.replace(run.config.optim, ema_decay=0.15, learning_rate=0.01)
+  config = dataclasses.replace(run.config, optim=optimizer)
+  run = dataclasses.replace(run, config=config, procedure=train.make_procedure(config, run.steps))
+  ready = train.Ready(train.compile_train_step(run), run.feed.load(run.mesh), None, None)
+  state = train.initial_state(run)
+  expected = jax.device_get(state.params)
+  for decay, chunk in zip((0.1, 0.15, 0.15), train._chunks(run, 0), strict=True):
+    state, _ = ready.train_step(state, ready.images, chunk.inputs)
+    expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
+  used = state.variables["params"]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), used, expected)
+  moved = jax.tree.map(lambda a, p: float(jnp.abs(a - p).max()), used, state.params)
+  assert max(jax.tree.leaves(moved)) > 1e-3
+
+
 def test_the_step_gives_its_memory_back(run):
   compiled = train.compile_train_step(run).compiled
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.initial_shapes(run)))

@@ -95,8 +95,9 @@ def check_released(config: config_lib.Config) -> None:
     wrong.append(f"loss.fusion.{unknown[0]}")
   if config.loss.invariance.filling:
     wrong.append(f"loss.invariance.filling={config.loss.invariance.filling}")
-  if config.optim.clip_norm:
-    wrong.append(f"optim.clip_norm={config.optim.clip_norm}")
+  for name in ("clip_norm", "ema_decay"):
+    if value := getattr(config.optim, name):
+      wrong.append(f"optim.{name}={value}")
   if config.masks.fill:
     wrong.append(f"masks.fill={config.masks.fill}")
   if wrong:
