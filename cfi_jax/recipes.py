@@ -40,7 +40,7 @@ def released() -> ConfigDict:
         dtype="float32",
         param_dtype="float32",
       ),
-      statistics=dict(momentum=0.9, views="all"),
+      statistics=dict(normalise="own", momentum=0.9, views="all"),
       masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0),
       loss=dict(
         fusion=dict(intensity=1.0, gradient=1.0),

@@ -103,28 +103,20 @@ def fuse_views(
 ) -> tuple[dict[str, Fusion], dict]:
   """Fuses every view; returns the fusions and the new running statistics.
 
-  In training each view is normalised with its own batch statistics. An image that several views
-  share is encoded once, and a blank image for one sample only: that is exact, since a view's
-  statistics are those of its own images. Running statistics are updated once per view that enters
-  them, in the order of `views`, visible before infrared, shared encodings included.
+  In training a view is normalised with its own batch statistics or with those of the original, see
+  `StatisticsOptions`. An image that several views share is encoded once, and a blank image for one
+  sample only: that is exact, since both kinds of statistics are then the same for all that share.
+  Running statistics are updated once per view that enters them, in the order of `views`, visible
+  before infrared, shared encodings included.
   """
   batch_size = views["original"].pair.visible.shape[0]
   encoded, fusions, batch_stats = {}, {}, variables["batch_stats"]
-
-  def apply(images, *arguments, method: str):
-    def compute(variables, images):
-      return procedure.model.apply(
-        variables, images, *arguments, train=train, method=method, mutable=["moments"]
-      )
-
-    compute = jax.checkpoint(compute) if procedure.rematerialise else compute
-    out, new = compute(variables, images)
-    return out, new.get("moments", {})
+  statistics, apply = procedure.statistics, _forward(procedure, variables, train)
 
   def fold(batch_stats, moments, name: str):
-    if name != "original" and procedure.statistics.views == "original":
+    if name != "original" and "original" in (statistics.views, statistics.normalise):
       return batch_stats
-    return update_running(batch_stats, moments, batch_size, procedure.statistics.momentum)
+    return update_running(batch_stats, moments, batch_size, statistics.momentum)
 
   for name, view in views.items():
     features = {}
@@ -137,6 +129,34 @@ def fuse_views(
     fusions[name], moments = apply(features, method="integrate")
     batch_stats = fold(batch_stats, moments, name)
   return fusions, batch_stats
+
+
+def _forward(procedure: Procedure, variables: dict, train: bool) -> Callable:
+  """apply(images, *arguments, method=) -> (what the model's method gives, its batch's moments).
+
+  In training the first call of a method with some arguments is that of the original view, whose
+  batch statistics normalise the others' where `StatisticsOptions.normalise` says so.
+  """
+  of_original: dict[tuple, dict] = {}
+
+  def apply(images, *arguments, method: str):
+    given = of_original.get((method, *arguments))
+    alone = train and given is None
+
+    def compute(params: dict, batch_stats: dict, images):
+      of_model = {"params": params, "batch_stats": batch_stats}
+      return procedure.model.apply(
+        of_model, images, *arguments, train=alone, method=method, mutable=["moments"]
+      )
+
+    compute = jax.checkpoint(compute) if procedure.rematerialise else compute
+    out, new = compute(variables["params"], given or variables["batch_stats"], images)
+    moments = new.get("moments", {})
+    if alone and procedure.statistics.normalise == "original":
+      of_original[method, *arguments] = moments
+    return out, moments
+
+  return apply
 
 
 def gate_statistics(fusion: Fusion) -> Metrics:

@@ -61,6 +61,11 @@ def test_headers_give_the_command_and_the_cost(name):
     ("seed", -1, "config.seed is -1; allowed: 0 to 2147483647"),
     ("seed", 2**31, "config.seed is 2147483648"),
     ("statistics.momentum", 5.0, "statistics.momentum is 5.0; allowed: 0 to below 1"),
+    (
+      "statistics.normalise",
+      "batch",
+      "statistics.normalise is 'batch'; valid: own, original",
+    ),
     ("statistics.views", "none", "statistics.views is 'none'; valid: all, original"),
     ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
     ("loss.fusion", {}, "loss.fusion is empty"),

@@ -132,11 +132,14 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
   assert reference_run[0][1]["learning_rate"] == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize(("recipe", "counting"), [("released", "all"), ("paper", "original")])
-def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
+@pytest.mark.parametrize(
+  ("recipe", "counting", "normalise"),
+  [("released", "all", "own"), ("paper", "original", "own"), ("paper", "all", "original")],
+)
+def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
   """Fusions and running statistics are those of five separate forward passes."""
   procedure = make_procedure(recipe, features=4, **DOUBLE)
-  statistics = dataclasses.replace(procedure.statistics, views=counting)
+  statistics = dataclasses.replace(procedure.statistics, views=counting, normalise=normalise)
   procedure = dataclasses.replace(procedure, statistics=statistics)
   batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
   state = random_state(procedure)
@@ -146,15 +149,22 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
   )(state.variables)  # fmt: skip
 
   @functools.partial(jax.jit, static_argnames=("modality", "method"))
-  def apply(images, modality=(), *, method):
+  def apply(images, modality=(), moments=None, *, method):
+    """With the batch's own moments, or as after training with those that are given."""
     arguments = (images, modality) if modality else (images,)
-    return procedure.model.apply(
-      state.variables, *arguments, train=True, method=method, mutable=["moments"]
+    variables = state.variables if moments is None else state.variables | {"batch_stats": moments}
+    out, new = procedure.model.apply(
+      variables, *arguments, train=moments is None, method=method, mutable=["moments"]
     )
+    return out, new["moments"] if moments is None else {}
 
-  expected = state.batch_stats
+  expected, kept = state.batch_stats, {}
 
-  def fold(moments):
+  def given(part):
+    return kept.get(part) if normalise == "original" else None
+
+  def fold(part, moments):
+    kept.setdefault(part, moments)
     if name == "original" or counting == "all":
       return update_running(expected, moments, 3, statistics.momentum)
     return expected
@@ -163,10 +173,10 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting):
     full = {m: jnp.broadcast_to(getattr(view.pair, m), (3, 24, 24, 1)) for m in MODALITIES}
     features = {}
     for m in MODALITIES:
-      features[m], new = apply(full[m], m, method="encode")
-      expected = fold(new["moments"])
-    fusion, new = apply(features, method="integrate")
-    expected = fold(new["moments"])
+      features[m], moments = apply(full[m], m, given(m), method="encode")
+      expected = fold(m, moments)
+    fusion, moments = apply(features, moments=given("all"), method="integrate")
+    expected = fold("all", moments)
     np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
   alone = dataclasses.replace(procedure, share_encodings=False)
   apart = step_lib.make_views(alone, jax.random.key(2), batch)

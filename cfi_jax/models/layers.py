@@ -12,6 +12,7 @@ from cfi_jax.types import Array, InputError
 Padding = Literal["zeros", "reflect", "replicate"]
 PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
 STATISTICS_VIEWS = ("all", "original")
+NORMALISERS = ("own", "original")
 LEAK = 0.01  # negative slope of every LeakyReLU
 
 
@@ -79,19 +80,28 @@ def _per_channel(vector: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class StatisticsOptions:
-  """How BatchNorm's running statistics follow those of the batches.
+  """How BatchNorm normalises in training, and how its running statistics follow.
 
+  normalise: a treated view by its "own" batch statistics (release), or by those of the "original"
+    pairs. With its own, training sees holes through another network than the one that fuses
+    afterwards, whose statistics do not change with a hole.
   momentum: the share of the old value that an update keeps.
   views: "all" folds in every view of a training step (release), "original" only the unmodified
     pairs, which are what the network fuses afterwards. Blank images are otherwise 46 % of the
-    weight, and early in training the fused images come out far too bright.
+    weight, and early in training the fused images come out far too bright. Views that are not
+    normalised by their own have nothing to fold in.
   """
 
+  normalise: str
   momentum: float
   views: str
 
   def __post_init__(self):
     """Raises InputError for what is not allowed."""
+    if self.normalise not in NORMALISERS:
+      raise InputError(
+        f"statistics.normalise is {self.normalise!r}; valid: {', '.join(NORMALISERS)}"
+      )
     if not 0 <= self.momentum < 1:
       raise InputError(f"statistics.momentum is {self.momentum}; allowed: 0 to below 1")
     if self.views not in STATISTICS_VIEWS:
