@@ -159,6 +159,13 @@ def small(config: ConfigDict, steps: int) -> ConfigDict:
   return config
 
 
+def longer(config: ConfigDict, times: int) -> ConfigDict:
+  """The recipe `config`, changed in place to train so many times as long."""
+  length = "steps" if config.steps else "epochs"
+  config[length] *= times
+  return config
+
+
 def street_scenes() -> ConfigDict:
   """The embedded data set as it is by default; see `cfi_jax.data.scene_options`."""
   return ConfigDict(

@@ -12,12 +12,10 @@ of docs/RESULTS.md will say nothing.
 
 import copy
 
-from ml_collections import ConfigDict
-
 from cfi_jax import recipes
+from cfi_jax.reproduce import template
 
 STEPS = 150  # a minute on a CPU core or, with all five views, three
-METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SSIM", "MS_SSIM")
 
 
 def get_config():
@@ -64,22 +62,6 @@ def get_config():
   for group in ("invariance", "necessity"):
     rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])
 
-  config = ConfigDict(
-    dict(
-      rows=rows,
-      order=tuple(rows),
-      seeds=(0,),
-      tests=dict(roadscene=dict(name="roadscene", root="", validation_fraction=0.0)),
-      score=("roadscene",),
-      published=dict(authors=""),
-      metrics=(*METRICS, "Nabf"),
-      convention="tang",
-      roots=dict(roadscene=""),
-    )
-  )
-  config.tests.roadscene.root = config.roots.get_ref("roadscene")
-  for row in config.rows.values():
-    row.validation_metrics = ()
-    row.data = dict(name="roadscene", root="", validation_fraction=0.0)
-    row.data.root = config.roots.get_ref("roadscene")
-  return config
+  roadscene = dict(name="roadscene", root="roadscene", validation_fraction=0.0)
+  tests = dict(roadscene=roadscene)
+  return template.settings(rows, roadscene, tests, seeds=(0,), published=dict(authors=""))

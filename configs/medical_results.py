@@ -13,21 +13,19 @@ Cost: on one CPU core a run of `medical_long` takes 6 minutes, scoring included.
 Expect: docs/RESULTS.md.
 """
 
-from ml_collections import ConfigDict
-
 from cfi_jax import recipes
+from cfi_jax.reproduce import template
 from cfi_jax.types import InputError
 
 SIZES = ("cpu", "full", "shipped_split", "full_shipped_split")
 KINDS = ("ct_mri", "pet_mri", "spect_mri")
-METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SSIM", "MS_SSIM")
 
 
 def get_config(size="cpu"):
   if size not in SIZES:
     raise InputError(f"no size {size!r}; valid: {', '.join(SIZES)}")
   split = dict(
-    root="",
+    root="harvard",
     validation_fraction=0.0,
     split_by="shipped" if size.endswith("shipped_split") else "case",
     test_fraction=0.2,
@@ -35,27 +33,12 @@ def get_config(size="cpu"):
   names = ("released", "fusion_only", "multiscale", "medical")
   rows = {name: recipes.get(name) for name in names}
   rows["medical_long"] = recipes.medical()
-  config = ConfigDict(
-    dict(
-      rows=rows,
-      order=tuple(rows),
-      seeds=(0, 1, 2),
-      tests={kind: dict(name=kind, **split) for kind in KINDS},
-      score=KINDS,
-      published=dict(authors="", shipped="medical"),
-      metrics=(*METRICS, "Nabf"),
-      convention="tang",
-      roots=dict(harvard=""),
-    )
-  )
-  for kind in KINDS:
-    config.tests[kind].root = config.roots.get_ref("harvard")
-  for name, row in config.rows.items():
-    row.data = dict(name="harvard", **split)
-    row.data.root = config.roots.get_ref("harvard")
-    row.validation_metrics = ()
+  for row in rows.values():
     if not size.startswith("full"):
       recipes.small(row, steps=300)
-    if name == "medical_long":  # at the small size its steps rule, otherwise its epochs
-      row.steps, row.epochs = 3 * row.steps, row.epochs * (1 if row.steps else 3)
-  return config
+  recipes.longer(rows["medical_long"], 3)
+  tests = {kind: dict(name=kind, **split) for kind in KINDS}
+  published = dict(authors="", shipped="medical")
+  return template.settings(
+    rows, dict(name="harvard", **split), tests, seeds=(0, 1, 2), published=published
+  )

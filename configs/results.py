@@ -16,13 +16,12 @@ accelerator; nobody has run it.
 Expect: docs/RESULTS.md.
 """
 
-from ml_collections import ConfigDict
-
 from cfi_jax import recipes
+from cfi_jax.reproduce import template
 from cfi_jax.types import InputError
 
 SIZES = ("cpu", "full")
-METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SSIM", "MS_SSIM")
+TESTS = ("roadscene", "tno")
 
 
 def get_config(size="cpu"):
@@ -31,30 +30,10 @@ def get_config(size="cpu"):
   names = ("released", "paper", "fusion_only", "multiscale", "filling")
   rows = {name: recipes.get(name) for name in names}
   rows["filling_long"] = recipes.filling()
-  config = ConfigDict(
-    dict(
-      rows=rows,
-      order=tuple(rows),
-      seeds=(0, 1, 2),
-      tests=dict(
-        roadscene=dict(name="roadscene", root="", validation_fraction=0.0),
-        tno=dict(name="tno", root="", validation_fraction=0.0),
-      ),
-      score=("roadscene", "tno"),
-      published=dict(authors="", shipped="visible-infrared"),
-      metrics=(*METRICS, "Nabf"),
-      convention="tang",
-      roots=dict(roadscene="", tno=""),
-    )
-  )
-  for test in config.tests:
-    config.tests[test].root = config.roots.get_ref(test)
-  for name, row in config.rows.items():
-    row.data = dict(name="roadscene", root="", validation_fraction=0.0)
-    row.data.root = config.roots.get_ref("roadscene")
-    row.validation_metrics = ()
+  for row in rows.values():
     if size == "cpu":
       recipes.small(row, steps=300)
-    if name == "filling_long":  # at the small size its steps rule, otherwise its epochs
-      row.steps, row.epochs = 7 * row.steps, row.epochs * (1 if row.steps else 7)
-  return config
+  recipes.longer(rows["filling_long"], 7)
+  tests = {test: dict(name=test, root=test, validation_fraction=0.0) for test in TESTS}
+  published = dict(authors="", shipped="visible-infrared")
+  return template.settings(rows, tests["roadscene"], tests, seeds=(0, 1, 2), published=published)
