@@ -41,7 +41,7 @@ def get_config():
   add("reflect", "fusion_only", model__padding="reflect")
   add("constant_rate", "reflect", optim__schedule="constant")
   add("rate_of_the_release", "reflect", optim__learning_rate=1e-4)
-  add_loss("maximum", "reflect", maximum=1.0, gradient=1.0)
+  add_loss("brightest", "reflect", maximum=1.0, gradient=1.0)
   add_loss("detail", "reflect", intensity=1.0, detail=1.0)
   add_loss("structure", "detail", intensity=1.0, detail=1.0, structure=1.0)
   add_loss("correlation", "detail", intensity=1.0, detail=1.0, correlation=1.0)

@@ -116,6 +116,13 @@ def test_rows_are_described_by_what_differs_from_the_nearest():
   assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
 
 
+def test_no_row_has_the_name_of_a_baseline():
+  values = config_lib._load(f"{ROOT}/configs/levers.py").to_dict()
+  values["rows"]["average"] = values["rows"]["released"]
+  with pytest.raises(InputError, match="config.rows: 'average' is taken; taken: visible, infrared"):
+    config_lib.build(Study, values)
+
+
 def longer(study, row):
   """What distinguishes the long run of a recipe."""
   base, long = (report._flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))

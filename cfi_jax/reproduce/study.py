@@ -51,9 +51,11 @@ class Study:
       values = getattr(self, field)
       if not values or len(set(values)) < len(values):
         raise InputError(f"config.{field} is {values}; allowed: one or more, each once")
-    for name in self.published:
-      if name in (taken := (*BASELINES, *self.rows)):
-        raise InputError(f"config.published: {name!r} is taken; taken: {', '.join(taken)}")
+    taken = {"rows": BASELINES, "published": (*BASELINES, *self.rows)}
+    for field, names in taken.items():
+      for name in getattr(self, field):
+        if name in names:  # the tables would give the mean of both
+          raise InputError(f"config.{field}: {name!r} is taken; taken: {', '.join(names)}")
     metrics.find_metrics(self.metrics, self.convention)
     for test in self.score:
       dataset = data.load(self.tests[test])
