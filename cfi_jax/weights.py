@@ -73,7 +73,21 @@ def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
   _check(flat, template)
   metadata = {k: v for k, v in dataclasses.asdict(card).items() if k != "architecture"}
   metadata |= {"format": FORMAT, "architecture": json.dumps(card.architecture)}
-  write_atomically(path, safetensors.numpy.save(flat, metadata))
+  write_atomically(path, _to_bytes(flat, metadata))
+
+
+def _to_bytes(flat: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+  """The file's content: the same for the same weights, so that a hash names them.
+
+  The library writes metadata in the order of a hash map, a new one each time; header keys may come
+  in any order (safetensors' format description).
+  """
+  content = safetensors.numpy.save(dict(flat), dict(metadata))
+  end = 8 + int.from_bytes(content[:8], "little")
+  header = json.loads(content[8:end])
+  ordered = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+  ordered += b" " * (-len(ordered) % 8)
+  return len(ordered).to_bytes(8, "little") + ordered + content[end:]
 
 
 def load(path: str | os.PathLike) -> tuple[dict, Card]:

@@ -36,6 +36,7 @@ def get_config():
   add("dropout_maximised", "released", loss__necessity__weight=-0.05)
   add("large_holes", "released", masks__holes=(1, 4), masks__size=(8, 32))
   add("statistics_of_all_views", "released", statistics__views="all")
+  add("normalised_as_original", "released", statistics__normalise="original")
 
   rows["fusion_only"] = recipes.small(recipes.fusion_only(), STEPS)
   add("reflect", "fusion_only", model__padding="reflect")
@@ -58,6 +59,8 @@ def get_config():
   add("moving_average", "four_times_as_long", optim__ema_decay=0.99)
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
   rows["filling"] = recipes.small(recipes.filling(), STEPS)
+  add("filling_by_own_statistics", "filling", statistics__normalise="own")
+  add("filling_stressed", "filling", loss__invariance__weight=2.0)
   add("interventions", "planes_detail")
   for group in ("invariance", "necessity"):
     rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])

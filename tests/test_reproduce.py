@@ -79,7 +79,8 @@ def test_every_row_is_a_training_config(size):
   assert study.run("paper", 7).seed == 7 and study.rows["paper"].loss.necessity.weight < 0
   assert study.rows["filling"].loss.invariance.filling > 0
   assert {row.batch_size for row in study.rows.values()} == {4 if size == "cpu" else 16}
-  assert longer(study, "filling") == (["steps 2100"] if size == "cpu" else ["epochs 350.0"])
+  length = "steps 4200" if size == "cpu" else "epochs 700.0"
+  assert longer(study, "filling") == [length, "statistics.momentum 0.98"]
 
 
 @pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])

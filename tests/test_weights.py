@@ -43,6 +43,16 @@ def test_what_is_saved_is_loaded(path):
   assert [file.name for file in path.parent.iterdir()] == ["w.safetensors"]
 
 
+def test_the_same_weights_make_the_same_file(path, tmp_path):
+  card = dataclasses.replace(CARD, licence='Großes Lob: "frei"\n')
+  for name in ("a.safetensors", "b.safetensors"):
+    weights.save(tmp_path / name, variables(), card)
+  first, second = ((tmp_path / name).read_bytes() for name in ("a.safetensors", "b.safetensors"))
+  assert first == second
+  assert weights.load(tmp_path / "a.safetensors")[1] == card
+  assert safetensors.numpy.load_file(path).keys() == safetensors.numpy.load(first).keys()
+
+
 def rewrite(path, change_arrays=lambda a: a, change_metadata=lambda m: m):
   """The file with its arrays and metadata changed."""
   with safetensors.safe_open(path, framework="np") as file:
