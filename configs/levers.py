@@ -5,9 +5,8 @@ change at a time.
       --config.roots.roadscene=PATH [--config.published.authors=isfuse_best.pth]
 
 results.md names for every row the earlier row that it is nearest to and what was changed.
-Cost: on one CPU core 1.5 minutes a row, with all five views 4.
-Expect: nothing yet, it has not been run whole. One seed: differences below the standard deviations
-of docs/RESULTS.md will say nothing.
+Cost: on one CPU core 2 minutes a row, with all five views 3, an hour for all.
+Expect: docs/RESULTS.md. One seed: differences below the standard deviations there say nothing.
 """
 
 import copy
