@@ -37,7 +37,7 @@ class Config:
   steps_per_dispatch: at most so many steps are given to the devices at once.
   epochs: passes over the training pairs; steps: if not 0, the number of steps instead.
   model: name of the model and its fields (`cfi_jax.models.MODELS`).
-  statistics: the running statistics of BatchNorm. masks, loss, optim: the training procedure.
+  statistics: what BatchNorm normalises by. masks, loss, optim: the training procedure.
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
   validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.

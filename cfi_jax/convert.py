@@ -76,8 +76,8 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
 
   def initial():
     optimizer = optim.make_optimizer(config.optim, 1)  # the schedule's length changes no shape
-    average = config.optim.ema_decay > 0
-    return init_state(make_model(config.model), optimizer, config.seed, MIN_SIDE, average=average)
+    model = make_model(config.model)
+    return init_state(model, optimizer, config.seed, MIN_SIDE, ema=config.optim.ema)
 
   with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
     if not checkpoints.steps:

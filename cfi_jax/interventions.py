@@ -1,4 +1,5 @@
-"""Interventions on one pair: complementary masking, shared random masking, modality dropout.
+"""Interventions on one pair: complementary masking, shared random masking, modality dropout; and
+masking of one image alone, which is ours.
 
 Each is f(key, pair, options) -> pair for ONE pair [H, W, 1]; `intervene` maps it over a batch.
 Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fill`).
@@ -132,11 +133,25 @@ def without_infrared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   return pair.replace(infrared=jnp.full_like(pair.infrared, options.fill))
 
 
+def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes holes from one of the two images, either with probability 1/2.
+
+  Ours: where both images always have holes, a network learns to take those of one image as a sign
+  that there are some in the other, and fills in no hole that comes alone.
+  """
+  mask_key, side_key = jax.random.split(key)
+  mask = sample_mask(mask_key, *pair.visible.shape[:2], options)
+  in_visible = jax.random.bernoulli(side_key)
+  masks = Pair(visible=mask | ~in_visible, infrared=mask | in_visible)
+  return apply_masks(pair, masks, options.fill)
+
+
 INTERVENTIONS = {
   "complementary": Intervention(complementary),
   "shared": Intervention(shared),
   "without_visible": Intervention(without_visible, keeps=("infrared",), blanks=("visible",)),
   "without_infrared": Intervention(without_infrared, keeps=("visible",), blanks=("infrared",)),
+  "one_sided": Intervention(one_sided),
 }
 
 

@@ -14,8 +14,10 @@ class OptimOptions:
 
   learning_rate: after warm-up. schedule: "constant", or "cosine" down to 0 at the last step.
   warmup_steps: linear from 0. clip_norm: greatest global gradient norm, 0 for none.
-  ema_decay: of the exponential moving average of the parameters that is validated and shipped, 0
-    for none: the last parameters are.
+  ema_decay: d in average = d average + (1 - d) parameters, the exponential moving average that is
+    validated and shipped instead of the last parameters; 0 for none. In step t, from 0, d is at
+    most (1 + t) / (10 + t), so that the random first parameters do not linger: a decay of 0.99 is
+    reached after 890 steps.
   """
 
   learning_rate: float
@@ -26,6 +28,11 @@ class OptimOptions:
   eps: float
   clip_norm: float
   ema_decay: float
+
+  @property
+  def ema(self) -> bool:
+    """Whether a moving average is kept."""
+    return self.ema_decay > 0
 
   def __post_init__(self):
     """Refuses values that make no step or no finite one."""
@@ -71,13 +78,9 @@ def make_optimizer(options: OptimOptions, steps: int) -> optax.GradientTransform
   return adam
 
 
-def follow(average: dict, params: dict, step: int | Array, decay: float) -> dict:
-  """The moving average after step number `step`, counted from 0, ended in `params`; {} stays {}.
-
-  The first steps decay faster, by (1 + step) / (10 + step), so that the initial parameters, which
-  are random, do not linger.
-  """
-  if not average:
-    return average
+def update_ema(ema_params: dict, params: dict, step: int | Array, decay: float) -> dict:
+  """The moving average after step `step`, counted from 0, which ended in `params`; {} stays {}."""
+  if not ema_params:
+    return ema_params
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
-  return optax.incremental_update(params, average, 1 - decay)
+  return optax.incremental_update(params, ema_params, 1 - decay)

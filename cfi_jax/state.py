@@ -14,21 +14,22 @@ class TrainState:
   """Everything that a step changes and a checkpoint holds.
 
   step: int32 [], number of steps taken.
-  params, batch_stats: the model's variables.
+  params: the model's, which the next step changes. batch_stats: its running statistics.
   opt_state: the optimizer's.
-  average: the moving average of `params` over the steps; {} where none is kept.
+  ema_params: the exponential moving average of `params`; {} where none is kept. The running
+    statistics are those of `params` all the same: they are moving averages themselves.
   """
 
   step: Array
   params: dict
   batch_stats: dict
   opt_state: optax.OptState
-  average: dict = struct.field(default_factory=dict)
+  ema_params: dict = struct.field(default_factory=dict)
 
   @property
   def variables(self) -> dict:
     """What `model.apply` takes to validate and to fuse: averaged parameters where they are kept."""
-    return {"params": self.average or self.params, "batch_stats": self.batch_stats}
+    return {"params": self.ema_params or self.params, "batch_stats": self.batch_stats}
 
 
 def init_state(
@@ -37,11 +38,11 @@ def init_state(
   seed: int | Array,
   crop: int,
   *,
-  average: bool = False,
+  ema: bool = False,
 ) -> TrainState:
   """A fresh state; a pure function of the seed, so it may be traced, sharded or only shaped.
 
-  average: whether a moving average of the parameters is kept.
+  ema: whether a moving average of the parameters is kept.
   """
   blank = jnp.zeros((1, crop, crop, 1), model.param_dtype)
   variables = model.init(jax.random.key(seed), Pair(visible=blank, infrared=blank))
@@ -50,5 +51,5 @@ def init_state(
     params=variables["params"],
     batch_stats=variables["batch_stats"],
     opt_state=optimizer.init(variables["params"]),
-    average=variables["params"] if average else {},
+    ema_params=variables["params"] if ema else {},
   )

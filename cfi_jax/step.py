@@ -23,8 +23,8 @@ Metrics = dict[str, Array]
 class Procedure:
   """What a training step is made of.
 
-  seed: of the masks; where it is traced, one program serves every seed. statistics: how the running
-  statistics follow the views' own. ema_decay: see `OptimOptions`. share_encodings: whether views
+  seed: of the masks; where it is traced, one program serves every seed. statistics: what
+  normalises the views. ema_decay: see `OptimOptions`. share_encodings: whether views
   share images, see `interventions.View`. rematerialise: whether the encodings and fusions of the
   views are computed again for the gradient instead of being kept.
   """
@@ -93,7 +93,7 @@ def update(
     params=params,
     batch_stats=batch_stats,
     opt_state=opt_state,
-    average=optim.follow(state.average, params, state.step, procedure.ema_decay),
+    ema_params=optim.update_ema(state.ema_params, params, state.step, procedure.ema_decay),
   )
   return state, metrics
 
@@ -114,7 +114,7 @@ def fuse_views(
   statistics, apply = procedure.statistics, _forward(procedure, variables, train)
 
   def fold(batch_stats, moments, name: str):
-    if name != "original" and "original" in (statistics.views, statistics.normalise):
+    if name != "original" and statistics.views == "original":
       return batch_stats
     return update_running(batch_stats, moments, batch_size, statistics.momentum)
 
@@ -123,37 +123,40 @@ def fuse_views(
     for modality in MODALITIES:
       source = (modality, view.sources[modality])
       if source not in encoded:
-        encoded[source] = apply(getattr(view.pair, modality), modality, method="encode")
+        encoded[source] = apply(name, getattr(view.pair, modality), modality, method="encode")
       features[modality], moments = encoded[source]
       batch_stats = fold(batch_stats, moments, name)
-    fusions[name], moments = apply(features, method="integrate")
+    fusions[name], moments = apply(name, features, method="integrate")
     batch_stats = fold(batch_stats, moments, name)
   return fusions, batch_stats
 
 
 def _forward(procedure: Procedure, variables: dict, train: bool) -> Callable:
-  """apply(images, *arguments, method=) -> (what the model's method gives, its batch's moments).
+  """apply(view, images, *arguments, method=) -> (what that method of the model gives, moments).
 
-  In training the first call of a method with some arguments is that of the original view, whose
-  batch statistics normalise the others' where `StatisticsOptions.normalise` says so.
+  moments: the batch statistics, {} where the images were not normalised by their own. Treated views
+  are normalised by those of the "original", which must come first, where
+  `StatisticsOptions.normalise` says so: as constants, as they are after training.
   """
+  own = train and procedure.statistics.normalise == "own"
   of_original: dict[tuple, dict] = {}
 
-  def apply(images, *arguments, method: str):
-    given = of_original.get((method, *arguments))
-    alone = train and given is None
+  def apply(view: str, images, *arguments, method: str):
+    part = (method, *arguments)
+    by_batch = own or (train and view == "original")
+    batch_stats = variables["batch_stats"] if by_batch or not train else of_original[part]
 
     def compute(params: dict, batch_stats: dict, images):
-      of_model = {"params": params, "batch_stats": batch_stats}
+      given = {"params": params, "batch_stats": batch_stats}
       return procedure.model.apply(
-        of_model, images, *arguments, train=alone, method=method, mutable=["moments"]
+        given, images, *arguments, train=by_batch, method=method, mutable=["moments"]
       )
 
     compute = jax.checkpoint(compute) if procedure.rematerialise else compute
-    out, new = compute(variables["params"], given or variables["batch_stats"], images)
+    out, new = compute(variables["params"], batch_stats, images)
     moments = new.get("moments", {})
-    if alone and procedure.statistics.normalise == "original":
-      of_original[method, *arguments] = moments
+    if view == "original":
+      of_original[part] = jax.lax.stop_gradient(moments)
     return out, moments
 
   return apply

@@ -145,8 +145,8 @@ def initial_state(run: Run) -> TrainState:
 def _initial(run: Run) -> Callable[[Array], TrainState]:
   """`initial_state` as a function of the seed, to be compiled or asked for its shapes."""
   procedure, crop = run.procedure, run.config.input.crop
-  average = procedure.ema_decay > 0
-  return lambda seed: init_state(procedure.model, procedure.optimizer, seed, crop, average=average)
+  ema = run.config.optim.ema
+  return lambda seed: init_state(procedure.model, procedure.optimizer, seed, crop, ema=ema)
 
 
 def _seed(run: Run) -> jax.Array:

@@ -77,7 +77,7 @@ def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
 
 
 def _to_bytes(flat: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
-  """The file's content: the same for the same weights, so that a hash names them.
+  """The file's content: the same for the same weights and card, so that a hash names them.
 
   The library writes metadata in the order of a hash map, a new one each time; header keys may come
   in any order (safetensors' format description).

@@ -26,7 +26,7 @@ def make_state(value=0.0, width=2):
     params=params,
     batch_stats={"norm": {"mean": full(width)}},
     opt_state=optax.adam(1e-3).init(params),
-    average=jax.tree.map(lambda x: x / 2, params),
+    ema_params=jax.tree.map(lambda x: x / 2, params),
   )
 
 

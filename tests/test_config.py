@@ -66,6 +66,7 @@ def test_headers_give_the_command_and_the_cost(name):
       "batch",
       "statistics.normalise is 'batch'; valid: own, original",
     ),
+    ("statistics.normalise", "original", "statistics.views is 'all' and statistics.normalise"),
     ("statistics.views", "none", "statistics.views is 'none'; valid: all, original"),
     ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
     ("loss.fusion", {}, "loss.fusion is empty"),

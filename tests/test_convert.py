@@ -57,12 +57,12 @@ def test_averaged_parameters_are_taken_where_the_run_kept_them(tmp_path):
   config = config_lib.build(config_lib.Config, options.to_dict())
   record.write(tmp_path, config, {"train": {"pairs": 3, "sha256": "abc"}})
   optimizer = optim.make_optimizer(config.optim, 10)
-  state = jax.jit(lambda: init_state(make_model(config.model), optimizer, 0, 8, average=True))()
-  state = state.replace(average=jax.tree.map(lambda a: a + 1, state.params))
+  state = jax.jit(lambda: init_state(make_model(config.model), optimizer, 0, 8, ema=True))()
+  state = state.replace(ema_params=jax.tree.map(lambda a: a + 1, state.params))
   with Checkpoints(tmp_path, config.checkpoint) as checkpoints:
     checkpoints.save(state, 1, None)
   variables, card = convert.read(tmp_path)
-  jax.tree.map(np.testing.assert_array_equal, variables["params"], jax.device_get(state.average))
+  jax.tree.map(np.testing.assert_array_equal, variables["params"], jax.device_get(state.ema_params))
   assert json.loads(card.recipe)["optim"]["ema_decay"] == 0.9
 
 

@@ -104,8 +104,22 @@ def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
       np.testing.assert_array_equal(after, before)
     elif modality in intervention.blanks:
       assert np.all(after == fill)
-    else:
+    elif name != "one_sided":
       assert np.any(after != before)
+
+
+def test_one_sided_holes_are_in_either_image_and_never_in_both():
+  keys = jax.random.split(jax.random.key(3), 400)
+  pair = jax.tree.map(lambda x: x[0], BATCH)
+  draw = jax.jit(jax.vmap(lambda key: interventions.one_sided(key, pair, RELEASED)))
+  views = draw(keys)
+  changed = {m: np.asarray(getattr(views, m) == 0).any((1, 2, 3)) for m in MODALITIES}
+  np.testing.assert_array_equal(changed["visible"], ~changed["infrared"])
+  assert np.mean(changed["visible"]) == pytest.approx(0.5, abs=0.08)
+  # The same holes as of a mask alone, in whichever image.
+  sample = jax.jit(jax.vmap(lambda key: interventions.sample_mask(key, *SHAPE, RELEASED)))
+  kept = sample(jax.vmap(lambda key: jax.random.split(key)[0])(keys))
+  np.testing.assert_array_equal((views.visible == 0) | (views.infrared == 0), ~kept)
 
 
 @pytest.mark.parametrize("name", INTERVENTIONS)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.optim import OptimOptions, follow, learning_rate, make_optimizer
+from cfi_jax.optim import OptimOptions, learning_rate, make_optimizer, update_ema
 
 ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0, 0.0)
 
@@ -39,9 +39,9 @@ def test_clipping_bounds_the_gradient_that_adam_sees():
 def test_the_average_forgets_the_start_and_then_decays_as_asked():
   average, values = {"a": jnp.array(100.0)}, [1.0, 3.0, -2.0]
   for step, value in enumerate(values):
-    average = follow(average, {"a": jnp.array(value)}, step, 0.15)
+    average = update_ema(average, {"a": jnp.array(value)}, step, 0.15)
   expected = 100.0
   for decay, value in zip((0.1, 0.15, 0.15), values, strict=True):
     expected = decay * expected + (1 - decay) * value
   np.testing.assert_allclose(average["a"], expected, rtol=1e-6)
-  assert follow({}, {"a": jnp.array(1.0)}, 0, 0.9) == {}
+  assert update_ema({}, {"a": jnp.array(1.0)}, 0, 0.9) == {}

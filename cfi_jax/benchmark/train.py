@@ -95,6 +95,8 @@ def check_released(config: config_lib.Config) -> None:
     wrong.append(f"loss.fusion.{unknown[0]}")
   if config.loss.invariance.filling:
     wrong.append(f"loss.invariance.filling={config.loss.invariance.filling}")
+  if config.statistics.normalise != "own":
+    wrong.append(f"statistics.normalise={config.statistics.normalise}")
   for name in ("clip_norm", "ema_decay"):
     if value := getattr(config.optim, name):
       wrong.append(f"optim.{name}={value}")

@@ -41,9 +41,10 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
   """Batch normalisation whose running statistics are updated by the caller.
 
-  A training step normalises several views, each with its own batch statistics, and shares some of
-  them; so in training this module only leaves its biased moments and the number of pixels per image
-  in the collection `moments`, and `update_running` folds them in, in the caller's order.
+  A training step normalises several views, each with its own batch statistics or all with those of
+  one, and shares some of them; so in training this module only leaves its biased moments and the
+  number of pixels per image in the collection `moments`, and `update_running` folds them in, in the
+  caller's order.
   The variance is E[(x - mean)^2]: E[x^2] - mean^2 cancels where a view is constant.
   """
 
@@ -83,13 +84,11 @@ class StatisticsOptions:
   """How BatchNorm normalises in training, and how its running statistics follow.
 
   normalise: a treated view by its "own" batch statistics (release), or by those of the "original"
-    pairs. With its own, training sees holes through another network than the one that fuses
-    afterwards, whose statistics do not change with a hole.
+    pairs, as constants: after training, too, a hole does not change what normalises it.
   momentum: the share of the old value that an update keeps.
   views: "all" folds in every view of a training step (release), "original" only the unmodified
     pairs, which are what the network fuses afterwards. Blank images are otherwise 46 % of the
-    weight, and early in training the fused images come out far too bright. Views that are not
-    normalised by their own have nothing to fold in.
+    weight, and early in training the fused images come out far too bright.
   """
 
   normalise: str
@@ -106,6 +105,11 @@ class StatisticsOptions:
       raise InputError(f"statistics.momentum is {self.momentum}; allowed: 0 to below 1")
     if self.views not in STATISTICS_VIEWS:
       raise InputError(f"statistics.views is {self.views!r}; valid: {', '.join(STATISTICS_VIEWS)}")
+    if self.normalise == "original" and self.views != "original":
+      raise InputError(
+        f"statistics.views is {self.views!r} and statistics.normalise 'original', where treated "
+        "views have no statistics of their own; allowed: views 'original'"
+      )
 
 
 def update_running(batch_stats: dict, moments: dict, batch_size: int, momentum: float) -> dict:

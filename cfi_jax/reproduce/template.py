@@ -21,15 +21,17 @@ def settings(
   """The settings of a study (`cfi_jax.reproduce.study.Study`) of `rows`, all trained on `data`.
 
   data, tests: settings of data sets in which "root" is a name under config.roots: one flag,
-    --config.roots.NAME=PATH, sets all of that name. Nothing is validated: the test pairs tell.
+    --config.roots.NAME=PATH, sets all of that name. The loss is watched on test pairs, but nothing
+    is chosen by it: the last step is scored.
+  seeds: of every row. published: weights that are scored, too, see `Study`.
   """
-  roots = {settings["root"]: "" for settings in (data, *tests.values())}
+  roots = {options["root"]: "" for options in (data, *tests.values())}
   config = ConfigDict(
     dict(
       rows=dict(rows),
       order=tuple(rows),
       seeds=tuple(seeds),
-      tests={test: dict(settings) for test, settings in tests.items()},
+      tests={test: dict(options) for test, options in tests.items()},
       score=tuple(tests),
       published=dict(published),
       metrics=METRICS + ARTEFACTS,
