@@ -122,15 +122,19 @@ def multiscale() -> ConfigDict:
 
 
 def filling() -> ConfigDict:
-  """`multiscale`, and holes in one image at a time that are to be filled in from the other."""
+  """`multiscale`, and holes large enough to be worth filling in from the other image."""
   config = multiscale()
-  # A hole must not change what normalises it, as it will not when the network is used.
-  config.statistics.normalise = "original"
   config.statistics.views = "original"
-  config.masks.holes = (1, 2)
-  config.masks.size = (8, 24)
-  config.loss.invariance.update(
-    weight=0.5, views=("one_sided",), consistency=0.0, area=0.0, entropy=0.0, filling=1.0
+  config.masks.holes = (1, 4)
+  config.masks.size = (8, 32)
+  config.loss.invariance = dict(
+    weight=0.5,
+    views=("complementary",),
+    consistency=0.0,
+    area=0.0,
+    area_target=0.5,
+    entropy=0.0,
+    filling=1.0,
   )
   return config
 

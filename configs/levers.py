@@ -57,11 +57,9 @@ def get_config():
   add("slow_statistics", "four_times_as_long", statistics__momentum=0.99)
   add("moving_average", "four_times_as_long", optim__ema_decay=0.99)
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
-  rows["filling_by_own_statistics"] = recipes.small(recipes.filling(), STEPS)
-  rows["filling_by_own_statistics"].statistics.normalise = "own"
-  add("filling", "filling_by_own_statistics", statistics__normalise="original")
-  add("filling_holes_in_both", "filling", loss__invariance__views=("complementary",))
-  add("filling_weight_2", "filling", loss__invariance__weight=2.0)
+  rows["filling"] = recipes.small(recipes.filling(), STEPS)
+  add("filling_as_original", "filling", statistics__normalise="original")
+  add("filling_one_sided", "filling", loss__invariance__views=("one_sided",))
   add("interventions", "planes_detail")
   for group in ("invariance", "necessity"):
     rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])

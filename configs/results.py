@@ -29,12 +29,13 @@ def get_config(size="cpu"):
     raise InputError(f"no size {size!r}; valid: {', '.join(SIZES)}")
   names = ("released", "paper", "fusion_only", "multiscale", "filling")
   rows = {name: recipes.get(name) for name in names}
-  rows["filling_long"] = recipes.filling()
+  rows |= {"filling_long": recipes.filling(), "multiscale_long": recipes.multiscale()}
   for row in rows.values():
     if size == "cpu":
       recipes.small(row, steps=300)
-  recipes.longer(rows["filling_long"], 10)
-  rows["filling_long"].statistics.momentum = 0.98  # the last ten batches differ from seed to seed
+  recipes.longer(rows["filling_long"], 7)
+  recipes.longer(rows["multiscale_long"], 8)
+  rows["multiscale_long"].optim.ema_decay = 0.99
   tests = {test: dict(name=test, root=test, validation_fraction=0.0) for test in TESTS}
   published = dict(authors="", shipped="visible-infrared")
   return template.settings(rows, tests["roadscene"], tests, seeds=(0, 1, 2), published=published)

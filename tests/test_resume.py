@@ -34,7 +34,7 @@ def is_saving(workdir):
 
 def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, checkpoint_leaves):
   settings = ("steps=60", "checkpoint.every=5", "validate_every=20", "log_every=3")
-  settings += ("validation_metrics=()",)
+  settings += ("validation_metrics=()", "optim.ema_decay=0.9")
   whole, broken = tmp_path / "whole", tmp_path / "broken"
   status, output = trainer.run(whole, *settings)
   assert status == 0, output
@@ -83,7 +83,7 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
 
 def has_no_gradient(name):
   """Biases that a BatchNorm's mean or a softmax cancels: Adam makes steps of rounding noise."""
-  return re.fullmatch(r"(params|opt_state)/.*(conv\d|key_\w+)/bias", name) is not None
+  return re.fullmatch(r"(params|ema_params|opt_state)/.*(conv\d|key_\w+)/bias", name) is not None
 
 
 def compare(ours, theirs, names):
@@ -101,6 +101,8 @@ def double(trainer):
     settings = ("model.dtype=float64", "model.param_dtype=float64", "batch_size=8", "steps=5")
     settings += ("data.validation_fraction=0",)  # nothing to validate on: one program less
     settings += ("loss.necessity.views=('without_visible',)", "input.device_gb=1")
+    settings += ("statistics.normalise=original", "statistics.views=original")
+    settings += ("optim.ema_decay=0.9",)
     _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1", "checkpoint.keep=5")
     launcher = [ROOT / "launch" / "local.sh", str(processes)]
     result = subprocess.run(
@@ -140,8 +142,8 @@ def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
 
   names = [name for name in read("1", 1) if not has_no_gradient(name)]
   # With one encoder and the paper's gate 13 biases of convolutions and 6 of keys have no gradient,
-  # nor have Adam's two moments of them.
-  assert len(read("1", 1)) - len(names) == 3 * (13 + 6)
+  # nor have Adam's two moments and the moving average of them.
+  assert len(read("1", 1)) - len(names) == 4 * (13 + 6)
   compare(read("2x4", 1), read("1", 1), names)
   compare(read("1 to 8", 2), read("1", 2), names)
   # Later the running means follow the biases that have no gradient.
