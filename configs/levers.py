@@ -59,7 +59,6 @@ def get_config():
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
   rows["filling"] = recipes.small(recipes.filling(), STEPS)
   add("filling_as_original", "filling", statistics__normalise="original")
-  add("filling_one_sided", "filling", loss__invariance__views=("one_sided",))
   add("interventions", "planes_detail")
   for group in ("invariance", "necessity"):
     rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])

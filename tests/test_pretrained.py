@@ -21,7 +21,7 @@ FIXTURE = ROOT / "tests" / "fixtures" / "metrics_fixture.npz"  # procedural imag
 METRICS = ("AG", "SSIM", "Qabf", "VIF")
 # Means over the four pairs by the convention tang, of the files that the command writes.
 EXPECTED = {
-  "visible-infrared": (9.827, 0.5256, 0.5293, 0.4054),
+  "visible-infrared": (9.606, 0.5256, 0.5238, 0.4196),
   "medical": (9.312, 0.5277, 0.5359, 0.4284),
 }
 

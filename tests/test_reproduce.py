@@ -81,7 +81,8 @@ def test_every_row_is_a_training_config(size):
   assert {row.batch_size for row in study.rows.values()} == {4 if size == "cpu" else 16}
   assert longer(study, "filling") == (["steps 2100"] if size == "cpu" else ["epochs 350.0"])
   length = "steps 2400" if size == "cpu" else "epochs 400.0"
-  assert longer(study, "multiscale") == [length, "optim.ema_decay 0.99"]
+  others = ["loss.target.gain 1.18", "optim.ema_decay 0.99"]
+  assert longer(study, "multiscale") == [length, *others]
 
 
 @pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])

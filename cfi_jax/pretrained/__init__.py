@@ -8,7 +8,7 @@ from cfi_jax.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
-  "visible-infrared": "dd1985feb82bc1a14557f9afd18cd8636c0e94ac1a8c37fbbb035598335ae0c2",
+  "visible-infrared": "7d5987784d8ef1bb85235ff54236e19551dbba21baea41763ded67daf98c6efa",
   "medical": "f02b9fef4bcaa8ab4bcc6292a53e89f589cae02fdd4638b02444f91adc78683a",
 }
 DEFAULT = "visible-infrared"
