@@ -5,9 +5,8 @@ import pytest
 from cfi_jax.benchmark import floors
 from cfi_jax.benchmark.floors import Cost, Counts, Network
 from cfi_jax.benchmark.roofline import Roofline
-from cfi_jax.interventions import INTERVENTIONS
 
-VIEWS = tuple(INTERVENTIONS)
+VIEWS = ("complementary", "shared", "without_visible", "without_infrared")
 WHOLE = 1 + 1 / 4 + 1 / 16  # pixels of all levels
 DECODED = 1 + 1 / 4  # of the levels with a decoder
 
