@@ -136,8 +136,8 @@ def without_infrared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
 def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes holes from one of the two images, either with probability 1/2.
 
-  Ours: where both images always have holes, a network learns to take those of one image as a sign
-  that there are some in the other, and fills in no hole that comes alone.
+  Ours: where both images always have holes, a network may take those of one image as a sign that
+  there are some in the other, and leave a hole that comes alone.
   """
   mask_key, side_key = jax.random.split(key)
   mask = sample_mask(mask_key, *pair.visible.shape[:2], options)
