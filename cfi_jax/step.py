@@ -136,7 +136,7 @@ def _forward(procedure: Procedure, variables: dict, train: bool) -> Callable:
 
   moments: the batch statistics, {} where the images were not normalised by their own. Treated views
   are normalised by those of the "original", which must come first, where
-  `StatisticsOptions.normalise` says so: as constants, as they are after training.
+  `StatisticsOptions.normalise` says so; the gradient follows them into the original, too.
   """
   own = train and procedure.statistics.normalise == "own"
   of_original: dict[tuple, dict] = {}
@@ -156,7 +156,7 @@ def _forward(procedure: Procedure, variables: dict, train: bool) -> Callable:
     out, new = compute(variables["params"], batch_stats, images)
     moments = new.get("moments", {})
     if view == "original":
-      of_original[part] = jax.lax.stop_gradient(moments)
+      of_original[part] = moments
     return out, moments
 
   return apply
