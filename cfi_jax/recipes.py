@@ -41,6 +41,7 @@ def released() -> ConfigDict:
         param_dtype="float32",
       ),
       statistics=dict(normalise="own", momentum=0.9, views="all"),
+      exposure=dict(probability=0.0, least=0.1),
       masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0),
       loss=dict(
         fusion=dict(intensity=1.0, gradient=1.0),
@@ -125,10 +126,14 @@ def filling() -> ConfigDict:
   """`multiscale`, and holes large enough to be worth filling in from the other image."""
   config = multiscale()
   config.statistics.views = "original"
-  config.masks.holes = (1, 4)
+  config.statistics.normalise = "original"
+  # Black is no hole where the other image is dark, too.
+  config.exposure.probability = 0.5
+  # None at times: where both images always have holes, those of one tell of some in the other.
+  config.masks.holes = (0, 2)
   config.masks.size = (8, 32)
   config.loss.invariance = dict(
-    weight=0.5,
+    weight=0.3,
     views=("complementary",),
     consistency=0.0,
     area=0.0,

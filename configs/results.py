@@ -4,13 +4,12 @@
       --config.roots.roadscene=PATH --config.roots.tno=PATH \
       [--config.published.authors=isfuse_best.pth]
 
-Rows: recipes of `cfi_jax.recipes`; `filling_long`, which is `filling` trained seven times as long;
-and `multiscale_long`, which is `multiscale` trained eight times as long, with more gain and
-a moving average: a seed of it is what the package carries as visible-infrared. results.csv,
-results.md and curves.csv are written after every run and hold the rows that are chosen:
---config.order="('multiscale',)" --config.seeds="(0,)".
-Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only` or
-`multiscale` 3, of `filling_long` 20, of `multiscale_long` 12, scoring included; two such cores can
+Rows: recipes of `cfi_jax.recipes`; and two trained longer, with more gain and a moving average:
+`multiscale_long`, and `filling_long`, of which a seed is what the package carries as
+visible-infrared. results.csv, results.md and curves.csv are written after every run and hold the
+rows that are chosen: --config.order="('multiscale',)" --config.seeds="(0,)".
+Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only`, `multiscale`
+or `filling` 3, of `multiscale_long` 12, of `filling_long` 25, scoring included; two such cores can
 share the rows.
 At this size every row has a cosine schedule from 2e-3 and running statistics of original views; the
 recipes' own, with 50 epochs of 16 crops of 256x256, are --config=configs/results.py:full, for an
@@ -31,14 +30,17 @@ def get_config(size="cpu"):
     raise InputError(f"no size {size!r}; valid: {', '.join(SIZES)}")
   names = ("released", "paper", "fusion_only", "multiscale", "filling")
   rows = {name: recipes.get(name) for name in names}
-  rows |= {"filling_long": recipes.filling(), "multiscale_long": recipes.multiscale()}
+  rows |= {"multiscale_long": recipes.multiscale(), "filling_long": recipes.filling()}
   for row in rows.values():
     if size == "cpu":
       recipes.small(row, steps=300)
-  recipes.longer(rows["filling_long"], 7)
   recipes.longer(rows["multiscale_long"], 8)
-  rows["multiscale_long"].optim.ema_decay = 0.99
   rows["multiscale_long"].loss.target.gain = 1.18
+  recipes.longer(rows["filling_long"], 7)
+  rows["filling_long"].loss.target.update(gain=1.2, spread=0.6)
+  rows["filling_long"].statistics.momentum = 0.98
+  for name in ("multiscale_long", "filling_long"):
+    rows[name].optim.ema_decay = 0.99
   tests = {test: dict(name=test, root=test, validation_fraction=0.0) for test in TESTS}
   published = dict(authors="", shipped="visible-infrared")
   return template.settings(rows, tests["roadscene"], tests, seeds=(0, 1, 2), published=published)

@@ -11,7 +11,7 @@ LAYERS = [
   {"types", "ops", "files"},
   {"data"},
   {"models"},
-  {"interventions", "corruptions", "losses", "metrics"},
+  {"interventions", "corruptions", "exposure", "losses", "metrics"},
   {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"}
   | {"watch", "processes"},
   {"compilation", "dispatch", "feed"},

@@ -26,6 +26,14 @@ EXPECTED = {
 }
 
 
+@pytest.fixture(scope="module")
+def pairs():
+  """(visible, infrared), uint8 [H, W], by name."""
+  with np.load(FIXTURE) as fixture:
+    keys = ("t1", "t2", "t3", "t4")
+    return {key: (fixture[f"{key}_visible"], fixture[f"{key}_infrared"]) for key in keys}
+
+
 @pytest.mark.parametrize("name", pretrained.SHA256)
 def test_the_card_says_what_the_file_is(name):
   _, card = weights.load(name)
@@ -58,11 +66,7 @@ def test_a_wrong_name_is_told_the_right_ones():
 
 
 @pytest.mark.parametrize("name", pretrained.SHA256)
-def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, tmp_path):
-  pairs = {}
-  with np.load(FIXTURE) as fixture:
-    for key in ("t1", "t2", "t3", "t4"):
-      pairs[key] = fixture[f"{key}_visible"], fixture[f"{key}_infrared"]
+def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, pairs, tmp_path):
   for key, pair in pairs.items():
     for role, image in zip(("visible", "infrared"), pair, strict=True):
       (tmp_path / role).mkdir(exist_ok=True)
@@ -82,6 +86,24 @@ def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, tmp_path
   found = [table.mean(metric, "fused") for metric in METRICS]
   assert found == pytest.approx(EXPECTED[name], rel=0.01)
   assert table.mean("Qabf", "fused") > 1.2 * table.mean("Qabf", "average")
+
+
+@pytest.mark.parametrize("modality", range(2))
+def test_holes_in_one_image_are_filled_in(modality, pairs):
+  """They leave less than two thirds of what they leave in the average of both images."""
+  fuser = cfi_jax.load()
+  left, left_in_average = 0.0, 0.0
+  for pair in pairs.values():
+    height, width = pair[modality].shape
+    hole = np.zeros((height, width), bool)
+    for top, start in ((height // 4 - 8, width // 4 - 8), (height // 2, width // 2)):
+      hole[top : top + 16, start : start + 16] = True
+    holed = list(pair)
+    holed[modality] = np.where(hole, np.uint8(0), pair[modality])
+    change = fuser.fuse(*holed).astype(float) - fuser.fuse(*pair)
+    left += np.abs(change[hole]).mean()
+    left_in_average += pair[modality][hole].mean() / 2
+  assert left < 2 / 3 * left_in_average
 
 
 def test_the_wheel_carries_weights_and_cards(tmp_path):
