@@ -21,7 +21,6 @@ from ml_collections import config_flags
 from cfi_jax import interventions, metrics
 from cfi_jax.checkpoint import CheckpointOptions
 from cfi_jax.data.pipeline import Input
-from cfi_jax.exposure import ExposureOptions
 from cfi_jax.interventions import MaskOptions
 from cfi_jax.losses import LossOptions
 from cfi_jax.models.layers import StatisticsOptions
@@ -38,7 +37,7 @@ class Config:
   steps_per_dispatch: at most so many steps are given to the devices at once.
   epochs: passes over the training pairs; steps: if not 0, the number of steps instead.
   model: name of the model and its fields (`cfi_jax.models.MODELS`).
-  statistics: what BatchNorm normalises by. exposure, masks, loss, optim: the training procedure.
+  statistics: what BatchNorm normalises by. masks, loss, optim: the training procedure.
   checkpoint: what is kept. *_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many pairs are validated on; pictures: so many of them are drawn.
   validation_metrics: fusion metrics of them (`cfi_jax.metrics.METRICS`), under metric_convention.
@@ -58,7 +57,6 @@ class Config:
   steps: int
   model: dict[str, Any]
   statistics: StatisticsOptions
-  exposure: ExposureOptions
   masks: MaskOptions
   loss: LossOptions
   optim: OptimOptions

@@ -87,7 +87,7 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
     mesh = sharding.make_mesh(jax.device_count())
     state = checkpoints.restore(jax.eval_shape(initial), mesh, step)
   architecture = {k: v for k, v in config.model.items() if k in weights.ARCHITECTURE}
-  parts = ("input", "batch_size", "statistics", "exposure", "masks", "loss", "optim", "seed")
+  parts = ("input", "batch_size", "statistics", "masks", "loss", "optim", "seed")
   procedure = {k: stored["config"][k] for k in parts}
   source = {k: v for k, v in stored["config"]["data"].items() if k != "root"}
   return jax.device_get(state.variables), weights.Card(

@@ -1,11 +1,12 @@
 """Interventions on one pair: complementary masking, shared random masking, modality dropout; and
-masking of one image alone, which is ours.
+masking of one image alone and darkening, which are ours.
 
 Each is f(key, pair, options) -> pair for ONE pair [H, W, 1]; `intervene` maps it over a batch.
 Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fill`).
 """
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Callable
 
@@ -17,18 +18,20 @@ from cfi_jax.types import MODALITIES, Array, InputError, Pair
 
 @dataclasses.dataclass(frozen=True)
 class MaskOptions:
-  """How holes are drawn.
+  """How holes are drawn, and how dark images get.
 
   holes: least and greatest number of holes per image, uniform, both included.
   size: least and greatest side of a square hole or diameter of a disk, in pixels, uniform.
   square_probability: probability that a hole is a square; else it is a disk.
   fill: value that removed pixels take.
+  darkest: least factor of the intervention `darker`.
   """
 
   holes: tuple[int, int]
   size: tuple[int, int]
   square_probability: float
   fill: float
+  darkest: float = 0.1
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
@@ -39,6 +42,8 @@ class MaskOptions:
     for name in ("square_probability", "fill"):
       if not 0 <= getattr(self, name) <= 1:
         raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: 0 to 1")
+    if not 0 < self.darkest <= 1:
+      raise InputError(f"masks.darkest is {self.darkest}; allowed: above 0, to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +151,28 @@ def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   return apply_masks(pair, masks, options.fill)
 
 
+def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Multiplies each image by a factor between `options.darkest` and 1, its logarithm uniform.
+
+  Ours: the levels of a data set are those of its cameras. A network that saw no dark pair makes
+  grey of black ones, and most of all where it has learned that black is a hole.
+  """
+  visible_key, infrared_key = jax.random.split(key)
+
+  def scale(key: Array, image: Array) -> Array:
+    low = math.log(options.darkest)
+    return image * jnp.exp(jax.random.uniform(key, (), image.dtype, minval=low, maxval=0))
+
+  return Pair(visible=scale(visible_key, pair.visible), infrared=scale(infrared_key, pair.infrared))
+
+
 INTERVENTIONS = {
   "complementary": Intervention(complementary),
   "shared": Intervention(shared),
   "without_visible": Intervention(without_visible, keeps=("infrared",), blanks=("visible",)),
   "without_infrared": Intervention(without_infrared, keeps=("visible",), blanks=("infrared",)),
   "one_sided": Intervention(one_sided),
+  "darker": Intervention(darker),
 }
 
 

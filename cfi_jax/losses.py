@@ -238,8 +238,19 @@ class NecessityOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class RobustnessOptions:
+  """L_rob = mean over `views` of the fusion loss of the treated pair; ours.
+
+  For interventions that change what the fused image should be, such as `darker`. weight: of it.
+  """
+
+  weight: float
+  views: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class LossOptions:
-  """The objective: weights of the fusion terms by name, and the two causal groups.
+  """The objective: weights of the fusion terms by name, and the groups of interventions.
 
   target: what the terms `multiscale` and, of its gain alone, `detail` want; it says nothing without
     them.
@@ -249,6 +260,7 @@ class LossOptions:
   target: TargetOptions
   invariance: InvarianceOptions
   necessity: NecessityOptions
+  robustness: RobustnessOptions
 
   def __post_init__(self):
     """Refuses unknown terms and views named twice."""
@@ -265,7 +277,7 @@ class LossOptions:
   @property
   def views(self) -> tuple[str, ...]:
     """The interventions that the objective needs, in the order of the training step."""
-    return self.invariance.views + self.necessity.views
+    return self.invariance.views + self.necessity.views + self.robustness.views
 
 
 def objective(
@@ -299,4 +311,9 @@ def objective(
       add(f"filling/{name}", alpha * invariance.filling, filling(original.fused, view, removed))
   for name in necessity.views:
     add(f"necessity/{name}", necessity.weight, difference(original.fused, views[name]))
+  robustness = options.robustness
+  for name in robustness.views:
+    terms = fusion_parts(options.fusion, options.target, views[name].fused, treated[name])
+    value = sum(options.fusion[term] * terms[term] for term in terms)
+    add(f"robustness/{name}", robustness.weight / len(robustness.views), value)
   return total, parts

@@ -41,8 +41,7 @@ def released() -> ConfigDict:
         param_dtype="float32",
       ),
       statistics=dict(normalise="own", momentum=0.9, views="all"),
-      exposure=dict(probability=0.0, least=0.1),
-      masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0),
+      masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0, darkest=0.1),
       loss=dict(
         fusion=dict(intensity=1.0, gradient=1.0),
         target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
@@ -56,6 +55,7 @@ def released() -> ConfigDict:
           filling=0.0,
         ),
         necessity=dict(weight=0.05, views=("without_visible", "without_infrared")),
+        robustness=dict(weight=0.0, views=()),
       ),
       optim=dict(
         learning_rate=1e-4,
@@ -128,7 +128,7 @@ def filling() -> ConfigDict:
   config.statistics.views = "original"
   config.statistics.normalise = "original"
   # Black is no hole where the other image is dark, too.
-  config.exposure.probability = 0.5
+  config.loss.robustness = dict(weight=0.3, views=("darker",))
   # None at times: where both images always have holes, those of one tell of some in the other.
   config.masks.holes = (0, 2)
   config.masks.size = (8, 32)

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cfi_jax import exposure, interventions, losses, ops, optim
-from cfi_jax.exposure import ExposureOptions
+from cfi_jax import interventions, losses, ops, optim
 from cfi_jax.interventions import MaskOptions, View
 from cfi_jax.losses import LossOptions
 from cfi_jax.metrics import find_metrics, quantise
@@ -24,17 +23,16 @@ Metrics = dict[str, Array]
 class Procedure:
   """What a training step is made of.
 
-  seed: of the masks and exposures; where it is traced, one program serves every seed. statistics:
-  what normalises the views. ema_decay: see `OptimOptions`. share_encodings: whether views share
-  images, see `interventions.View`. rematerialise: whether the encodings and fusions of the views
-  are computed again for the gradient instead of being kept.
+  seed: of the interventions; where it is traced, one program serves every seed. statistics: what
+  normalises the views. ema_decay: see `OptimOptions`. share_encodings: whether views share images,
+  see `interventions.View`. rematerialise: whether the encodings and fusions of the views are
+  computed again for the gradient instead of being kept.
   """
 
   model: nn.Module
   optimizer: optax.GradientTransformation
   learning_rate: optax.Schedule
   loss: LossOptions
-  exposure: ExposureOptions
   masks: MaskOptions
   seed: int | Array
   statistics: StatisticsOptions
@@ -48,13 +46,11 @@ def make_train_step(
 ) -> Callable[[TrainState, Pair], tuple[TrainState, Metrics]]:
   """The training procedure as train_step(state, batch) -> (state, metrics), to be jitted.
 
-  batch: pairs [B, H, W, 1]. What darkens them and the masks depend on (seed, step, sample) only.
+  batch: pairs [B, H, W, 1]. Interventions depend on (seed, step, sample) only.
   """
 
   def train_step(state: TrainState, batch: Pair) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(procedure.seed), state.step)
-    own_key = jax.random.fold_in(key, interventions.name_number("exposure"))
-    batch = exposure.darken(own_key, batch, procedure.exposure)
     views = make_views(procedure, key, batch)
     return update(procedure, state, batch, views)
 

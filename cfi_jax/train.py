@@ -110,7 +110,6 @@ def make_procedure(config: Config, steps: int) -> Procedure:
     optimizer=optim.make_optimizer(config.optim, steps),
     learning_rate=optim.learning_rate(config.optim, steps),
     loss=config.loss,
-    exposure=config.exposure,
     masks=config.masks,
     seed=config.seed,
     statistics=config.statistics,

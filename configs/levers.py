@@ -57,11 +57,13 @@ def get_config():
   add("slow_statistics", "four_times_as_long", statistics__momentum=0.99)
   add("moving_average", "four_times_as_long", optim__ema_decay=0.99)
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
-  rows["filling"] = recipes.small(recipes.filling(), STEPS)
-  add("filling_in_both", "filling", masks__holes=(1, 2))
+  filling = recipes.filling()
+  add("filling_in_both", "planes_detail", masks__holes=(1, 2), masks__size=filling.masks.size)
+  rows["filling_in_both"].loss.invariance = filling.loss.invariance
   add("filling_in_one", "filling_in_both", loss__invariance__views=("one_sided",))
-  add("filling_as_bright", "filling", exposure__probability=0.0)
-  add("filling_by_own_statistics", "filling", statistics__normalise="own")
+  add("filling_as_original", "filling_in_both", statistics__normalise="original")
+  add("filling_in_any", "filling_as_original", masks__holes=(0, 2))
+  rows["filling"] = recipes.small(filling, STEPS)
   add("interventions", "planes_detail")
   for group in ("invariance", "necessity"):
     rows["interventions"].loss[group] = copy.deepcopy(rows["released"].loss[group])

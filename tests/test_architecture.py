@@ -11,7 +11,7 @@ LAYERS = [
   {"types", "ops", "files"},
   {"data"},
   {"models"},
-  {"interventions", "corruptions", "exposure", "losses", "metrics"},
+  {"interventions", "corruptions", "losses", "metrics"},
   {"state", "optim", "sharding", "checkpoint", "memory", "preemption", "record", "logs", "step"}
   | {"watch", "processes"},
   {"compilation", "dispatch", "feed"},

@@ -99,7 +99,7 @@ def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
   new = jax.jit(lambda key: intervention.apply(key, pair, options))(jax.random.key(4))
   for modality in MODALITIES:
     before, after = getattr(pair, modality), getattr(new, modality)
-    assert np.all((after == before) | (after == fill))
+    assert name == "darker" or np.all((after == before) | (after == fill))
     if modality in intervention.keeps:
       np.testing.assert_array_equal(after, before)
     elif modality in intervention.blanks:
@@ -120,6 +120,21 @@ def test_one_sided_holes_are_in_either_image_and_never_in_both():
   sample = jax.jit(jax.vmap(lambda key: interventions.sample_mask(key, *SHAPE, RELEASED)))
   kept = sample(jax.vmap(lambda key: jax.random.split(key)[0])(keys))
   np.testing.assert_array_equal((views.visible == 0) | (views.infrared == 0), ~kept)
+
+
+def test_darker_images_are_so_by_factors_of_their_own_uniform_in_their_logarithms():
+  count, low = 2000, np.log(0.2)
+  options, ones = dataclasses.replace(RELEASED, darkest=0.2), jnp.ones((count, 2, 3, 1))
+  view = intervene("darker", jax.random.key(3), Pair(ones, ones), options)
+  factors = np.stack([np.asarray(getattr(view, m))[:, 0, 0, 0] for m in MODALITIES], 1)
+  for column, modality in enumerate(MODALITIES):
+    same = np.broadcast_to(factors[:, column].reshape(-1, 1, 1, 1), ones.shape)
+    np.testing.assert_array_equal(getattr(view, modality), same)
+  logs = np.log(factors)
+  assert logs.min() >= low and logs.max() < 0
+  assert logs.mean(0) == pytest.approx([low / 2] * 2, abs=4 * -low / (12 * count) ** 0.5)
+  assert logs.std(0) == pytest.approx([-low / 12**0.5] * 2, rel=0.1)
+  assert abs(np.corrcoef(logs.T)[0, 1]) < 4 / count**0.5
 
 
 @pytest.mark.parametrize("name", INTERVENTIONS)
@@ -167,6 +182,7 @@ def test_views_say_which_images_they_share():
     ({"size": (0, 4)}, r"masks.size is \(0, 4\)"),
     ({"square_probability": 1.5}, "square_probability is 1.5; allowed: 0 to 1"),
     ({"fill": -1.0}, "fill is -1.0"),
+    ({"darkest": 0.0}, "masks.darkest is 0.0; allowed: above 0, to 1"),
   ],
 )
 def test_bad_options_are_refused(change, message):

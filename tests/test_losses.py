@@ -11,7 +11,13 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from cfi_jax import losses, ops
-from cfi_jax.losses import InvarianceOptions, LossOptions, NecessityOptions, TargetOptions
+from cfi_jax.losses import (
+  InvarianceOptions,
+  LossOptions,
+  NecessityOptions,
+  RobustnessOptions,
+  TargetOptions,
+)
 from cfi_jax.types import Fusion, InputError, Pair
 
 RNG = np.random.default_rng(0)
@@ -21,6 +27,7 @@ OPTIONS = LossOptions(
   target=TARGET,
   invariance=InvarianceOptions(0.1, ("complementary", "shared"), 5.0, 7.0, 0.3, -11.0, 13.0),
   necessity=NecessityOptions(0.05, ("without_visible", "without_infrared")),
+  robustness=RobustnessOptions(0.2, ("darker",)),
 )
 
 
@@ -83,6 +90,7 @@ def test_objective_weighs_every_part(x64):
     weights |= {f"consistency/{name}": 0.25, f"area/{name}": 0.35, f"entropy/{name}": -0.55}
     weights[f"filling/{name}"] = 0.65
   weights |= {f"necessity/{name}": 0.05 for name in OPTIONS.necessity.views}
+  weights["robustness/darker"] = 0.2
   assert parts.keys() == weights.keys()
   np.testing.assert_allclose(total, sum(weights[name] * parts[name] for name in weights))
   change = np.abs(np.asarray(views["complementary"].fused - original.fused))
@@ -91,6 +99,9 @@ def test_objective_weighs_every_part(x64):
   without = views["without_visible"].fused
   expected = np.abs(np.asarray(original.fused - without)).mean((1, 2, 3))
   np.testing.assert_allclose(parts["necessity/without_visible"], expected)
+  own = losses.fusion_parts(OPTIONS.fusion, TARGET, views["darker"].fused, treated["darker"])
+  expected = 2 * own["intensity"] + 3 * own["gradient"]
+  np.testing.assert_allclose(parts["robustness/darker"], expected)
 
 
 def test_filling_counts_the_removed_pixels_of_one_image_only():

@@ -102,7 +102,7 @@ def double(trainer):
     settings += ("data.validation_fraction=0",)  # nothing to validate on: one program less
     settings += ("loss.necessity.views=('without_visible',)", "input.device_gb=1")
     settings += ("statistics.normalise=original", "statistics.views=original")
-    settings += ("optim.ema_decay=0.9", "exposure.probability=0.5")
+    settings += ("optim.ema_decay=0.9",)
     _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1", "checkpoint.keep=5")
     launcher = [ROOT / "launch" / "local.sh", str(processes)]
     result = subprocess.run(

@@ -12,7 +12,6 @@ from random_weights import random_state
 from cfi_jax import config as config_lib
 from cfi_jax import interventions, losses, metrics, optim, recipes
 from cfi_jax import step as step_lib
-from cfi_jax.exposure import ExposureOptions
 from cfi_jax.models import isfuse, make_model
 from cfi_jax.models.layers import update_running
 from cfi_jax.models.torch_names import from_torch, to_torch
@@ -28,7 +27,6 @@ def make_procedure(recipe="released", **model):
     optimizer=optim.make_optimizer(settings.optim, 3),
     learning_rate=optim.learning_rate(settings.optim, 3),
     loss=settings.loss,
-    exposure=settings.exposure,
     masks=settings.masks,
     seed=settings.seed,
     statistics=settings.statistics,
@@ -266,22 +264,6 @@ def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):
     drawn.append(train_step(state.replace(step=jnp.asarray(step)), batch)[1])
   np.testing.assert_array_equal(drawn[0], drawn[1])
   assert np.any(drawn[0] != drawn[2]) and np.any(drawn[0] != drawn[3])
-
-
-def test_a_step_takes_darker_pairs_as_its_originals_and_draws_the_same_masks(monkeypatch):
-  monkeypatch.setattr(step_lib, "update", lambda p, s, batch, views: (s, (batch, pairs(views))))
-
-  def pairs(views):
-    return {name: view.pair for name, view in views.items()}
-
-  procedure, state, batch = tiny_run()
-  darker = dataclasses.replace(procedure, exposure=ExposureOptions(probability=1.0, least=0.1))
-  given, views = jax.jit(step_lib.make_train_step(darker))(state, batch)[1]
-  _, plain = jax.jit(step_lib.make_train_step(procedure))(state, batch)[1]
-  assert np.all(given.visible < 1) and np.all(given.infrared < 1)
-  np.testing.assert_array_equal(views["original"].visible, given.visible)
-  kept = plain["shared"].infrared  # of ones
-  np.testing.assert_array_equal(views["shared"].infrared, kept * given.infrared)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

@@ -100,8 +100,6 @@ def check_released(config: config_lib.Config) -> None:
   for name in ("clip_norm", "ema_decay"):
     if value := getattr(config.optim, name):
       wrong.append(f"optim.{name}={value}")
-  if config.exposure.probability:
-    wrong.append(f"exposure.probability={config.exposure.probability}")
   if config.masks.fill:
     wrong.append(f"masks.fill={config.masks.fill}")
   if wrong:

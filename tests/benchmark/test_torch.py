@@ -85,7 +85,6 @@ def test_what_it_does_not_implement_is_refused():
   with pytest.raises(ValueError, match="shared_encoder=True, model.gate='paper'"):
     train.check_released(config)
   changes = {"optim.clip_norm": 1.0, "optim.ema_decay": 0.9, "masks.fill": 0.5}
-  changes["exposure.probability"] = 0.1
   changes |= {"statistics.normalise": "original", "loss.invariance.filling": 1.0}
   changes |= {"loss.fusion.maximum": 1.0, "loss.necessity.views": ()}
   for name, value in changes.items():
