@@ -1,4 +1,4 @@
-"""Loss terms, per example: the fusion loss, the invariance terms and the necessity term.
+"""Loss terms, per example: the fusion loss, invariance, necessity and robustness.
 
 A term takes images or maps [..., H, W, 1] and returns a value for each leading index: it averages
 over pixels and channels only. Source: the paper's objective L = L_f + alpha L_inv + beta L_nec as
@@ -241,7 +241,8 @@ class NecessityOptions:
 class RobustnessOptions:
   """L_rob = mean over `views` of the fusion loss of the treated pair; ours.
 
-  For interventions that change what the fused image should be, such as `darker`. weight: of it.
+  weight: 0 in release and paper. views: for interventions that change what the fused image should
+    be, such as `darker`.
   """
 
   weight: float

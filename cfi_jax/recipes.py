@@ -123,11 +123,11 @@ def multiscale() -> ConfigDict:
 
 
 def filling() -> ConfigDict:
-  """`multiscale`, and holes large enough to be worth filling in from the other image."""
+  """`multiscale`, with holes worth filling in from the other image, and darker pairs."""
   config = multiscale()
   config.statistics.views = "original"
   config.statistics.normalise = "original"
-  # Black is no hole where the other image is dark, too.
+  # Else it learns that black is a hole, and fills in what is black in both images.
   config.loss.robustness = dict(weight=0.3, views=("darker",))
   # None at times: where both images always have holes, those of one tell of some in the other.
   config.masks.holes = (0, 2)

@@ -179,8 +179,8 @@ def make_eval_step(
   values: "loss", the parts of the objective, and the fusion metrics of that convention on 8-bit
     levels, NaN where the images hold nothing to measure.
   pictures: visible | infrared | fused | gate of every example, uint8 [B, H, 4 W].
-  Running statistics are used and masks depend on (seed, row) only, so that values of different
-  steps compare.
+  Running statistics are used and interventions depend on (seed, row) only, so that values of
+  different steps compare.
   """
   chosen = find_metrics(metric_names, convention) if metric_names else ()
 

@@ -1,5 +1,5 @@
 """What each change to a recipe does to its scores, on RoadScene's 50 test pairs: one seed, one
-change at a time.
+change at a time, but for `filling_in_both`, which is what filling needs to be at all.
 
   python -m cfi_jax.reproduce --config=configs/levers.py --workdir=runs/levers \
       --config.roots.roadscene=PATH [--config.published.authors=isfuse_best.pth]
@@ -59,7 +59,7 @@ def get_config():
   add("larger_crops", "planes_detail", input__crop=128, batch_size=1)
   filling = recipes.filling()
   add("filling_in_both", "planes_detail", masks__holes=(1, 2), masks__size=filling.masks.size)
-  rows["filling_in_both"].loss.invariance = filling.loss.invariance
+  rows["filling_in_both"].loss.invariance = copy.deepcopy(filling.loss.invariance)
   add("filling_in_one", "filling_in_both", loss__invariance__views=("one_sided",))
   add("filling_as_original", "filling_in_both", statistics__normalise="original")
   add("filling_in_any", "filling_as_original", masks__holes=(0, 2))

@@ -12,7 +12,7 @@ from cfi_jax import interventions
 from cfi_jax.interventions import INTERVENTIONS, MaskOptions
 from cfi_jax.types import MODALITIES, InputError, Pair
 
-RELEASED = MaskOptions(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0)
+RELEASED = MaskOptions(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0, darkest=0.1)
 SHAPE = (48, 64)
 BATCH = Pair(*jax.random.uniform(jax.random.key(9), (2, 5, *SHAPE, 1), minval=0.1))
 
@@ -29,7 +29,7 @@ def masks(options, count=200, shape=SHAPE):
 
 
 def test_one_square_hole_has_its_size_and_lies_inside_and_anywhere():
-  removed = ~masks(MaskOptions((1, 1), (16, 16), 1.0, 0.0), count=1000)
+  removed = ~masks(MaskOptions((1, 1), (16, 16), 1.0, 0.0, 0.1), count=1000)
   assert (removed.sum((1, 2)) == 256).all()
   tops, lefts = removed.any(2).argmax(1), removed.any(1).argmax(1)
   assert (removed.any(2).sum(1) == 16).all() and (removed.any(1).sum(1) == 16).all()
@@ -38,7 +38,7 @@ def test_one_square_hole_has_its_size_and_lies_inside_and_anywhere():
 
 @pytest.mark.parametrize("size", [15, 16])
 def test_one_disk_is_inscribed_in_its_square(size):
-  removed = ~masks(MaskOptions((1, 1), (size, size), 0.0, 0.0), count=20)
+  removed = ~masks(MaskOptions((1, 1), (size, size), 0.0, 0.0, 0.1), count=20)
   for mask in removed:
     ys, xs = np.nonzero(mask)
     assert np.ptp(ys) == np.ptp(xs) == size - 1
@@ -50,14 +50,14 @@ def test_one_disk_is_inscribed_in_its_square(size):
 
 def test_count_of_holes_is_uniform_over_its_range():
   # Holes of one pixel on a large image hardly ever meet, so their number can be read off.
-  removed = ~masks(MaskOptions((1, 6), (1, 1), 1.0, 0.0), count=2000, shape=(128, 128))
+  removed = ~masks(MaskOptions((1, 6), (1, 1), 1.0, 0.0, 0.1), count=2000, shape=(128, 128))
   share = np.bincount(removed.sum((1, 2)), minlength=7)[1:] / 2000
   assert share.sum() == 1
   np.testing.assert_allclose(share, 1 / 6, atol=0.03)
 
 
 def test_size_and_shape_follow_their_distributions():
-  removed = ~masks(MaskOptions((1, 1), (4, 9), 0.7, 0.0), count=3000)
+  removed = ~masks(MaskOptions((1, 1), (4, 9), 0.7, 0.0, 0.1), count=3000)
   sides, areas = removed.any(2).sum(1), removed.sum((1, 2))
   share = np.bincount(sides, minlength=10)[4:] / 3000
   np.testing.assert_allclose(share, 1 / 6, atol=0.03)
@@ -65,12 +65,12 @@ def test_size_and_shape_follow_their_distributions():
 
 
 def test_no_holes_when_none_are_asked_for():
-  assert masks(MaskOptions((0, 0), (16, 16), 0.7, 0.0), count=3).all()
+  assert masks(MaskOptions((0, 0), (16, 16), 0.7, 0.0, 0.1), count=3).all()
 
 
 def test_complementary_holes_are_disjoint_and_ties_go_to_either():
   # Holes of this size and number must meet in a small image.
-  options = MaskOptions((6, 6), (16, 16), 0.7, 0.0)
+  options = MaskOptions((6, 6), (16, 16), 0.7, 0.0, 0.1)
   keys = jax.random.split(jax.random.key(2), 50)
   draw = jax.jit(jax.vmap(lambda key: interventions.complementary_masks(key, 32, 32, options)))
   draw_one = jax.jit(jax.vmap(lambda key: interventions.sample_mask(key, 32, 32, options)))
@@ -124,14 +124,15 @@ def test_one_sided_holes_are_in_either_image_and_never_in_both():
 
 def test_darker_images_are_so_by_factors_of_their_own_uniform_in_their_logarithms():
   count, low = 2000, np.log(0.2)
-  options, ones = dataclasses.replace(RELEASED, darkest=0.2), jnp.ones((count, 2, 3, 1))
-  view = intervene("darker", jax.random.key(3), Pair(ones, ones), options)
-  factors = np.stack([np.asarray(getattr(view, m))[:, 0, 0, 0] for m in MODALITIES], 1)
-  for column, modality in enumerate(MODALITIES):
-    same = np.broadcast_to(factors[:, column].reshape(-1, 1, 1, 1), ones.shape)
-    np.testing.assert_array_equal(getattr(view, modality), same)
-  logs = np.log(factors)
-  assert logs.min() >= low and logs.max() < 0
+  options = dataclasses.replace(RELEASED, darkest=0.2)
+  batch = Pair(*jax.random.uniform(jax.random.key(8), (2, count, 2, 3, 1), minval=0.1))
+  view = intervene("darker", jax.random.key(3), batch, options)
+  factors = jax.tree.map(lambda after, before: np.asarray(after / before), view, batch)
+  for modality in MODALITIES:
+    own = getattr(factors, modality)
+    np.testing.assert_allclose(own, np.broadcast_to(own[:, :1, :1], own.shape), rtol=1e-5)
+  logs = np.log(np.stack([getattr(factors, m)[:, 0, 0, 0] for m in MODALITIES], 1))
+  assert logs.min() >= low - 1e-5 and logs.max() < 0
   assert logs.mean(0) == pytest.approx([low / 2] * 2, abs=4 * -low / (12 * count) ** 0.5)
   assert logs.std(0) == pytest.approx([-low / 12**0.5] * 2, rel=0.1)
   assert abs(np.corrcoef(logs.T)[0, 1]) < 4 / count**0.5
@@ -196,5 +197,5 @@ def test_unknown_intervention_lists_the_valid_ones():
 
 
 def test_holes_as_large_as_the_image_still_fit():
-  removed = ~masks(MaskOptions((1, 1), (32, 32), 1.0, 0.0), count=3, shape=(32, 32))
+  removed = ~masks(MaskOptions((1, 1), (32, 32), 1.0, 0.0, 0.1), count=3, shape=(32, 32))
   assert removed.all() and jnp.asarray(removed).shape == (3, 32, 32)

@@ -27,7 +27,7 @@ OPTIONS = LossOptions(
   target=TARGET,
   invariance=InvarianceOptions(0.1, ("complementary", "shared"), 5.0, 7.0, 0.3, -11.0, 13.0),
   necessity=NecessityOptions(0.05, ("without_visible", "without_infrared")),
-  robustness=RobustnessOptions(0.2, ("darker",)),
+  robustness=RobustnessOptions(0.2, ("darker", "one_sided")),
 )
 
 
@@ -90,7 +90,7 @@ def test_objective_weighs_every_part(x64):
     weights |= {f"consistency/{name}": 0.25, f"area/{name}": 0.35, f"entropy/{name}": -0.55}
     weights[f"filling/{name}"] = 0.65
   weights |= {f"necessity/{name}": 0.05 for name in OPTIONS.necessity.views}
-  weights["robustness/darker"] = 0.2
+  weights |= {f"robustness/{name}": 0.1 for name in OPTIONS.robustness.views}
   assert parts.keys() == weights.keys()
   np.testing.assert_allclose(total, sum(weights[name] * parts[name] for name in weights))
   change = np.abs(np.asarray(views["complementary"].fused - original.fused))

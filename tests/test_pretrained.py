@@ -88,6 +88,15 @@ def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, pairs, t
   assert table.mean("Qabf", "fused") > 1.2 * table.mean("Qabf", "average")
 
 
+def test_black_is_as_grey_as_the_card_says(pairs):
+  text = (pretrained.FOLDER / f"{pretrained.DEFAULT}.md").read_text()
+  (level,) = re.findall(r"two black images give (\d+) of 255", text)
+  fuser = cfi_jax.load()
+  black = np.zeros_like(pairs["t3"][0])
+  assert fuser.fuse(black, black).mean() == pytest.approx(int(level), abs=1)
+  assert fuser.fuse(*pairs["t3"]).mean() > 2 * int(level)
+
+
 def test_the_wheel_carries_weights_and_cards(tmp_path):
   source = tmp_path / "source"
   ignored = shutil.ignore_patterns("__pycache__")

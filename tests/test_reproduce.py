@@ -106,6 +106,8 @@ def test_every_lever_is_a_small_change_of_an_earlier_row():
     earlier = [flat[name] for name in study.order[:place]]
     fewest = min(len(report._differences(other, flat[row])) for other in earlier)
     assert 1 <= fewest <= (9 if row == "filling_in_both" else 4), row
+  added = {k for k in flat["filling"] if flat["filling"][k] != flat["filling_in_any"][k]}
+  assert added == {"loss.robustness.weight", "loss.robustness.views"}
   # The last ones are our recipes, as they are.
   data = {k: flat["filling"][k] for k in flat["filling"] if k.startswith(("data.", "validation_m"))}
   for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):

@@ -14,7 +14,9 @@ from cfi_jax.analysis.samples import Sample
 from cfi_jax.interventions import INTERVENTIONS, MaskOptions
 from cfi_jax.types import Array, Pair
 
-RELEASED_MASKS = MaskOptions(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0)
+RELEASED_MASKS = MaskOptions(
+  holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0, darkest=1.0
+)
 
 
 @dataclasses.dataclass(frozen=True)

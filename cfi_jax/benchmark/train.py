@@ -93,6 +93,8 @@ def check_released(config: config_lib.Config) -> None:
     wrong.append(f"views {', '.join(config.loss.views)}")
   if unknown := sorted(set(config.loss.fusion) - set(RELEASED_TERMS)):
     wrong.append(f"loss.fusion.{unknown[0]}")
+  if config.loss.robustness.views:
+    wrong.append(f"loss.robustness.views={config.loss.robustness.views}")
   if config.loss.invariance.filling:
     wrong.append(f"loss.invariance.filling={config.loss.invariance.filling}")
   if config.statistics.normalise != "own":

@@ -84,7 +84,7 @@ class StatisticsOptions:
   """How BatchNorm normalises in training, and how its running statistics follow.
 
   normalise: a treated view by its "own" batch statistics (release), or by those of the "original"
-    pairs: after training, too, a hole does not change what normalises it.
+    pairs, which the gradient follows: after training, too, a hole changes no statistics.
   momentum: the share of the old value that an update keeps.
   views: "all" folds in every view of a training step (release), "original" only the unmodified
     pairs, which are what the network fuses afterwards. Blank images are otherwise 46 % of the

@@ -109,7 +109,7 @@ def test_effects_outside_holes_are_spill_over():
 
 def test_dose_response_of_squares():
   white = np.ones((128, 160, 1), np.float32)
-  squares = MaskOptions(holes=(1, 1), size=(4, 4), square_probability=1.0, fill=0.0)
+  squares = MaskOptions(holes=(1, 1), size=(4, 4), square_probability=1.0, fill=0.0, darkest=1.0)
   options = effects.Options(masks=squares, draws=1, sizes=(8, 16), counts=(1, 3))
   found = analyse(known.average, [Sample("white", Pair(white, white))], options)
   for size in (8, 16):
