@@ -5,7 +5,7 @@
       [--config.published.authors=isfuse_best.pth]
 
 Rows: recipes of `cfi_jax.recipes`; and two trained longer, with more gain, a moving average and
-what else results.md says: `filling_long`, and `multiscale_long`, of which a seed is what the
+what else results.md says: `multiscale_long`, and `filling_long`, of which a seed is what the
 package carries as visible-infrared. results.csv, results.md and curves.csv are written after every
 run and hold the rows that are chosen: --config.order="('multiscale',)" --config.seeds="(0,)".
 Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only` or

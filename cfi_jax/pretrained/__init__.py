@@ -8,7 +8,7 @@ from cfi_jax.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
-  "visible-infrared": "7d5987784d8ef1bb85235ff54236e19551dbba21baea41763ded67daf98c6efa",
+  "visible-infrared": "0a7f40b0a0c703194213a7c7835ec100533bfe65e512937a902b2f66375ad108",
   "medical": "f02b9fef4bcaa8ab4bcc6292a53e89f589cae02fdd4638b02444f91adc78683a",
 }
 DEFAULT = "visible-infrared"
