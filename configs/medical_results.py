@@ -8,9 +8,9 @@ with the data has neighbouring slices of one case on both sides; to compare with
 --config=configs/medical_results.py:shipped_split, in another --workdir.
 Rows: recipes of `cfi_jax.recipes`, and `medical_long`, which is `medical` trained three times as
 long: a seed of it is what the package carries as medical.
-Cost: on one CPU core a run of `released` takes 5 minutes, of `medical_long` 4, of the others 2,
-scoring extra. With 50 epochs of 16 crops of 256x256 on an accelerator:
---config=configs/medical_results.py:full; nobody has run it.
+Cost: on one CPU core a run of `released` or `paper` takes 5 minutes, of `filling` and
+`medical_long` 4, of the others 2, scoring extra. With 50 epochs of 16 crops of 256x256 on an
+accelerator: --config=configs/medical_results.py:full; nobody has run it.
 Expect: docs/RESULTS.md.
 """
 
@@ -31,7 +31,7 @@ def get_config(size="cpu"):
     split_by="shipped" if size.endswith("shipped_split") else "case",
     test_fraction=0.2,
   )
-  names = ("released", "fusion_only", "multiscale", "medical")
+  names = ("released", "paper", "fusion_only", "multiscale", "filling", "medical")
   rows = {name: recipes.get(name) for name in names}
   rows["medical_long"] = recipes.medical()
   for row in rows.values():
