@@ -155,7 +155,7 @@ def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Multiplies each image by a factor between `options.darkest` and 1, its logarithm uniform.
 
   Ours: the levels of a data set are those of its cameras. A network that saw no dark pair may
-  make grey of black ones; the card of the weights `visible-infrared` says how much.
+  make grey of black ones.
   """
   visible_key, infrared_key = jax.random.split(key)
 

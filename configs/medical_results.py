@@ -8,7 +8,7 @@ with the data has neighbouring slices of one case on both sides; to compare with
 --config=configs/medical_results.py:shipped_split, in another --workdir.
 Rows: recipes of `cfi_jax.recipes`, and `medical_long`, which is `medical` trained three times as
 long: a seed of it is what the package carries as medical.
-Cost: on one CPU core a run of `released` or `paper` takes 5 minutes, of `filling` and
+Cost: on one CPU core a run of `released`, `paper` or `filling` takes 5 minutes, of
 `medical_long` 4, of the others 2, scoring extra. With 50 epochs of 16 crops of 256x256 on an
 accelerator: --config=configs/medical_results.py:full; nobody has run it.
 Expect: docs/RESULTS.md.
