@@ -66,8 +66,7 @@ _MARK = object()
 _DAMAGE = (
   zipfile.BadZipFile,
   struct.error,
-  NotImplementedError,  # of zipfile: a compression method or version that it does not know
-  RuntimeError,
+  RuntimeError,  # also of a zip version or a compression that zipfile does not know
   ValueError,
   OverflowError,
   IndexError,
