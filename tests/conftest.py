@@ -38,6 +38,11 @@ LONG = ("test_resume", "test_launch", "test_readme", "test_bad_input", "test_too
 LONG += ("test_commands", "test_exact", "test_step", "test_shift")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+  """Declares --renew_golden, see tests/test_golden.py."""
+  parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """Long files first, so that no worker is left with one when the others are done."""
   items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
@@ -99,7 +104,7 @@ class Trainer:
 
   root: pathlib.Path
 
-  def command(self, workdir: pathlib.Path, *overrides: str) -> list[str]:
+  def command(self, workdir: pathlib.Path, *overrides: str, recipe: str = "released") -> list[str]:
     """The command line; `overrides` are KEY=VALUE below `--config.` and win over the tiny sizes."""
     tiny = dict(
       item.split("=", 1)
@@ -115,7 +120,7 @@ class Trainer:
       )
     )  # fmt: skip
     values = [f"--config.{key}={value}" for key, value in tiny.items()]
-    config = f"--config={ROOT / 'configs' / 'folder.py'}"
+    config = f"--config={ROOT / 'configs' / 'folder.py'}:{recipe}"
     return [sys.executable, "-m", "cfi_jax.main", config, f"--workdir={workdir}", *values]
 
   def start(
@@ -130,9 +135,11 @@ class Trainer:
       text=True,
     )
 
-  def run(self, workdir: pathlib.Path, *overrides: str, **env: str) -> tuple[int, str]:
+  def run(
+    self, workdir: pathlib.Path, *overrides: str, recipe: str = "released", **env: str
+  ) -> tuple[int, str]:
     """Runs the command to its end; returns the exit status and what it printed."""
-    _, _, *arguments = self.command(workdir, *overrides)
+    _, _, *arguments = self.command(workdir, *overrides, recipe=recipe)
     done = run(*arguments, **env)
     return done.returncode, done.stdout + done.stderr
 
