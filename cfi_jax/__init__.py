@@ -14,7 +14,7 @@ __all__ = ["load", "metrics"]
 def __getattr__(name: str) -> Any:
   """`cfi_jax.load` and `cfi_jax.metrics`."""
   if name == "load":
-    return importlib.import_module("cfi_jax.inference").load
+    return importlib.import_module("cfi_jax.systems.isfuse.inference").load
   if name == "metrics":
     return importlib.import_module("cfi_jax.metrics")
   raise AttributeError(f"module 'cfi_jax' has no attribute {name!r}")

@@ -18,12 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tqdm
 
-from cfi_jax import config as config_lib
-from cfi_jax import data
-from cfi_jax.data import images
+from cfi_jax import datasets
+from cfi_jax.core import cli
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store, shorten
+from cfi_jax.data.pipeline import Input
 from cfi_jax.data.source import SPLITS, PairDataset
-from cfi_jax.types import MODALITIES, InputError
+from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.images import read as images
+from cfi_jax.systems.isfuse.config import Config
 
 _COLOUR_STEP = 8 / 255  # channels that differ more than this (as JPEG's rounding may) show colour,
 _COLOUR_SHARE = 0.001  # if that holds for more than this share of the pixels
@@ -68,7 +72,7 @@ class _Seen:
   problems: tuple[str, ...]
 
 
-def check(dataset: data.Dataset, options: data.Input) -> Report:
+def check(dataset: datasets.Dataset, options: Input) -> Report:
   """Decodes every file of the dataset and reports on all of them, going on after what is wrong.
 
   Raises InputError when no part of the dataset can be listed. Generated datasets have no files.
@@ -254,13 +258,13 @@ def _leaks(dataset: PairDataset, seen: Iterable[_Seen]) -> list[str]:
 
 def main(argv: list[str]) -> int:
   """Checks the data that the flags name and prints the report."""
-  given = config_lib.flag_values(argv, ("config",), required=("config",))
-  config = config_lib.build(config_lib.Config, given["config"].to_dict())
-  report = check(data.load(config.data), config.input)
+  given = cli.flag_values(argv, ("config",), required=("config",))
+  config = config_lib.build(Config, given["config"].to_dict())
+  report = check(datasets.load(config.data), config.input)
   print(describe(report))
   return 1 if report.problems else 0
 
 
 if __name__ == "__main__":
-  config_lib.define_flag()
-  config_lib.run(main)
+  cli.define_flag()
+  cli.run(main)

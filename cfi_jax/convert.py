@@ -16,13 +16,18 @@ import pathlib
 import jax
 from absl import flags
 
-from cfi_jax import config as config_lib
-from cfi_jax import optim, record, sharding, torch_checkpoint, weights
-from cfi_jax.checkpoint import FOLDER, Checkpoints
-from cfi_jax.models import make_model, torch_names
-from cfi_jax.models.isfuse import MIN_SIDE
-from cfi_jax.state import init_state
-from cfi_jax.types import InputError
+from cfi_jax.core import cli
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import optim, sharding
+from cfi_jax.engine.state import init_state
+from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import torch_names
+from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.model import MIN_SIDE, make_model
+from cfi_jax.weights import torch_checkpoint
 
 RELEASED = {
   "name": "isfuse",
@@ -72,7 +77,7 @@ def from_workdir(workdir: pathlib.Path, step: int | None) -> tuple[dict, weights
     raise InputError(f"{workdir}: no workdir of a run, there is no {record.FILE} in it")
   if not isinstance(stored, dict) or not {"config", "data"} <= set(stored):
     raise InputError(f"{workdir / record.FILE}: is not the record of a run")
-  config = config_lib.build(config_lib.Config, stored["config"], f"{workdir / record.FILE}: config")
+  config = config_lib.build(Config, stored["config"], f"{workdir / record.FILE}: config")
 
   def initial():
     optimizer = optim.make_optimizer(config.optim, 1)  # the schedule's length changes no shape
@@ -113,7 +118,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Converts what the flags name."""
-  given = config_lib.flag_values(argv, _FLAGS, required=("checkpoint", "output"))
+  given = cli.flag_values(argv, _FLAGS, required=("checkpoint", "output"))
   if pathlib.Path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
   variables, card = read(pathlib.Path(given["checkpoint"]))
@@ -128,4 +133,4 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
   for flag, text in _FLAGS.items():
     flags.DEFINE_string(flag, None, text)
-  config_lib.run(main)
+  cli.run(main)

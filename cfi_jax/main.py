@@ -6,11 +6,14 @@ import sys
 import jax
 from absl import flags
 
-from cfi_jax import config as config_lib
-from cfi_jax import processes, train
-from cfi_jax.logs import DivergedError
+from cfi_jax.core import cli
+from cfi_jax.core import config as config_lib
+from cfi_jax.engine import loop as train
+from cfi_jax.engine.cluster import processes
+from cfi_jax.engine.workdir.logs import DivergedError
+from cfi_jax.systems.isfuse.config import Config
 
-_CONFIG = config_lib.define_flag()
+_CONFIG = cli.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures")
 _AGAIN = "the same command goes on from the last checkpoint"
 processes.define_flags()
@@ -19,12 +22,12 @@ processes.define_flags()
 def main(argv: list[str]) -> int:
   """Runs the training that the flags describe."""
   names = (_CONFIG.name, _WORKDIR.name)
-  config_lib.flag_values(argv, names, required=names)
+  cli.flag_values(argv, names, required=names)
   return processes.run(processes.from_flags(), _train, _AGAIN)
 
 
 def _train() -> int:
-  config = config_lib.build(config_lib.Config, _CONFIG.value.to_dict())
+  config = config_lib.build(Config, _CONFIG.value.to_dict())
   try:
     train.train(config, pathlib.Path(_WORKDIR.value))
   except DivergedError as error:  # in every process, as all have the same loss
@@ -35,4 +38,4 @@ def _train() -> int:
 
 
 if __name__ == "__main__":
-  config_lib.run(main)
+  cli.run(main)

@@ -5,8 +5,8 @@ python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
 
 from absl import flags
 
-from cfi_jax import config as config_lib
-from cfi_jax.data import tfds_builders
+from cfi_jax.core import cli
+from cfi_jax.datasets import tfds_builders
 
 _FLAGS = {
   "dataset": f"one of {', '.join(tfds_builders.BUILDERS)}",
@@ -17,7 +17,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Writes the dataset that the flags name."""
-  values = config_lib.flag_values(argv, _FLAGS, required=_FLAGS)
+  values = cli.flag_values(argv, _FLAGS, required=_FLAGS)
   folder = tfds_builders.prepare(values["dataset"], values["root"], values["data_dir"])
   print(f"written to {folder}")
   return 0
@@ -26,4 +26,4 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
   for name, text in _FLAGS.items():
     flags.DEFINE_string(name, None, text)
-  config_lib.run(main)
+  cli.run(main)

@@ -1,7 +1,7 @@
 """What each change to a recipe does to its scores, on RoadScene's 50 test pairs: one seed, one
 change at a time, but for `filling_in_both`, which is what filling needs to be at all.
 
-  python -m cfi_jax.reproduce --config=configs/levers.py --workdir=runs/levers \
+  python -m cfi_jax.study.results --config=configs/levers.py --workdir=runs/levers \
       --config.roots.roadscene=PATH [--config.published.authors=isfuse_best.pth]
 
 results.md names for every row the earlier row that it is nearest to and what was changed.
@@ -11,8 +11,8 @@ Expect: docs/RESULTS.md. One seed: differences below the standard deviations the
 
 import copy
 
-from cfi_jax import recipes
-from cfi_jax.reproduce import template
+from cfi_jax.study.results import template
+from cfi_jax.systems.isfuse import recipes
 
 STEPS = 150
 

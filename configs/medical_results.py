@@ -1,22 +1,22 @@
 """The numbers to expect on Harvard pairs: one network for CT-MRI, PET-MRI and SPECT-MRI.
 
-  python -m cfi_jax.reproduce --config=configs/medical_results.py --workdir=runs/medical_results \
+  python -m cfi_jax.study.results --config=configs/medical_results.py --workdir=runs/medical_results \
       --config.roots.harvard=PATH [--config.published.authors=isfuse_best.pth]
 
 Test cases are whole and none of them, of whichever kind, is trained on. The split that is shipped
 with the data has neighbouring slices of one case on both sides; to compare with those who use it:
 --config=configs/medical_results.py:shipped_split, in another --workdir.
-Rows: recipes of `cfi_jax.recipes`, and `medical_long`, which is `medical` trained three times as
-long: a seed of it is what the package carries as medical.
+Rows: recipes of `systems.isfuse.recipes`, and `medical_long`, which is `medical` trained three
+times as long: a seed of it is what the package carries as medical.
 Cost: on one CPU core a run of `released`, `paper` or `filling` takes 5 minutes, of
 `medical_long` 4, of the others 2, scoring extra. With 50 epochs of 16 crops of 256x256 on an
 accelerator: --config=configs/medical_results.py:full; nobody has run it.
 Expect: docs/RESULTS.md.
 """
 
-from cfi_jax import recipes
-from cfi_jax.reproduce import template
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
+from cfi_jax.study.results import template
+from cfi_jax.systems.isfuse import recipes
 
 SIZES = ("cpu", "full", "shipped_split", "full_shipped_split")
 KINDS = ("ct_mri", "pet_mri", "spect_mri")

@@ -1,11 +1,11 @@
 """The numbers to expect: recipes trained on RoadScene, scored on its 50 test pairs and on TNO.
 
-  python -m cfi_jax.reproduce --config=configs/results.py --workdir=runs/results \
+  python -m cfi_jax.study.results --config=configs/results.py --workdir=runs/results \
       --config.roots.roadscene=PATH --config.roots.tno=PATH \
       [--config.published.authors=isfuse_best.pth]
 
-Rows: recipes of `cfi_jax.recipes`; and two trained longer, with more gain, a moving average and
-what else results.md says: `multiscale_long`, and `filling_long`, of which a seed is what the
+Rows: recipes of `systems.isfuse.recipes`; and two trained longer, with more gain, a moving average
+and what else results.md says: `multiscale_long`, and `filling_long`, of which a seed is what the
 package carries as visible-infrared. results.csv, results.md and curves.csv are written after every
 run and hold the rows that are chosen: --config.order="('multiscale',)" --config.seeds="(0,)".
 Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only` or
@@ -17,9 +17,9 @@ accelerator; nobody has run it.
 Expect: docs/RESULTS.md.
 """
 
-from cfi_jax import recipes
-from cfi_jax.reproduce import template
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
+from cfi_jax.study.results import template
+from cfi_jax.systems.isfuse import recipes
 
 SIZES = ("cpu", "full")
 TESTS = ("roadscene", "tno")

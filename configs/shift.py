@@ -1,6 +1,6 @@
 """Do interventions in training help where temperature and brightness correlate differently?
 
-  python -m cfi_jax.shift --config=configs/shift.py --workdir=runs/shift
+  python -m cfi_jax.study.shift --config=configs/shift.py --workdir=runs/shift
 
 Recipes are trained in the synthetic world where both correlate by +0.9 and tested at +0.9, 0 and
 -0.9 and under corruptions: findings.csv, summary.md and plots in the workdir, after every seed.
@@ -16,8 +16,8 @@ accelerator the network and crops of the release: --config=configs/shift.py:full
 
 from ml_collections import ConfigDict
 
-from cfi_jax import recipes
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
+from cfi_jax.systems.isfuse import recipes
 
 HOLES = ("complementary", "shared")
 DROPOUT = ("without_visible", "without_infrared")

@@ -9,7 +9,7 @@ Recipes: the release (default); the paper with --config=configs/synthetic.py:pap
   more features with :wide; ours with :multiscale, :filling, :medical.
 """
 
-from cfi_jax import recipes
+from cfi_jax.systems.isfuse import recipes
 
 
 def get_config(recipe="released"):

@@ -16,13 +16,15 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from cfi_jax import logs
+from cfi_jax.engine.workdir import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
+FIXTURES = ROOT / "tests" / "fixtures"
+SHARED = ROOT.parent / "shared"  # reference data of the project's workplace; users do not have it
 
 SERVER = """
 import json, os, runpy, sys
-import cfi_jax.evaluate, cfi_jax.inference, cfi_jax.train
+import cfi_jax.evaluate, cfi_jax.engine.loop, cfi_jax.systems.isfuse.inference
 
 for line in sys.stdin:
   request = json.loads(line)

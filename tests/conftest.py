@@ -27,8 +27,11 @@ import pytest
 from command_line import run
 from flax import traverse_util
 from PIL import Image
+from random_weights import random_variables
 
 from cfi_jax.metrics import table
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.inference import Model
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
@@ -59,6 +62,12 @@ def load_fixture(name: str) -> dict[str, np.ndarray]:
   """A committed .npz file as a dict."""
   with np.load(ROOT / "tests" / "fixtures" / f"{name}.npz") as arrays:
     return dict(arrays)
+
+
+@pytest.fixture
+def random():
+  """Numbers drawn from a fixed seed."""
+  return np.random.default_rng(1)
 
 
 @pytest.fixture(scope="session")
@@ -187,3 +196,31 @@ def read_checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:
 def checkpoint_leaves():
   """`read_checkpoint` for tests."""
   return read_checkpoint
+
+
+SMALL = {
+  "name": "isfuse",
+  "features": 8,
+  "grid": 8,
+  "shared_encoder": False,
+  "gate": "released",
+  "padding": "zeros",
+}
+
+
+@pytest.fixture(scope="session")
+def make_small():
+  """Model with random weights; keyword arguments change its architecture."""
+
+  def make(dtype="float32", devices=None, **changes):
+    architecture = SMALL | changes
+    variables = random_variables(weights.model(architecture, "float32"))
+    return Model(variables, architecture, dtype=dtype, devices=devices)
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def small(make_small):
+  """One float32 model shared by the tests, and with it its compiled programs."""
+  return make_small()

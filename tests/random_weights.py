@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax import weights
-from cfi_jax.state import TrainState, init_state
-from cfi_jax.step import Procedure
+from cfi_jax.engine.state import TrainState, init_state
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.step import Procedure
 
 
 def random_variables(module: nn.Module, seed: int = 0) -> dict:

@@ -1,15 +1,12 @@
 """What the training command says of input it cannot use, before the first step."""
 
 import os
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
-from command_line import run
+from command_line import ROOT, run
 from PIL import Image
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 def save(path, size=(24, 24), mode="L"):

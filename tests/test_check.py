@@ -6,10 +6,11 @@ import pytest
 from command_line import run
 from PIL import Image
 
-from cfi_jax import check, data
-from cfi_jax.types import InputError
+from cfi_jax import check, datasets
+from cfi_jax.core.types import InputError
+from cfi_jax.data import pipeline
 
-OPTIONS = data.Input(
+OPTIONS = pipeline.Input(
   crop=16, flip=False, transpose=False, workers=0, threads=1, prefetch=1, device_gb=0
 )
 
@@ -32,7 +33,7 @@ def msrs(tmp_path):
 
 def report(root, name="msrs", fraction=0.25, **options):
   fields = {"name": name, "root": str(root), "validation_fraction": fraction, **options}
-  return check.check(data.load(fields), OPTIONS)
+  return check.check(datasets.load(fields), OPTIONS)
 
 
 def only(lines):

@@ -8,12 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from cfi_jax import config as config_lib
-from cfi_jax import convert, optim, recipes, record, weights
-from cfi_jax.checkpoint import Checkpoints
-from cfi_jax.models import make_model
-from cfi_jax.state import init_state
-from cfi_jax.types import InputError
+from cfi_jax import convert
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import optim
+from cfi_jax.engine.state import init_state
+from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir.checkpoint import Checkpoints
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.model import make_model
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   options = recipes.get("paper")
   options.data = {"name": "synthetic"}
   options.model.features = 4
-  config = config_lib.build(config_lib.Config, options.to_dict())
+  config = config_lib.build(Config, options.to_dict())
   path = tmp_path_factory.mktemp("runs") / "run"
   record.write(path, config, {"train": {"pairs": 3, "sha256": "abc"}})
   optimizer = optim.make_optimizer(config.optim, 10)
@@ -54,7 +59,7 @@ def test_the_best_or_a_named_checkpoint(workdir, tmp_path):
 def test_averaged_parameters_are_taken_where_the_run_kept_them(tmp_path):
   options = recipes.get("paper")
   options.data, options.model.features, options.optim.ema_decay = {"name": "synthetic"}, 4, 0.9
-  config = config_lib.build(config_lib.Config, options.to_dict())
+  config = config_lib.build(Config, options.to_dict())
   record.write(tmp_path, config, {"train": {"pairs": 3, "sha256": "abc"}})
   optimizer = optim.make_optimizer(config.optim, 10)
   state = jax.jit(lambda: init_state(make_model(config.model), optimizer, 0, 8, ema=True))()

@@ -5,7 +5,6 @@ Slurm, GKE and TPU machines is JAX's own; of it only Slurm's part runs here.
 """
 
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -16,11 +15,10 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from command_line import free_port, last_step, wait_for
+from command_line import ROOT, free_port, last_step, wait_for
 
-from cfi_jax import logs
+from cfi_jax.engine.workdir import logs
 
-ROOT = pathlib.Path(__file__).parent.parent
 LAUNCH = ROOT / "launch"
 VARIANTS = {
   document["metadata"]["labels"]["variant"]: document

@@ -1,7 +1,7 @@
 from command_line import run
 from PIL import Image
 
-from cfi_jax import data
+from cfi_jax import datasets
 
 
 def command(**values):
@@ -18,7 +18,9 @@ def test_the_command_writes_what_can_be_read(tmp_path):
   assert "written to" in done.stdout
   options = {"builder": "m3fd", "validation_fraction": 0.0}
   options |= {"split_by": "shipped", "test_fraction": 0.0}
-  sample = data.load({"name": "tfds", "root": str(tmp_path / "tfds"), **options}).source("train")[0]
+  sample = datasets.load({"name": "tfds", "root": str(tmp_path / "tfds"), **options}).source(
+    "train"
+  )[0]
   assert (sample.name, sample.visible.max(), sample.infrared.max()) == ("1", 3, 2)
 
 

@@ -7,12 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from command_line import run
+from command_line import ROOT, run
 from PIL import Image
 
-from cfi_jax import pretrained
+from cfi_jax.weights import shipped
 
-ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
   part.strip()
@@ -99,7 +98,7 @@ def test_pictures_exist():
 
 
 DOCUMENTS = ["README.md", "docs/RESULTS.md", "launch/README.md", "benchmarks/README.md"]
-DOCUMENTS += [f"cfi_jax/pretrained/{name}.md" for name in pretrained.SHA256]
+DOCUMENTS += [f"cfi_jax/weights/shipped/{name}.md" for name in shipped.SHA256]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

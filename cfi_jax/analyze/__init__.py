@@ -5,17 +5,17 @@ import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from cfi_jax import memory
-from cfi_jax.analysis import effects, features, gates
-from cfi_jax.analysis.findings import Finding, to_csv
 from cfi_jax.analyze import inputs as inputs_lib
 from cfi_jax.analyze import reports
 from cfi_jax.analyze.inputs import Inputs
+from cfi_jax.analyze.measures import effects, features, gates
 from cfi_jax.analyze.parts import AVERAGE, PARTS, WHOLE, Models, load_models, make_models
-from cfi_jax.data.synthetic import Synthetic
-from cfi_jax.files import require_folder, write_atomically
+from cfi_jax.core.files import require_folder, write_atomically
+from cfi_jax.core.types import InputError
+from cfi_jax.datasets.synthetic import Synthetic
+from cfi_jax.engine import memory
 from cfi_jax.report import figures
-from cfi_jax.types import InputError
+from cfi_jax.report.findings import Finding, to_csv
 
 FEW = 10  # pairs; percentiles of ten have 0.8 of the width of Student's t, of five 0.6
 

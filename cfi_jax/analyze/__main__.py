@@ -12,14 +12,14 @@ from typing import Any
 
 from absl import flags
 
-from cfi_jax import config as config_lib
-from cfi_jax import data
+from cfi_jax import datasets
 from cfi_jax.analyze import Request, analyze
 from cfi_jax.analyze.inputs import WORLD
 from cfi_jax.analyze.parts import PARTS
-from cfi_jax.data.synthetic import Synthetic
-from cfi_jax.evaluate.folders import cut
-from cfi_jax.types import InputError
+from cfi_jax.core import cli
+from cfi_jax.core.types import InputError
+from cfi_jax.data.alignment import cut
+from cfi_jax.datasets.synthetic import Synthetic
 
 _FLAGS = {
   "weights": (flags.DEFINE_string, None, "weights (file or name) to analyse"),
@@ -41,7 +41,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Analyses what the flags name."""
-  given = config_lib.flag_values(argv, _FLAGS, required=("weights", "output"))
+  given = cli.flag_values(argv, _FLAGS, required=("weights", "output"))
   folders = [name for name in ("visible", "infrared", "labels") if given[name]]
   if given["synthetic"] and folders:
     raise InputError(f"--{folders[0]} and --synthetic are both given; allowed: one of them")
@@ -73,7 +73,7 @@ def _world(synthetic: bool) -> Synthetic | None:
     return None
   if config is not None and "data" not in config:
     raise InputError(f"--config: it has no data, only {', '.join(sorted(config))}")
-  world = WORLD if config is None else data.load(config.to_dict()["data"])
+  world = WORLD if config is None else datasets.load(config.to_dict()["data"])
   if not isinstance(world, Synthetic):
     raise InputError(f"--config: its data is {config.data.name!r}; --synthetic needs 'synthetic'")
   return world
@@ -82,5 +82,5 @@ def _world(synthetic: bool) -> Synthetic | None:
 if __name__ == "__main__":
   for flag, (define, default, text) in _FLAGS.items():
     define(flag, default, text)
-  config_lib.define_flag()
-  config_lib.run(main)
+  cli.define_flag()
+  cli.run(main)

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from cfi_jax import data, recipes
-from cfi_jax.analysis.observations import require_classes
-from cfi_jax.analysis.samples import Sample, from_scenes
-from cfi_jax.data import images
-from cfi_jax.data.synthetic import Synthetic, scenes
-from cfi_jax.evaluate.folders import Scene, align
-from cfi_jax.inference import arrays
-from cfi_jax.models.isfuse import MIN_SIDE
-from cfi_jax.types import MODALITIES, InputError, Pair
+from cfi_jax import datasets
+from cfi_jax.analyze.measures.observations import require_classes
+from cfi_jax.analyze.measures.samples import Sample, from_scenes
+from cfi_jax.core.types import InputError
+from cfi_jax.data.alignment import Scene, align
+from cfi_jax.datasets.synthetic import Synthetic, scenes
+from cfi_jax.fusion import arrays
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.images import read as images
+from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse.model import MIN_SIDE
 
 LABELS = "labels"  # how messages call the folder of label images
 
-WORLD: Synthetic = data.load(recipes.street_scenes().to_dict())
+WORLD: Synthetic = datasets.load(recipes.street_scenes().to_dict())
 
 
 @dataclasses.dataclass(frozen=True)

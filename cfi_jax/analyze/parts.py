@@ -6,13 +6,14 @@ import pathlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 
-from cfi_jax import weights
-from cfi_jax.analysis import contribution, effects, features, gates
-from cfi_jax.analysis.findings import Finding
-from cfi_jax.analysis.observations import observe
-from cfi_jax.analysis.subject import Subject, from_function, from_variables
 from cfi_jax.analyze.inputs import Inputs
-from cfi_jax.types import Fusion, InputError, Pair
+from cfi_jax.analyze.measures import contribution, effects, features, gates
+from cfi_jax.analyze.measures.observations import observe
+from cfi_jax.analyze.measures.subject import Subject, from_function, from_variables
+from cfi_jax.core.types import InputError
+from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.report.findings import Finding
+from cfi_jax.systems import files as weights
 
 AVERAGE = "average"  # the trivial model beside the others: it has no gates and no features
 

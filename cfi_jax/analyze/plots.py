@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cfi_jax.analysis.findings import Finding
 from cfi_jax.report import figures
+from cfi_jax.report.findings import Finding
 
 MATRICES = "cka"  # the figure of similarities
 _WIDTH, _HEIGHT = 5.2, 3.4  # inches per panel

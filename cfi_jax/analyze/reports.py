@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cfi_jax.analysis.findings import Finding
-from cfi_jax.analysis.samples import Sample
-from cfi_jax.analysis.subject import Subject
 from cfi_jax.analyze import tables
 from cfi_jax.analyze.inputs import Inputs
+from cfi_jax.analyze.measures.samples import Sample
+from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.analyze.parts import PICTURED, Models
-from cfi_jax.inference import arrays
+from cfi_jax.fusion import arrays
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.report import page
+from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import plain
-from cfi_jax.types import MODALITIES
 
 EXHIBITS = 3  # pairs shown
 

@@ -5,8 +5,8 @@ import html
 import math
 from collections.abc import Sequence
 
-from cfi_jax.analysis.findings import Finding
 from cfi_jax.report import markdown, page
+from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import interval, number, plain
 
 

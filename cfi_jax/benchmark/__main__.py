@@ -12,10 +12,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from cfi_jax import config as config_lib
-from cfi_jax.benchmark import fuse, gpu, input, metrics, results, roofline, scaling, train
-from cfi_jax.benchmark.compare import UnequalError
-from cfi_jax.types import InputError
+from cfi_jax.benchmark import fuse, gpu, input, metrics, scaling, train
+from cfi_jax.benchmark.harness import results, roofline
+from cfi_jax.benchmark.harness.compare import UnequalError
+from cfi_jax.core import cli
+from cfi_jax.core.types import InputError
 
 PARTS = {
   "train": train,
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
       results.output_path(options)  # refused before anything is measured
     return PARTS[options.part].run(options)
   except InputError as error:
-    return config_lib.refuse(error)
+    return cli.refuse(error)
   except UnequalError as error:
     print(f"stopped: {error}", file=sys.stderr)
     return 1

@@ -24,15 +24,16 @@ import jax
 import numpy as np
 from PIL import Image
 
-from cfi_jax import pretrained, weights
-from cfi_jax.benchmark import compare as compare_lib
-from cfi_jax.benchmark import contenders, floors, results, roofline, timing, worker
-from cfi_jax.benchmark.images import make_images, parse_size
-from cfi_jax.benchmark.worker import Spec
+from cfi_jax.benchmark.harness import compare as compare_lib
+from cfi_jax.benchmark.harness import contenders, floors, results, roofline, timing, worker
+from cfi_jax.benchmark.harness.images import make_images, parse_size
+from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.convert import RELEASED
-from cfi_jax.inference import load
-from cfi_jax.models import torch_names
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import torch_names
+from cfi_jax.systems.isfuse.inference import load
+from cfi_jax.weights import shipped
 
 DTYPES = ("float32", "bfloat16")
 DEFAULT_SIZE = {"compare": "480x640", "buckets": "480x640", "large": "8192x8192"}
@@ -107,7 +108,7 @@ def make_floor(options: argparse.Namespace, size: tuple[int, int]) -> results.Fl
 def write(options: argparse.Namespace, size: tuple[int, int], folder: pathlib.Path) -> None:
   """The contenders' files: images, weights, and for PyTorch those under the release's names."""
   variables, card = weights.load(options.weights)
-  shutil.copyfile(pretrained.resolve(options.weights), folder / "weights.safetensors")
+  shutil.copyfile(shipped.resolve(options.weights), folder / "weights.safetensors")
   (folder / "settings.json").write_text(json.dumps({"grid": card.architecture["grid"]}))
   if card.architecture == RELEASED | {k: card.architecture[k] for k in ("features", "grid")}:
     np.savez(folder / "state.npz", **torch_names.to_torch(variables))

@@ -24,7 +24,7 @@ import time
 
 import jax
 
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
 
 CASE_SECONDS = 3600
 

@@ -24,14 +24,23 @@ from typing import Any
 
 import jax
 
-from cfi_jax import config as config_lib
-from cfi_jax import dispatch, feed
-from cfi_jax import train as trainer
-from cfi_jax.benchmark import floors, jax_contenders, machine, results, roofline, timing, worker
-from cfi_jax.benchmark import settings as settings_lib
-from cfi_jax.benchmark.images import parse_size, write_pairs
-from cfi_jax.state import TrainState
-from cfi_jax.types import InputError
+from cfi_jax.benchmark.harness import (
+  floors,
+  jax_contenders,
+  machine,
+  results,
+  roofline,
+  timing,
+  worker,
+)
+from cfi_jax.benchmark.harness import settings as settings_lib
+from cfi_jax.benchmark.harness.images import parse_size, write_pairs
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import dispatch, feed
+from cfi_jax.engine import loop as trainer
+from cfi_jax.engine.state import TrainState
+from cfi_jax.systems.isfuse.config import Config
 
 FOLDER = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0.0)
 
@@ -72,11 +81,11 @@ def run(options: argparse.Namespace) -> int:
       folder = stack.enter_context(tempfile.TemporaryDirectory())
       write_pairs(pathlib.Path(folder), options.pairs or 64, *parse_size(options.size))
       values["data"] = FOLDER | {"root": folder}
-    config = config_lib.build(config_lib.Config, values)
+    config = config_lib.build(Config, values)
     return results.publish(measure(config, names, options), options)
 
 
-def open_run(config: config_lib.Config, name: str) -> trainer.Run:
+def open_run(config: Config, name: str) -> trainer.Run:
   """A run without work directory, fed in the way of that name."""
   sources = trainer.open_sources(config)
   headers = sources["train"].check_headers()
@@ -89,9 +98,7 @@ def open_run(config: config_lib.Config, name: str) -> trainer.Run:
   return dataclasses.replace(run, sources=sources, feed=fed)
 
 
-def measure(
-  config: config_lib.Config, names: list[str], options: argparse.Namespace
-) -> results.Report:
+def measure(config: Config, names: list[str], options: argparse.Namespace) -> results.Report:
   """All rows."""
   runs = {name: open_run(config, name) for name in names}
   first, batch = runs[names[0]], config.batch_size
@@ -138,7 +145,7 @@ def measure(
   return results.Report("input", case, tuple(rows), floor, tuple(notes))
 
 
-def _row(name: str, config: config_lib.Config, seconds: list[float], **known: Any) -> results.Row:
+def _row(name: str, config: Config, seconds: list[float], **known: Any) -> results.Row:
   spread = timing.spread(seconds)
   return results.Row(name, config.model["dtype"], config.batch_size, spread, **known)
 

@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.benchmark import machine, results, roofline, timing, worker
-from cfi_jax.benchmark.floors import Cost
-from cfi_jax.benchmark.images import parse_size
-from cfi_jax.benchmark.scoring import CONVENTION, Names, ours, read_triplets
+from cfi_jax.benchmark.harness import machine, results, roofline, timing, worker
+from cfi_jax.benchmark.harness.floors import Cost
+from cfi_jax.benchmark.harness.images import parse_size
+from cfi_jax.benchmark.harness.scoring import CONVENTION, Names, ours, read_triplets
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Triplet, find_metrics
 from cfi_jax.metrics.table import score_levels
-from cfi_jax.types import InputError
 
 NEEDED = ("scipy", "sklearn", "skimage")
 SCHEDULE = (
@@ -134,7 +134,7 @@ def folders(
   peak = worker.peak_mb()
   theirs, differences, notes = {}, {}, []
   if public:
-    from cfi_jax.benchmark import public_side
+    from cfi_jax.benchmark.rivals import public_side
 
     theirs, differences, notes = public_side.measure(triplets, names, values, options)
     # Once before and once after the public way, in case the machine has changed.

@@ -22,14 +22,15 @@ from collections.abc import Sequence
 
 import jax
 
-from cfi_jax import config as config_lib
-from cfi_jax import train as trainer
-from cfi_jax.benchmark import collectives, floors, jax_contenders, machine, results
-from cfi_jax.benchmark import settings as settings_lib
-from cfi_jax.benchmark.collectives import Traffic
-from cfi_jax.benchmark.floors import Cost
-from cfi_jax.files import write_atomically
-from cfi_jax.types import InputError
+from cfi_jax.benchmark.harness import collectives, floors, jax_contenders, machine, results
+from cfi_jax.benchmark.harness import settings as settings_lib
+from cfi_jax.benchmark.harness.collectives import Traffic
+from cfi_jax.benchmark.harness.floors import Cost
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.files import write_atomically
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import loop as trainer
+from cfi_jax.systems.isfuse.config import Config
 
 DEVICES = 8  # simulated, to read the collectives from
 COUNT_CROP = 32  # of the program they are read from: they do not depend on the images' size
@@ -96,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
   values = settings_lib.read(options)
   if options.batch is None and not options.config:
     values["batch_size"], values["model"]["dtype"] = 16, options.dtype or "bfloat16"
-  config = config_lib.build(config_lib.Config, values)
+  config = config_lib.build(Config, values)
   simulate_devices()
   needed = cost(config)
   run_ = counted(values)
@@ -123,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
   return 0
 
 
-def cost(config: config_lib.Config) -> Cost:
+def cost(config: Config) -> Cost:
   """Of one chip's part of a step: `config.batch_size` samples."""
   crop = config.input.crop
   return floors.train_cost(
@@ -149,7 +150,7 @@ def counted(values: dict) -> trainer.Run:
     "checkpoint": values["checkpoint"] | {"best": "loss", "direction": "lower"},
     "model": values["model"] | {"attention": "matmul"},
   }
-  return jax_contenders.make_run(config_lib.build(config_lib.Config, small))
+  return jax_contenders.make_run(config_lib.build(Config, small))
 
 
 def simulate_devices() -> None:
@@ -175,7 +176,7 @@ def predict(
 
 def table(
   options: argparse.Namespace,
-  config: config_lib.Config,
+  config: Config,
   needed: Cost,
   sent: Traffic,
   found: Sequence[Prediction],

@@ -20,15 +20,17 @@ import tempfile
 import jax
 import numpy as np
 
-from cfi_jax import config as config_lib
-from cfi_jax import step as step_lib
-from cfi_jax import train as trainer
-from cfi_jax.benchmark import compare, contenders, floors, jax_contenders, results, roofline
-from cfi_jax.benchmark import settings as settings_lib
-from cfi_jax.benchmark.images import make_images
-from cfi_jax.benchmark.worker import Spec
-from cfi_jax.models import torch_names
-from cfi_jax.types import MODALITIES, InputError, Pair
+from cfi_jax.benchmark.harness import compare, contenders, floors, jax_contenders, results, roofline
+from cfi_jax.benchmark.harness import settings as settings_lib
+from cfi_jax.benchmark.harness.images import make_images
+from cfi_jax.benchmark.harness.spec import Spec
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import loop as trainer
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.systems.isfuse import step as step_lib
+from cfi_jax.systems.isfuse import torch_names
+from cfi_jax.systems.isfuse.config import Config
 
 MASKED = ("complementary", "shared")
 RELEASED = {"shared_encoder": False, "gate": "released", "padding": "zeros"}
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
   """Measures; returns the exit status."""
   values = settings_lib.read(options)
-  config = config_lib.build(config_lib.Config, values)
+  config = config_lib.build(Config, values)
   names, notes = contenders.choose("train", usual(options), options)
   with_torch = any(name in contenders.TORCH_NAMES["train"] for name in names)
   if with_torch:
@@ -86,7 +88,7 @@ def usual(options: argparse.Namespace) -> tuple[str, ...]:
   return torch + contenders.JAX_NAMES["train"]
 
 
-def check_released(config: config_lib.Config) -> None:
+def check_released(config: Config) -> None:
   """Refuses what the PyTorch step does not implement."""
   wrong = [f"model.{k}={config.model[k]!r}" for k, v in RELEASED.items() if config.model[k] != v]
   if config.loss.views != RELEASED_VIEWS:
@@ -108,12 +110,12 @@ def check_released(config: config_lib.Config) -> None:
     raise InputError(f"the PyTorch step knows the recipe `released` only, not {', '.join(wrong)}")
 
 
-def dtype_of(name: str, config: config_lib.Config) -> str:
+def dtype_of(name: str, config: Config) -> str:
   """What a contender computes in: PyTorch in the parameters' dtype, AMP apart."""
   return config.model["dtype" if name == "cfi_jax" else "param_dtype"]
 
 
-def write(config: config_lib.Config, values: dict, folder: pathlib.Path, with_torch: bool) -> None:
+def write(config: Config, values: dict, folder: pathlib.Path, with_torch: bool) -> None:
   """The contenders' files: settings and batch; for PyTorch also weights and masks."""
   settings = {"config": values, "grid": config.model["grid"]}
   settings |= {name: dataclasses.asdict(getattr(config, name)) for name in ("loss", "optim")}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from cfi_jax.data.images import EXTENSIONS
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
+from cfi_jax.images.read import EXTENSIONS
 
 _SHOWN = 10
 

@@ -9,9 +9,10 @@ import grain
 import numpy as np
 from absl import flags
 
+from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
 from cfi_jax.data.source import Sample, Source
-from cfi_jax.types import InputError, Pair
+from cfi_jax.fusion.types import Pair
 
 
 @dataclasses.dataclass(frozen=True)

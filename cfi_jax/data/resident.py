@@ -11,9 +11,10 @@ import numpy as np
 import tqdm
 from jax import lax
 
+from cfi_jax.core.types import Array, InputError
 from cfi_jax.data import augment
 from cfi_jax.data.source import Headers, Source
-from cfi_jax.types import MODALITIES, Array, InputError, Pair
+from cfi_jax.fusion.types import MODALITIES, Pair
 
 
 @dataclasses.dataclass(frozen=True)

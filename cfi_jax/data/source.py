@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 import tqdm
 
-from cfi_jax.data import images
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, FolderStore, Listing, Record, Store, require
-from cfi_jax.types import InputError
+from cfi_jax.images import read as images
 
 SPLITS = ("train", "validation", "test")
 _SHOWN = 20

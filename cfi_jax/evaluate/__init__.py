@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from cfi_jax.evaluate.baselines import BASELINES, NOISE, NOISE_LEVELS
-from cfi_jax.evaluate.folders import Alignment, Scene, align, read
-from cfi_jax.files import require_folder, write_atomically
-from cfi_jax.inference import Model, load
+from cfi_jax.core.files import require_folder, write_atomically
+from cfi_jax.core.types import InputError
+from cfi_jax.data.alignment import Alignment, Scene, align, read
+from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
 from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
 from cfi_jax.report.page import Exhibit
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.types import MODALITIES, InputError
+from cfi_jax.systems.isfuse.inference import Model, load
 
 EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cfi_jax import config as config_lib
+from cfi_jax.core import cli
+from cfi_jax.core.types import InputError
+from cfi_jax.data.alignment import cut
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
-from cfi_jax.evaluate.folders import cut
 from cfi_jax.metrics import CONVENTIONS
-from cfi_jax.types import InputError
 
 _FLAGS = {
   "visible": (flags.DEFINE_string, None, "folder of visible images"),
@@ -36,7 +36,7 @@ _FLAGS = {
 
 def main(argv: list[str]) -> int:
   """Scores what the flags name."""
-  given = config_lib.flag_values(argv, _FLAGS, required=("visible", "infrared", "output"))
+  given = cli.flag_values(argv, _FLAGS, required=("visible", "infrared", "output"))
   for name in ("convention", "metrics"):
     if given["protocol"] and flags.FLAGS[name].present:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
@@ -74,4 +74,4 @@ def parse_methods(texts: Sequence[str]) -> dict[str, pathlib.Path]:
 if __name__ == "__main__":
   for flag, (define, default, text) in _FLAGS.items():
     define(flag, default, text)
-  config_lib.run(main)
+  cli.run(main)

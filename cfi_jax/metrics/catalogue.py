@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import correlation, fmi, gradient, information, statistics, structure, vif
 from cfi_jax.metrics.definition import Metric, check_convention
-from cfi_jax.types import InputError
 
 METRICS: dict[str, Metric] = {
   "EN": information.EN,

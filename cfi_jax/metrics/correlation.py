@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.statistics import centred
 from cfi_jax.metrics.windows import constant, extremes, mean
-from cfi_jax.types import Array
 
 PEAK = 255.0
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.types import Array, InputError
+from cfi_jax.core.types import Array, InputError
 
 CONVENTIONS = {
   "tang": "the MATLAB toolkit Linfeng-Tang/Evaluation-for-Image-Fusion, as it really behaves",

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.fmi_maps import cosines, edges, gradient, pixels
 from cfi_jax.metrics.windows import constant, materialize, mean
-from cfi_jax.types import Array
 
 CELLS = 9
 STRIP_WINDOWS = 2**13

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.statistics import doubled_gradient, sobel
 from cfi_jax.metrics.windows import constant, inside, materialize, mean
-from cfi_jax.types import Array
 
 
 def pixels(x: Array, height, width) -> Array:

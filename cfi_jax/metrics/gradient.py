@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.statistics import sobel
 from cfi_jax.metrics.windows import total
-from cfi_jax.types import Array
 
 HALF_TURN = float(np.pi)
 RIGHT_ANGLE = float(np.pi / 2)

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.windows import area, inside
-from cfi_jax.types import Array
 
 LEVELS = 256
 

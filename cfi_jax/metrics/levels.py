@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax import ops
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.images import ops
 from cfi_jax.metrics.definition import check_convention
-from cfi_jax.types import Array, InputError
 
 TOOLKIT_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images
 from cfi_jax.metrics.windows import gaussian, halve, materialize, mean, moments, uniform
-from cfi_jax.types import Array
 
 SIDE = 11
 SCALE_WEIGHTS = np.array((0.0448, 0.2856, 0.3001)) / 0.6305

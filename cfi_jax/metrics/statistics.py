@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jax import lax
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.windows import area, extend, extremes, materialize, mean, total
-from cfi_jax.types import Array
 
 
 def centred(x: Array, height, width) -> Array:

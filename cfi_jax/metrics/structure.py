@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.mef import toolkit_multiscale
 from cfi_jax.metrics.windows import extend, gaussian, halve, materialize, mean, moments
-from cfi_jax.types import Array
 
 WINDOW = gaussian(11, 1.5)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 2), (1, 2))  # of (infrared, visible, fused)

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from cfi_jax.core.types import Array, InputError
 from cfi_jax.metrics.catalogue import METRICS, find_metrics
 from cfi_jax.metrics.definition import Metric
 from cfi_jax.metrics.levels import grey_levels
-from cfi_jax.types import Array, InputError
 
 COLUMNS = ("method", "name", "metric", "convention", "value", "degenerate")
 BATCH_PIXELS = 2**22  # canvas pixels per batch on an accelerator: about 2 GB with FMI

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core.types import Array
 from cfi_jax.metrics.definition import Images, Metric, Score
 from cfi_jax.metrics.windows import constant, gaussian, moments, smooth, total
-from cfi_jax.types import Array
 
 WINDOW_SIDES = (17, 9, 5, 3)  # one scale each
 NOISE_VARIANCE = 2.0  # of the visual system, for levels 0..255

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from cfi_jax.types import Array
+from cfi_jax.core.types import Array
 
 
 @custom_vmap

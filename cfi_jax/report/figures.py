@@ -6,7 +6,7 @@ import importlib.util
 import io
 from typing import TYPE_CHECKING
 
-from cfi_jax.types import InputError
+from cfi_jax.core.types import InputError
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure

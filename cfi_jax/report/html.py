@@ -6,13 +6,7 @@ from collections.abc import Collection, Sequence
 
 from cfi_jax.metrics import METRICS
 from cfi_jax.report import page
-from cfi_jax.report.markdown import (
-  arrow,
-  describe_conventions,
-  interval,
-  metric_label,
-  number,
-)
+from cfi_jax.report.markdown import arrow, describe_conventions, interval, metric_label, number
 from cfi_jax.report.plots import interval_plot
 from cfi_jax.report.summary import Summary
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import METRICS, Scores
-from cfi_jax.types import InputError
 
 RESAMPLES = 4000
 LEVEL = 0.95

@@ -2,21 +2,22 @@
 
 import importlib.util
 import json
-import pathlib
 import sys
 
 import jax
 import numpy as np
 import pytest
+from command_line import ROOT
 
-from cfi_jax import config as config_lib
-from cfi_jax import weights
 from cfi_jax.benchmark import __main__ as command
-from cfi_jax.benchmark import gpu, settings
+from cfi_jax.benchmark import gpu
 from cfi_jax.benchmark import input as input_part
-from cfi_jax.benchmark.images import write_pairs
+from cfi_jax.benchmark.harness import settings
+from cfi_jax.benchmark.harness.images import write_pairs
+from cfi_jax.core import config as config_lib
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.config import Config
 
-ROOT = pathlib.Path(__file__).parents[2]
 TORCH = importlib.util.find_spec("torch") is not None
 QUICK = ["--turns=2", "--floor_mb=1", "--floor_side=64"]
 TINY = [
@@ -123,7 +124,7 @@ def test_train(measure):
 
 
 def test_train_alone_where_pytorch_is_missing(monkeypatch, capsys):
-  from cfi_jax.benchmark import contenders
+  from cfi_jax.benchmark.harness import contenders
 
   monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
   options = command._parser().parse_args(["train", "--torch"])
@@ -203,7 +204,7 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
   write_pairs(tmp_path, 4, 24, 24)
   options, options.config = command._parser().parse_known_args(["input", *TINY])
   values = settings.read(options) | {"data": input_part.FOLDER | {"root": str(tmp_path)}}
-  config = config_lib.build(config_lib.Config, values)
+  config = config_lib.build(Config, values)
   batches = []
   for name in input_part.INPUT_PATHS:
     run = input_part.open_run(config, name)

@@ -5,9 +5,9 @@ import argparse
 import numpy as np
 import pytest
 
-from cfi_jax.benchmark import compare, contenders
-from cfi_jax.benchmark.contenders import ContenderError
-from cfi_jax.benchmark.worker import Spec
+from cfi_jax.benchmark.harness import compare, contenders
+from cfi_jax.benchmark.harness.contenders import ContenderError
+from cfi_jax.benchmark.harness.spec import Spec
 
 FACTS = {
   "flops": 6.0, "bytes": 3.0, "device_peak_mb": None, "program_mb": None, "compile_seconds": 1.0,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cfi_jax.benchmark import floors
-from cfi_jax.benchmark.floors import Cost, Counts, Network
-from cfi_jax.benchmark.roofline import Roofline
+from cfi_jax.benchmark.harness import floors
+from cfi_jax.benchmark.harness.floors import Cost, Counts, Network
+from cfi_jax.benchmark.harness.roofline import Roofline
 
 VIEWS = ("complementary", "shared", "without_visible", "without_infrared")
 WHOLE = 1 + 1 / 4 + 1 / 16  # pixels of all levels

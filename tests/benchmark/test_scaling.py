@@ -6,9 +6,10 @@ import os
 import pytest
 from command_line import run
 
-from cfi_jax.benchmark import collectives, scaling
-from cfi_jax.benchmark.collectives import Traffic
-from cfi_jax.benchmark.floors import Cost
+from cfi_jax.benchmark import scaling
+from cfi_jax.benchmark.harness import collectives
+from cfi_jax.benchmark.harness.collectives import Traffic
+from cfi_jax.benchmark.harness.floors import Cost
 
 HLO = """
 HloModule step

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cfi_jax.benchmark import timing
+from cfi_jax.benchmark.harness import timing
 
 
 def test_spread():

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cfi_jax import config as config_lib
-from cfi_jax import recipes
-from cfi_jax.benchmark import settings, train
-from cfi_jax.models import torch_names
-from cfi_jax.types import MODALITIES
+from cfi_jax.benchmark import train
+from cfi_jax.benchmark.harness import settings
+from cfi_jax.core import config as config_lib
+from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.systems.isfuse import recipes, torch_names
+from cfi_jax.systems.isfuse.config import Config
 
 torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
 
@@ -31,7 +32,7 @@ def reference_state(inference_reference):
 
 
 def test_it_gives_the_reference_outputs(inference_reference, reference_state):
-  from cfi_jax.benchmark.torch_isfuse import from_state
+  from cfi_jax.benchmark.rivals.torch_isfuse import from_state
 
   network = from_state(reference_state).float()
   for size in ("53x67", "8x8"):
@@ -47,9 +48,9 @@ def test_it_gives_the_reference_outputs(inference_reference, reference_state):
 
 def test_its_step_equals_the_reference_and_so_ours(reference_state, train_reference):
   """Losses, gradients and running statistics in float64, as tests/test_step.py has them of ours."""
-  from cfi_jax.benchmark import torch_isfuse, torch_train
+  from cfi_jax.benchmark.rivals import torch_isfuse, torch_train
 
-  config = config_lib.build(config_lib.Config, recipes.released().to_dict())
+  config = config_lib.build(Config, recipes.released().to_dict())
   arrays = {m: train_reference[m] / 255 for m in MODALITIES}
   for m in MODALITIES:
     arrays[f"complementary/{m}"] = train_reference[f"mask_{m}"].astype(bool)
@@ -81,7 +82,7 @@ def test_its_step_equals_the_reference_and_so_ours(reference_state, train_refere
 
 
 def test_what_it_does_not_implement_is_refused():
-  config = config_lib.build(config_lib.Config, recipes.paper().to_dict())
+  config = config_lib.build(Config, recipes.paper().to_dict())
   with pytest.raises(ValueError, match="shared_encoder=True, model.gate='paper'"):
     train.check_released(config)
   changes = {"optim.clip_norm": 1.0, "optim.ema_decay": 0.9, "masks.fill": 0.5}
@@ -92,12 +93,12 @@ def test_what_it_does_not_implement_is_refused():
     settings = recipes.released()
     settings.statistics.views = "original"
     settings.update_from_flattened_dict({name: value})
-    config = config_lib.build(config_lib.Config, settings.to_dict())
+    config = config_lib.build(Config, settings.to_dict())
     with pytest.raises(ValueError, match="views c" if name == "loss.necessity.views" else name):
       train.check_released(config)
 
 
 def test_the_counting_takes_the_gate_of_the_recipe():
   for recipe, hidden in (("released", 16), ("paper", 1)):
-    config = config_lib.build(config_lib.Config, recipes.get(recipe).to_dict())
+    config = config_lib.build(Config, recipes.get(recipe).to_dict())
     assert settings.network(config).hidden == hidden

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.data import augment, pipeline
 from cfi_jax.data.source import Sample
-from cfi_jax.types import InputError
 
 OPTIONS = pipeline.Input(
   crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2, device_gb=0

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfi_jax import data
-from cfi_jax.data import images, pipeline, resident
+from cfi_jax import datasets
+from cfi_jax.core.types import InputError
+from cfi_jax.data import pipeline, resident
 from cfi_jax.data.source import Headers, Sample
-from cfi_jax.types import InputError
+from cfi_jax.images import read as images
 
 OPTIONS = pipeline.Input(
   crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2, device_gb=1
@@ -102,7 +103,7 @@ def test_headers_tell_size_and_depth(tmp_path):
     for name, picture in pictures.items():
       picture.save(tmp_path / folder / name)
   options = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0)
-  source = data.load(options | {"root": str(tmp_path)}).source("train")
+  source = datasets.load(options | {"root": str(tmp_path)}).source("train")
   headers = source.check_headers()
   depths = [pair.visible.depth for pair in headers]
   assert depths == [np.uint8, np.uint16, np.uint8, np.uint16]

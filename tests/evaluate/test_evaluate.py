@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfi_jax import weights
+from cfi_jax.core.types import InputError
 from cfi_jax.evaluate import Request, evaluate
 from cfi_jax.evaluate.__main__ import parse_methods
-from cfi_jax.evaluate.baselines import BASELINES
-from cfi_jax.inference import load
+from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
-from cfi_jax.types import InputError, Pair
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.inference import load
 
 CHEAP = ("EN", "SF", "CC")
 

@@ -1,18 +1,15 @@
 """The authors' weights on the 42 TNO pairs: the paper's row, with and without its protocol."""
 
-import pathlib
-
 import numpy as np
 import pytest
-from command_line import run
+from command_line import SHARED, run
 
 from cfi_jax import convert
+from cfi_jax.data.alignment import align, read
 from cfi_jax.evaluate import PROTOCOLS, through_jpeg
-from cfi_jax.evaluate.folders import align, read
 from cfi_jax.metrics import Triplet, score
-from cfi_jax.weights import save
+from cfi_jax.systems.files import save
 
-SHARED = pathlib.Path(__file__).parent.parent.parent.parent / "shared"
 CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
 TNO = SHARED / "data" / "tno"
 

@@ -2,15 +2,15 @@
 
 import functools
 import json
-import pathlib
 
 import jax
 import numpy as np
 import pytest
+from command_line import ROOT
 
 from cfi_jax.metrics import METRICS, Score, Triplet, find_metrics, score
 
-FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
+FIXTURES = ROOT / "tests" / "fixtures"
 CANVAS = 128
 
 

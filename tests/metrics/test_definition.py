@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import METRICS, find_metric, find_metrics
-from cfi_jax.types import InputError
 
 IMAGE = np.zeros((48, 48), np.uint8)
 

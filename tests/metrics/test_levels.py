@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import grey_levels, quantise
-from cfi_jax.types import InputError
 
 
 def test_grey_images_pass_unchanged():

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores, Triplet, read_scores, score, table
-from cfi_jax.types import InputError
 
 METRICS = ("EN", "SF")  # a histogram and a mean
 

@@ -1,15 +1,14 @@
 """Published fused pictures of three methods on TNO, scored by the toolkits themselves."""
 
 import csv
-import pathlib
 
 import numpy as np
 import pytest
+from command_line import SHARED
 from PIL import Image
 
 from cfi_jax.metrics import Triplet
 
-SHARED = pathlib.Path(__file__).parent.parent.parent.parent / "shared"
 TOOLKIT = SHARED / "reference" / "toolkit"
 TNO = SHARED / "data" / "tno"
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores
 from cfi_jax.report.summary import summarise
-from cfi_jax.types import InputError
 
 
 def table(values, metric="SSIM", degenerate=()):

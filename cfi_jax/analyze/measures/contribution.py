@@ -1,0 +1,291 @@
+"""How much of the fused image comes from which modality: gradients, and integrals of them.
+
+F is the fused image of a pair (V, I), a centre window of the images, so that few programs are
+compiled. J_m is the Jacobian of F with respect to modality m, as an exact product from
+`jax.linearize`: forwards (the response of every fused pixel to a change of a whole image) and
+backwards (the response of all of F to every input pixel).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from tqdm import tqdm
+
+from cfi_jax.analyze.measures import maps
+from cfi_jax.analyze.measures.samples import Sample, require
+from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion.interventions import name_number
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.report.findings import Finding, Row, tabulate
+
+RADII = (0, 1, 2, 4, 8, 16, 32)
+STEP = 1e-3  # relative change of a modality by which the linear response is checked
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is measured.
+
+  window: side of the centre window in pixels; a smaller side of an image is taken whole.
+  baseline: value in [0, 1] of both images where the path of integrated gradients begins.
+  steps: quadrature points on the path, the middles of as many equal parts.
+  points: fused pixels, drawn uniformly, whose own gradient is looked at.
+  randomisations: models with random weights to compare with. seed: of these, and of the points.
+  """
+
+  window: int = 128
+  baseline: float = 0.0
+  steps: int = 16
+  points: int = 8
+  randomisations: int = 1
+  seed: int = 0
+
+  def __post_init__(self):
+    """Refuses what measures nothing."""
+    limits = {
+      "window": (8, 4096),
+      "baseline": (0, 1),
+      "steps": (1, 1000),
+      "points": (1, 1000),
+      "randomisations": (0, 100),
+      "seed": (0, 2**31 - 1),
+    }
+    for name, (low, high) in limits.items():
+      if not low <= getattr(self, name) <= high:
+        raise InputError(f"contribution: {name} is {getattr(self, name)}; allowed: {low} to {high}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribution:
+  """What each modality contributes to one fused window; maps [h, w] in float64 by modality.
+
+  fused, baseline: F of the window, and of the window with both images at the baseline b.
+  gradient: d sum_q F(q) / d m(p) at input pixel p.
+  response: (J_m m)(q), the change of fused pixel q per relative change of modality m.
+  integrated: at input pixel p, (m(p) - b) times the mean of the gradient along the straight path
+    from the baseline (integrated gradients, Sundararajan 2017, of the sum of F); sums to the sum of
+    F - baseline over both modalities and all p.
+  contribution: at fused pixel q, the mean of (J_m (m - b))(q) along the same path: the same
+    integral, kept apart by output instead of input; sums to F(q) - baseline(q) over modalities.
+  """
+
+  fused: np.ndarray
+  baseline: np.ndarray
+  gradient: dict[str, np.ndarray]
+  response: dict[str, np.ndarray]
+  integrated: dict[str, np.ndarray]
+  contribution: dict[str, np.ndarray]
+
+
+def analyse(
+  subject: Subject, samples: Sequence[Sample], options: Options | None = None
+) -> list[Finding]:
+  """The contributions of both modalities, analysis "contribution".
+
+  By quantity, one value per image, averaged over images; see `Attribution`; conditions are
+  modalities unless said:
+    gradient: mean over input pixels of |d sum F / d m(p)|.
+    gradient within radius: share of sum_p |d F(q) / d m(p)| within Chebyshev distance x of q, mean
+      over sampled q; mean distance: sum_p |p - q| |d F(q) / d m(p)| over the same without |p - q|.
+      NaN where F(q) does not depend on m.
+    linear response: mean over fused pixels of |J_m m|; finite-difference error: mean of
+      |(F(m (1 + h)) - F(m (1 - h))) / 2h - J_m m| over it, h = `STEP`; not 0 where F is curved or
+      has a kink.
+    integrated gradients: mean contribution per fused pixel, signed; the two sum to the mean of
+      F - baseline.
+    share of contribution: of sum_q |contribution| of both, that of one modality.
+    share of contribution on objects: with truth; the same over the pixels of objects by what
+      carries them, condition "visible, carried by infrared" and so on.
+    completeness error: "by fused pixels": sum_q |contributions - (F - baseline)| over
+      sum_q |F - baseline|; "by input pixels": |sum_p integrated - sum_q (F - baseline)| over the
+      same. What the quadrature misses.
+    similarity to randomised weights: Spearman's between |maps| of the model and of one with random
+      weights, condition "gradient, MODALITY" or "integrated gradients, MODALITY". A map that stays
+      the same (near 1) shows the images, not what was learnt (Adebayo 2018). Only where the model
+      has weights to randomise.
+
+  Raises InputError for no samples.
+  """
+  require(samples)
+  options = options or Options()
+  others = []
+  if subject.randomised is not None:
+    seeds = range(options.seed, options.seed + options.randomisations)
+    others = [subject.randomised(seed) for seed in seeds]
+  bar = tqdm(samples, f"contributions in {subject.name}", unit="pair", disable=None)
+  rows = [_measure(subject, others, sample, options) for sample in bar]
+  return tabulate(subject.name, "contribution", rows)
+
+
+def pictures(
+  subject: Subject, sample: Sample, options: Options | None = None
+) -> dict[str, np.ndarray]:
+  """The centre window, fused, and each modality's contribution to it, uint8 [h, w].
+
+  Contributions range from -1 (black) over 0 (middle grey) to 1 (white).
+  """
+  found = attribute(subject, centre(sample, (options or Options()).window).pair, options)
+  shown = {f"contribution of {m}": maps.picture((1 + c) / 2) for m, c in found.contribution.items()}
+  return {"fused window": maps.picture(found.fused), **shown}
+
+
+def centre(sample: Sample, side: int) -> Sample:
+  """The sample's centre window of at most `side` pixels per side; its truth keeps only regions."""
+  start = [max(0, (n - side) // 2) for n in sample.size]
+  rows, columns = (slice(s, s + side) for s in start)
+
+  def cut(image: np.ndarray) -> np.ndarray:
+    return image[rows, columns]
+
+  truth = sample.truth
+  if truth is not None:
+    truth = truth.replace(objects=cut(truth.objects), carrier=cut(truth.carrier))
+  return Sample(sample.name, jax.tree.map(cut, sample.pair), truth)
+
+
+def attribute(subject: Subject, pair: Pair, options: Options | None = None) -> Attribution:
+  """What both images of a pair [h, w, 1] contribute to the fused image."""
+  options = options or Options()
+  pair = jax.tree.map(lambda image: np.asarray(image, np.float32)[None], pair)
+  start = jax.tree.map(lambda image: np.full_like(image, options.baseline), pair)
+  way = jax.tree.map(np.subtract, pair, start)
+  fused, gradient, response = _linear(subject.function, pair, pair)
+  total = None
+  # Midpoints: F has kinks along the path, on which rules of higher order do worse.
+  for node in (np.arange(options.steps) + 0.5) / options.steps:
+    place = jax.tree.map(lambda a, d, t=node: np.asarray(a + t * d, np.float32), start, way)
+    _, *parts = _linear(subject.function, place, way)
+    parts = jax.tree.map(lambda part: np.asarray(part, np.float64) / options.steps, parts)
+    total = parts if total is None else jax.tree.map(np.add, total, parts)
+  integrated = jax.tree.map(np.multiply, way, total[0])
+  return Attribution(
+    fused=_map(fused),
+    baseline=_map(_fused(subject.function, start)),
+    gradient=_by_modality(gradient),
+    response=_by_modality(response),
+    integrated=_by_modality(integrated),
+    contribution=_by_modality(total[1]),
+  )
+
+
+@jax.jit
+def _linear(function: Partial, pair: Pair, direction: Pair) -> tuple[Array, Pair, Pair]:
+  """F, its gradient (of the sum), and its response to each image moving along `direction`."""
+  fused, push = jax.linearize(lambda p: function(p).fused, pair)
+  (gradient,) = jax.linear_transpose(push, pair)(jnp.ones_like(fused))
+  still = jax.tree.map(jnp.zeros_like, direction)
+  response = Pair(*(push(still.replace(**{m: getattr(direction, m)})) for m in MODALITIES))
+  return fused, gradient, response
+
+
+@jax.jit
+def _fused(function: Partial, pair: Pair) -> Array:
+  return function(pair).fused
+
+
+@jax.jit
+def _local(function: Partial, pair: Pair, points: Array) -> Pair:
+  """Gradients [P, 1, h, w, 1] of F at P points (row, column)."""
+  fused, pull = jax.vjp(lambda p: function(p).fused, pair)
+
+  def at(point: Array) -> Pair:
+    return pull(jnp.zeros_like(fused).at[0, point[0], point[1], 0].set(1))[0]
+
+  return jax.lax.map(at, points)
+
+
+def _measure(subject: Subject, others: Sequence[Subject], sample: Sample, options: Options) -> Row:
+  window = centre(sample, options.window)
+  found = attribute(subject, window.pair, options)
+  change = found.fused - found.baseline
+  scale = np.abs(change).sum()
+  parts = found.contribution
+  missed = {
+    "by fused pixels": np.abs(sum(parts.values()) - change).sum(),
+    "by input pixels": abs(sum(m.sum() for m in found.integrated.values()) - change.sum()),
+  }
+  row: dict = {
+    ("completeness error", how, None): _ratio(error, scale) for how, error in missed.items()
+  }
+  size = sum(np.abs(part) for part in parts.values())
+  for m in MODALITIES:
+    row["gradient", m, None] = np.abs(found.gradient[m]).mean()
+    row["integrated gradients", m, None] = parts[m].mean()
+    row["share of contribution", m, None] = _ratio(np.abs(parts[m]).sum(), size.sum())
+    for region, where in window.regions().items():
+      share = _ratio(np.abs(parts[m])[where].sum(), size[where].sum())
+      row["share of contribution on objects", f"{m}, {region}", None] = share
+  row |= _reach(subject, window, options)
+  row |= _response(subject, window, found)
+  return row | _sanity(others, window, found, options)
+
+
+def _reach(subject: Subject, window: Sample, options: Options) -> Row:
+  """How far from a fused pixel the input pixels lie that it depends on."""
+  random = np.random.default_rng((options.seed, name_number(window.name)))
+  points = random.integers(0, window.size, (options.points, 2)).astype(np.int32)
+  pair = jax.tree.map(lambda image: np.asarray(image, np.float32), window.batch)
+  gradients = _local(subject.function, pair, points)
+  rows, columns = (np.arange(n) for n in window.size)
+  dy = np.abs(rows - points[:, :1])[:, :, None]
+  dx = np.abs(columns - points[:, 1:])[:, None, :]
+  distance = np.maximum(dy, dx)
+  row: dict = {}
+  for m in MODALITIES:
+    size = np.abs(np.asarray(getattr(gradients, m), np.float64))[:, 0, ..., 0]
+    depends = size.any(axis=(1, 2))
+    size, far = size[depends], distance[depends]
+    total = size.sum(axis=(1, 2))
+    for radius in RADII:
+      share = (size * (far <= radius)).sum(axis=(1, 2)) / total
+      row["gradient within radius", m, float(radius)] = _mean(share)
+    row["mean distance", m, None] = _mean((size * far).sum(axis=(1, 2)) / total)
+  return row
+
+
+def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
+  """The linear response, and how far finite differences are from it."""
+  row: dict = {}
+  for m in MODALITIES:
+    image = getattr(window.batch, m)
+    ends = [np.asarray(image * (1 + sign * STEP), np.float32) for sign in (1, -1)]
+    up, down = (_map(_fused(subject.function, window.batch.replace(**{m: end}))) for end in ends)
+    difference = (up - down) / (2 * STEP)
+    size = np.abs(found.response[m]).mean()
+    row["linear response", m, None] = size
+    error = np.abs(difference - found.response[m]).mean()
+    row["finite-difference error", m, None] = _ratio(error, size)
+  return row
+
+
+def _sanity(others: Sequence[Subject], window: Sample, found: Attribution, options: Options) -> Row:
+  """How alike the maps are to those of models with random weights, mean over these."""
+  drawn = [attribute(other, window.pair, options) for other in others]
+  row = {}
+  for kind, name in (("gradient", "gradient"), ("integrated gradients", "integrated")):
+    for m in MODALITIES if drawn else ():
+      one, *rest = (np.abs(getattr(a, name)[m]) for a in (found, *drawn))
+      alike = np.array([maps.spearman(one, other) for other in rest])
+      row["similarity to randomised weights", f"{kind}, {m}", None] = _mean(alike)
+  return row
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else float("nan")
+
+
+def _ratio(part: float, whole: float) -> float:
+  return float(part / whole) if whole > 0 else float("nan")
+
+
+def _map(image: Array) -> np.ndarray:
+  return np.asarray(image, np.float64)[0, ..., 0]
+
+
+def _by_modality(pair: Pair) -> dict[str, np.ndarray]:
+  return {m: _map(getattr(pair, m)) for m in MODALITIES}

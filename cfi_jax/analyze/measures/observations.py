@@ -1,0 +1,119 @@
+"""Features of many images at a few places of each: what the analysis of features works on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from cfi_jax.analyze.measures.samples import Sample
+from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.core.types import InputError
+from cfi_jax.datasets.world.scenes import Scene
+from cfi_jax.fusion.types import MODALITIES
+
+MOST_CLASSES = 256
+
+Space = tuple[str, int]  # a modality's features at a level; level 1 is the finest
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observations:
+  """Features of N images at the same P places of each, and the class of each place.
+
+  features: float32 [N, P, C] by modality and level. labels: class numbers from 0, [N, P] by level;
+  empty without label maps.
+  """
+
+  features: dict[Space, np.ndarray]
+  labels: dict[int, np.ndarray]
+
+
+def observe(
+  subject: Subject,
+  samples: Sequence[Sample],
+  places: int,
+  seed: int,
+  labels: Sequence[np.ndarray] | None = None,
+) -> Observations:
+  """Reads the features of a subject; those of a model that returns none are empty.
+
+  A place is a point of the unit square, drawn uniformly and the same for every image, whatever its
+  size; at each level it stands for the cell [h, w] that it lies in. Images are fused one by one;
+  what is kept is 4 P C bytes per image, modality and level.
+
+  Args:
+    labels: whole numbers [H, W] for each sample; at a level, the label of a cell is that of the
+      pixel under its centre (nearest neighbour). None: the objects' kinds where every sample has
+      its truth.
+
+  Raises:
+    InputError: a label map differs in size from its images, or there are too many classes.
+  """
+  require_classes(labels or ())
+  points = np.random.default_rng(seed).random((places, 2))
+  features: dict[Space, list[np.ndarray]] = {}
+  classes: dict[int, list[np.ndarray]] = {}
+  bar = tqdm(samples, f"{subject.name}: features", unit="pair", delay=2, disable=None)
+  for index, sample in enumerate(bar):
+    given = labels[index] if labels is not None else None
+    if labels is None and sample.truth is not None:
+      given = object_classes(sample.truth)
+    if given is not None and given.shape != sample.size:
+      raise InputError(
+        f"{sample.name}: the label map is {given.shape}, the images are {sample.size}; "
+        "they must be equal"
+      )
+    shapes = {}
+    maps = subject.details(sample.batch).features
+    for modality in sorted(maps, key=_rank):
+      for level, image in enumerate(maps[modality], start=1):
+        rows, columns = _cells(points, image.shape[1:3])
+        values = np.asarray(image[0, rows, columns], np.float32)
+        features.setdefault((modality, level), []).append(values)
+        shapes[level] = image.shape[1:3]
+    for level, shape in shapes.items() if given is not None else ():
+      classes.setdefault(level, []).append(_nearest(given, points, shape))
+  return Observations(
+    {space: np.stack(parts) for space, parts in features.items()},
+    {k: _numbered(np.stack(p)) for k, p in classes.items() if len(p) == len(samples)},
+  )
+
+
+def require_classes(labels: Sequence[np.ndarray]) -> None:
+  """Refuses label maps with more than `MOST_CLASSES` different values in all."""
+  values = set().union(*(np.unique(image).tolist() for image in labels))
+  if len(values) > MOST_CLASSES:
+    raise InputError(
+      f"the label maps hold {len(values)} different values; allowed: at most {MOST_CLASSES} "
+      "classes (pictures are no label maps)"
+    )
+
+
+def object_classes(scene: Scene) -> np.ndarray:
+  """Class numbers int32 [S, S] of one scene: 0 where there is no object, else 1 + its kind."""
+  slots = np.asarray(scene.objects)[..., 0]
+  return np.where(slots > 0, np.asarray(scene.kind)[slots - 1] + 1, 0).astype(np.int32)
+
+
+def _rank(modality: str) -> tuple[int, str]:
+  """The order of modalities: ours as everywhere, then those of other models by name."""
+  return (MODALITIES.index(modality) if modality in MODALITIES else len(MODALITIES), modality)
+
+
+def _cells(points: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+  """Rows and columns of the cells that points of the unit square lie in."""
+  rows, columns = np.floor(points * shape).astype(np.int64).T
+  return rows, columns
+
+
+def _nearest(labels: np.ndarray, points: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+  """Labels under the centres of the cells of a map of `shape`."""
+  centres = (np.stack(_cells(points, shape), axis=1) + 0.5) / shape
+  return labels[_cells(centres, labels.shape)]
+
+
+def _numbered(labels: np.ndarray) -> np.ndarray:
+  """The same classes with numbers from 0 without gaps."""
+  _, numbers = np.unique(labels, return_inverse=True)
+  return numbers.reshape(labels.shape)

@@ -1,0 +1,103 @@
+"""The fusion models that are analysed."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from cfi_jax.core.types import Array
+from cfi_jax.fusion.interventions import name_number
+from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.inference import Model
+from cfi_jax.systems.isfuse.model import MIN_SIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """A fusion model under analysis.
+
+  name: in tables.
+  fuse: Pair [B, H, W, 1] on the host -> fused images [B, H, W, 1] on the host, for any size and
+    batch.
+  details: the same -> the whole Fusion. A model without gates or features returns them empty.
+  function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
+    weights it can be an argument of compiled functions: subjects of one architecture share them.
+  randomised: seed -> the same model with weights as drawn before training; None if it has none.
+  details_mb: (height, width) -> memory that `details` of such an image needs; `fuse` keeps to a
+    budget by tiles.
+  """
+
+  name: str
+  fuse: Callable[[Pair], np.ndarray]
+  details: Callable[[Pair], Fusion]
+  function: Partial
+  randomised: Callable[[int], "Subject"] | None = None
+  details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+  """A module as a function of variables and pair; to `jax.jit` equal modules are one function."""
+
+  module: nn.Module
+
+  def __call__(self, variables: Mapping, pair: Pair) -> Fusion:
+    return self.module.apply(variables, pair)
+
+
+def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
+  """The subject of a pure function of pairs [B, H, W, 1]; compiled once for each shape."""
+  compiled = jax.jit(function)
+
+  def details(pair: Pair) -> Fusion:
+    return jax.tree.map(np.asarray, compiled(pair))
+
+  return Subject(name, lambda pair: details(pair).fused, details, Partial(function))
+
+
+def from_weights(path: str | os.PathLike, sizes: Sequence[tuple[int, int]] = ()) -> Subject:
+  """The subject of weights, under their file's name; `sizes` share at most six programs."""
+  variables, card = weights.load(path)
+  return from_variables(pathlib.Path(path).stem, variables, card.architecture, sizes)
+
+
+def from_variables(
+  name: str,
+  variables: Mapping,
+  architecture: Mapping[str, Any],
+  sizes: Sequence[tuple[int, int]] = (),
+) -> Subject:
+  """The subject of `params` and `batch_stats` of an architecture (see `weights.Card`)."""
+  model = Model(variables, architecture)
+  model.reserve(sizes)
+
+  def fuse(pair: Pair) -> np.ndarray:
+    return model.fuse(pair.visible, pair.infrared)
+
+  def details(pair: Pair) -> Fusion:
+    return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
+
+  def randomised(seed: int) -> Subject:
+    # Not the key of training (`state.init_state`): a model stays akin to its first weights.
+    key = jax.random.fold_in(jax.random.key(seed), name_number("randomised"))
+    drawn = jax.tree.map(np.asarray, _initial(model.module, key))
+    return from_variables(f"{name}, randomised", drawn, architecture, sizes)
+
+  function = Partial(_Apply(model.module), variables)
+  return Subject(name, fuse, details, function, randomised, model.details_mb)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _initial(module: nn.Module, key: Array) -> dict:
+  """Variables as before training."""
+  blank = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
+  return module.init(key, Pair(blank, blank))

@@ -1,0 +1,116 @@
+"""Contenders: who does the work that is timed, each in a process of its own or in this one."""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cfi_jax.benchmark.harness import worker
+from cfi_jax.benchmark.harness.spec import Spec
+from cfi_jax.core.types import InputError
+
+JAX_NAMES = {"fuse": ("plain_graph", "cfi_jax"), "train": ("cfi_jax",)}
+TORCH_NAMES = {
+  "fuse": ("torch_eager", "torch_compile"),
+  "train": (
+    "torch_eager", "torch_tf32", "torch_amp", "torch_channels_last", "torch_compile", "torch_all",
+  ),
+}  # fmt: skip
+NO_TORCH = "PyTorch is not installed (the extra `torch`): our side alone is measured"
+
+
+class ContenderError(Exception):
+  """A contender cannot do the work: out of memory, or its process ended."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """How contenders are chosen and run."""
+  parser.add_argument("--torch", action="store_true", help="with PyTorch beside it")
+  parser.add_argument("--contenders", help="names with commas, instead of those usual here")
+  parser.add_argument(
+    "--sequential", action=argparse.BooleanOptionalAction, default=None,
+    help="all turns of one, then of the next (usual on accelerators), instead of turn by turn",
+  )  # fmt: skip
+  parser.add_argument("--in_process", action="store_true", help="no processes; memory is shared")
+
+
+def choose(task: str, usual: Sequence[str], options: argparse.Namespace) -> tuple[list[str], list]:
+  """(names, notes): those asked for, or the `usual` ones; PyTorch's only where it is installed."""
+  valid = TORCH_NAMES[task] + JAX_NAMES[task]
+  names = options.contenders.split(",") if options.contenders else list(usual)
+  for name in names:
+    if name not in valid:
+      raise InputError(f"--contenders: no contender {name!r}; valid: {', '.join(valid)}")
+  if importlib.util.find_spec("torch") is not None:
+    return names, []
+  ours = [name for name in names if name in JAX_NAMES[task]]
+  if not ours:
+    raise InputError(f"{NO_TORCH}; none of {', '.join(names)} can run")
+  return ours, [NO_TORCH] if len(ours) < len(names) else []
+
+
+class Process:
+  """A contender in its own process, with the methods of `Local`."""
+
+  def __init__(self, spec: Spec):
+    self._spec = spec
+    # On a GPU several may be there at once: none takes the memory before it needs it.
+    settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_CLIENT_MEM_FRACTION": "0.95"}
+    self._process = subprocess.Popen(
+      [sys.executable, "-m", worker.__name__, json.dumps(dataclasses.asdict(spec))],
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings | os.environ,
+    )  # fmt: skip
+    try:
+      self._answer()
+    except ContenderError:
+      self.close()
+      raise
+
+  def output(self) -> dict[str, np.ndarray]:
+    """See `Contender`."""
+    path = self._spec.file(f"{self._spec.name}.npz")
+    self._ask(f"output {path}")
+    with np.load(path) as arrays:
+      return dict(arrays)
+
+  def warm(self) -> None:
+    """See `Local`."""
+    self._ask("warm")
+
+  def seconds(self) -> float:
+    """See `Local`."""
+    return self._ask("seconds")
+
+  def facts(self) -> dict[str, float | None]:
+    """See `Local`."""
+    return self._ask("facts")
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.stdin.close()
+    self._process.stdout.close()
+    self._process.wait()
+
+  def _ask(self, command: str) -> Any:
+    try:
+      self._process.stdin.write(command + "\n")
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # `_answer` finds out what became of it
+    return self._answer()
+
+  def _answer(self) -> Any:
+    for line in self._process.stdout:  # libraries may print other lines
+      if line.startswith("answer "):
+        answer = json.loads(line.removeprefix("answer "))
+        if "error" in answer:
+          raise ContenderError(answer["error"])
+        return answer["value"]
+    raise ContenderError(f"its process ended with status {self._process.wait()}")

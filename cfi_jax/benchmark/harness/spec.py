@@ -1,0 +1,46 @@
+"""What a contender is asked to do, and what it can be asked.
+
+This module imports neither JAX nor PyTorch, which would count as the other's memory.
+"""
+
+import dataclasses
+import pathlib
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """A contender's order.
+
+  task: "fuse" or "train". name: see `JAX_NAMES`, `TORCH_NAMES`. folder: with the task's files.
+  dtype: of the computation. resident: data stays on the device, else it comes from and goes to the
+  host's memory in every run.
+  """
+
+  task: str
+  name: str
+  folder: str
+  dtype: str
+  resident: bool
+
+  def file(self, name: str) -> pathlib.Path:
+    """A file that the task put there."""
+    return pathlib.Path(self.folder, name)
+
+
+class Contender(Protocol):
+  """What `make` of `jax_contenders` and `torch_contenders` returns: weights and data are loaded."""
+
+  def prepare(self) -> None:
+    """Compiles."""
+
+  def run(self, count: int) -> None:
+    """Does the work `count` times and returns when it is done."""
+
+  def output(self) -> dict[str, np.ndarray]:
+    """The result, to be compared with others': of fusing any run's, of training the first's."""
+
+  def facts(self) -> dict[str, float | None]:
+    """compile_seconds, flops, bytes, device_peak_mb, program_mb: see `results.Row`."""

@@ -1,0 +1,1 @@
+"""Other implementations that stand beside ours."""

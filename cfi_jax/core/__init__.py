@@ -1,0 +1,1 @@
+"""Ground that everything stands on: errors, typed configs, command lines, files."""

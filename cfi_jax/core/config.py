@@ -1,0 +1,68 @@
+"""Typed, complete configurations: nothing missing, nothing unknown.
+
+A config file defines get_config() -> ml_collections.ConfigDict; `build` turns its values into a
+dataclass.
+"""
+
+import dataclasses
+import difflib
+import math
+import runpy
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cfi_jax.core.types import InputError
+
+
+def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
+  """An instance of the dataclass `cls` from nested mappings; `InputError` names what is wrong."""
+  hints = typing.get_type_hints(cls)
+  valid = [field.name for field in dataclasses.fields(cls)]
+  unknown = [key for key in values if key not in valid]
+  missing = [key for key in valid if key not in values]
+  if unknown or missing:
+    problems = [f"unknown {key!r}{guess(key, valid)}" for key in unknown]
+    problems += [f"missing {key!r}" for key in missing]
+    raise InputError(f"{where}: {', '.join(problems)}; valid keys: {', '.join(valid)}")
+  return cls(**{k: _convert(hints[k], values[k], f"{where}.{k}") for k in valid})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+  """`value` as the type `hint`; only whole numbers become floats and lists become tuples."""
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    return build(hint, value, where)
+  if hint is Any or (hint in (int, str, bool) and type(value) is hint):
+    return value
+  if hint is float and type(value) in (int, float) and math.isfinite(value):
+    return float(value)
+  if origin is dict and isinstance(value, Mapping):
+    return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+  if origin is tuple and isinstance(value, (tuple, list)):
+    kinds = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+    if len(kinds) == len(value):
+      return tuple(_convert(k, v, where) for k, v in zip(kinds, value, strict=True))
+  kind = hint.__name__ if origin is None else str(hint)
+  raise InputError(f"{where} is {value!r}; it must be a {kind}")
+
+
+def guess(key: str, valid: Sequence[str]) -> str:
+  """ " (did you mean ...?)", or nothing where no valid key is near."""
+  close = difflib.get_close_matches(key, valid, n=1)
+  return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def load(path: str) -> Any:
+  """What get_config() of the file returns; FILE:STRING passes it the string."""
+  file, *argument = path.split(":", 1)
+  try:
+    get_config = runpy.run_path(file).get("get_config")
+  except (OSError, ImportError, SyntaxError) as error:
+    raise InputError(f"--config={path}: cannot be read: {error}") from error
+  if get_config is None:
+    raise InputError(f"--config={path}: {file} defines no get_config()")
+  try:
+    return get_config(*argument)
+  except TypeError as error:
+    raise InputError(f"--config={path}: {error}") from error

@@ -1,0 +1,12 @@
+"""What every room shares: arrays, and the error for input that cannot be used."""
+
+from typing import Any
+
+Array = Any  # a jax.Array, a tracer or a numpy.ndarray
+
+
+class InputError(ValueError):
+  """The user's input (a file, a folder, a flag, a config) cannot be used.
+
+  The message names what was given and what is allowed; commands print it without a traceback.
+  """

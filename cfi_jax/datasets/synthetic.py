@@ -1,0 +1,144 @@
+"""The embedded dataset: procedural street scenes, generated on the device by key; no files.
+
+Scene i of a split depends on (seed, split, i) and the options alone: not on the number of scenes,
+nor on who asks.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data.source import SPLITS, Headers, Sample
+from cfi_jax.datasets.world.options import SceneOptions
+from cfi_jax.datasets.world.scenes import Scene, scene
+from cfi_jax.images.read import Header
+
+# Part of every fingerprint: raise it with each change of the world that changes a picture.
+_EDITION = 1
+_CHUNK = 16  # scenes per program; always the same, so that a scene never depends on its company
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic(SceneOptions):
+  """A world (see `SceneOptions`) and how many of its scenes each split has.
+
+  scenes: number of training scenes; validation_scenes, test_scenes: of the other splits.
+  seed: a whole number from 0 to 2**31 - 1; another seed gives other scenes of the same world.
+  """
+
+  scenes: int
+  validation_scenes: int
+  test_scenes: int
+  seed: int
+
+  title: ClassVar[str] = "Synthetic"
+  splits: ClassVar[tuple[str, ...]] = SPLITS
+
+  @property
+  def options(self) -> SceneOptions:
+    """The world without the numbers of scenes."""
+    fields = dataclasses.fields(SceneOptions)
+    return SceneOptions(**{field.name: getattr(self, field.name) for field in fields})
+
+  def __post_init__(self):
+    """Raises InputError, naming the field and what is allowed."""
+    super().__post_init__()
+    limits = {"scenes": (1, 10**6), "validation_scenes": (0, 10**6), "test_scenes": (0, 10**6)}
+    for name, (low, high) in {**limits, "seed": (0, 2**31 - 1)}.items():
+      value = getattr(self, name)
+      if not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; allowed: a whole number from {low} to {high}")
+
+  def source(self, split: str) -> "SyntheticSource":
+    """Generates the scenes of a split; they stay in memory as uint8."""
+    counts = (self.scenes, self.validation_scenes, self.test_scenes)
+    count = dict(zip(SPLITS, counts, strict=True))[_known(split)]
+    visible, infrared = np.empty((2, count, self.size, self.size, 1), np.uint8)
+    for start in range(0, count, _CHUNK):
+      chunk = slice(start, min(start + _CHUNK, count))
+      made = scenes(self.seed, split, self.options, range(count)[chunk])
+      visible[chunk] = np.round(np.asarray(made.pair.visible) * 255)
+      infrared[chunk] = np.round(np.asarray(made.pair.infrared) * 255)
+    return SyntheticSource(split, self, visible, infrared)
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSource:
+  """The scenes of one split, uint8 [N, S, S, 1] per modality."""
+
+  split: str
+  dataset: Synthetic
+  visible: np.ndarray
+  infrared: np.ndarray
+
+  @property
+  def title(self) -> str:
+    """The source's name in messages."""
+    return f"{self.dataset.title} {self.split}"
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The pairs' names, in order."""
+    return tuple(map(self._name, range(len(self))))
+
+  def _name(self, index: int) -> str:
+    return f"{self.split}-{index:06d}"
+
+  @property
+  def strays(self) -> tuple[str, ...]:
+    """Nothing is left unpaired."""
+    return ()
+
+  def __len__(self) -> int:
+    return len(self.visible)
+
+  def __getitem__(self, index: int) -> Sample:
+    """One pair of scenes' pictures."""
+    index = range(len(self))[index]
+    return Sample(self._name(index), self.visible[index], self.infrared[index])
+
+  def fingerprint(self) -> str:
+    """SHA-256 (hex) of all options, the split and the edition of the world."""
+    described = f"{_EDITION}\t{self.split}\t{self.dataset}"
+    return hashlib.sha256(described.encode()).hexdigest()
+
+  def check_headers(self) -> tuple[Headers, ...]:
+    """Size and depth of each pair; there are no files that could be damaged."""
+    header = Header(self.dataset.size, self.dataset.size, np.uint8)
+    return (Headers(header, header),) * len(self)
+
+
+def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:
+  """Scenes of a split with their truth: a `Scene` whose arrays have a leading axis, on the host.
+
+  The pictures are those of `Synthetic.source` before rounding to uint8. Raises InputError for an
+  unknown split or an empty list of indices.
+  """
+  stream = SPLITS.index(_known(split))
+  indices = np.asarray(indices, np.uint32)
+  if not indices.size:
+    raise InputError("no scene was asked for: indices is empty")
+  padded = np.pad(indices, (0, -indices.size % _CHUNK), mode="edge")
+  chunks = [_generate(seed, stream, part, options) for part in padded.reshape(-1, _CHUNK)]
+  return jax.tree.map(lambda *parts: np.concatenate(parts)[: indices.size], *chunks)
+
+
+@jax.jit
+def _generate(seed, stream, indices, options: SceneOptions) -> Scene:
+  """A chunk of scenes [_CHUNK]: each from a key of its own."""
+  key = jax.random.fold_in(jax.random.key(seed), stream)
+  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(indices))
+  return jax.vmap(functools.partial(scene, options=options))(keys)
+
+
+def _known(split: str) -> str:
+  if split not in SPLITS:
+    raise InputError(f"Synthetic has no split {split!r}; it offers {', '.join(SPLITS)}")
+  return split

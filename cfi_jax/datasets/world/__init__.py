@@ -1,0 +1,1 @@
+"""The embedded world: procedural scenes with known truth."""

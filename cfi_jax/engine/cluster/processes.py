@@ -1,0 +1,132 @@
+"""One command as several processes: connecting them, and ending them together."""
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable
+
+import jax
+from absl import flags
+from jax.experimental import multihost_utils
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.cluster.watch import LOST_AFTER, End, Watch
+
+AUTO = "auto"
+# JAX's own watch, for when a process is too stuck to run Python: later than ours, within a minute.
+HEARTBEAT_TIMEOUT = 45
+LONGEST_WAIT = 7 * 24 * 3600  # seconds that a process waits at its end for the others
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """This process's place among several.
+
+  coordinator: HOST:PORT where process 0 listens, or "auto": all is left to what JAX detects (a
+    Slurm job step, a TPU pod, an indexed Kubernetes Job, Open MPI).
+  processes: how many there are. process: which this is, from 0. Both None with "auto".
+  """
+
+  coordinator: str
+  processes: int | None = None
+  process: int | None = None
+
+  def __post_init__(self):
+    """Refuses what cannot be a place."""
+    numbers = {"processes": self.processes, "process": self.process}
+    if self.coordinator == AUTO:
+      if given := [name for name, value in numbers.items() if value is not None]:
+        raise InputError(f"--coordinator={AUTO} is given with --{given[0]}, which it finds out")
+      return
+    if missing := [f"--{name}" for name, value in numbers.items() if value is None]:
+      raise InputError(
+        f"--coordinator is given without {', '.join(missing)}; several processes need all three, "
+        f"or --coordinator={AUTO}"
+      )
+    host, _, port = self.coordinator.rpartition(":")
+    if not host or not port.isdigit():
+      raise InputError(f"--coordinator={self.coordinator}; allowed: HOST:PORT of process 0, {AUTO}")
+    if not 0 <= self.process < self.processes:
+      raise InputError(
+        f"--process={self.process} --processes={self.processes}; allowed: 0 <= process < processes"
+      )
+
+
+def define_flags() -> None:
+  """Declares --coordinator, --processes and --process; called by a command, not on import."""
+  text = f"HOST:PORT of process 0, for several processes; or {AUTO}: as Slurm or TPUs say"
+  flags.DEFINE_string("coordinator", None, text)
+  flags.DEFINE_integer("processes", None, "number of processes, with --coordinator=HOST:PORT")
+  flags.DEFINE_integer("process", None, "index of this process, with --coordinator=HOST:PORT")
+
+
+def from_flags() -> Place | None:
+  """The place that the flags give; None where they say nothing: this process is the only one."""
+  names = ("coordinator", "processes", "process")
+  values = {name: flags.FLAGS[name].value for name in names}
+  given = [name for name, value in values.items() if value is not None]
+  if given and values["coordinator"] is None:
+    raise InputError(f"--{given[0]} is given without --coordinator; several processes need both")
+  return Place(**values) if given else None
+
+
+def run(
+  place: Place | None, work: Callable[[], int], again: str, lost_after: float = LOST_AFTER
+) -> int:
+  """`work()`, after connecting this process with the others; returns what it returns.
+
+  All end together: with a process that was lost or that stopped, within a minute, the others end
+  as well, with a status other than 0 and a line that names it and then says `again`. An
+  `InputError` that all processes meet is printed once; the status is 2. With several processes this
+  function does not return from a failure: the process ends.
+  """
+  if place is None:
+    return work()
+  watch = _connect(place, again, lost_after)
+  try:
+    status = work()
+    client = multihost_utils.distributed.global_state.client
+    client.wait_at_barrier("cfi_jax finished", timeout_in_ms=LONGEST_WAIT * 1000)
+    watch.stop()
+    return status
+  except InputError as error:
+    watch.announce(End(2, str(error)))
+    watch.leave(2, "" if watch.said_by_first(str(error)) else f"error: {error}")
+  except KeyboardInterrupt:
+    watch.announce(End(130, "interrupted"))
+    watch.leave(130)
+  except Exception as error:
+    watch.suspect()
+    traceback.print_exc(file=sys.stderr)
+    first = (str(error).splitlines() or [""])[0]
+    watch.announce(End(1, f"{type(error).__name__}: {first}"))
+    watch.leave(1)
+
+
+def _connect(place: Place, again: str, lost_after: float) -> Watch:
+  """Starts jax.distributed and the watch over the other processes."""
+  found = {} if place.coordinator == AUTO else _arguments(place)
+  watch = Watch(again, lost_after)
+  try:
+    jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT, **found)
+  except ValueError as error:
+    if found:
+      raise
+    raise InputError(
+      f"--coordinator={AUTO}: JAX detects nothing it knows here (a Slurm job step, started by "
+      "srun; the workers of a TPU; an indexed Kubernetes Job, with the package `kubernetes`; Open "
+      "MPI); give --coordinator=HOST:PORT --processes=N --process=I"
+    ) from error
+  state = multihost_utils.distributed.global_state
+  watch.start(state.client, state.coordinator_address, state.process_id, state.num_processes)
+  return watch
+
+
+def _arguments(place: Place) -> dict:
+  """What jax.distributed.initialize is told; it detects nothing that it is told."""
+  return {
+    "coordinator_address": place.coordinator,
+    "num_processes": place.processes,
+    "process_id": place.process,
+    "cluster_detection_method": "deactivate",
+  }

@@ -1,0 +1,137 @@
+"""What the devices are given at once: one training step, or several, and their inputs ahead."""
+
+import collections
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cfi_jax.core.types import Array
+from cfi_jax.engine import sharding
+from cfi_jax.engine.state import TrainState
+from cfi_jax.fusion.types import Pair
+from cfi_jax.systems.isfuse.step import Metrics
+
+LOOK_AHEAD = 2  # dispatches whose inputs are put on the devices before they are asked for
+
+# An item is what one step takes from the host: arrays whose first axis is the batch.
+Item = Any
+TrainStep = Callable[[TrainState, Pair], tuple[TrainState, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+  """The steps of one dispatch: `count` steps, the last of which is number `last`.
+
+  inputs: on the devices, what `make_program` takes. waited: seconds that the host waited for it.
+  """
+
+  last: int
+  count: int
+  inputs: Item
+  waited: float
+
+
+def make_program(
+  train_step: TrainStep, cut: Callable[[Any, Item], Pair], most: int
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]:
+  """A program(state, images, inputs) -> (state, metrics) of up to `most` steps, to be jitted.
+
+  cut(images, item): makes a step's batch. With `most` = 1 inputs are an item, and metrics those of
+  the step. Else inputs are (items, count), items with a leading axis [most] of which the first
+  `count` are taken, and every metric is [most], 0 beyond: one program for every count.
+  """
+
+  def one_step(state: TrainState, images: Any, item: Item) -> tuple[TrainState, Metrics]:
+    return train_step(state, cut(images, item))
+
+  if most == 1:
+    return one_step
+  one_step = jax.jit(one_step)  # traced once, though it is asked for its shapes first
+
+  def several_steps(state: TrainState, images: Any, inputs: tuple[Item, Array]):
+    items, count = inputs
+
+    def take(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+      state, buffers = carry
+      item = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), items)
+      state, metrics = one_step(state, images, item)
+      return state, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
+
+    first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items)
+    shapes = jax.eval_shape(one_step, state, images, first)[1]
+    buffers = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
+    return lax.fori_loop(0, count, take, (state, buffers))
+
+  return several_steps
+
+
+def input_shapes(mesh: Mesh, item: Item, most: int) -> Any:
+  """The inputs of `make_program` as shapes; item: a step's over all processes, as shapes."""
+  rows, stacked, everywhere = _shardings(mesh)
+  if most == 1:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), item)
+  items = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((most, *x.shape), x.dtype, sharding=stacked), item
+  )
+  return items, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+
+
+def put(mesh: Mesh, items: Sequence[Item], most: int) -> Any:
+  """The inputs of `make_program`, on the devices; items: this process's rows of each step's."""
+  rows, stacked, everywhere = _shardings(mesh)
+  to_devices = jax.make_array_from_process_local_data
+  if most == 1:
+    return jax.tree.map(lambda x: to_devices(rows, x), items[0])
+
+  def stack(*arrays: np.ndarray) -> jax.Array:
+    whole = np.zeros((most, *arrays[0].shape), arrays[0].dtype)
+    for place, array in zip(whole, arrays, strict=False):
+      place[...] = array
+    return to_devices(stacked, whole)
+
+  count = to_devices(everywhere, np.array(len(items), np.int32))
+  return jax.tree.map(stack, *items), count
+
+
+def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding, NamedSharding]:
+  """Of an item, of several stacked ones, and of what all devices share."""
+  stacked = NamedSharding(mesh, PartitionSpec(None, sharding.AXIS))
+  return sharding.split(mesh), stacked, sharding.replicated(mesh)
+
+
+def ends(start: int, last: int, most: int, every: Sequence[int]) -> Iterator[int]:
+  """The step that each dispatch ends with, after `start` steps and up to step `last`.
+
+  A dispatch takes at most `most` steps, and none goes beyond a multiple of a number in `every`.
+  """
+  step = start
+  while step < last:
+    step = min(step + most, last, *(step - step % n + n for n in every))
+    yield step
+
+
+def chunks(
+  mesh: Mesh, items: Iterator[Item], start: int, stops: Iterator[int], most: int
+) -> Iterator[Chunk]:
+  """Chunks that end at `stops`, made of the items from step `start` + 1 on.
+
+  While the devices work on one, the next `LOOK_AHEAD` are on their way to them.
+  """
+  ahead: collections.deque[Chunk] = collections.deque()
+  last = start
+  while True:
+    began = time.perf_counter()
+    while len(ahead) < LOOK_AHEAD and (stop := next(stops, None)) is not None:
+      inputs = put(mesh, [next(items) for _ in range(last, stop)], most)
+      ahead.append(Chunk(stop, stop - last, inputs, 0.0))
+      last = stop
+    if not ahead:
+      return
+    yield dataclasses.replace(ahead.popleft(), waited=time.perf_counter() - began)

@@ -1,0 +1,51 @@
+"""Where arrays live: a mesh with one axis, `data`, over all devices of all processes."""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cfi_jax.core.types import InputError
+from cfi_jax.fusion.types import Pair
+
+AXIS = "data"
+
+
+def make_mesh(batch_size: int) -> Mesh:
+  """All devices in a row; `InputError` if a batch cannot be divided evenly among them."""
+  # In the order of the processes: process p feeds the p-th block of a batch's rows.
+  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  if batch_size % len(devices):
+    count = len({device.process_index for device in devices})
+    of = f" of {count} processes" if count > 1 else ""
+    raise InputError(
+      f"config.batch_size is {batch_size}, which {len(devices)} devices{of} cannot share evenly; "
+      f"allowed: multiples of {len(devices)}"
+    )
+  return Mesh(np.array(devices), (AXIS,))
+
+
+def wait_for_processes(seconds: int = 3600) -> None:
+  """Returns when every process of the run has come here.
+
+  Processes compile at different speeds, and the CPU's collectives (Gloo) give up 30 seconds after
+  the first process asks for one; this barrier goes through the coordinator instead.
+  """
+  client = multihost_utils.distributed.global_state.client
+  if client is not None:
+    client.wait_at_barrier("cfi_jax compiled", timeout_in_ms=seconds * 1000)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """A copy on every device: parameters, statistics, metrics."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+  """The first axis divided among the devices: batches."""
+  return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def to_devices(mesh: Mesh, local: Pair) -> Pair:
+  """This process's rows of a batch as its part of the global array."""
+  return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), rows), local)

@@ -1,0 +1,114 @@
+"""The record of a run in its workdir: what was run, with what, on what; one workdir, one run."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from cfi_jax.core.types import InputError
+
+FILE = "run.json"
+CHECKPOINTS = "checkpoints"  # folder of the workdir, written by `cfi_jax.engine.workdir.checkpoint`
+PACKAGES = (
+  *("cfi_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"),
+  *("ml_collections", "pillow", "tensorflow-datasets"),
+)
+
+
+def check(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
+  """Refuses a workdir that holds another run, with the differences; writes nothing.
+
+  config: the run's dataclass. data: what identifies the images, per split.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise InputError(f"--workdir={workdir} is a file; it must be a folder or not be there yet")
+  stored = read(workdir)
+  if stored is None:
+    if (workdir / CHECKPOINTS).is_dir() and any((workdir / CHECKPOINTS).iterdir()):
+      raise InputError(f"{workdir} has checkpoints but no {FILE} that says of which run")
+    return
+  identity = _identity(config, data)
+  differences = list(_differences("", {key: stored.get(key) for key in identity}, identity))
+  if differences:
+    raise InputError(
+      f"{workdir} holds another run; differences (there, now): {'; '.join(differences)}. "
+      "Choose another --workdir or give the same values"
+    )
+
+
+def write(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
+  """Writes the record of a new run, or adds a start to that of the same run (see `check`)."""
+  stored = read(workdir) or {**_identity(config, data), "starts": []}
+  stored["starts"].append(_environment())
+  path = workdir / FILE
+  unfinished = path.with_suffix(".tmp")
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(json.dumps(stored, indent=2) + "\n")
+    os.replace(unfinished, path)
+  except OSError as error:
+    raise InputError(f"--workdir={workdir} cannot be written: {error}") from error
+
+
+def _identity(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+  """Config and images, as they come back from JSON: tuples have become lists."""
+  return json.loads(json.dumps({"config": dataclasses.asdict(config), "data": dict(data)}))
+
+
+def read(workdir: pathlib.Path) -> dict | None:
+  """The record of a workdir, None if it has none."""
+  path = workdir / FILE
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def _environment() -> dict[str, Any]:
+  """Versions, code and devices of this start."""
+  return {
+    "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    "python": platform.python_version(),
+    "packages": {name: _version(name) for name in PACKAGES},
+    "git": _git(),
+    "devices": [device.device_kind for device in jax.devices()],
+    "processes": jax.process_count(),
+  }
+
+
+def _version(package: str) -> str | None:
+  """The installed version; None for a source tree that is not installed."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git() -> dict[str, Any] | None:
+  """Commit of the source tree and whether it was changed; None outside a checkout."""
+  folder = pathlib.Path(__file__).parent
+
+  def git(*arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+  try:
+    if not git("ls-files", "record.py"):  # installed inside another project's checkout
+      return None
+    return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def _differences(where: str, there: Any, now: Any) -> Iterator[str]:
+  if isinstance(there, dict) and isinstance(now, dict):
+    for key in sorted(there.keys() | now.keys()):
+      name = f"{where}.{key}" if where else key
+      yield from _differences(name, there.get(key), now.get(key))
+  elif there != now:
+    yield f"{where}: {there!r}, {now!r}"

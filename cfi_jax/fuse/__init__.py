@@ -1,0 +1,1 @@
+"""Fuses image files: python -m cfi_jax.fuse."""

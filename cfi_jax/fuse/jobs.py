@@ -1,0 +1,236 @@
+"""Pairs of image files: found, read, fused and written, each of these beside the others."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+import numpy as np
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data import listing
+from cfi_jax.fusion import arrays
+from cfi_jax.images import colour
+from cfi_jax.images import read as images
+from cfi_jax.images import write as pictures
+from cfi_jax.systems.isfuse.inference.model import Model
+
+AHEAD = 2  # pairs that are read or written while one is computed, per device
+
+
+class SwappedWarning(UserWarning):
+  """A pair whose roles look exchanged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How pairs are fused and written.
+
+  gray: luma only. memory_mb: per device, None: see `Model.fuse`.
+  max_pixels: larger files are refused unread.
+  resize: "" refuses pairs of different sizes, "infrared" fits it to the visible image.
+  """
+
+  gray: bool
+  memory_mb: float | None
+  max_pixels: int
+  resize: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One pair of files, where its result goes, and the size (height, width) of the visible image."""
+
+  name: str
+  visible: pathlib.Path
+  infrared: pathlib.Path
+  output: pathlib.Path
+  size: tuple[int, int] = (0, 0)
+
+
+def find_jobs(
+  visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, extension: str
+) -> tuple[list[Job], list[str]]:
+  """The pairs of two files or two folders, and what is wrong with the names in the folders.
+
+  output: for two files a file (or an existing folder), for two folders a folder.
+  """
+  for path in (visible, infrared):
+    if not path.exists():
+      raise InputError(f"{path}: does not exist")
+  if visible.is_dir() != infrared.is_dir():
+    raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  pictures.check_extension(extension)
+  if not visible.is_dir():
+    if output.is_dir():
+      output = output / (visible.stem + extension)
+    pictures.check_extension(output.suffix)
+    if output.resolve() in (visible.resolve(), infrared.resolve()):
+      raise InputError(f"--output={output} is one of the images themselves")
+    if visible.resolve() == infrared.resolve():
+      raise InputError(f"{visible}: given as the visible and as the infrared image")
+    return [Job(visible.name, visible, infrared, output)], []
+  folders = [os.fspath(path.resolve()) for path in (visible, infrared)]
+  found = listing.pair_folders(os.sep, *folders)
+  if output.resolve() in (visible.resolve(), infrared.resolve()):
+    raise InputError(f"--output={output} is a folder of the images themselves")
+  if output.is_file():
+    raise InputError(f"--output={output} is a file; two folders need a folder")
+  jobs = [
+    Job(
+      r.name,
+      pathlib.Path(os.sep, r.visible.path),
+      pathlib.Path(os.sep, r.infrared.path),
+      output / (r.name + extension),
+    )
+    for r in found.records
+  ]
+  return jobs, list(found.problems)
+
+
+def fuse_jobs(fusing: Model, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
+  """Fuses and writes; yields every job with the reason of its failure, "" for success.
+
+  Reading and writing run in threads beside the computation. Jobs are taken in the order of their
+  buckets, so that pairs of different sizes share programs, one pair per device at once.
+  """
+  devices = len(fusing.programs.devices)
+  with ThreadPoolExecutor(2 + devices) as readers, ThreadPoolExecutor(2 + devices) as writers:
+    sized = []
+    for job, size in zip(jobs, readers.map(lambda j: _try(_size, j, options), jobs), strict=True):
+      if isinstance(size, InputError):
+        yield job, str(size)
+      else:
+        sized.append(dataclasses.replace(job, size=size))
+    batches = _batches(fusing, sized, options.memory_mb)
+    pairs_of = _ahead(readers, lambda batch: [_try(read_pair, j, options) for j in batch], batches)
+    writing = collections.deque()
+    for batch, pairs in zip(batches, pairs_of, strict=True):
+      readable = []
+      for job, pair in zip(batch, pairs, strict=True):
+        if isinstance(pair, InputError):
+          yield job, str(pair)
+        else:
+          readable.append((job, pair))
+      computed = _try(_compute, fusing, readable, options)
+      if isinstance(computed, InputError):
+        yield from ((job, str(computed)) for job, _ in readable)
+        continue
+      for job, image in computed:
+        writing.append((job, writers.submit(_try, pictures.write_image, job.output, image)))
+      while len(writing) > AHEAD * devices:
+        yield _written(*writing.popleft())
+    for job, future in writing:
+      yield _written(job, future)
+
+
+def _batches(fusing: Model, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
+  """Jobs in groups of one bucket, one per device."""
+  fusing.reserve([job.size for job in jobs], memory_mb=memory_mb)
+  devices = len(fusing.programs.devices)
+  of_bucket = collections.defaultdict(list)
+  for job in jobs:
+    of_bucket[fusing.bucket(job.size)].append(job)
+  return [
+    members[first : first + devices]
+    for _, members in sorted(of_bucket.items())
+    for first in range(0, len(members), devices)
+  ]
+
+
+def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
+  """Both images [H, W, C] of equal size; InputError when they differ and may not be resized."""
+  visible, infrared = (
+    arrays.as_image(images.read_image(path, options.max_pixels), str(path))
+    for path in (job.visible, job.infrared)
+  )
+  if visible.shape[:2] != infrared.shape[:2]:
+    if options.resize != "infrared":
+      raise InputError(
+        f"{job.visible} is {_shape(visible)} and {job.infrared} is {_shape(infrared)} (width x "
+        "height); --resize=infrared fits the second to the first if they show the same scene"
+      )
+    infrared = _resize(infrared, visible.shape[:2])
+  return visible, infrared
+
+
+def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
+  """Whether the "infrared" image is the coloured one."""
+  return colour.is_grey(visible) and not colour.is_grey(infrared)
+
+
+def _compute(
+  fusing: Model, pairs: list[tuple[Job, tuple]], options: Options
+) -> list[tuple[Job, np.ndarray]]:
+  """Fused images of pairs that share a bucket."""
+  visibles, infrareds = [], []
+  for job, (visible, infrared) in pairs:
+    if look_swapped(visible, infrared):
+      warnings.warn(
+        f"{job.name}: the visible image is grey and the infrared one coloured; are they swapped? "
+        "The coloured image belongs to the visible role",
+        SwappedWarning,
+        stacklevel=1,
+      )
+    # Grey is judged by content: a grey picture stored as RGB is written as grey.
+    grey_as_rgb = visible.shape[-1] == 3 and colour.is_grey(visible)
+    visibles.append(visible[..., :1] if grey_as_rgb else visible)
+    infrareds.append(infrared)
+  fused = fusing.fuse_pairs(visibles, infrareds, gray=options.gray, memory_mb=options.memory_mb)
+  return [(job, image) for (job, _), image in zip(pairs, fused, strict=True)]
+
+
+def _written(job: Job, future: Future) -> tuple[Job, str]:
+  error = future.result()
+  return job, str(error) if error else ""
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable, items: list) -> Iterator:
+  """Like map, with at most `AHEAD` results waiting."""
+  waiting = collections.deque()
+  for item in items:
+    waiting.append(pool.submit(function, item))
+    if len(waiting) > AHEAD:
+      yield waiting.popleft().result()
+  for future in waiting:
+    yield future.result()
+
+
+def _try(function: Callable, *arguments):
+  """The result, or the error as a value; too little memory is one too."""
+  try:
+    return function(*arguments)
+  except InputError as error:
+    return error
+  except MemoryError as error:
+    return InputError(f"memory does not suffice: {error}")
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    return InputError(f"memory does not suffice; a smaller --memory_mb computes in tiles: {error}")
+
+
+def _size(job: Job, options: Options) -> tuple[int, int]:
+  try:
+    with open(job.visible, "rb") as file:
+      return images.inspect(file, os.fspath(job.visible), options.max_pixels)
+  except OSError as error:
+    raise InputError(f"{job.visible}: {error.strerror or error}") from error
+
+
+def _shape(image: np.ndarray) -> str:
+  return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Bilinear, smoothed where it shrinks, rounded to the image's integers."""
+  channels = [
+    Image.fromarray(image[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    for c in range(image.shape[-1])
+  ]
+  return np.rint(np.stack([np.asarray(c) for c in channels], -1)).astype(image.dtype)

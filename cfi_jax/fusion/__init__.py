@@ -1,0 +1,1 @@
+"""What any fusion system needs: nouns, interventions, losses, rules."""

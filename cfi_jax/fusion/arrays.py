@@ -1,0 +1,69 @@
+"""Between images as users hold them and the windows that the network computes on."""
+
+import numpy as np
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import colour
+from cfi_jax.systems.isfuse.model import MIN_SIDE
+
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+
+
+def has_channels(image: np.ndarray) -> bool:
+  """Whether the last axis is one of channels; a width is at least `MIN_SIDE`."""
+  return image.ndim == 4 or (image.ndim == 3 and image.shape[-1] in CHANNELS)
+
+
+def as_batch(image: np.ndarray, name: str) -> np.ndarray:
+  """[H, W], [H, W, C], [B, H, W] or [B, H, W, C] as [B, H, W, C]; refuses what cannot be fused."""
+  if not isinstance(image, np.ndarray):
+    raise InputError(f"{name} is a {type(image).__name__}; allowed: a numpy array")
+  batch = image if has_channels(image) else image[..., None]
+  batch = batch if batch.ndim == 4 else batch[None]
+  allowed = "[H, W], [H, W, C], [B, H, W] or [B, H, W, C] with C = 1, 3 or 4"
+  if image.ndim < 2 or batch.ndim != 4 or batch.shape[-1] not in CHANNELS or not batch.shape[0]:
+    raise InputError(f"{name} has shape {image.shape}; allowed: {allowed}")
+  if min(batch.shape[1:3]) < MIN_SIDE:
+    raise InputError(f"{name} has shape {image.shape}; allowed: height and width from {MIN_SIDE}")
+  if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+    raise InputError(f"{name} is {image.dtype}; allowed: uint8, uint16 and floating point")
+  if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
+    raise InputError(
+      f"{name} has values from {image.min()} to {image.max()}; floating point must be in [0, 1]"
+    )
+  return batch
+
+
+def as_image(image: np.ndarray, name: str) -> np.ndarray:
+  """[H, W] or [H, W, C] as [H, W, C]; refuses batches and what cannot be fused."""
+  batch = as_batch(image, name)
+  if len(batch) != 1:
+    raise InputError(f"{name} is a batch of {len(batch)} images; allowed here: one")
+  return batch[0]
+
+
+def window(
+  image: np.ndarray, start: tuple[int, int], shape: tuple[int, int], dtype: np.dtype
+) -> np.ndarray:
+  """Luma of [H, W, C] in [0, 1] in the window of `shape` at `start`, zero outside the image."""
+  begin = [max(0, s) for s in start]
+  end = [min(n, s + m) for n, s, m in zip(image.shape, start, shape, strict=False)]
+  part = colour.luma(image[begin[0] : end[0], begin[1] : end[1]]).astype(dtype)
+  if image.dtype.kind == "u":
+    part /= np.iinfo(image.dtype).max
+  result = np.zeros(shape, dtype)
+  rows, columns = (slice(b - s, e - s) for b, e, s in zip(begin, end, start, strict=True))
+  result[rows, columns] = part
+  return result
+
+
+def quantize(fused: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """Fused luma in [0, 1] in the dtype of the images."""
+  if np.dtype(dtype).kind == "u":
+    return colour.to_integer(fused, dtype)
+  return np.clip(fused, 0, 1).astype(dtype)
+
+
+def finish(visible: np.ndarray, luma: np.ndarray, gray: bool) -> np.ndarray:
+  """The fused image [H, W, C] from the visible one and the fused luma [H, W] of its dtype."""
+  return luma[..., None] if gray else colour.recolour(visible, luma)

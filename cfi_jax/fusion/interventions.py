@@ -1,0 +1,232 @@
+"""Interventions on one pair: complementary masking, shared random masking, modality dropout; and
+masking of one image alone and darkening, which are ours.
+
+Each is f(key, pair, options) -> pair for ONE pair [H, W, 1]; `intervene` maps it over a batch.
+Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fill`).
+"""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion.types import MODALITIES, Pair
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskOptions:
+  """How holes are drawn, and how dark images get.
+
+  holes: least and greatest number of holes per image, uniform, both included.
+  size: least and greatest side of a square hole or diameter of a disk, in pixels, uniform.
+  square_probability: probability that a hole is a square; else it is a disk.
+  fill: value that removed pixels take.
+  darkest: least factor of the intervention `darker`.
+  """
+
+  holes: tuple[int, int]
+  size: tuple[int, int]
+  square_probability: float
+  fill: float
+  darkest: float
+
+  def __post_init__(self):
+    """Refuses ranges that draw nothing."""
+    for name, least in (("holes", 0), ("size", 1)):
+      low, high = getattr(self, name)
+      if not least <= low <= high:
+        raise InputError(f"masks.{name} is {(low, high)}; allowed: {least} <= least <= greatest")
+    for name in ("square_probability", "fill"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: 0 to 1")
+    if not 0 < self.darkest <= 1:
+      raise InputError(f"masks.darkest is {self.darkest}; allowed: above 0, to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervention:
+  """An intervention, and what is known of its result before it runs.
+
+  apply: f(key, pair, options) -> pair, for one pair.
+  keeps: modalities that it returns unchanged; their features are those of the original view.
+  blanks: modalities that it sets to `options.fill` everywhere; one sample stands for the batch.
+  """
+
+  apply: Callable[[Array, Pair, MaskOptions], Pair]
+  keeps: tuple[str, ...] = ()
+  blanks: tuple[str, ...] = ()
+
+
+def sample_mask(
+  key: Array,
+  height: int,
+  width: int,
+  options: MaskOptions,
+  canvas: tuple[int, int] | None = None,
+) -> Array:
+  """A mask [height, width, 1] (bool, True = kept) with randomly many holes inside the image.
+
+  A disk is inscribed in the square of its size: the pixel centres within size / 2 of its centre.
+  canvas: shape of a larger mask with the image in its top left corner, so that images of many
+    sizes are served by the same compiled operations.
+  """
+  rows, columns = canvas or (height, width)
+  most = options.holes[1]
+  count_key, shape_key, size_key, top_key, left_key = jax.random.split(key, 5)
+  count = jax.random.randint(count_key, (), options.holes[0], most + 1)
+  square = jax.random.bernoulli(shape_key, options.square_probability, (most, 1, 1))
+  size = jax.random.randint(size_key, (most, 1, 1), options.size[0], options.size[1] + 1)
+  top = jax.random.randint(top_key, (most, 1, 1), 0, height - size + 1)
+  left = jax.random.randint(left_key, (most, 1, 1), 0, width - size + 1)
+  # Twice the distance from the centre of the square, so that it is a whole number.
+  dy = jnp.abs(2 * (jnp.arange(rows).reshape(1, -1, 1) - top) - (size - 1))
+  dx = jnp.abs(2 * (jnp.arange(columns).reshape(1, 1, -1) - left) - (size - 1))
+  in_square = (dy < size) & (dx < size)
+  in_disk = dy**2 + dx**2 <= size**2
+  hole = jnp.where(square, in_square, in_disk) & (jnp.arange(most).reshape(-1, 1, 1) < count)
+  return ~hole.any(axis=0)[..., None]
+
+
+def complementary_masks(
+  key: Array,
+  height: int,
+  width: int,
+  options: MaskOptions,
+  canvas: tuple[int, int] | None = None,
+) -> Pair:
+  """One mask per modality whose holes are disjoint; see `sample_mask`.
+
+  A pixel that both would remove is given back to one of them at random.
+  """
+  visible_key, infrared_key, tie_key = jax.random.split(key, 3)
+  visible = sample_mask(visible_key, height, width, options, canvas)
+  infrared = sample_mask(infrared_key, height, width, options, canvas)
+  both = ~visible & ~infrared
+  to_visible = jax.random.bernoulli(tie_key, shape=both.shape)
+  return Pair(visible=visible | (both & to_visible), infrared=infrared | (both & ~to_visible))
+
+
+def apply_masks(pair: Pair, masks: Pair, fill: float) -> Pair:
+  """The pair with pixels outside `masks` (True = kept) set to `fill`."""
+  return jax.tree.map(lambda image, mask: jnp.where(mask, image, fill), pair, masks)
+
+
+def complementary(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes spatially disjoint holes from the two images."""
+  masks = complementary_masks(key, *pair.visible.shape[:2], options)
+  return apply_masks(pair, masks, options.fill)
+
+
+def shared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes the same holes from both images."""
+  mask = sample_mask(key, *pair.visible.shape[:2], options)
+  return apply_masks(pair, Pair(visible=mask, infrared=mask), options.fill)
+
+
+def without_visible(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes the visible image."""
+  del key
+  return pair.replace(visible=jnp.full_like(pair.visible, options.fill))
+
+
+def without_infrared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes the infrared image."""
+  del key
+  return pair.replace(infrared=jnp.full_like(pair.infrared, options.fill))
+
+
+def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Removes holes from one of the two images, either with probability 1/2.
+
+  Ours: where both images always have holes, a network may take those of one image as a sign that
+  there are some in the other, and leave a hole that comes alone.
+  """
+  mask_key, side_key = jax.random.split(key)
+  mask = sample_mask(mask_key, *pair.visible.shape[:2], options)
+  in_visible = jax.random.bernoulli(side_key)
+  masks = Pair(visible=mask | ~in_visible, infrared=mask | in_visible)
+  return apply_masks(pair, masks, options.fill)
+
+
+def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Multiplies each image by a factor between `options.darkest` and 1, its logarithm uniform.
+
+  Ours: the levels of a data set are those of its cameras. A network that saw no dark pair may
+  make grey of black ones.
+  """
+  visible_key, infrared_key = jax.random.split(key)
+
+  def scale(key: Array, image: Array) -> Array:
+    low = math.log(options.darkest)
+    return image * jnp.exp(jax.random.uniform(key, (), image.dtype, minval=low, maxval=0))
+
+  return Pair(visible=scale(visible_key, pair.visible), infrared=scale(infrared_key, pair.infrared))
+
+
+INTERVENTIONS = {
+  "complementary": Intervention(complementary),
+  "shared": Intervention(shared),
+  "without_visible": Intervention(without_visible, keeps=("infrared",), blanks=("visible",)),
+  "without_infrared": Intervention(without_infrared, keeps=("visible",), blanks=("infrared",)),
+  "one_sided": Intervention(one_sided),
+  "darker": Intervention(darker),
+}
+
+
+def get(name: str) -> Intervention:
+  """The intervention of that name; `InputError` lists the valid names."""
+  if name not in INTERVENTIONS:
+    raise InputError(f"no intervention {name!r}; valid: {', '.join(INTERVENTIONS)}")
+  return INTERVENTIONS[name]
+
+
+def name_number(name: str) -> int:
+  """A number for a name that no other intervention's coming or going changes."""
+  return zlib.crc32(name.encode(errors="surrogatepass"))
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """One view of a batch.
+
+  pair: the images, a blank one as a batch of one.
+  sources: per modality the name of the image: views with the same name share the same image.
+  """
+
+  pair: Pair
+  sources: dict[str, str]
+
+
+def stand_alone(name: str, view: View, batch_size: int) -> View:
+  """The view with images of its own, blank ones for every sample."""
+  pair = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape[1:])), view.pair)
+  return View(pair, dict.fromkeys(MODALITIES, name))
+
+
+def original_view(batch: Pair) -> View:
+  """The batch as it is."""
+  return View(batch, dict.fromkeys(MODALITIES, "original"))
+
+
+def intervene(name: str, key: Array, batch: Pair, options: MaskOptions) -> View:
+  """A view of a batch [B, H, W, 1]; sample i uses the key folded from (key, i) and the name."""
+  intervention = get(name)
+  key = jax.random.fold_in(key, name_number(name))
+  indices = jnp.arange(batch.visible.shape[0])
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+  pair = jax.vmap(lambda k, p: intervention.apply(k, p, options))(keys, batch)
+  sources = {}
+  for modality in MODALITIES:
+    if modality in intervention.keeps:
+      sources[modality] = "original"
+    elif modality in intervention.blanks:
+      sources[modality] = "blank"
+      one = getattr(batch, modality)[:1]
+      pair = pair.replace(**{modality: jnp.full_like(one, options.fill)})
+    else:
+      sources[modality] = name
+  return View(pair, sources)

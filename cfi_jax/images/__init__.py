@@ -1,0 +1,1 @@
+"""Image files and arrays: reading, writing, colour, arithmetic."""

@@ -1,0 +1,77 @@
+"""Luma and chroma, full-range BT.601 with the roundings of OpenCV's COLOR_RGB2YCrCb and back.
+
+Integer images: fixed point with 14 fractional bits. Floating-point images: OpenCV's three-digit
+coefficients.
+"""
+
+import numpy as np
+
+from cfi_jax.images import read as images
+
+SHIFT = 14
+ROWS = 256  # rows treated at once: bounds the memory of the wide intermediate integers
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+  """[..., H, W, C] -> [..., H, W] of the same dtype, uint8, uint16 or floating point."""
+  if image.shape[-1] == 1 or image.dtype.kind != "f":
+    return images.luma(image)[..., 0]
+  red, green, blue = (image[..., c] for c in range(3))
+  return np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, image.dtype)
+
+
+def recolour(image: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
+  """`image` [H, W, C] with the luma `new_luma` [H, W] of the same dtype, chroma and alpha kept."""
+  if image.shape[-1] == 1:
+    return new_luma[..., None]
+  replace = _replace_float if image.dtype.kind == "f" else _replace_integer
+  result = np.empty_like(image)
+  for start in range(0, image.shape[0], ROWS):
+    rows = slice(start, start + ROWS)
+    result[rows, :, :3] = replace(image[rows, :, :3], new_luma[rows])
+    result[rows, :, 3:] = image[rows, :, 3:]
+  return result
+
+
+def is_grey(image: np.ndarray) -> bool:
+  """Whether [H, W, C] shows no colour: one channel, or three equal ones."""
+  if image.shape[-1] == 1:
+    return True
+  first = image[..., 0]
+  return all(np.array_equal(first, image[..., c]) for c in (1, 2))
+
+
+def to_integer(fused: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """[0, 1] as the nearest integers of the full range of `dtype`."""
+  return np.rint(fused * np.asarray(np.iinfo(dtype).max, fused.dtype)).astype(dtype)
+
+
+def _descale(x: np.ndarray) -> np.ndarray:
+  return (x + (1 << (SHIFT - 1))) >> SHIFT
+
+
+def _replace_integer(rgb: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
+  # 65535 * 29049 fits into 31 bits.
+  largest = np.iinfo(rgb.dtype).max
+  half = (largest + 1) // 2
+  old = images.luma(rgb)[..., 0].astype(np.int32)
+  red = np.clip(_descale((rgb[..., 0] - old) * 11682 + (half << SHIFT)), 0, largest) - half
+  blue = np.clip(_descale((rgb[..., 2] - old) * 9241 + (half << SHIFT)), 0, largest) - half
+  new = new_luma.astype(np.int32)
+  channels = (
+    new + _descale(red * 22987),
+    new + _descale(red * -11698 + blue * -5636),
+    new + _descale(blue * 29049),
+  )
+  return np.clip(np.stack(channels, -1), 0, largest).astype(rgb.dtype)
+
+
+def _replace_float(rgb: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
+  old = luma(rgb)
+  red, blue = (rgb[..., 0] - old) * 0.713, (rgb[..., 2] - old) * 0.564
+  channels = (
+    new_luma + 1.403 * red,
+    new_luma - 0.714 * red - 0.344 * blue,
+    new_luma + 1.773 * blue,
+  )
+  return np.clip(np.stack(channels, -1), 0, 1).astype(rgb.dtype)

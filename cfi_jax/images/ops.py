@@ -1,0 +1,100 @@
+"""Image arithmetic on arrays [..., H, W, C]: Laplacian, resizing and pooling as matrices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cfi_jax.core.types import Array
+from cfi_jax.fusion.types import Fusion, Pair
+
+
+def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
+  """The dtype for statistics, softmax and sigmoid: at least float32 (bfloat16 loses them)."""
+  return jnp.promote_types(dtype, jnp.float32)
+
+
+def laplacian(image: Array) -> Array:
+  """8-neighbour Laplacian (centre weight -8) with zero padding, same shape as `image`."""
+  height, width = image.shape[-3:-1]
+  border = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+  rows = jnp.pad(image, border)
+  rows = rows[..., :height, :, :] + rows[..., 1 : height + 1, :, :] + rows[..., 2:, :, :]
+  box = rows[..., :width, :] + rows[..., 1 : width + 1, :] + rows[..., 2:, :]
+  return box - 9 * image
+
+
+def blur(image: Array, taps: tuple[float, ...], spacing: int = 1) -> Array:
+  """Both axes correlated with an odd number of taps, `spacing` pixels apart; borders mirrored."""
+  for axis in (image.ndim - 3, image.ndim - 2):
+    size, reach = image.shape[axis], len(taps) // 2 * spacing
+    border = [(0, 0)] * image.ndim
+    border[axis] = (reach, reach)
+    padded = jnp.pad(image, border, mode="reflect")
+    image = sum(
+      tap * jax.lax.slice_in_dim(padded, k * spacing, k * spacing + size, axis=axis)
+      for k, tap in enumerate(taps)
+    )
+  return image
+
+
+def resize_matrix(size: int, new_size: int) -> np.ndarray:
+  """Bilinear resizing of one axis as a matrix [new_size, size].
+
+  Half-pixel centres, the border value repeated outside; no antialiasing when shrinking (as
+  `interpolate(mode="bilinear", align_corners=False)` of PyTorch).
+  """
+  centre = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
+  distance = np.abs(centre[:, None] - np.arange(size)[None])
+  return np.maximum(0.0, 1.0 - distance)
+
+
+def pool_matrix(size: int, bins: int) -> np.ndarray:
+  """Adaptive average pooling of one axis as a matrix [bins, size].
+
+  Bin j averages positions floor(j * size / bins) up to ceil((j + 1) * size / bins); bins overlap
+  where `bins` does not divide `size`, and repeat positions where `size` < `bins`.
+  """
+  position = np.arange(size)[None]
+  start = np.arange(bins)[:, None] * size // bins
+  stop = -(-(np.arange(bins)[:, None] + 1) * size // bins)
+  inside = (start <= position) & (position < stop)
+  return inside / inside.sum(axis=1, keepdims=True)
+
+
+def apply_matrices(rows: np.ndarray, columns: np.ndarray, image: Array) -> Array:
+  """Applies `rows` [h, H] along the height and `columns` [w, W] along the width of an image."""
+  rows, columns = rows.astype(image.dtype), columns.astype(image.dtype)
+  # Two contractions, the cheaper axis order left to XLA; full precision also on GPU and TPU.
+  image = jnp.einsum("hH,...HWC->...hWC", rows, image, precision=jax.lax.Precision.HIGHEST)
+  return jnp.einsum("wW,...hWC->...hwC", columns, image, precision=jax.lax.Precision.HIGHEST)
+
+
+def resize(image: Array, height: int, width: int) -> Array:
+  """Bilinear resize (see `resize_matrix`) to [..., height, width, C]."""
+  if image.shape[-3:-1] == (height, width):
+    return image
+  rows = resize_matrix(image.shape[-3], height)
+  return apply_matrices(rows, resize_matrix(image.shape[-2], width), image)
+
+
+def average_pool(image: Array, grid: int) -> Array:
+  """Adaptive average pooling (see `pool_matrix`) to [..., grid, grid, C]."""
+  rows = pool_matrix(image.shape[-3], grid)
+  return apply_matrices(rows, pool_matrix(image.shape[-2], grid), image)
+
+
+def mean_map(maps: tuple[Array, ...]) -> Array:
+  """Mean of maps [..., h, w, 1] of several levels, each resized to the size of the first."""
+  height, width = maps[0].shape[-3:-1]
+  return sum(resize(m, height, width) for m in maps) / len(maps)
+
+
+def to_uint8(image: Array) -> Array:
+  """Values in [0, 1] as 8-bit grey levels, rounded to the nearest."""
+  return jnp.floor(jnp.clip(jnp.asarray(image), 0, 1) * 255 + 0.5).astype(jnp.uint8)
+
+
+def panels(pair: Pair, fusion: Fusion) -> Array:
+  """visible | infrared | fused | mean gate side by side, uint8 [..., H, 4 W]."""
+  columns = (pair.visible, pair.infrared, fusion.fused, mean_map(fusion.gates))
+  return to_uint8(jnp.concatenate([column[..., 0] for column in columns], axis=-1))

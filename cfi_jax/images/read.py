@@ -1,0 +1,197 @@
+"""Reading image files into integer arrays, and luma."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cfi_jax.core.types import InputError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+MAX_PIXELS = 2**26  # 8192 x 8192; a file that claims more is taken for a decompression bomb
+
+# What a file's pillow mode becomes. Alpha of grey images is dropped here, alpha of colour images in
+# `luma`; a palette ("P") becomes RGB or, with transparent entries, RGBA.
+_MODES = {
+  "1": "L",
+  "L": "L",
+  "LA": "L",
+  "RGB": "RGB",
+  "RGBA": "RGBA",
+  "PA": "RGBA",
+  "CMYK": "RGB",
+  "YCbCr": "RGB",
+}
+_GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
+# Pillow keeps only the high byte of 16-bit PNG colour. Per raw mode it would read, the raw modes
+# that give all bytes: high then low bytes, or (grey and alpha) the four bytes of a pixel at once.
+_WIDE_PNG = {
+  "RGB;16B": ("RGB;16B", "RGB;16L"),
+  "RGBA;16B": ("RGBA;16B", "RGBA;16L"),
+  "LA;16B": ("RGBA",),
+}
+_END = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+
+
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Reads a file to [H, W, C], uint8 or uint16 as stored, C = 1 (grey), 3 (RGB) or 4 (RGBA).
+
+  Palettes are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, EXIF orientation is applied,
+  16-bit PNG keeps all bits in grey and in colour. Raises InputError naming the file for anything
+  else: not an image, truncated, several frames, float or 32-bit, over `max_pixels`.
+  """
+  try:
+    with open(path, "rb") as file:
+      return decode(file, os.fspath(path), max_pixels)
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Like `read_image`, of a label image: a palette's indices, not its colours, are the classes."""
+  try:
+    with open(path, "rb") as file, _readable(os.fspath(path)):
+      picture = _open(file, max_pixels)
+      if picture.mode == "P":
+        ImageOps.exif_transpose(picture, in_place=True)
+        return np.array(picture)[..., None]
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror or error}") from error
+  return read_image(path, max_pixels)
+
+
+def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Like `read_image`, from an open seekable file; `label` names it in errors."""
+  with _readable(label):
+    picture = _open(file, max_pixels)
+    raw_modes = _WIDE_PNG.get(_raw_mode(picture))
+    if raw_modes is None:
+      return _to_array(picture)
+    parts = [
+      _to_array(_open(file, max_pixels), raw_mode).astype(np.uint16) for raw_mode in raw_modes
+    ]
+    if len(parts) == 1:  # grey and alpha: the bytes grey high, grey low, alpha high, alpha low
+      return (parts[0][..., :1] << 8) | parts[0][..., 1:2]
+    high, low = parts
+    return (high << 8) | low
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+  """What a file's header tells: the picture's size in pixels, and uint8 or uint16."""
+
+  height: int
+  width: int
+  depth: type[np.unsignedinteger]
+
+
+def read_header(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Header:
+  """Size and depth of an open file's picture, making sure that the file is whole.
+
+  Reads the header and the end marker of a PNG or JPEG; where that is not found, and for all other
+  formats, the file is decoded. Raises InputError like `read_image`, but damage in the middle of a
+  PNG or JPEG shows only when it is decoded.
+  """
+  with _readable(label):
+    picture = _open(file, max_pixels)
+    marker = _END.get(picture.format)
+    if marker is not None:
+      width, height = picture.size
+      wide = picture.mode == "I" or picture.mode in _GREY_16 or _raw_mode(picture) in _WIDE_PNG
+      # getexif() of a PNG decodes the whole picture unless the EXIF chunk was seen already.
+      exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
+      if exif.get(_ORIENTATION, 1) >= 5:
+        width, height = height, width
+      file.seek(-len(marker), os.SEEK_END)
+      if file.read() == marker:
+        return Header(height, width, np.uint16 if wide else np.uint8)
+  image = decode(file, label, max_pixels)
+  return Header(*image.shape[:2], image.dtype.type)
+
+
+def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+  """Height and width by `read_header`."""
+  header = read_header(file, label, max_pixels)
+  return header.height, header.width
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+  """Full-range BT.601 luma, [H, W, C] -> [H, W, 1] of the same dtype (uint8 or uint16).
+
+  Y = (4899 R + 9617 G + 1868 B + 8192) >> 14, the fixed-point rounding of OpenCV's COLOR_RGB2YCrCb.
+  The weights sum to 2^14, so equal channels give exactly the grey value. Alpha is dropped.
+  """
+  if image.shape[-1] == 1:
+    return image
+  red, green, blue = (image[..., c : c + 1].astype(np.uint32) for c in range(3))
+  return ((4899 * red + 9617 * green + 1868 * blue + 8192) >> 14).astype(image.dtype)
+
+
+@contextlib.contextmanager
+def _readable(label: str) -> Iterator[None]:
+  """Turns whatever a decoder raises on damaged bytes into an InputError that names the file."""
+  try:
+    yield
+  except InputError as error:
+    raise InputError(f"{label}: {error}") from error
+  except MemoryError:
+    raise
+  except Exception as error:  # pillow's decoders raise nearly any type on damaged bytes
+    raise InputError(f"{label}: cannot be read as an image ({error})") from error
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+  """Opens the picture and refuses, from its header alone, what cannot be read faithfully."""
+  if file.seek(0, os.SEEK_END) == 0:
+    raise InputError("the file is empty (0 bytes)")
+  file.seek(0)
+  try:
+    picture = Image.open(file, formats=FORMATS)
+  except Image.UnidentifiedImageError as error:
+    raise InputError(f"not an image of a known format ({', '.join(FORMATS)})") from error
+  width, height = picture.size
+  if width * height > max_pixels:
+    raise InputError(f"{width}x{height} pixels exceed the limit of {max_pixels} (max_pixels)")
+  # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
+  if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+    raise InputError(f"has {picture.n_frames} frames, expected a single picture")
+  if picture.mode not in (*_MODES, *_GREY_16, "P", "I") or (
+    picture.mode == "I" and picture.format != "PNG"  # older pillow opens 16-bit grey PNG as "I"
+  ):
+    raise InputError(
+      f"pixel type {picture.mode!r} of this {picture.format} is not supported; allowed are 8-bit "
+      "and 16-bit grey, RGB, RGBA and palette"
+    )
+  if picture.format == "TIFF" and picture.mode not in _GREY_16:
+    bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))
+    if max(bits) > 8:
+      raise InputError(f"colour TIFF with {max(bits)} bits per sample; save it as 16-bit PNG")
+  return picture
+
+
+def _raw_mode(picture: Image.Image) -> str | None:
+  if picture.format != "PNG" or not picture.tile:
+    return None
+  return picture.tile[0][3]
+
+
+def _to_array(picture: Image.Image, raw_mode: str | None = None) -> np.ndarray:
+  if raw_mode is not None:
+    codec, extents, offset, _ = picture.tile[0]
+    picture.tile = [(codec, extents, offset, raw_mode)]
+  ImageOps.exif_transpose(picture, in_place=True)
+  if picture.mode == "I" or picture.mode in _GREY_16:
+    return np.asarray(picture).astype(np.uint16)[..., None]
+  if picture.mode == "P":
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+  else:
+    mode = _MODES[picture.mode]
+  array = np.array(picture if picture.mode == mode else picture.convert(mode))
+  return array[..., None] if array.ndim == 2 else array

@@ -1,0 +1,77 @@
+"""Encoding fused images [H, W, C], uint8 or uint16, as picture files."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from cfi_jax.core.files import write_atomically
+from cfi_jax.core.types import InputError
+
+# Extension -> what it can hold: Pillow's format, its options, 16 bits, alpha.
+FORMATS = {
+  ".png": ("PNG", {"compress_level": 4}, True, True),
+  ".jpg": ("JPEG", {"quality": 95}, False, False),
+  ".jpeg": ("JPEG", {"quality": 95}, False, False),
+  ".bmp": ("BMP", {}, False, False),
+  ".tif": ("TIFF", {"compression": "tiff_lzw"}, False, True),
+  ".tiff": ("TIFF", {"compression": "tiff_lzw"}, False, True),
+  ".webp": ("WEBP", {"lossless": True}, False, True),
+}
+_PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+
+
+def check_extension(extension: str) -> None:
+  """Refuses an extension (with its dot) that cannot be written."""
+  if extension.lower() not in FORMATS:
+    raise InputError(f"cannot write {extension!r} files; allowed: {', '.join(FORMATS)}")
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+  """Writes [H, W, C] (C = 1, 3, 4), uint8 or uint16, atomically in the format of the extension."""
+  extension = os.path.splitext(path)[1].lower()
+  check_extension(extension)
+  name, options, wide, alpha = FORMATS[extension]
+  if image.dtype == np.uint16 and not wide:
+    raise InputError(f"{path}: 16 bits per channel can only be written as .png")
+  if image.shape[-1] == 4 and not alpha:
+    raise InputError(f"{path}: {extension} holds no alpha channel; write .png")
+  if image.dtype == np.uint16:
+    content = _png_16(image, options["compress_level"])
+  else:
+    content = _encode(path, image, name, options)
+  write_atomically(path, content)
+
+
+def _encode(path: str | os.PathLike, image: np.ndarray, name: str, options: dict) -> bytes:
+  content = io.BytesIO()
+  try:
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.save(content, name, **options)
+  except (OSError, ValueError, struct.error) as error:  # sides that the format cannot hold
+    height, width = image.shape[:2]
+    raise InputError(
+      f"{path}: {width}x{height} pixels cannot be written as {name} ({error}); write .png"
+    ) from error
+  return content.getvalue()
+
+
+def _png_16(image: np.ndarray, level: int) -> bytes:
+  """A 16-bit PNG (Pillow writes 16 bits in grey only): every row as its difference to the last."""
+  height, width, channels = image.shape
+  rows = image.astype(">u2").reshape(height, -1).view(np.uint8)
+  filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+  filtered[:, 0] = 2  # the filter "up"
+  filtered[:1, 1:] = rows[:1]
+  np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256
+  header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+  chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(filtered, level)), (b"IEND", b"")]
+  return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+  checksum = zlib.crc32(kind + content)
+  return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -1,5 +1,0 @@
-"""Fusing images with trained weights: exact for every size, in bounded memory."""
-
-from cfi_jax.inference.model import Model, load
-
-__all__ = ["Model", "load"]

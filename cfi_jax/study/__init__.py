@@ -1,0 +1,1 @@
+"""Studies: rows of runs from several seeds, measured and tabulated."""

@@ -1,0 +1,90 @@
+"""What a table of results consists of: rows, seeds, and the pairs that are scored."""
+
+import dataclasses
+from typing import Any
+
+from cfi_jax import datasets, metrics
+from cfi_jax.core.types import InputError
+from cfi_jax.data.source import PairDataset, Source
+from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.systems.isfuse.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """What decides the numbers of a study: one workdir holds the runs of one protocol."""
+
+  metrics: tuple[str, ...]
+  convention: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """Recipes trained from several seeds, scored on test pairs beside published weights.
+
+  rows: whole training configs by name; their seeds are replaced. order: which of them, in this
+    order. seeds: outer loop, so that a study that is stopped early is a complete smaller one.
+  tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
+  published: weights by name: a .safetensors file, the authors' .pth file, or the name of weights
+    that the package carries; "" is none.
+  metrics, convention: what is reported.
+  roots: folders that the settings refer to; here so that one flag sets each.
+  """
+
+  rows: dict[str, Config]
+  order: tuple[str, ...]
+  seeds: tuple[int, ...]
+  tests: dict[str, dict[str, Any]]
+  score: tuple[str, ...]
+  published: dict[str, str]
+  metrics: tuple[str, ...]
+  convention: str
+  roots: dict[str, str]
+
+  def __post_init__(self):
+    """Refuses unknown names, doubles, runs that cannot be and data sets with nothing to score."""
+    for field, valid in (("order", self.rows), ("score", self.tests)):
+      for name in getattr(self, field):
+        if name not in valid:
+          raise InputError(f"config.{field}: there is no {name!r}; valid: {', '.join(valid)}")
+    for field in ("order", "seeds", "score"):
+      values = getattr(self, field)
+      if not values or len(set(values)) < len(values):
+        raise InputError(f"config.{field} is {values}; allowed: one or more, each once")
+    taken = {"rows": BASELINES, "published": (*BASELINES, *self.rows)}
+    for field, names in taken.items():
+      for name in getattr(self, field):
+        if name in names:  # the tables would give the mean of both
+          raise InputError(f"config.{field}: {name!r} is taken; taken: {', '.join(names)}")
+    metrics.find_metrics(self.metrics, self.convention)
+    for test in self.score:
+      dataset = datasets.load(self.tests[test])
+      if not isinstance(dataset, PairDataset) or "test" not in dataset.splits:
+        raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
+    for row in self.order:
+      for seed in self.seeds:
+        self.run(row, seed)
+
+  def run(self, row: str, seed: int) -> Config:
+    """The training run of a row from a seed."""
+    return dataclasses.replace(self.rows[row], seed=seed)
+
+  def require_roots(self) -> None:
+    """Refuses data sets without a folder: configs are built before anyone has named one."""
+    places = {f"rows.{row}.data": self.rows[row].data for row in self.order}
+    places |= {f"tests.{test}": self.tests[test] for test in self.score}
+    for place, settings in places.items():
+      if not settings.get("root"):
+        raise InputError(
+          f"config.{place}.root is empty; give its folder by --config.roots.NAME=PATH, NAME among "
+          f"{', '.join(self.roots)}, or leave it out of config.order and config.score"
+        )
+
+  def source(self, test: str) -> Source:
+    """The pairs of a test."""
+    return datasets.load(self.tests[test]).source("test")
+
+  @property
+  def protocol(self) -> Protocol:
+    """All but the rows, seeds and published weights: they may be added later."""
+    return Protocol(self.metrics, self.convention)

@@ -1,0 +1,68 @@
+"""The plots of a study, as PNG and SVG; needs matplotlib (the extra `analyze`)."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from cfi_jax.core.files import write_atomically
+from cfi_jax.report import figures
+from cfi_jax.report.findings import Finding
+from cfi_jax.study.shift import measure
+from cfi_jax.study.shift.report import SHARE
+from cfi_jax.study.shift.results import Key, index
+from cfi_jax.study.shift.study import CORRELATION, Study
+
+COLUMNS = 4  # panels in a row
+SHARES = tuple(f"visible objects, {carrier}" for carrier in measure.CARRIERS)
+CONTRASTS = tuple(f"CNR, {carrier}" for carrier in measure.CARRIERS)
+
+
+def write_plots(study: Study, findings: Sequence[Finding], output: pathlib.Path) -> None:
+  """Writes correlation and corruptions, each as PNG and SVG, into `output`."""
+  found = index(list(findings))
+  models = list(dict.fromkeys(f.model for f in findings))
+  worlds = {CORRELATION: tuple(sorted(study.tests.correlations))}
+  _draw(found, models, [(CORRELATION, q) for q in (*SHARES, *CONTRASTS)], worlds, output / "worlds")
+  sweeps = {name: tuple(sorted(x)) for name, x in study.tests.corruptions.items() if x}
+  if sweeps:
+    panels = [(name, SHARE) for name in sweeps]
+    _draw(found, models, panels, sweeps, output / "corruptions")
+
+
+def _draw(
+  found: Mapping[Key, Finding],
+  models: Sequence[str],
+  panels: Sequence[tuple[str, str]],
+  places: Mapping[str, tuple[float, ...]],
+  path: pathlib.Path,
+) -> None:
+  """One panel per (sweep, quantity): means with intervals over the places of the sweep."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  rows_count = -(-len(panels) // COLUMNS)
+  figure = Figure(figsize=(3.2 * COLUMNS, 3.2 * rows_count), layout="constrained")
+  FigureCanvasAgg(figure)
+  axes = figure.subplots(rows_count, COLUMNS, squeeze=False).ravel()
+  for axis in axes[len(panels) :]:
+    axis.set_axis_off()
+  for axis, (sweep, quantity) in zip(axes, panels, strict=False):
+    if quantity in SHARES:
+      axis.sharey(axes[0])  # shares compare between panels, too
+    for k, model in enumerate(models):
+      rows = [found.get((model, quantity, sweep, x)) for x in places[sweep]]
+      rows = [row for row in rows if row is not None]
+      means = [row.estimate.mean for row in rows]
+      below = [max(0.0, row.estimate.mean - row.estimate.low) for row in rows]
+      above = [max(0.0, row.estimate.high - row.estimate.mean) for row in rows]
+      # Categories, not numbers: strengths of a sweep may differ by orders of magnitude. Models are
+      # set side by side, so that intervals do not cover each other.
+      at = [places[sweep].index(row.x) + 0.5 * (k / max(1, len(models) - 1) - 0.5) for row in rows]
+      axis.errorbar(at, means, (below, above), fmt="o", markersize=3, linewidth=1, label=model)
+    axis.set_xticks(range(len(places[sweep])), [f"{x:g}" for x in places[sweep]])
+    axis.set_title(quantity, fontsize=9)
+    axis.set_xlabel(sweep)
+    axis.grid(alpha=0.3)
+  handles, labels = axes[0].get_legend_handles_labels()
+  figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=len(models))
+  for name, content in figures.save(path.name, figure).items():
+    write_atomically(path.with_name(name), content)

@@ -1,0 +1,140 @@
+"""The summary of a study as Markdown."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cfi_jax.report.findings import Finding
+from cfi_jax.report.markdown import interval, number, table
+from cfi_jax.study.shift import measure
+from cfi_jax.study.shift.results import Key, difference_name, excludes_zero, index
+from cfi_jax.study.shift.study import CORRELATION, Condition, Study, conditions
+
+SHARE, CONTRAST = "visible objects, all", "CNR, all"
+
+
+def write_summary(
+  study: Study,
+  findings: Sequence[Finding],
+  trials: Sequence[measure.Trial],
+  seeds: Sequence[int],
+) -> str:
+  """The text of summary.md; seeds: those that every recipe has been trained from."""
+  found = index(list(findings))
+  models = list(dict.fromkeys(f.model for f in findings))
+  parts = ["# Distribution shift", _setting(study, seeds), _definitions(study, trials)]
+  parts.append("## Does training help at all?\n\n" + _first_check(study, found))
+  worlds = [c for c in conditions(study.tests) if c.sweep == CORRELATION]
+  corrupted = [c for c in conditions(study.tests) if c.sweep != CORRELATION]
+  for quantity in measure.quantities(study):
+    section = _section(study, found, models, quantity, worlds)
+    parts.append(f"## {quantity}: worlds\n\n{section}")
+  for quantity in (SHARE, CONTRAST, *measure.quantities(study)[1:4], measure.LOSS):
+    if corrupted:
+      section = _section(study, found, models, quantity, corrupted)
+      parts.append(
+        f"## {quantity}: corruptions, correlation {study.world.correlation:+g}\n\n{section}"
+      )
+  return "\n\n".join(parts) + "\n"
+
+
+def _setting(study: Study, seeds: Sequence[int]) -> str:
+  train = study.train
+  return (
+    f"Recipes {', '.join(study.order)}, trained from seeds {', '.join(map(str, seeds))} in the "
+    f"world where temperature and brightness correlate by {study.world.correlation:+g}: "
+    f"{study.world.scenes} scenes of {study.world.size}x{study.world.size} pixels, {train.steps} "
+    f"steps of {train.batch_size} crops of {train.input.crop}x{train.input.crop}, "
+    f"{train.model['features']} channels, learning rate {train.optim.learning_rate:g} "
+    f"({train.optim.schedule}); running statistics from {train.statistics.views} views. Tested on "
+    f"{study.tests.scenes} held-out scenes, the same draws in every world.\n\n"
+    "Brackets: 95 % intervals from a bootstrap that draws seeds (outer level) and, for all of "
+    "them, scenes, with replacement, which makes intervals rather too wide than too narrow; "
+    "differences are paired over both. The seeds' part of an "
+    "interval is widened as Student's t asks for so few of them; one seed alone has no such part, "
+    "and then **bold** says nothing of other trainings. Intervals are not corrected for their "
+    "number: where nothing differs, one in twenty still "
+    "leaves out 0. **Bold** differences leave out 0."
+  )
+
+
+def _definitions(study: Study, trials: Sequence[measure.Trial]) -> str:
+  options = study.tests.objects
+  counts = []
+  for trial in trials:
+    if trial.condition.sweep == CORRELATION:
+      numbers = (f"{trial.carriers[c].sum()} {c}" for c in measure.CARRIERS[1:])
+      counts.append(f"{trial.condition.x:+g}: {', '.join(numbers)}")
+  return (
+    "- CNR: |mean of the object - mean of its ring| / standard deviation of the ring, which begins "
+    f"{options.gap} and ends {options.gap + options.width} pixels from the object and leaves out "
+    f"other objects. Visible: CNR of {options.threshold:g} or more.\n"
+    "- Visible objects: share of the objects that at least one undisturbed source shows which the "
+    "fused picture shows too (1 = all); by which sources show them: only the visible, only the "
+    f"infrared, both. Objects by correlation: {'; '.join(counts)}.\n"
+    f"- {measure.EITHER}: the better of the two sources as given, disturbed ones included, for "
+    "each object. A picture can show more than that, where noise averages out or evidence adds "
+    "up.\n"
+    f"- {measure.LOSS} and metrics (strict) compare the 8-bit picture with the undisturbed pair.\n"
+    "- `average` and `maximum` are rules without training."
+  )
+
+
+def _first_check(study: Study, found: Mapping[Key, Finding]) -> str:
+  """Whether the reference, so trained, beats the pixel average in its own world."""
+  lines = []
+  for quantity, better in ((measure.LOSS, "lower"), (SHARE, "higher"), (CONTRAST, "higher")):
+    place = (CORRELATION, study.world.correlation)
+    key = ("average", difference_name(quantity, study.reference), *place)
+    if key not in found:
+      return "The training world is not among the worlds tested on."
+    mine, average, difference = (
+      found[k].estimate
+      for k in ((study.reference, quantity, *place), ("average", quantity, *place), key)
+    )
+    sign = 1 if better == "lower" else -1
+    beats = difference.low > 0 if sign > 0 else difference.high < 0
+    loses = difference.high < 0 if sign > 0 else difference.low > 0
+    verdict = "beats" if beats else "is worse than" if loses else "cannot be told from"
+    lines.append(
+      f"- {quantity} ({better} is better): {study.reference} {number(mine.mean)}, average "
+      f"{number(average.mean)}; average minus {study.reference} {number(difference.mean)} "
+      f"{interval(difference)}. {study.reference} {verdict} the average."
+    )
+  return "\n".join(lines)
+
+
+def _section(
+  study: Study,
+  found: Mapping[Key, Finding],
+  models: Sequence[str],
+  quantity: str,
+  columns: Sequence[Condition],
+) -> str:
+  """Values, then differences to the reference, of every model under some conditions."""
+  compared = [model for model in models if model != study.reference]
+  name = difference_name(quantity, study.reference)
+  values = _table(found, models, quantity, columns)
+  return (
+    f"{values}\n\nMinus {study.reference}:\n\n{_table(found, compared, name, columns, bold=True)}"
+  )
+
+
+def _table(
+  found: Mapping[Key, Finding],
+  models: Sequence[str],
+  quantity: str,
+  columns: Sequence[Condition],
+  bold: bool = False,
+) -> str:
+  """One row per condition, one column per model, so that many conditions fit."""
+
+  def cell(model: str, condition: Condition) -> str:
+    finding = found.get((model, quantity, condition.sweep, condition.x))
+    if finding is None or np.isnan(finding.estimate.mean):
+      return "-"
+    text = f"{number(finding.estimate.mean)} {interval(finding.estimate)}"
+    return f"**{text}**" if bold and excludes_zero(finding.estimate) else text
+
+  kept = [m for m in models if any(cell(m, c) != "-" for c in columns)]
+  return table(["", *kept], ([c.name, *(cell(m, c) for m in kept)] for c in columns))

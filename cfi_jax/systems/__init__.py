@@ -1,0 +1,1 @@
+"""Systems: networks, their training and their inference, one folder each."""

@@ -1,0 +1,1 @@
+"""ISFuse with its Causal Feature Integrator."""

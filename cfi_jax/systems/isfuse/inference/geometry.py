@@ -1,0 +1,141 @@
+"""Where a rectangle of computation lies in an image, as small arrays along each axis.
+
+The graph (`graph.py`) always computes on a window of fixed size: an image in a larger bucket, or a
+tile with its surroundings. What depends on the true size of the image (where zeros or mirrored
+pixels belong, which pixels average into a bin of the grid, with which weights a coarse level is
+interpolated) enters as arguments, so one compiled program serves every size and every tile.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from cfi_jax.images import ops
+from cfi_jax.systems.isfuse.model import LEVELS
+
+ALIGN = 2 ** (LEVELS - 1)  # windows start and end on pixels where all levels do
+MARGIN = ALIGN  # room for the mirrored pixels outside an image that is not padded with zeros
+
+
+class Axis(NamedTuple):
+  """Rows or columns of a window of n pixels, per level (n_k = n / 2^k positions).
+
+  border: what a 3x3 convolution sees, [n_k]: with zero padding bool, whether inside the image;
+    else int32, the position that holds the pixel's own or mirrored value. Empty where the window is
+    the image and the zeros outside it are all that is needed.
+  pool: [grid, n_k], the window's share of adaptive average pooling over the whole image.
+  up: levels but the last, [2, 3, n_k / 2]: position 2 i + p of level k is the sum over t of
+    up[p, t, i] times position i + t - 1 of level k + 1 (bilinear, half-pixel centres).
+  """
+
+  border: tuple[np.ndarray, ...]
+  pool: tuple[np.ndarray, ...]
+  up: tuple[np.ndarray, ...]
+
+
+class Geometry(NamedTuple):
+  """Both axes of a window."""
+
+  rows: Axis
+  columns: Axis
+
+
+def axis(
+  size: int, start: int, length: int, grid: int, padding: str, owned: tuple[int, float]
+) -> Axis:
+  """The arrays of the window [start, start + length) of an axis of `size` pixels.
+
+  start and length are multiples of `ALIGN`; start may be negative and the end beyond the image.
+  owned: only pixels in [owned[0], owned[1]) count in `pool`, so that overlapping windows add up;
+  both are multiples of `ALIGN` or 0, or math.inf for the rest.
+  """
+  if start % ALIGN or length % ALIGN:
+    raise ValueError(f"window {start}, {length} is not aligned to {ALIGN}")
+  border, pool, up = [], [], []
+  for level in range(LEVELS):
+    scale = 2**level
+    n, position = size // scale, start // scale + np.arange(length // scale)
+    border.append(_border(n, position, padding))
+    counted = (owned[0] / scale <= position) & (position < owned[1] / scale)
+    pool.append(_columns(ops.pool_matrix(n, grid), position) * counted)
+    if level + 1 < LEVELS:
+      up.append(_up(n, size // (2 * scale), position))
+  return Axis(tuple(border), tuple(pool), tuple(up))
+
+
+@functools.lru_cache(maxsize=64)
+def whole(
+  size: tuple[int, int], bucket: tuple[int, int], grid: int, padding: str, borderless: bool = False
+) -> tuple[tuple[int, int], Geometry]:
+  """Start and geometry of the window of shape `bucket` that holds a whole image of `size`.
+
+  borderless: leaves `border` empty; only where the image fills the window and is padded with zeros.
+  The result is kept for the next image of this size: not to be changed.
+  """
+  start = 0 if padding == "zeros" else -MARGIN
+  sides = [
+    axis(n, start, length, grid, padding, (0, math.inf))
+    for n, length in zip(size, bucket, strict=True)
+  ]
+  if borderless:
+    sides = [side._replace(border=()) for side in sides]
+  return (start, start), Geometry(*sides)
+
+
+def fills(size: tuple[int, int], bucket: tuple[int, int], padding: str) -> bool:
+  """Whether an image of `size` needs no border in a window of shape `bucket`."""
+  return padding == "zeros" and tuple(size) == tuple(bucket)
+
+
+def smallest_bucket(size: tuple[int, int], padding: str) -> tuple[int, int]:
+  """The smallest window that holds a whole image of `size`."""
+  room = 0 if padding == "zeros" else 2 * MARGIN
+  return tuple(-(-n // ALIGN) * ALIGN + room for n in size)
+
+
+def stack(geometries: list[Geometry], dtype: np.dtype) -> Geometry:
+  """Geometries of a batch of windows of one shape: a leading batch axis, weights in `dtype`."""
+
+  def join(*arrays):
+    joined = np.stack(arrays)
+    return joined.astype(dtype) if joined.dtype.kind == "f" else joined
+
+  return _map(join, *geometries)
+
+
+def _map(function, *geometries: Geometry) -> Geometry:
+  sides = []
+  for axes in zip(*geometries, strict=True):
+    fields = zip(*axes, strict=True)
+    sides.append(Axis(*(tuple(map(function, *field)) for field in fields)))
+  return Geometry(*sides)
+
+
+def _border(size: int, position: np.ndarray, padding: str) -> np.ndarray:
+  if padding == "zeros":
+    return (position >= 0) & (position < size)
+  if padding == "reflect":  # the border pixel itself is not repeated
+    mirrored = np.where(position < 0, -position, position)
+    mirrored = np.where(mirrored >= size, 2 * (size - 1) - mirrored, mirrored)
+  else:
+    mirrored = np.clip(position, 0, size - 1)
+  # Beyond the first pixel outside nothing is needed; stay inside the window.
+  return np.clip(mirrored - position[0], 0, position.size - 1).astype(np.int32)
+
+
+def _columns(matrix: np.ndarray, position: np.ndarray) -> np.ndarray:
+  """The columns of `matrix` at `position`, zero where there is none."""
+  inside = (position >= 0) & (position < matrix.shape[1])
+  return matrix[:, np.where(inside, position, 0)] * inside
+
+
+def _up(size: int, coarse_size: int, position: np.ndarray) -> np.ndarray:
+  """Weights [2, 3, n / 2] of `Axis.up`, as `ops.resize_matrix(coarse_size, size)`."""
+  centre = np.clip((position + 0.5) * coarse_size / size - 0.5, 0, coarse_size - 1)
+  # size = 2 coarse_size or one more, so the two neighbours are among position // 2 + (-1, 0, 1).
+  tap = position // 2 + np.arange(-1, 2)[:, None]
+  weight = np.maximum(0, 1 - np.abs(centre - tap))
+  weight *= (position >= 0) & (position < size)
+  return np.stack([weight[:, 0::2], weight[:, 1::2]])

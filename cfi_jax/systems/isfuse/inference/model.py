@@ -1,0 +1,273 @@
+"""A trained model ready to fuse images of any size: `load` weights, then `Model.fuse`."""
+
+import collections
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import memory
+from cfi_jax.fusion import arrays
+from cfi_jax.fusion.types import MODALITIES, Fusion
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
+from cfi_jax.systems.isfuse.inference.fold import fold
+from cfi_jax.systems.isfuse.inference.programs import Programs
+from cfi_jax.systems.isfuse.model import LEVELS
+from cfi_jax.weights import shipped
+
+MEMORY_MB = 2048.0  # default budget on a CPU for the computation; the images come on top
+MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
+DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
+
+
+def load(
+  path: str | os.PathLike = shipped.DEFAULT,
+  *,
+  dtype: str = "float32",
+  devices: Sequence[jax.Device] | None = None,
+) -> "Model":
+  """The model of weights that the package carries, or of a .safetensors weights file.
+
+  path: "visible-infrared", "medical", or a file.
+  dtype: of the computation, "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64=1).
+  devices: that share the work; default: one.
+  """
+  variables, card = weights.load(path)
+  return Model(variables, card.architecture, dtype=dtype, devices=devices)
+
+
+class Model:
+  """Fuses images with one set of weights; owns the programs compiled for it.
+
+  Sizes that differ share programs: every image is computed in a window (bucket) that holds it, with
+  the result of its exact size. Images too large for the memory budget are computed in tiles, again
+  with the result of the whole.
+  """
+
+  def __init__(
+    self,
+    variables: Mapping,
+    architecture: Mapping[str, Any],
+    *,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+  ):
+    """variables: `params` and `batch_stats` of `architecture` (see `weights.Card`)."""
+    self.module = weights.model(architecture, dtype)
+    self.variables = variables
+    devices = jax.local_devices()[:1] if devices is None else devices
+    self.programs = Programs(fold(variables, jnp.dtype(dtype)), jnp.dtype(dtype), devices)
+    self.memory_mb = _default_memory_mb()
+    self._planned: dict[buckets.Size, buckets.Size] = {}
+    self._shared: set[buckets.Size] = set()
+    self._tiles: dict[tuple[buckets.Size, float], buckets.Size] = {}
+
+  def reserve(
+    self, sizes: Iterable[buckets.Size], limit: int = 6, memory_mb: float | None = None
+  ) -> None:
+    """Plans at most `limit` programs (3 or more) for images of `sizes`, one entry per image.
+
+    Images that exceed the memory budget share the two programs of one shape of tiles.
+    """
+    sizes, padding = [tuple(size) for size in sizes], self.module.padding
+    most = self._max_pixels(memory_mb)
+    tight = {size: geometry.smallest_bucket(size, padding) for size in sizes}
+    large = {size for size in sizes if math.prod(tight[size]) > most}
+    while True:
+      whole = [size for size in sizes if size not in large]
+      self._planned = buckets.plan(whole, limit - 2 if large else limit, padding)
+      too_large = {size for size, b in self._planned.items() if math.prod(b) > most}
+      if not too_large:  # joining has made no bucket exceed the budget
+        break
+      large |= too_large
+    tiled = [size for size in sizes if size in large]
+    shape = tiles.shared_shape(tiled, most, padding) if tiled else None
+    self._tiles = {(size, most): shape for size in large}
+    # A bucket of several sizes gets one program, with borders, for those that fill it too.
+    self._shared = {bucket for size, bucket in self._planned.items() if bucket != size}
+
+  def bucket(self, size: buckets.Size) -> buckets.Size:
+    """Shape of the window that an image of `size` is computed in when it is not tiled."""
+    if tuple(size) in self._planned:
+      return self._planned[tuple(size)]
+    known = {*self._planned.values()}
+    known |= {key[2:4] for key in self.programs.compiled if key[0] in ("fuse", "details")}
+    return buckets.choose(size, known, self.module.padding)
+
+  def is_tiled(self, size: buckets.Size, memory_mb: float | None = None) -> bool:
+    """Whether an image of `size` exceeds the memory budget as a whole."""
+    most = self._max_pixels(memory_mb)
+    return (tuple(size), most) in self._tiles or math.prod(self.bucket(size)) > most
+
+  def details_mb(self, size: buckets.Size) -> float:
+    """Memory that the details of an image of `size` need, which are never computed in tiles."""
+    pixels = math.prod(geometry.smallest_bucket(tuple(size), self.module.padding))
+    item = max(self.programs.dtype.itemsize, 2)
+    return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
+
+  def fuse(
+    self,
+    visible: np.ndarray,
+    infrared: np.ndarray,
+    *,
+    gray: bool = False,
+    return_details: bool = False,
+    memory_mb: float | None = None,
+  ) -> np.ndarray | tuple[np.ndarray, Fusion]:
+    """Fuses one pair, or a batch of equal sizes; the result has the form and dtype of `visible`.
+
+    visible, infrared: uint8, uint16 or floating point in [0, 1]; [H, W], [H, W, C] or
+      [B, H, W, C] with C = 1, 3 (RGB) or 4 (RGBA), or [B, H, W]; H, W >= 8. The result has the
+      chroma and alpha of `visible`; of `infrared` only the luma counts.
+    gray: the result is the fused luma alone, in one channel where `visible` has channels.
+    return_details: also returns the `Fusion` of the luma, [B, H, W, 1] and so on, never tiled.
+    memory_mb: memory for the computation per device (default: `MEMORY_MB` on a CPU, half of what an
+      accelerator has); smaller batches, then tiles, keep to it as far as the smallest tiles allow.
+    """
+    visibles, infrareds = (
+      arrays.as_batch(image, name) for image, name in ((visible, "visible"), (infrared, "infrared"))
+    )
+    if len(visibles) != len(infrareds):
+      raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
+    if return_details:
+      _check_pairs(visibles, infrareds)
+      details = self._details(visibles, infrareds)
+      lumas = [arrays.quantize(f[..., 0], visible.dtype) for f in details.fused]
+      pictures = [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
+    else:
+      pictures = self.fuse_pairs(visibles, infrareds, gray=gray, memory_mb=memory_mb)
+    fused = np.stack(pictures)
+    channels = fused.shape[-1:] if arrays.has_channels(visible) else ()
+    fused = fused.reshape(visible.shape[: visible.ndim - len(channels)] + channels)
+    return (fused, details) if return_details else fused
+
+  def fuse_pairs(
+    self,
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    *,
+    gray: bool = False,
+    memory_mb: float | None = None,
+  ) -> list[np.ndarray]:
+    """Fuses pairs of single images whose sizes may differ; the results are [H, W, C]; see `fuse`.
+
+    Pairs of one bucket are computed at once as far as memory allows, divided among the devices.
+    """
+    visibles = [arrays.as_image(image, "visible") for image in visibles]
+    infrareds = [arrays.as_image(image, "infrared") for image in infrareds]
+    _check_pairs(visibles, infrareds)
+    together = collections.defaultdict(list)
+    lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
+    for i, visible in enumerate(visibles):
+      if self.is_tiled(visible.shape[:2], memory_mb):
+        lumas[i] = self._tiled(visible, infrareds[i], memory_mb)
+      else:
+        together[self.bucket(visible.shape[:2])].append(i)
+    devices = len(self.programs.devices)
+    for bucket, members in together.items():
+      fitting = max(1, int(min(len(members), self._max_pixels(memory_mb) / math.prod(bucket))))
+      batch = devices * min(fitting, -(-len(members) // devices))
+      for first in range(0, len(members), batch):
+        part = members[first : first + batch]
+        pairs = [(visibles[i], infrareds[i]) for i in part]
+        for i, fused in zip(part, self._whole("fuse", pairs, bucket, batch), strict=True):
+          lumas[i] = arrays.quantize(fused[..., 0], visibles[i].dtype)
+    return [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
+
+  def _max_pixels(self, memory_mb: float | None) -> float:
+    """Pixels of a window, or of a batch of windows, that keep to the budget."""
+    memory_mb = self.memory_mb if memory_mb is None else memory_mb
+    if not memory_mb > 0:
+      raise InputError(f"memory_mb is {memory_mb}; allowed: above 0")
+    item = max(self.programs.dtype.itemsize, 2)
+    return memory_mb * 1e6 / (MAPS * self.module.features * item)
+
+  def _whole(self, kind: str, pairs: list, bucket: buckets.Size, batch: int) -> list:
+    """Results of a program of whole images for pairs that share a bucket, without its padding."""
+    grid, padding = self.module.grid, self.module.padding
+    sizes = [visible.shape[:2] for visible, _ in pairs]
+    borderless = bucket not in self._shared and all(
+      geometry.fills(size, bucket, padding) for size in sizes
+    )
+    where = [geometry.whole(size, bucket, grid, padding, borderless) for size in sizes]
+    windows = [
+      self._windows(pair, start, bucket) for pair, (start, _) in zip(pairs, where, strict=True)
+    ]
+    result = self.programs.run(kind, windows, [g for _, g in where], batch)
+
+    def crop(i: int):
+      return jax.tree.map(lambda a: _crop(a[i], bucket, sizes[i], where[i][0]), result)
+
+    return [crop(i) for i in range(len(pairs))]
+
+  def _windows(self, pair: tuple, start: tuple, shape: tuple) -> dict[str, np.ndarray]:
+    dtype = self.programs.input_dtype
+    return {m: arrays.window(i, start, shape, dtype) for m, i in zip(MODALITIES, pair, strict=True)}
+
+  def _details(self, visibles: np.ndarray, infrareds: np.ndarray) -> Fusion:
+    bucket = self.bucket(visibles.shape[1:3])
+    batch = -(-len(visibles) // len(self.programs.devices)) * len(self.programs.devices)
+    pairs = list(zip(visibles, infrareds, strict=True))
+    parts = self._whole("details", pairs, bucket, batch)
+    return jax.tree.map(lambda *images: np.stack(images), *parts)
+
+  def _tiled(
+    self, visible: np.ndarray, infrared: np.ndarray, memory_mb: float | None
+  ) -> np.ndarray:
+    """Fused luma of one pair in two passes over tiles; float images exist tile by tile only."""
+    size, module = visible.shape[:2], self.module
+    most = self._max_pixels(memory_mb)
+    shape = self._tiles.get((size, most)) or tiles.window_shape(size, most, module.padding)
+    parts = tiles.cut(size, shape, module.grid, module.padding)
+    grids = None
+    for _, sums in self._each("pool", parts, (visible, infrared), shape):
+      sums = jax.tree.map(np.float64, sums)
+      grids = sums if grids is None else jax.tree.map(np.add, grids, sums)
+    luma = np.empty(size, visible.dtype)
+    for tile, fused in self._each("tile", parts, (visible, infrared), shape, grids):
+      own = tuple(slice(a, b) for a, b in zip(tile.start, tile.stop, strict=True))
+      inner = tuple(
+        slice(a - w, b - w) for a, b, w in zip(tile.start, tile.stop, tile.window, strict=True)
+      )
+      luma[own] = arrays.quantize(fused[..., 0][inner], visible.dtype)
+    return luma
+
+  def _each(self, kind: str, parts: list[tiles.Tile], pair: tuple, shape: tuple, grids=None):
+    """Yields every tile with its row of the program's result."""
+    batch = len(self.programs.devices)
+    for first in range(0, len(parts), batch):
+      group = parts[first : first + batch]
+      windows = [self._windows(pair, tile.window, shape) for tile in group]
+      result = self.programs.run(kind, windows, [t.geometry for t in group], batch, grids)
+      for i, tile in enumerate(group):
+        yield tile, jax.tree.map(lambda a, i=i: a[i], result)
+
+
+def _default_memory_mb() -> float:
+  if jax.default_backend() == "cpu":
+    return MEMORY_MB
+  available = memory.available()
+  return MEMORY_MB if available is None else available / 2e6
+
+
+def _check_pairs(visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+  for visible, infrared in zip(visibles, infrareds, strict=True):
+    if visible.shape[:2] != infrared.shape[:2]:
+      raise InputError(
+        f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
+        f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
+      )
+
+
+def _crop(image: np.ndarray, bucket: tuple, size: tuple, start: tuple) -> np.ndarray:
+  """The part of a window's map, at whichever level it is, that lies in the image."""
+  level = next(k for k in range(LEVELS) if image.shape[:2] == (bucket[0] >> k, bucket[1] >> k))
+  offsets = (-s >> level for s in start)
+  rows, columns = (slice(o, o + (n >> level)) for o, n in zip(offsets, size, strict=True))
+  return image[rows, columns]

@@ -1,0 +1,35 @@
+"""The weights that the package carries, each with its model card, NAME.md, beside it."""
+
+import hashlib
+import os
+import pathlib
+
+from cfi_jax.core.types import InputError
+
+FOLDER = pathlib.Path(__file__).parent
+SHA256 = {
+  "visible-infrared": "0a7f40b0a0c703194213a7c7835ec100533bfe65e512937a902b2f66375ad108",
+  "medical": "f02b9fef4bcaa8ab4bcc6292a53e89f589cae02fdd4638b02444f91adc78683a",
+}
+DEFAULT = "visible-infrared"
+
+
+def resolve(weights: str | os.PathLike) -> pathlib.Path:
+  """The file of the weights of that name (`SHA256`), verified by its hash; a path stays as it is.
+
+  Raises InputError for a file that is not the one that was shipped.
+  """
+  name = os.fspath(weights)
+  if name not in SHA256:
+    return pathlib.Path(name)
+  path = FOLDER / f"{name}.safetensors"
+  try:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror}; install cfi_jax again") from error
+  if found != SHA256[name]:
+    raise InputError(
+      f"{path}: not the file that was shipped: its SHA-256 is {found}, expected {SHA256[name]}; "
+      "install cfi_jax again"
+    )
+  return path

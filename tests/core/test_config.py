@@ -1,0 +1,111 @@
+"""Configs: complete, typed, and wrong ones refused with the valid keys."""
+
+import copy
+
+import pytest
+from command_line import ROOT
+
+from cfi_jax import datasets
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.model import make_model
+
+STUDIES = {
+  "shift",
+  "results",
+  "medical_results",
+  "levers",
+}  # configs of other commands than the trainer, with tests of their own
+CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
+
+
+def load(name, recipe="released"):
+  return config_lib.load(f"{ROOT / 'configs' / name}.py:{recipe}").to_dict()
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_with_every_recipe(name, recipe):
+  config = config_lib.build(Config, load(name, recipe))
+  assert config.data["name"] == name
+  datasets.load(config.data)
+  assert make_model(config.model).shared_encoder == (recipe == "paper")
+
+
+def test_all_datasets_with_training_pairs_have_a_config():
+  assert set(CONFIGS) == set(datasets.DATASETS) - {"tno"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_headers_give_the_command_and_the_cost(name):
+  text = (ROOT / "configs" / f"{name}.py").read_text()
+  assert f"python -m cfi_jax.main --config=configs/{name}.py --workdir=runs/{name}" in text
+
+
+@pytest.mark.parametrize(
+  ("path", "value", "message"),
+  [
+    ("batch_sise", 3, "unknown 'batch_sise' \\(did you mean 'batch_size'\\?\\); valid keys: seed"),
+    ("optim.lr", 0.1, "config.optim: unknown 'lr'"),
+    ("batch_size", 4.5, "config.batch_size is 4.5; it must be a int"),
+    ("batch_size", True, "config.batch_size is True"),
+    ("masks.size", (1, 2, 3), "config.masks.size is"),
+    ("loss.fusion.gradient", "x", "config.loss.fusion.gradient is 'x'; it must be a float"),
+    ("masks.size", (16, 300), "masks.size goes up to 300 pixels, more than input.crop 256"),
+    ("log_every", 0, "config.log_every is 0; allowed: 1 or more"),
+    ("epochs", -1.0, "config.epochs is -1.0; allowed: 0 or more"),
+    ("epochs", 0.0, "both 0"),
+    ("epochs", float("nan"), "config.epochs is nan"),
+    ("memory_gb", float("inf"), "config.memory_gb is inf"),
+    ("seed", -1, "config.seed is -1; allowed: 0 to 2147483647"),
+    ("seed", 2**31, "config.seed is 2147483648"),
+    ("statistics.momentum", 5.0, "statistics.momentum is 5.0; allowed: 0 to below 1"),
+    (
+      "statistics.normalise",
+      "batch",
+      "statistics.normalise is 'batch'; valid: own, original",
+    ),
+    ("statistics.normalise", "original", "statistics.views is 'all' and statistics.normalise"),
+    ("statistics.views", "none", "statistics.views is 'none'; valid: all, original"),
+    ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
+    ("loss.fusion", {}, "loss.fusion is empty"),
+    ("validation_metrics", ("SIM",), "unknown metric 'SIM'; valid: EN, SD"),
+    ("metric_convention", "mine", "unknown convention 'mine'; valid: tang, cddfuse, strict"),
+    ("checkpoint.best", "VIF", r"checkpoint.best is 'VIF' \(lower\); valid: loss \(lower\), SSIM"),
+    ("checkpoint.direction", "higher", r"checkpoint.best is 'loss' \(higher\)"),
+    ("validation_metrics", ("MS_SSIM", "VIF", "SSIM", "MS_SSIM"), "named twice: MS_SSIM"),
+    ("optim.b2", 1.0, "optim.b2 is 1.0; allowed: 0 to below 1"),
+    ("optim.eps", 0.0, "optim.eps is 0.0; allowed: more than 0"),
+    ("optim.schedule", "linear", "'linear'; valid: constant, cosine"),
+  ],
+)
+def test_bad_values_are_named_with_what_is_allowed(path, value, message):
+  values = copy.deepcopy(load("msrs"))
+  *parents, key = path.split(".")
+  node = values
+  for parent in parents:
+    node = node[parent]
+  node[key] = value
+  with pytest.raises(InputError, match=message):
+    config_lib.build(Config, values)
+
+
+def test_a_missing_key_is_named():
+  values = load("msrs")
+  del values["optim"]["b1"]
+  with pytest.raises(InputError, match="config.optim: missing 'b1'; valid keys: learning_rate"):
+    config_lib.build(Config, values)
+
+
+def test_whole_numbers_become_floats_and_lists_tuples():
+  values = load("msrs")
+  values["epochs"], values["masks"]["size"] = 3, [4, 5]
+  config = config_lib.build(Config, values)
+  assert type(config.epochs) is float and config.masks.size == (4, 5)
+
+
+def test_unknown_recipe_lists_the_valid_ones():
+  with pytest.raises(InputError, match="no recipe 'papre'; valid: released, paper, wide"):
+    load("msrs", "papre")

@@ -1,0 +1,204 @@
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax import datasets
+from cfi_jax.core.types import InputError
+from cfi_jax.data.listing import File, Record
+from cfi_jax.data.source import hold_out
+
+
+def write(path, value=0, size=(8, 6), mode="L"):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.new(mode, size, value if mode == "L" else (value, value, 255 - value)).save(path)
+
+
+def folder(root, **options):
+  fields = dict(root=str(root), visible="vi", infrared="ir", validation_fraction=0.0)
+  return datasets.load({"name": "folder", **fields, **options})
+
+
+def msrs(**options):
+  return datasets.load({"name": "msrs", "root": "x", "validation_fraction": 0.0, **options})
+
+
+@pytest.fixture
+def pairs(tmp_path):
+  """Six pairs whose grey values are their numbers; infrared ones are 100 more."""
+  for number in range(6):
+    write(tmp_path / "vi" / f"{number}.png", number)
+    write(tmp_path / "ir" / f"{number}.BMP", number + 100)
+  return tmp_path
+
+
+def test_pairs_are_made_by_stem_and_sorted(pairs):
+  source = folder(pairs).source("train")
+  assert source.names == ("0", "1", "2", "3", "4", "5") and len(source) == 6
+  for number in range(6):
+    sample = source[number]
+    assert sample.name == str(number)
+    assert sample.visible.shape == sample.infrared.shape == (6, 8, 1)
+    assert np.all(sample.visible == number) and np.all(sample.infrared == number + 100)
+  source.check_headers()
+
+
+def test_colour_is_reduced_to_luma(pairs):
+  write(pairs / "vi" / "0.png", 200, mode="RGB")
+  assert np.all(folder(pairs).source("train")[0].visible == (16384 * 200 - 1868 * 145 + 8192) >> 14)
+
+
+def test_names_without_partner_are_listed_with_counts(pairs):
+  for number in range(12):
+    write(pairs / "vi" / f"more{number:02d}.png")
+  (pairs / "ir" / "3.BMP").unlink()
+  write(pairs / "ir" / "lonely.png")
+  with pytest.raises(InputError) as error:
+    folder(pairs).source("train")
+  text = str(error.value)
+  assert "13 of 18 images" in text and "3, more00" in text and "and 3 more" in text
+  assert "1 of 6 images" in text and "lonely" in text
+
+
+def test_two_files_of_one_stem_are_refused(pairs):
+  write(pairs / "vi" / "0.jpg")
+  with pytest.raises(InputError, match=r"two images of one name: vi/0.jpg and vi/0.png"):
+    folder(pairs).source("train")
+
+
+def test_other_files_are_strays(pairs):
+  for name in ("Thumbs.db", ".DS_Store", "._0.png"):
+    (pairs / "vi" / name).write_bytes(b"x")
+  (pairs / "ir" / "notes").mkdir()
+  source = folder(pairs).source("train")
+  assert len(source) == 6
+  assert source.strays == ("vi/.DS_Store", "vi/._0.png", "vi/Thumbs.db")
+
+
+def test_missing_and_empty_folders_say_what_was_looked_for(tmp_path):
+  with pytest.raises(InputError, match="the root does not exist"):
+    folder(tmp_path / "absent").source("train")
+  with pytest.raises(InputError, match="no folder 'vi'.*it is empty"):
+    folder(tmp_path).source("train")
+  (tmp_path / "Visible").mkdir()
+  with pytest.raises(InputError, match="no folder 'vi'.*it holds Visible"):
+    folder(tmp_path).source("train")
+  for name in ("vi", "ir"):
+    (tmp_path / name).mkdir()
+  with pytest.raises(InputError, match="no image in"):
+    folder(tmp_path).source("train")
+  write(tmp_path / "vi" / "a.png")
+  write(tmp_path / "ir" / "b.png")
+  with pytest.raises(InputError, match="no pair of equally named images"):
+    folder(tmp_path).source("train")
+  with pytest.raises(InputError, match="data root is empty"):
+    folder("").source("train")
+
+
+def test_pair_of_two_sizes_names_both(pairs):
+  write(pairs / "ir" / "2.BMP", size=(8, 7))
+  source = folder(pairs).source("train")
+  for look in (source.check_headers, lambda: source[2]):
+    with pytest.raises(InputError) as error:
+      look()
+    text = str(error.value)
+    assert "vi/2.png has 6 rows and 8 columns" in text
+    assert "ir/2.BMP has 7 rows and 8 columns" in text
+
+
+def test_check_headers_lists_every_problem_up_to_twenty(tmp_path):
+  for number in range(30):
+    write(tmp_path / "vi" / f"{number:02d}.png")
+    write(tmp_path / "ir" / f"{number:02d}.png")
+  source = folder(tmp_path).source("train")
+  noise = np.random.default_rng(0).integers(0, 256, (6, 8), np.uint8)
+  Image.fromarray(noise).save(tmp_path / "vi" / "00.png")
+  os.truncate(tmp_path / "vi" / "00.png", 70)
+  (tmp_path / "ir" / "07.png").write_bytes(b"")
+  (tmp_path / "ir" / "08.png").unlink()
+  with pytest.raises(InputError) as error:
+    source.check_headers()
+  lines = str(error.value).splitlines()
+  assert len(lines) == 4 and "3 of 30 pairs" in lines[0]
+  assert "vi/00.png: cannot be read" in lines[1] and "07.png: the file is empty" in lines[2]
+  assert "08.png: No such file" in lines[3]
+  for number in range(30):
+    (tmp_path / "ir" / f"{number:02d}.png").write_bytes(b"")
+  with pytest.raises(InputError, match="and 10 more"):
+    source.check_headers()
+
+
+def test_fingerprint_depends_on_names_and_sizes_alone(pairs, tmp_path):
+  source = folder(pairs).source("train")
+  before = source.fingerprint()
+  assert dataclasses.replace(source, records=source.records[::-1]).fingerprint() == before
+  assert before == folder(pairs, validation_fraction=0.0).source("train").fingerprint()
+  write(pairs / "ir" / "0.BMP", 55)  # BMP: other pixels, same size
+  assert folder(pairs).source("train").fingerprint() == before
+  write(pairs / "ir" / "0.BMP", size=(80, 60))
+  resized = folder(pairs).source("train").fingerprint()
+  for side, end in (("vi", "png"), ("ir", "BMP")):
+    (pairs / side / f"0.{end}").rename(pairs / side / f"9.{end}")
+  renamed = folder(pairs).source("train").fingerprint()
+  assert len({before, resized, renamed}) == 3 and len(before) == 64
+
+
+def records(names):
+  return [Record(name, File(f"vi/{name}", 1), File(f"ir/{name}", 1)) for name in names]
+
+
+def test_hold_out_keeps_groups_whole_and_ignores_the_order():
+  given = records(f"{case}_{number}" for case in range(20) for number in range(3))
+
+  def case(name):
+    return name.split("_")[0]
+
+  kept, held = hold_out(given, 0.25, case, "fraction")
+  assert len(held) == 15 and len(kept) == 45
+  assert not {case(r.name) for r in kept} & {case(r.name) for r in held}
+  backwards = hold_out(given[::-1], 0.25, case, "fraction")
+  assert set(backwards[1]) == set(held)
+  more = hold_out(given, 0.5, case, "fraction")[1]
+  assert set(held) < set(more)
+
+
+def test_hold_out_never_takes_nothing_or_everything():
+  kept, held = hold_out(records("abc"), 0.01, str, "fraction")
+  assert (len(kept), len(held)) == (2, 1)
+  with pytest.raises(InputError, match="fraction=0.9 would hold out all 1"):
+    hold_out(records("a"), 0.9, str, "fraction")
+
+
+def test_validation_is_carved_out_of_train(pairs):
+  dataset = folder(pairs, validation_fraction=0.34)
+  assert dataset.splits == ("train", "validation")
+  train, held = (set(dataset.source(split).names) for split in dataset.splits)
+  assert len(train) == 4 and len(held) == 2 and train | held == set("012345")
+  assert set(folder(pairs, validation_fraction=0.34).source("validation").names) == held
+
+
+def test_unavailable_splits_name_the_available(pairs):
+  for split in ("test", "validation", "training"):
+    with pytest.raises(InputError, match=f"no split '{split}'; it offers train$"):
+      folder(pairs).source(split)
+
+
+def test_load_lists_what_is_valid():
+  for name in ("mrs", None):
+    with pytest.raises(InputError, match="must be one of msrs, roadscene, .*synthetic"):
+      datasets.load({"name": name})
+  with pytest.raises(
+    InputError, match="unknown option 'rot'; missing option 'root'; .*options are"
+  ):
+    datasets.load({"name": "msrs", "rot": "x", "validation_fraction": 0.1})
+  with pytest.raises(InputError, match="root=3 must be of type str"):
+    msrs(root=3)
+  with pytest.raises(InputError, match="validation_fraction=True must be of type float"):
+    msrs(validation_fraction=True)
+  for fraction in (-0.1, 1, 1.5):
+    with pytest.raises(InputError, match="must be in"):
+      msrs(validation_fraction=fraction)
+  with pytest.raises(InputError, match="same folder"):
+    folder("x", infrared="vi").source("train")

@@ -1,0 +1,205 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data.source import SPLITS
+from cfi_jax.datasets.synthetic import Synthetic, scenes
+from cfi_jax.datasets.world.options import SceneOptions
+from cfi_jax.datasets.world.scenes import BOTH, INFRARED, NONE, VISIBLE, scene
+from cfi_jax.images.read import Header
+
+SIZE = 64
+FIELDS = dict(
+  size=SIZE,
+  objects=(1, 5),
+  correlation=0.0,
+  night=0.3,
+  smoke=0.1,
+  darkness=0.1,
+  crossover=0.15,
+  read_noise=0.008,
+  shot_noise=0.02,
+  infrared_noise=0.012,
+  pattern_noise=0.005,
+  infrared_blur=0.6,
+  visibility=3.0,
+)
+OPTIONS = SceneOptions(**FIELDS)
+COUNTS = dict(scenes=18, validation_scenes=3, test_scenes=0, seed=1)
+
+
+@pytest.fixture(scope="module")
+def world():
+  """A few hundred objects of the default test world, with their truth."""
+  return scenes(3, "train", OPTIONS, range(160))
+
+
+def measured_contrast(picture, objects, label):
+  """Object against a ring around it, told from the picture and the mask alone."""
+  inside = objects == label
+  near = inside.copy()
+  for _ in range(4):
+    near[1:] |= near[:-1].copy()
+    near[:-1] |= near[1:].copy()
+    near[:, 1:] |= near[:, :-1].copy()
+    near[:, :-1] |= near[:, 1:].copy()
+  ring = near & (objects == 0)
+  return abs(picture[inside].mean() - picture[ring].mean()) if ring.sum() > 20 else None
+
+
+def test_pictures_are_float_in_unit_range_and_labels_are_whole_numbers(world):
+  for picture in (world.pair.visible, world.pair.infrared):
+    assert picture.shape == (160, SIZE, SIZE, 1) and picture.dtype == np.float32
+    assert picture.min() >= 0 and picture.max() <= 1
+    assert np.all(picture.std((1, 2, 3)) > 0.02)  # no picture is empty
+  assert world.objects.dtype == world.carrier.dtype == np.int32
+  assert set(np.unique(world.carrier)) == {NONE, VISIBLE, INFRARED, BOTH}
+
+
+def test_labels_are_contiguous_and_agree_with_the_flags(world):
+  for objects, carrier, index in zip(world.objects, world.carrier, range(160), strict=True):
+    present = world.present[index]
+    assert list(np.unique(objects[objects > 0])) == list(range(1, present.sum() + 1))
+    assert present[: present.sum()].all()
+    assert not world.temperature[index][~present].any()
+    assert not carrier[objects == 0].any()
+    for slot in np.flatnonzero(present):
+      in_visible = not world.hidden_in_visible[index, slot]
+      in_infrared = not world.hidden_in_infrared[index, slot]
+      told = carrier[objects == slot + 1]
+      assert np.all(told == VISIBLE * in_visible + INFRARED * in_infrared)
+
+
+def test_number_of_objects_covers_the_range(world):
+  numbers = world.present.sum(1)
+  assert numbers.max() == 5 and numbers.min() >= 0
+  assert 2.2 < numbers.mean() < 3.1  # 3 are drawn on average, some are covered by others
+
+
+def test_the_carrier_shows_the_object_and_the_other_modality_does_not(world):
+  """Measured afresh on the noisy pictures, by a plainer definition than the one under test."""
+  found = {VISIBLE: [], INFRARED: []}
+  for i, (objects, carrier) in enumerate(zip(world.objects, world.carrier, strict=True)):
+    for slot in np.flatnonzero(world.present[i]):
+      told = carrier[objects == slot + 1][0]
+      pictures = world.pair.visible[i], world.pair.infrared[i]
+      contrasts = [measured_contrast(picture, objects, slot + 1) for picture in pictures]
+      if told in found and None not in contrasts:
+        found[told].append(contrasts)
+  for told, contrasts in found.items():
+    carrying, other = np.array(contrasts).T[:: 1 if told == VISIBLE else -1]
+    assert len(carrying) > 20
+    assert np.mean(carrying > other) > 0.85
+    assert np.median(carrying) > 4 * np.median(other)
+
+
+def test_what_befalls_an_object_hides_it(world):
+  hit = world.smoked | world.darkened
+  assert hit.sum() > 20 and world.crossed.sum() > 20
+  assert np.mean(world.hidden_in_visible[hit]) > 0.95
+  # Warm neighbours bleed into a crossed object through the blur, and then it does show.
+  assert np.mean(world.hidden_in_infrared[world.crossed]) > 0.9
+  assert np.mean(world.hidden_in_infrared[world.present & ~world.crossed]) < 0.3
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_probabilities_at_their_ends(probability):
+  names = ("night", "smoke", "darkness", "crossover")
+  extreme = dataclasses.replace(OPTIONS, **dict.fromkeys(names, probability))
+  world = scenes(5, "train", extreme, range(16))
+  expected = world.present & (probability == 1)
+  for field in (world.smoked, world.darkened, world.crossed):
+    np.testing.assert_array_equal(field, expected)
+  assert np.all(world.night == (probability == 1))
+  if probability == 1:
+    np.testing.assert_array_equal(world.hidden_in_visible, world.present)
+    np.testing.assert_array_equal(world.hidden_in_infrared, world.present)
+    assert not world.carrier.any()
+  else:
+    assert np.mean(world.hidden_in_visible[world.present]) < 0.3
+
+
+@pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.9])
+def test_temperature_and_brightness_correlate_as_asked(correlation):
+  options = dataclasses.replace(OPTIONS, crossover=0.0, correlation=correlation)
+  world = scenes(7, "train", options, range(320))
+  assert world.present.sum() > 700
+  drawn = np.corrcoef(world.temperature[world.present], world.brightness[world.present])[0, 1]
+  assert abs(drawn - correlation) < 0.06
+
+
+def test_a_scene_depends_on_its_key_alone(world):
+  """Again, in other company, and one by one without vmap."""
+  again = scenes(3, "train", OPTIONS, [41, 7, 159])
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[[41, 7, 159]]), again, world)
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 7)
+  single = jax.jit(scene)(key, OPTIONS)
+  np.testing.assert_allclose(single.pair.visible, world.pair.visible[7], atol=2e-5)
+  np.testing.assert_allclose(single.pair.infrared, world.pair.infrared[7], atol=2e-5)
+  np.testing.assert_array_equal(single.objects, world.objects[7])
+
+
+def test_splits_and_seeds_give_other_scenes(world):
+  others = [scenes(3, "validation", OPTIONS, [0]), scenes(3, "test", OPTIONS, [0])]
+  others += [scenes(4, "train", OPTIONS, [0])]
+  pictures = [np.ravel(world.pair.visible[0])] + [np.ravel(s.pair.visible) for s in others]
+  assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+def test_source_holds_the_scenes_rounded_once(world):
+  dataset = Synthetic(**FIELDS, **COUNTS | dict(seed=3))
+  assert dataset.splits == SPLITS
+  source = dataset.source("train")
+  assert len(source) == len(source.names) == 18
+  sample = source[17]
+  assert sample.name == source.names[17] == "train-000017"
+  assert sample.visible.dtype == np.uint8 and sample.visible.shape == (SIZE, SIZE, 1)
+  np.testing.assert_array_equal(sample.visible, np.round(world.pair.visible[17] * 255))
+  np.testing.assert_array_equal(sample.infrared, np.round(world.pair.infrared[17] * 255))
+  assert source.strays == ()
+  headers = source.check_headers()
+  assert len(headers) == 18 and headers[3].visible == Header(SIZE, SIZE, np.uint8)
+  assert len(dataset.source("validation")) == 3 and len(dataset.source("test")) == 0
+  with pytest.raises(IndexError):
+    source[18]
+
+
+def test_fingerprint_tells_worlds_and_splits_apart():
+  dataset = Synthetic(**FIELDS, **COUNTS)
+  changed = dataclasses.replace(dataset, seed=2), dataclasses.replace(dataset, smoke=0.2)
+  sources = [d.source("validation") for d in (dataset, dataset, *changed)] + [
+    dataset.source("test")
+  ]
+  prints = [source.fingerprint() for source in sources]
+  assert prints[0] == prints[1] and len(set(prints)) == 4
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "allowed"),
+  [
+    ("size", 31, "from 32 to 4096"),
+    ("size", 96.0, "whole number"),
+    ("objects", (3, 2), "least <= greatest"),
+    ("objects", (0, 0), "from 1 to 32"),
+    ("objects", (1, 2, 3), "least <= greatest"),
+    ("objects", 4, "least, greatest"),
+    ("correlation", -1.1, "from -1 to 1"),
+    ("correlation", float("nan"), "from -1 to 1"),
+    ("smoke", 1.5, "from 0 to 1"),
+    ("night", "often", "from 0 to 1"),
+    ("read_noise", -0.1, "from 0 to 0.5"),
+    ("scenes", 0, "from 1 to 1000000"),
+    ("seed", -1, "from 0 to 2147483647"),
+  ],
+)
+def test_bad_options_name_the_field_and_what_is_allowed(field, value, allowed):
+  with pytest.raises(InputError, match=rf"{field} is .*{allowed}"):
+    Synthetic(**{**FIELDS, **COUNTS, field: value})
+
+
+def test_unknown_split_lists_the_known():
+  with pytest.raises(InputError, match="'dev'.*train, validation, test"):
+    Synthetic(**FIELDS, **COUNTS).source("dev")

@@ -1,0 +1,137 @@
+"""Corruptions: what each does to one pair, in the units of its strength."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.datasets.world import corruptions
+from cfi_jax.datasets.world.corruptions import CORRUPTIONS, corrupt
+from cfi_jax.fusion.types import Pair
+
+KEY = jax.random.key(3)
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def pair():
+  """Two unrelated smooth images without clipping."""
+  y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+  visible = 0.4 + 0.2 * np.sin(9 * x + 4 * y)
+  infrared = 0.5 + 0.2 * np.cos(11 * y - 3 * x)
+  return Pair(*(jnp.asarray(i[..., None], jnp.float32) for i in (visible, infrared)))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_strength_zero_changes_nothing_and_more_changes_more(pair, name):
+  corruption = CORRUPTIONS[name]
+  middle = {"rain": 50.0, "fog": 1.0, "blur": 2.0, "misregistration": 3.0}.get(name, 0.2)
+
+  def change(strength):
+    out = corruption.apply(KEY, pair, jnp.float32(strength))
+    for image in jax.tree.leaves(out):
+      assert image.shape == (SIDE, SIDE, 1) and image.dtype == jnp.float32
+      assert image.min() >= 0 and image.max() <= 1
+    return sum(float(jnp.abs(a - b).mean()) for a, b in zip(*map(jax.tree.leaves, (out, pair))))  # noqa: B905
+
+  assert change(0.0) < 1e-6
+  assert 1e-3 < change(middle / 2) < change(middle)
+
+
+@pytest.mark.parametrize(
+  ("name", "untouched"),
+  [
+    ("misregistration", "visible"),
+    ("fog", "infrared"),
+    ("rain", "infrared"),
+    ("missing_visible", "infrared"),
+    ("missing_infrared", "visible"),
+  ],
+)
+def test_the_other_modality_is_left_as_it_is(pair, name, untouched):
+  out = CORRUPTIONS[name].apply(KEY, pair, 1.0)
+  assert (getattr(out, untouched) == getattr(pair, untouched)).all()
+
+
+def test_noise_has_its_standard_deviation_and_is_independent(pair):
+  out = CORRUPTIONS["noise"].apply(KEY, pair, 0.05)
+  visible, infrared = (
+    np.ravel(a - b) for a, b in zip(jax.tree.leaves(out), jax.tree.leaves(pair), strict=True)
+  )
+  for added in (visible, infrared):
+    assert added.std() == pytest.approx(0.05, rel=0.05)
+  assert abs(np.corrcoef(visible, infrared)[0, 1]) < 0.06
+
+
+def test_blur_is_a_gaussian_of_its_width_and_keeps_a_constant():
+  point = jnp.zeros((SIDE, SIDE, 1)).at[24, 24].set(1.0)
+  out = CORRUPTIONS["blur"].apply(KEY, Pair(point, jnp.full((SIDE, SIDE, 1), 0.7)), 2.0)
+  rows = out.visible[..., 0].sum(1)
+  position = jnp.arange(SIDE)
+  assert float(rows.sum()) == pytest.approx(1, abs=1e-4)
+  assert float((rows * (position - 24) ** 2).sum()) == pytest.approx(4, rel=0.01)
+  np.testing.assert_allclose(out.infrared, 0.7, atol=1e-6)
+
+
+def test_misregistration_is_an_exact_shift_in_one_of_four_directions(pair):
+  shifted = {}
+  for name, (dy, dx) in dict(up=(-3, 0), down=(3, 0), left=(0, -3), right=(0, 3)).items():
+    rows = np.clip(np.arange(SIDE) - dy, 0, SIDE - 1)
+    columns = np.clip(np.arange(SIDE) - dx, 0, SIDE - 1)
+    shifted[name] = np.asarray(pair.infrared)[rows][:, columns]
+  seen = set()
+  for k in range(40):
+    out = np.asarray(CORRUPTIONS["misregistration"].apply(jax.random.key(k), pair, 3.0).infrared)
+    (name,) = [name for name, image in shifted.items() if np.abs(image - out).max() < 1e-6]
+    seen.add(name)
+  assert seen == set(shifted)
+
+
+def test_fog_scales_contrast_by_its_transmission_and_keeps_the_noise_floor(pair):
+  depth = 1.5
+  out = CORRUPTIONS["fog"].apply(KEY, pair, depth)
+  slope, light = np.polyfit(np.ravel(pair.visible), np.ravel(out.visible), 1)
+  assert slope == pytest.approx(np.exp(-depth), rel=0.02)
+  light /= 1 - np.exp(-depth)
+  assert 0.7 <= light <= 1.0
+  rest = np.ravel(out.visible) - np.polyval((slope, light * (1 - slope)), np.ravel(pair.visible))
+  lost = corruptions.SENSOR_NOISE * np.sqrt(1 - np.exp(-2 * depth))
+  assert rest.std() == pytest.approx(lost, rel=0.05)
+
+
+def test_rain_draws_more_streaks_the_harder_it_rains():
+  dark = jnp.full((96, 96, 1), 0.1)
+  shares = []
+  for rate in (5.0, 20.0, 80.0):
+    out = CORRUPTIONS["rain"].apply(KEY, Pair(dark, dark), rate).visible[..., 0]
+    # Away from the veil of the far drops, which is nearly uniform.
+    streaks = np.asarray(out - jnp.median(out)) > 0.05
+    shares.append(streaks.mean())
+    assert streaks.mean() < 0.3
+  assert 0 < shares[0] < shares[1] < shares[2]
+  # Streaks are long and thin: along the columns they run on, across the rows they do not.
+  assert (streaks[1:] & streaks[:-1]).mean() > 1.5 * (streaks[:, 1:] & streaks[:, :-1]).mean()
+
+
+def test_one_lost_modality_is_black(pair):
+  assert not CORRUPTIONS["missing_visible"].apply(KEY, pair, 1.0).visible.any()
+  half = CORRUPTIONS["missing_infrared"].apply(KEY, pair, 0.5).infrared
+  np.testing.assert_allclose(half, pair.infrared / 2, rtol=1e-6)
+
+
+def test_samples_of_a_batch_differ_and_do_not_depend_on_their_company(pair):
+  batch = jax.tree.map(lambda x: jnp.stack([x, x, x]), pair)
+  three = corrupt("noise", KEY, batch, 0.1)
+  two = corrupt("noise", KEY, jax.tree.map(lambda x: x[:2], batch), 0.1)
+  assert (three.visible[:2] == two.visible).all()
+  assert jnp.abs(three.visible[0] - three.visible[1]).mean() > 0.05
+
+
+def test_unknown_names_and_strengths_list_what_is_allowed():
+  with pytest.raises(InputError, match="no corruption 'snow'; valid: noise, blur"):
+    corruptions.get("snow")
+  for strength in (-1.0, 21.0, float("nan")):
+    with pytest.raises(InputError, match=r"corruption fog: strength .*; allowed: 0 to 20"):
+      corruptions.get("fog").check("fog", strength)
+  corruptions.get("fog").check("fog", 20.0)

@@ -1,0 +1,150 @@
+"""Runs that are killed, told to stop, or moved to other devices end as undisturbed ones do."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from command_line import ROOT, free_port, last_step, wait_for
+
+from cfi_jax.engine.workdir import logs
+
+SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+
+
+def rows(workdir):
+  """The log without what depends on the clock."""
+  read = logs.read_metrics(workdir / logs.METRICS_FILE)
+  return [{k: v for k, v in row.items() if k not in SPEED} for row in read]
+
+
+def is_saving(workdir):
+  folder = workdir / "checkpoints"
+  names = [entry.name for entry in os.scandir(folder)] if folder.exists() else []
+  return any("tmp" in name for name in names)
+
+
+def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, checkpoint_leaves):
+  settings = ("steps=60", "checkpoint.every=5", "validate_every=20", "log_every=3")
+  settings += ("validation_metrics=()", "optim.ema_decay=0.9")
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  status, output = trainer.run(whole, *settings)
+  assert status == 0, output
+
+  starts = kills = 0
+  while kills < 5:  # at random steps, but the third inside a save: tried again until it was
+    process, starts = trainer.start(broken, *settings), starts + 1
+    start = last_step(broken)
+    goal = start + random.Random(kills).randint(3, 6)
+    if kills == 2:
+      wait_for(process, lambda: last_step(broken) > start and is_saving(broken))  # noqa: B023
+    else:
+      wait_for(process, lambda: last_step(broken) >= goal)  # noqa: B023
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    kills += kills != 2 or is_saving(broken)
+
+  process = trainer.start(broken, *settings)
+  start = last_step(broken)
+  wait_for(process, lambda: last_step(broken) > start)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  assert "SIGTERM: saved after step" in output and "the same command goes on" in output
+  saved = int(output.split("saved after step ")[1].split()[0])
+  assert (broken / "checkpoints" / str(saved)).exists()
+
+  status, output = trainer.run(broken, *settings)
+  assert status == 0, output
+  assert f"going on after step {saved}" in output
+  ours, theirs = checkpoint_leaves(broken, 60), checkpoint_leaves(whole, 60)
+  assert ours.keys() == theirs.keys()
+  for name, leaf in theirs.items():
+    assert ours[name].dtype == leaf.dtype
+    np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
+  assert rows(broken) == rows(whole)
+  for picture in (whole / logs.PICTURES).iterdir():
+    assert (broken / logs.PICTURES / picture.name).read_bytes() == picture.read_bytes()
+
+  status, output = trainer.run(broken, *settings)
+  assert status == 0 and "nothing to do" in output
+  record = json.loads((broken / "run.json").read_text())
+  assert len(record["starts"]) == starts + 3
+
+
+def has_no_gradient(name):
+  """Biases that a BatchNorm's mean or a softmax cancels: Adam makes steps of rounding noise."""
+  return re.fullmatch(r"(params|ema_params|opt_state)/.*(conv\d|key_\w+)/bias", name) is not None
+
+
+def compare(ours, theirs, names):
+  for name in names:
+    # Second moments of Adam can be large: the tolerance is that of the tensor's greatest value.
+    atol = 1e-10 * max(1.0, np.abs(theirs[name]).max())
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.fixture
+def double(trainer):
+  """Runs five float64 steps of a batch of 8 on simulated devices of one or several processes."""
+
+  def run(workdir, devices, processes=1):
+    settings = ("model.dtype=float64", "model.param_dtype=float64", "batch_size=8", "steps=5")
+    settings += ("data.validation_fraction=0",)  # nothing to validate on: one program less
+    settings += ("loss.necessity.views=('without_visible',)", "input.device_gb=1")
+    settings += ("statistics.normalise=original", "statistics.views=original")
+    settings += ("optim.ema_decay=0.9",)
+    _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1", "checkpoint.keep=5")
+    launcher = [ROOT / "launch" / "local.sh", str(processes)]
+    result = subprocess.run(
+      [*(launcher if processes > 1 else [sys.executable, "-m", "cfi_jax.main"]), *flags],
+      env=os.environ
+      | {
+        "JAX_ENABLE_X64": "1",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
+        "PORT": free_port(),
+      },
+      capture_output=True,
+      text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+  return run
+
+
+def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
+  tmp_path, double, checkpoint_leaves
+):
+  """Two processes from the start; eight devices from one device's step, and one from eight's."""
+
+  def read(name, step):
+    return checkpoint_leaves(tmp_path / name, step)
+
+  def go_on(name, first, step, devices):
+    shutil.copytree(tmp_path / first, tmp_path / name)
+    for later in range(step + 1, 6):
+      shutil.rmtree(tmp_path / name / "checkpoints" / str(later))
+    double(tmp_path / name, devices)
+
+  double(tmp_path / "1", 1)
+  double(tmp_path / "2x4", 4, processes=2)
+  go_on("1 to 8", "1", 1, devices=8)
+  go_on("8 to 1", "1 to 8", 3, devices=1)
+
+  names = [name for name in read("1", 1) if not has_no_gradient(name)]
+  # With one encoder and the paper's gate 13 biases of convolutions and 6 of keys have no gradient,
+  # nor have Adam's two moments and the moving average of them.
+  assert len(read("1", 1)) - len(names) == 4 * (13 + 6)
+  compare(read("2x4", 1), read("1", 1), names)
+  compare(read("1 to 8", 2), read("1", 2), names)
+  # Later the running means follow the biases that have no gradient.
+  names = [name for name in names if not name.endswith("/mean")]
+  for name in ("2x4", "1 to 8", "8 to 1"):
+    compare(read(name, 5), read("1", 5), names)

@@ -1,0 +1,58 @@
+"""One workdir, one run; and what its record says."""
+
+import dataclasses
+
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.workdir import record
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  rate: float
+  sizes: tuple[int, int]
+
+
+SAME, DATA = Settings(0.1, (1, 2)), {"train": {"pairs": 3, "sha256": "abc"}}
+
+
+def test_a_second_start_of_the_same_run_is_added(tmp_path):
+  workdir = tmp_path / "new" / "run"
+  assert record.read(workdir) is None
+  for _ in range(2):
+    record.check(workdir, Settings(0.1, (1, 2)), DATA)
+    record.write(workdir, SAME, DATA)
+  stored = record.read(workdir)
+  assert stored["config"] == {"rate": 0.1, "sizes": [1, 2]} and stored["data"] == DATA
+  assert len(stored["starts"]) == 2
+  start = stored["starts"][0]
+  assert start["packages"].keys() == set(record.PACKAGES) and start["devices"]
+  assert start["git"] is None or len(start["git"]["commit"]) == 40
+
+
+def test_another_run_is_refused_with_the_differences(tmp_path):
+  record.write(tmp_path, SAME, DATA)
+  before = (tmp_path / record.FILE).read_text()
+  with pytest.raises(InputError) as error:
+    record.check(tmp_path, Settings(0.2, (1, 2)), {"train": {"pairs": 4, "sha256": "abc"}})
+  for text in ("config.rate: 0.1, 0.2", "data.train.pairs: 3, 4", str(tmp_path)):
+    assert text in str(error.value)
+  assert "sizes" not in str(error.value)
+  assert (tmp_path / record.FILE).read_text() == before
+
+
+def test_checking_writes_nothing(tmp_path):
+  record.check(tmp_path / "new", SAME, DATA)
+  assert not (tmp_path / "new").exists()
+
+
+def test_a_file_and_checkpoints_without_a_record_are_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(InputError, match="is a file"):
+    record.check(tmp_path / "file", SAME, DATA)
+  with pytest.raises(InputError, match="cannot be written"):
+    record.write(tmp_path / "file" / "below", SAME, DATA)
+  (tmp_path / "run" / record.CHECKPOINTS / "3").mkdir(parents=True)
+  with pytest.raises(InputError, match="checkpoints but no run.json"):
+    record.check(tmp_path / "run", SAME, DATA)

@@ -1,0 +1,73 @@
+"""Image arithmetic against direct definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.images import ops
+
+
+def test_laplacian_is_the_correlation_with_its_kernel(x64):
+  image = np.random.default_rng(0).normal(size=(5, 7))
+  padded = np.pad(image, 1)
+  expected = np.zeros_like(image)
+  for y in range(5):
+    for x in range(7):
+      expected[y, x] = padded[y : y + 3, x : x + 3].sum() - 9 * image[y, x]
+  result = ops.laplacian(jnp.asarray(image)[None, ..., None])
+  np.testing.assert_allclose(result[0, ..., 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "new"), [(5, 11), (4, 8), (7, 7), (9, 4), (1, 3)])
+def test_resize_matrix_interpolates_at_half_pixel_centres(size, new):
+  matrix = ops.resize_matrix(size, new)
+  np.testing.assert_allclose(matrix.sum(axis=1), 1)
+  centres = (np.arange(new) + 0.5) * size / new - 0.5
+  # A ramp is reproduced exactly inside and its end values are repeated outside.
+  np.testing.assert_allclose(matrix @ np.arange(size), np.clip(centres, 0, size - 1), atol=1e-12)
+  assert (np.count_nonzero(matrix, axis=1) <= 2).all()
+
+
+@pytest.mark.parametrize(("size", "bins"), [(16, 8), (13, 8), (5, 8), (8, 8), (83, 3)])
+def test_pool_matrix_averages_floor_to_ceil(size, bins):
+  values = np.random.default_rng(1).normal(size=size)
+  for j, row in enumerate(ops.pool_matrix(size, bins)):
+    start, stop = int(np.floor(j * size / bins)), int(np.ceil((j + 1) * size / bins))
+    assert row @ values == pytest.approx(values[start:stop].mean())
+
+
+def test_resize_and_pool_work_on_both_axes_and_any_leading_ones(x64):
+  image = np.random.default_rng(2).normal(size=(2, 3, 6, 10, 4))
+  result = ops.resize(jnp.asarray(image), 9, 5)
+  rows, columns = ops.resize_matrix(6, 9), ops.resize_matrix(10, 5)
+  np.testing.assert_allclose(result, np.einsum("yh,xw,abhwc->abyxc", rows, columns, image))
+  pooled = ops.average_pool(jnp.asarray(image), 2)
+  np.testing.assert_allclose(pooled[..., 1, 0, :], image[..., 3:, :5, :].mean((-3, -2)))
+
+
+def test_mean_map_resizes_to_the_first(x64):
+  fine, coarse = jnp.full((1, 4, 6, 1), 0.2), jnp.full((1, 2, 3, 1), 0.6)
+  result = ops.mean_map((fine, coarse))
+  assert result.shape == (1, 4, 6, 1)
+  np.testing.assert_allclose(result, 0.4)
+
+
+def test_resize_to_the_same_size_costs_nothing():
+  image = jnp.ones((1, 4, 4, 1))
+  assert not jax.make_jaxpr(lambda x: ops.resize(x, 4, 4))(image).eqns
+
+
+def test_panels_show_visible_infrared_fused_gate_side_by_side():
+  full = [jnp.full((2, 4, 6, 1), v) for v in (0.0, 0.25, 1.0)]
+  gates = (jnp.full((2, 4, 6, 1), 0.5), jnp.full((2, 2, 3, 1), 0.7))
+  fusion = Fusion(fused=full[2], gates=gates, features={}, levels=())
+  pictures = ops.panels(Pair(visible=full[0], infrared=full[1]), fusion)
+  assert pictures.shape == (2, 4, 24)
+  np.testing.assert_array_equal(pictures[1][0], np.repeat([0, 64, 255, 153], 6))
+
+
+def test_to_uint8_rounds_to_nearest_and_clips():
+  values = jnp.array([-0.1, 0.0, 0.49 / 255, 0.51 / 255, 1.0, 1.2])
+  np.testing.assert_array_equal(ops.to_uint8(values), [0, 0, 0, 1, 255, 255])

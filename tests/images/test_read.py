@@ -1,0 +1,216 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import read as images
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 9), np.uint8)
+COLOUR = RNG.integers(0, 256, (6, 9, 4), np.uint8)
+
+
+def saved(tmp_path, picture, name="x.png", **options):
+  path = tmp_path / name
+  picture.save(path, **options)
+  return path
+
+
+def wide_png(array):
+  """A PNG of uint16 [H, W, C], written by hand: pillow cannot write 16-bit colour."""
+  height, width, channels = array.shape
+  colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+
+  def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+  header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+  body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+  return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.tif"])
+def test_grey_is_one_channel(tmp_path, name):
+  image = images.read_image(saved(tmp_path, Image.fromarray(GREY), name))
+  assert image.dtype == np.uint8
+  np.testing.assert_array_equal(image, GREY[..., None])
+
+
+def test_rgb_and_rgba_keep_their_channels(tmp_path):
+  for channels in (3, 4):
+    path = saved(tmp_path, Image.fromarray(np.ascontiguousarray(COLOUR[..., :channels])))
+    np.testing.assert_array_equal(images.read_image(path), COLOUR[..., :channels])
+
+
+def test_grey_with_alpha_drops_alpha(tmp_path):
+  picture = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(COLOUR[..., 3])])
+  np.testing.assert_array_equal(images.read_image(saved(tmp_path, picture)), GREY[..., None])
+
+
+def test_palette_is_looked_up(tmp_path):
+  table = RNG.integers(0, 256, (4, 3), np.uint8)
+  index = RNG.integers(0, 4, (6, 9), np.uint8)
+  picture = Image.frombytes("P", (9, 6), index.tobytes())
+  picture.putpalette(table.tobytes())
+  np.testing.assert_array_equal(images.read_image(saved(tmp_path, picture)), table[index])
+  path = saved(tmp_path, picture, transparency=2)
+  image = images.read_image(path)
+  np.testing.assert_array_equal(image[..., :3], table[index])
+  np.testing.assert_array_equal(image[..., 3], np.where(index == 2, 0, 255))
+
+
+def test_one_bit_becomes_black_and_white(tmp_path):
+  bits = GREY > 127
+  image = images.read_image(saved(tmp_path, Image.fromarray(bits)))
+  np.testing.assert_array_equal(image, np.where(bits, 255, 0)[..., None])
+  assert image.dtype == np.uint8
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+  picture = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+  image = images.read_image(saved(tmp_path, picture, "x.jpg", quality=100))
+  assert image.shape == (8, 8, 3)
+  assert np.all(np.abs(image.astype(int) - (255, 0, 0)) <= 3)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_keeps_all_bits(tmp_path, channels):
+  array = RNG.integers(0, 65536, (5, 7, channels), np.uint16)
+  (tmp_path / "x.png").write_bytes(wide_png(array))
+  image = images.read_image(tmp_path / "x.png")
+  assert image.dtype == np.uint16
+  np.testing.assert_array_equal(image, array[..., :1] if channels == 2 else array)
+
+
+def test_16_bit_tiff_of_either_byte_order(tmp_path):
+  array = RNG.integers(0, 65536, (5, 7), np.uint16)
+  for order in ("<u2", ">u2"):
+    image = images.read_image(saved(tmp_path, Image.fromarray(array.astype(order)), "x.tif"))
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image[..., 0], array)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_exif_orientation_is_applied(tmp_path, name):
+  turned = {1: GREY, 2: GREY[:, ::-1], 3: GREY[::-1, ::-1], 4: GREY[::-1], 5: GREY.T}
+  turned |= {6: np.rot90(GREY, -1), 7: GREY[::-1, ::-1].T, 8: np.rot90(GREY)}
+  for orientation, expected in turned.items():
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(GREY), name, exif=exif)
+    np.testing.assert_array_equal(images.read_image(path)[..., 0], expected)
+    with open(path, "rb") as file:
+      assert images.inspect(file, "x") == expected.shape
+
+
+def test_16_bit_colour_with_exif_orientation(tmp_path):
+  array = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
+  data = wide_png(array)
+  exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+  chunk = (
+    struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+  )
+  (tmp_path / "x.png").write_bytes(data[:33] + chunk + data[33:])
+  np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), np.rot90(array, -1))
+
+
+def test_luma_of_the_primaries_is_opencvs():
+  primaries = np.eye(3, dtype=np.uint8)[None] * 255
+  assert images.luma(primaries)[0, :, 0].tolist() == [76, 150, 29]
+  wide = np.eye(3, dtype=np.uint16)[None] * 65535
+  assert images.luma(wide)[0, :, 0].tolist() == [19596, 38467, 7472]
+
+
+def test_luma_rounds_halves_up():
+  half = np.array([[[0, 56, 102]]], np.uint8)
+  assert (4899 * 0 + 9617 * 56 + 1868 * 102) / 2**14 == 45 - 0.5
+  assert images.luma(half).item() == 45
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_luma_is_rounded_bt601_and_exact_for_grey(dtype):
+  top = np.iinfo(dtype).max
+  image = RNG.integers(0, top + 1, (40, 40, 4), dtype)
+  exact = image[..., :3] @ np.array([0.299, 0.587, 0.114])
+  luma = images.luma(image)
+  assert luma.dtype == dtype and luma.shape == (40, 40, 1)
+  assert np.abs(luma[..., 0] - exact).max() <= 0.5 + 1e-4 * top
+  ramp = np.linspace(0, top, 300).astype(dtype)[:, None, None]
+  np.testing.assert_array_equal(images.luma(np.repeat(ramp, 3, -1)), ramp)
+  assert images.luma(ramp) is ramp
+
+
+def damaged(kind):
+  stream = io.BytesIO()
+  noise = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8))
+  noise.save(stream, "JPEG" if kind == "jpeg" else "PNG")
+  whole = stream.getvalue()
+  if kind in ("png", "jpeg"):
+    return whole[: len(whole) // 2]
+  if kind == "zeros":  # what an interrupted download leaves: the right size, the end not written
+    return whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2)
+  return {"empty": b"", "text": b"not an image at all", "cut header": whole[:20]}[kind]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "zeros", "empty", "text", "cut header"])
+def test_damaged_files_are_named(tmp_path, kind):
+  path = tmp_path / "broken.png"
+  path.write_bytes(damaged(kind))
+  with pytest.raises(InputError, match="broken.png"):
+    images.read_image(path)
+  with pytest.raises(InputError, match="label of it"), open(path, "rb") as file:
+    images.inspect(file, "label of it")
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_no_damage(tmp_path):
+  path = saved(tmp_path, Image.fromarray(GREY), "x.jpg")
+  path.write_bytes(path.read_bytes() + b"maker's notes")
+  with open(path, "rb") as file:
+    assert images.inspect(file, "x") == (6, 9)
+
+
+def test_missing_file_is_named(tmp_path):
+  with pytest.raises(InputError, match="absent.png: No such file"):
+    images.read_image(tmp_path / "absent.png")
+
+
+def test_unsupported_pixels_are_refused(tmp_path):
+  for picture in (Image.fromarray(np.ones((4, 4), np.float32)), Image.new("I", (4, 4))):
+    with pytest.raises(InputError, match="pixel type .* not supported"):
+      images.read_image(saved(tmp_path, picture, "x.tif"))
+
+
+def test_several_frames_are_refused(tmp_path):
+  frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+  path = saved(tmp_path, frames[0], "x.tif", save_all=True, append_images=frames[1:])
+  with pytest.raises(InputError, match="2 frames"):
+    images.read_image(path)
+
+
+def test_decompression_bomb_is_refused_from_its_header(tmp_path):
+  data = wide_png(np.zeros((1, 1, 1), np.uint16))
+  header = b"IHDR" + struct.pack(">II", 2**13, 2**13 + 1) + data[24:29]
+  bomb = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+  (tmp_path / "x.png").write_bytes(bomb)
+  with pytest.raises(InputError, match="exceed the limit"):
+    images.read_image(tmp_path / "x.png")
+
+
+def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bits(tmp_path):
+  pixels = RNG.integers(0, 65536, (2, 2, 3)).astype("<u2").tobytes()
+  bits = struct.pack("<3H", 16, 16, 16)
+  start = 8 + 2 + 9 * 12 + 4  # header, count, entries, end of the list
+  values = {256: 2, 257: 2, 258: start, 259: 1, 262: 2, 273: start + 6, 277: 3, 278: 2, 279: 24}
+  entries = b"".join(
+    struct.pack("<HHII", tag, 3 if tag != 273 else 4, 3 if tag == 258 else 1, value)
+    for tag, value in values.items()
+  )
+  data = b"II*\0" + struct.pack("<IH", 8, 9) + entries + bytes(4) + bits + pixels
+  (tmp_path / "x.tif").write_bytes(data)
+  with pytest.raises(InputError, match="16 bits per sample"):
+    images.read_image(tmp_path / "x.tif")

@@ -1,0 +1,60 @@
+"""Picture files: what is written is read back; half a file is never seen."""
+
+import numpy as np
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import write as pictures
+from cfi_jax.images.read import read_image
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_png_holds_every_kind(tmp_path, random, dtype, channels):
+  image = random.integers(0, np.iinfo(dtype).max + 1, (9, 13, channels), dtype)
+  pictures.write_image(tmp_path / "x.png", image)
+  read = read_image(tmp_path / "x.png")
+  np.testing.assert_array_equal(read, image)
+  assert read.dtype == dtype
+  assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize("extension", [".bmp", ".tif", ".webp"])
+def test_lossless_formats(tmp_path, random, extension):
+  image = random.integers(0, 256, (9, 13, 3), np.uint8)
+  pictures.write_image(tmp_path / f"x{extension}", image)
+  np.testing.assert_array_equal(read_image(tmp_path / f"x{extension}"), image)
+
+
+def test_jpeg_is_close(tmp_path):
+  image = np.tile(np.arange(64, dtype=np.uint8)[:, None, None] * 4, (1, 64, 3))
+  pictures.write_image(tmp_path / "x.jpg", image)
+  assert np.abs(read_image(tmp_path / "x.jpg").astype(int) - image).max() < 8
+
+
+@pytest.mark.parametrize(
+  ("name", "image", "words"),
+  [
+    ("x.gif", np.zeros((8, 8, 1), np.uint8), "cannot write '.gif'.*allowed: .png"),
+    ("x.jpg", np.zeros((8, 8, 1), np.uint16), "16 bits"),
+    ("x.jpg", np.zeros((8, 8, 4), np.uint8), "alpha"),
+    ("x.jpg", np.zeros((8, 70_000, 3), np.uint8), "70000x8 pixels cannot be written as JPEG"),
+    ("x.webp", np.zeros((8, 20_000, 1), np.uint8), "20000x8 pixels cannot be written as WEBP"),
+  ],
+)
+def test_what_a_format_cannot_hold_is_refused(tmp_path, name, image, words):
+  with pytest.raises(InputError, match=words):
+    pictures.write_image(tmp_path / name, image)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+  def fail(*_):
+    raise OSError(28, "No space left on device")
+
+  (tmp_path / "x.png").write_text("old")
+  monkeypatch.setattr("os.replace", fail)
+  with pytest.raises(InputError, match="x.png: cannot be written: No space"):
+    pictures.write_image(tmp_path / "x.png", np.zeros((8, 8, 1), np.uint8))
+  assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+  assert (tmp_path / "x.png").read_text() == "old"

@@ -1,0 +1,278 @@
+"""Tables of results: what a study refuses, and a tiny one through its command."""
+
+import csv
+import dataclasses
+import hashlib
+import math
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from command_line import ROOT, run
+from PIL import Image
+
+from cfi_jax.core import cli
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.metrics import Row, Scores, read_scores
+from cfi_jax.study import results as reproduce
+from cfi_jax.study.results import report
+from cfi_jax.study.results.report import Result
+from cfi_jax.study.results.study import Study
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import recipes
+
+CONFIG = ROOT / "configs" / "results.py"
+TINY = {
+  "published.shipped": "",
+  "seeds": (0, 1),
+  "order": "('fusion_only',)",
+  "metrics": "('EN','SSIM')",
+}
+TINY |= {
+  f"rows.fusion_only.{key}": value
+  for key, value in {
+    "steps": 2, "batch_size": 2, "input.crop": 16, "model.features": 4, "model.grid": 2,
+    "model.shared_encoder": True, "model.gate": "paper", "checkpoint.every": 2,
+    "validate_every": 2, "log_every": 1,
+  }.items()
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+  """RoadScene with four training and two test pairs, TNO with one pair."""
+  root = tmp_path_factory.mktemp("roots")
+  rng = np.random.default_rng(0)
+
+  def draw(path, channels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+    coarse.convert("RGB" if channels == 3 else "L").resize((28, 24)).save(path)
+
+  names = [f"FLIR_{k}" for k in range(6)]
+  for name in names:
+    draw(root / "roadscene" / "crop_LR_visible" / f"{name}.jpg", 3)
+    draw(root / "roadscene" / "cropinfrared" / f"{name}.jpg", 1)
+  for part, chosen in (("train", names[:4]), ("test", names[4:])):
+    (root / "roadscene" / f"{part}.txt").write_text("\n".join(chosen))
+  for modality in ("vi", "ir"):
+    draw(root / "tno" / modality / "01.png", 1)
+  return root
+
+
+def arguments(roots, **changes):
+  tiny = TINY | {f"roots.{name}": roots / name for name in ("roadscene", "tno")} | changes
+  return [f"--config={CONFIG}", *(f"--config.{key}={value}" for key, value in tiny.items())]
+
+
+def build(roots, **changes):
+  return config_lib.build(Study, cli.read(arguments(roots, **changes)))
+
+
+@pytest.mark.parametrize("size", ["cpu", "full"])
+def test_every_row_is_a_training_config(size):
+  values = config_lib.load(f"{CONFIG}:{size}").to_dict()
+  study = config_lib.build(Study, values)
+  assert len(study.seeds) >= 3 and set(study.order) == set(study.rows)
+  assert study.rows["released"].loss.views and not study.rows["fusion_only"].loss.views
+  assert study.run("paper", 7).seed == 7 and study.rows["paper"].loss.necessity.weight < 0
+  assert study.rows["filling"].loss.invariance.filling > 0
+  assert {row.batch_size for row in study.rows.values()} == {4 if size == "cpu" else 16}
+  lengths = ("steps 2400", "steps 3000") if size == "cpu" else ("epochs 400.0", "epochs 500.0")
+  others = ["loss.target.gain 1.18", "optim.ema_decay 0.99"]
+  assert longer(study, "multiscale") == [lengths[0], *others]
+  target = ["loss.target.gain 1.19", "loss.target.spread 0.6"]
+  others = ["statistics.momentum 0.98", *target, "optim.ema_decay 0.99"]
+  assert longer(study, "filling") == [lengths[1], *others]
+
+
+@pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])
+def test_medical_rows_train_and_test_on_one_split(size):
+  study = config_lib.build(
+    Study, config_lib.load(f"{ROOT}/configs/medical_results.py:{size}").to_dict()
+  )
+  settings = [row.data for row in study.rows.values()] + list(study.tests.values())
+  assert {s["split_by"] for s in settings} == {"shipped" if "split" in size else "case"}
+  assert len({s["test_fraction"] for s in settings}) == 1
+  assert study.rows["medical_long"].loss.target.brighter == 1
+  assert longer(study, "medical") == (["epochs 150.0"] if "full" in size else ["steps 900"])
+
+
+def test_every_lever_is_a_small_change_of_an_earlier_row():
+  study = config_lib.build(Study, config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
+  flat = {row: report._flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
+  for place, row in enumerate(study.order[1:], 1):
+    earlier = [flat[name] for name in study.order[:place]]
+    fewest = min(len(report._differences(other, flat[row])) for other in earlier)
+    assert 1 <= fewest <= (9 if row == "filling_in_both" else 4), row
+  added = {k for k in flat["filling"] if flat["filling"][k] != flat["filling_in_any"][k]}
+  assert added == {"loss.robustness.weight", "loss.robustness.views"}
+  # The last ones are our recipes, as they are.
+  data = {k: flat["filling"][k] for k in flat["filling"] if k.startswith(("data.", "validation_m"))}
+  for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):
+    values = recipes.small(recipes.get(recipe), study.rows[row].steps).to_dict()
+    assert flat[row] == report._flatten(values | {"data": {}}) | data
+
+
+def test_rows_are_described_by_what_differs_from_the_nearest():
+  study = config_lib.build(Study, config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
+  text = report._describe(study)
+  assert "- `released`: the recipe released, but input.crop 64, batch_size 4, steps 150, " in text
+  assert "- `gain`: `spread`, but loss.target.gain 1.15\n" in text
+  assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
+
+
+def test_no_row_has_the_name_of_a_baseline():
+  values = config_lib.load(f"{ROOT}/configs/levers.py").to_dict()
+  values["rows"]["average"] = values["rows"]["released"]
+  with pytest.raises(InputError, match="config.rows: 'average' is taken; taken: visible, infrared"):
+    config_lib.build(Study, values)
+
+
+def longer(study, row):
+  """What distinguishes the long run of a recipe."""
+  base, long = (report._flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
+  return report._differences(base, long)
+
+
+BAD = {
+  "unknown row": ({"order": "('papre',)"}, "config.order: there is no 'papre'; valid: filling"),
+  "unknown test": ({"score": "('tnno',)"}, "config.score: there is no 'tnno'; valid: roadscene"),
+  "seed twice": ({"seeds": "(1,1)"}, r"config.seeds is \(1, 1\); allowed: one or more, each once"),
+  "no seed": ({"seeds": "()"}, r"config.seeds is \(\); allowed: one or more"),
+  "bad seed": ({"seeds": "(0,-1)"}, "config.seed is -1"),
+  "unknown metric": ({"metrics": "('SIM',)"}, "unknown metric 'SIM'"),
+  "nothing to score": ({"tests.tno.name": "m3fd"}, "config.tests.tno: M3fd has no test pairs"),
+  "no root": ({"roots.tno": ""}, "config.tests.tno.root is empty; give its folder by --config.roo"),
+  "no pictures": ({"roots.tno": "/nowhere"}, "/nowhere"),
+  "no weights": ({"published.authors": "/no.safetensors"}, "/no.safetensors"),
+  "bad network": ({"rows.fusion_only.model.gate": "papr"}, "model.gate is 'papr'"),
+  "small crop": (
+    {"rows.fusion_only.input.crop": 7, "rows.fusion_only.masks.size": (4, 4)},
+    "crop is 7",
+  ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_studies_leave_nothing(roots, tmp_path, case):
+  changes, text = BAD[case]
+  with pytest.raises(InputError, match=text):
+    reproduce.run(build(roots, **changes), tmp_path / "study")
+  assert not (tmp_path / "study").exists()
+
+
+def scores(method, values):
+  return Scores(tuple(Row(method, str(k), "EN", "tang", v, False) for k, v in enumerate(values)))
+
+
+def test_the_spread_is_over_seeds_not_over_images():
+  results = [
+    Result("row", seed, "tno", scores(f"row-{seed}", values))
+    for seed, values in enumerate([(1.0, 3.0), (2.0, 6.0), (0.0, 0.0)])
+  ]
+  found = report.cell(results, "EN")
+  assert (found.mean, found.seeds, found.images) == (2.0, 3, 2)
+  assert found.deviation == pytest.approx(2.0)  # of 2, 4 and 0
+  assert report._text(dataclasses.replace(found, deviation=0.0234)) == "2.000 ± 0.023"
+  assert report._text(dataclasses.replace(found, mean=31.4159, deviation=2.5)) == "31.4 ± 2.5"
+  assert report._text(dataclasses.replace(found, mean=314.159, deviation=250)) == "314 ± 250"
+  assert report._text(dataclasses.replace(found, deviation=0.0)) == "2.0000 ± 0"
+  alone = report.cell([Result("average", None, "tno", scores("average", (1.0, 2.0)))], "EN")
+  assert alone.mean == 1.5 and alone.seeds == 0 and math.isnan(alone.deviation)
+
+
+def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
+  workdir = tmp_path / "study"
+  command = ["cfi_jax.study.results", *arguments(roots, seeds="(0,)"), f"--workdir={workdir}"]
+  process = run(*command)
+  assert process.returncode == 0, process.stdout + process.stderr
+  file = workdir / "weights" / "fusion_only-0.safetensors"
+  _, card = weights.load(file)
+  published = tmp_path / "theirs.safetensors"
+  published.write_bytes(file.read_bytes())
+  trained = file.stat().st_mtime_ns
+  # A seed and published weights are added to the same study; what is there stays.
+  assert reproduce.run(build(roots, **{"published.authors": published}), workdir)
+  assert file.stat().st_mtime_ns == trained and card.architecture["features"] == 4
+  with open(workdir / "results.csv", newline="") as table:
+    rows = list(csv.DictReader(table))
+  assert {row["test"] for row in rows} == {"roadscene", "tno"}
+  found = {(row["test"], row["row"], row["metric"]): row for row in rows}
+  assert found["roadscene", "fusion_only", "EN"]["seeds"] == "2"
+  assert found["roadscene", "fusion_only", "EN"]["images"] == "2"
+  folder = workdir / "scores" / "roadscene"
+
+  def digest(seed):
+    file = workdir / "weights" / f"fusion_only-{seed}.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+  seeds = [
+    read_scores(next(folder.glob(f"{digest(seed)[:16]}.csv"))).mean("SSIM", digest(seed)[:16])
+    for seed in (0, 1)
+  ]
+  line = found["roadscene", "fusion_only", "SSIM"]
+  assert float(line["mean"]) == pytest.approx(np.mean(seeds))
+  assert float(line["standard deviation"]) == pytest.approx(np.std(seeds, ddof=1))
+  # The same weights have the same scores, however they came here.
+  theirs = float(found["roadscene", "authors", "SSIM"]["mean"])
+  assert theirs == pytest.approx(seeds[0]) and found["tno", "average", "EN"]["seeds"] == "0"
+  with open(workdir / "curves.csv", newline="") as table:
+    curve = [(line["row"], line["seed"], line["step"]) for line in csv.DictReader(table)]
+  assert curve == [("fusion_only", str(seed), str(step)) for seed in (0, 1) for step in (1, 2)]
+  text = (workdir / "results.md").read_text()
+  assert "## roadscene: 2 pairs" in text and "| fusion_only (2) | " in text and " ± " in text
+  before = (workdir / "results.csv").read_bytes()
+  changed = {
+    "metrics": {"metrics": "('EN',)"},
+    "recipe": {"rows.fusion_only.optim.learning_rate": 1e-2},
+    "pairs": {"roots.tno": roots / "more"},
+  }
+  shutil.copytree(roots / "tno", roots / "more", dirs_exist_ok=True)
+  for modality in ("vi", "ir"):
+    shutil.copy(roots / "tno" / modality / "01.png", roots / "more" / modality / "02.png")
+  for changes in changed.values():
+    with pytest.raises(InputError, match="holds another run"):
+      reproduce.run(build(roots, **changes), workdir)
+  shutil.rmtree(workdir / "runs" / "fusion_only-1")
+  with pytest.raises(InputError, match="fusion_only-1.safetensors is there, and .*run.json is not"):
+    reproduce.run(build(roots), workdir)
+  assert (workdir / "results.csv").read_bytes() == before
+
+
+def test_replaced_weights_are_scored_again(roots, tmp_path):
+  workdir, file = tmp_path / "study", tmp_path / "theirs.safetensors"
+  found = []
+  for value in (0.5, -0.5):
+    architecture = {
+      "name": "isfuse", "features": 4, "grid": 2, "shared_encoder": True, "gate": "paper",
+      "padding": "zeros",
+    }  # fmt: skip
+    shapes = weights.shapes(weights.model(architecture, "float32"))
+    drawn = jax.tree_util.tree_map_with_path(
+      lambda path, x, value=value: np.full(x.shape, 1.0 if path[-1].key == "var" else value), shapes
+    )
+    weights.save(file, drawn, weights.Card(architecture, "none", "none", "2026-01-01", "none"))
+    study = build(roots, **{"published.authors": file, "rows.fusion_only.steps": 0})
+    tests = reproduce._open(study)
+    found += list(reproduce._network(study, workdir, tests, "authors", None, file))
+  (first, _), (second, _) = found[:2], found[2:]
+  assert first.row == second.row == "authors" and first.test == second.test
+  assert first.scores.rows != second.scores.rows
+
+
+def test_sixteen_bits_are_refused_and_alpha_is_dropped(roots, tmp_path):
+  for modality in ("vi", "ir"):
+    (tmp_path / modality).mkdir()
+    picture = Image.new("RGBA", (28, 24), (90, 10, 200, 7))
+    picture.putpixel((3, 4), (255, 255, 255, 255))
+    picture.save(tmp_path / modality / "a.png")
+  study = build(roots, **{"roots.tno": tmp_path})
+  tests = reproduce._open(study)
+  (_, found) = reproduce._trivial(study, tmp_path / "scores", tests, "average")
+  assert found.test == "tno" and np.isfinite(found.scores.mean("EN", "average"))
+  Image.new("I;16", (28, 24)).save(tmp_path / "ir" / "a.png")
+  with pytest.raises(InputError, match="config.tests.tno: a has 16 bits"):
+    reproduce.run(study, tmp_path / "study")

@@ -1,0 +1,230 @@
+"""`Model.fuse`: forms and dtypes, colour, errors, sharing of programs, devices."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import colour
+from cfi_jax.systems.isfuse.inference import buckets
+
+SIZE = (24, 32)
+
+
+def picture(random, *shape, dtype=np.uint8):
+  return random.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+
+
+FORMS = [(), (1,), (3,), (4,)]
+
+
+@pytest.mark.parametrize("channels", FORMS, ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.float16])
+def test_the_result_has_the_form_of_the_visible_image(small, random, channels, dtype):
+  visible = random.random((*SIZE, *channels))
+  visible = visible.astype(dtype) if np.dtype(dtype).kind == "f" else picture(
+    random, *SIZE, *channels, dtype=dtype
+  )  # fmt: skip
+  infrared = picture(random, *SIZE)
+  fused = small.fuse(visible, infrared)
+  assert fused.shape == visible.shape and fused.dtype == visible.dtype
+  batch = small.fuse(np.stack([visible] * 2), np.stack([infrared] * 2))
+  step = 1 / 65535 if np.dtype(dtype).kind == "f" else 1  # another program may round otherwise
+  np.testing.assert_allclose(
+    batch.astype(np.float64), np.stack([fused] * 2).astype(np.float64), atol=step
+  )
+  gray = small.fuse(visible, infrared, gray=True)
+  assert gray.shape == (SIZE + channels[:0] if not channels else (*SIZE, 1))
+  if channels == (4,):
+    np.testing.assert_array_equal(fused[..., 3], visible[..., 3])
+
+
+def test_depths_agree_to_their_precision(small, random):
+  visible, infrared = picture(random, *SIZE), picture(random, *SIZE)
+  exact = small.fuse(visible / np.float32(255), infrared / np.float32(255))
+  np.testing.assert_allclose(small.fuse(visible, infrared) / 255, exact, atol=0.5 / 255 + 1e-6)
+  wide = small.fuse(visible.astype(np.uint16) * 257, infrared.astype(np.uint16) * 257)
+  np.testing.assert_allclose(wide / 65535, exact, atol=0.5 / 65535 + 1e-6)
+
+
+def test_only_the_luma_of_the_infrared_counts(small, random):
+  visible, infrared = picture(random, *SIZE, 3), picture(random, *SIZE)
+  coloured = np.stack([infrared] * 3, -1)
+  np.testing.assert_array_equal(small.fuse(visible, infrared), small.fuse(visible, coloured))
+
+
+@pytest.mark.parametrize(
+  ("visible", "infrared", "words"),
+  [
+    (np.zeros((7, 30)), np.zeros((7, 30)), "height and width from 8"),
+    (np.zeros((9, 9)), np.zeros((9, 10)), "9x10"),
+    (np.full((9, 9), 1.5), np.zeros((9, 9)), "must be in \\[0, 1\\]"),
+    (np.full((9, 9), np.nan), np.zeros((9, 9)), "must be in \\[0, 1\\]"),
+    (np.zeros((9, 9), np.int32), np.zeros((9, 9)), "int32; allowed"),
+    (np.zeros((9, 9, 2)), np.zeros((9, 9)), "shape"),
+    (np.zeros(9), np.zeros(9), "shape"),
+    (np.zeros((2, 9, 9)), np.zeros((3, 9, 9)), "batches of 2"),
+    ([[0.0]], np.zeros((9, 9)), "is a list"),
+  ],
+)
+def test_what_cannot_be_fused_is_refused(small, visible, infrared, words):
+  with pytest.raises(InputError, match=words):
+    small.fuse(visible, infrared)
+
+
+def test_options_are_checked(make_small):
+  with pytest.raises(InputError, match="float32"):
+    make_small("int8")
+  with pytest.raises(InputError, match="JAX_ENABLE_X64"):
+    make_small("float64")
+  with pytest.raises(InputError, match="memory_mb"):
+    make_small().fuse(np.zeros((9, 9)), np.zeros((9, 9)), memory_mb=0)
+
+
+def test_fifty_sizes_compile_at_most_six_programs(make_small, random):
+  model = make_small(features=2, grid=2)
+  sizes = random.integers(16, 120, (50, 2)).tolist()
+  compilations = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: compilations.append(name) if "backend_compile" in name else None
+  )
+  model.reserve(sizes)
+  for size in sizes:
+    model.fuse(picture(random, *size), picture(random, *size))
+  assert len({tuple(size) for size in sizes}) >= 45
+  assert len(model.programs.compiled) <= 6
+  assert len(compilations) == len(model.programs.compiled)
+
+
+def test_details_of_many_sizes_share_programs(make_small, random):
+  model, alone = (make_small(features=2, grid=2) for _ in range(2))
+  sizes = random.integers(40, 60, (6, 2)).tolist()
+  model.reserve(sizes)
+  for size in sizes:
+    images = random.random((2, *size), np.float32)
+    _, details = model.fuse(*images, return_details=True)
+    assert details.gates[1].shape == (1, size[0] // 2, size[1] // 2, 1)
+  assert len(model.programs.compiled) == 1
+  _, expected = alone.fuse(*images, return_details=True)
+  for got, want in zip(jax.tree.leaves(details), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
+  shared, own = (m.programs.compiled[0][2:4] for m in (model, alone))
+  assert shared != own
+  # Without a plan, what has been compiled for details serves again where it wastes little.
+  alone.fuse(*images[:, :-1, :-1], return_details=True)
+  assert len(alone.programs.compiled) == 1
+
+
+def test_fifty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
+  """Sizes that are tiled share one shape of tiles, which changes no result."""
+  model, whole = make_small(features=2, grid=2), make_small(features=2, grid=2)
+  sizes = [(30, 40), (8, 700), *random.integers(150, 260, (48, 2)).tolist()]
+  budget = 200 * 200 * 8 * 2 * 4 / 1e6
+  model.reserve(sizes, memory_mb=budget)
+  for i, size in enumerate(sizes):
+    images = random.random((2, *size), np.float32)
+    fused = model.fuse(*images, memory_mb=budget)
+    if i % 12 == 1:
+      np.testing.assert_allclose(fused, whole.fuse(*images, memory_mb=np.inf), atol=1e-5, rtol=0)
+  kinds = [key[0] for key in model.programs.compiled]
+  assert len(kinds) <= 6 and kinds.count("pool") == kinds.count("tile") == 1
+  assert all(key[0] == "fuse" for key in whole.programs.compiled)
+
+
+def test_sizes_whose_common_bucket_exceeds_the_budget_share_tiles(make_small, random):
+  model = make_small(features=2, grid=2)
+  budget = 200 * 200 * 8 * 2 * 4 / 1e6
+  sizes = [(40, 1000), (1000, 40), (20, 2000), (2000, 20), (200, 200)]
+  assert max(np.prod(size) for size in sizes) <= 200 * 200  # none needs tiles by itself
+  model.reserve(sizes, limit=3, memory_mb=budget)
+  for size in sizes:
+    model.fuse(*random.random((2, *size), np.float32), memory_mb=budget)
+  kinds = [key[0] for key in model.programs.compiled]
+  assert len(kinds) <= 3 and kinds.count("tile") == 1
+
+
+def test_one_size_needs_no_border_and_no_padding(make_small, random):
+  model = make_small()
+  model.reserve([(24, 32)] * 5)
+  model.fuse(picture(random, 24, 32), picture(random, 24, 32))
+  assert model.programs.compiled == (("fuse", 1, 24, 32, False),)
+
+
+def test_batches_keep_to_the_memory_budget(make_small, random):
+  model = make_small()
+  visible, infrared = picture(random, 5, 32, 32), picture(random, 5, 32, 32)
+  expected = model.fuse(visible, infrared)
+  budget = 2.5 * 32 * 32 * 8 * 8 * 4 / 1e6  # two images and a half
+  np.testing.assert_array_equal(model.fuse(visible, infrared, memory_mb=budget), expected)
+  assert [key[1] for key in model.programs.compiled] == [5, 2]
+
+
+def test_bfloat16_is_close(make_small, random):
+  visible, infrared = picture(random, *SIZE), picture(random, *SIZE)
+  exact = make_small().fuse(visible, infrared).astype(int)
+  assert abs(make_small("bfloat16").fuse(visible, infrared) - exact).max() <= 8
+
+
+def test_plans_join_sizes_that_cost_little():
+  planned = buckets.plan([(480, 640)] * 90 + [(478, 638)] * 10, 6, "zeros")
+  assert set(planned.values()) == {(480, 640)}
+  far = buckets.plan([(480, 640)] * 90 + [(2000, 3000)] * 10, 6, "zeros")
+  assert set(far.values()) == {(480, 640), (2000, 3000)}
+  assert set(buckets.plan([(480, 640), (2000, 3000)], 1, "zeros").values()) == {(2000, 3000)}
+  assert buckets.choose((480, 640), [], "zeros") == (480, 640)
+  assert buckets.choose((470, 630), [(480, 640)], "zeros") == (480, 640)
+  assert buckets.choose((100, 100), [(480, 640)], "zeros") == (104, 104)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colour_is_opencvs(random, dtype):
+  cv2 = pytest.importorskip("cv2")
+  rgb, luma = picture(random, 64, 64, 3, dtype=dtype), picture(random, 64, 64, dtype=dtype)
+  converted = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)
+  np.testing.assert_array_equal(colour.luma(rgb), converted[..., 0])
+  converted[..., 0] = luma
+  expected = cv2.cvtColor(converted, cv2.COLOR_YCrCb2RGB)
+  np.testing.assert_array_equal(colour.recolour(rgb, luma), expected)
+
+
+def test_colour_of_floats_is_opencvs(random):
+  cv2 = pytest.importorskip("cv2")
+  rgb = random.random((8, 8, 3), np.float32)
+  luma = random.random((8, 8), np.float32)
+  converted = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)
+  np.testing.assert_allclose(colour.luma(rgb), converted[..., 0], atol=1e-6)
+  converted[..., 0] = luma
+  expected = np.clip(cv2.cvtColor(converted, cv2.COLOR_YCrCb2RGB), 0, 1)
+  np.testing.assert_allclose(colour.recolour(rgb, luma), expected, atol=2e-6)
+
+
+DEVICES = """
+import sys, numpy as np, jax
+sys.path[:0] = ["tests"]
+from conftest import SMALL
+from random_weights import random_variables
+from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse.inference import Model
+variables = random_variables(weights.model(SMALL, "float32"))
+random = np.random.default_rng(0)
+sizes = [(24, 32), (23, 31), (24, 32), (20, 32), (300, 300)]
+pairs = [[random.integers(0, 256, (*s, 1), np.uint8) for s in sizes] for _ in range(2)]
+results = []
+for devices in (jax.local_devices(), jax.local_devices()[:1]):
+  model = Model(variables, SMALL, devices=devices)
+  model.reserve(sizes[:4])
+  results.append(model.fuse_pairs(*pairs, memory_mb=5))
+  print(model.programs.compiled)
+assert jax.local_device_count() == 3
+for got, want in zip(*results):
+  np.testing.assert_array_equal(got, want)
+"""
+
+
+def test_several_devices_give_the_same_pictures():
+  environment = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"}
+  subprocess.run([sys.executable, "-c", DEVICES], check=True, env=os.environ | environment)

@@ -1,0 +1,96 @@
+"""Golden runs: what tiny trainings log and save, bit by bit on a machine like the fixture's.
+
+A refactoring changes none of it. A change that is meant to (another order of sums, another random
+number) renews the fixture, by
+
+  python -m pytest -n 0 tests/test_golden.py --renew_golden
+
+and its commit says which numbers moved and why. Bits depend on the processor and on XLA: on another
+machine than the fixture's the logged values are compared to a relative 1e-4, and hashes are not.
+"""
+
+import hashlib
+import json
+import pathlib
+import platform
+
+import jaxlib.version
+import numpy as np
+import pytest
+from command_line import ROOT
+
+FIXTURE = ROOT / "tests" / "fixtures" / "golden.json"
+CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+SHORT = ("steps=3", "checkpoint.every=3", "validate_every=3", "loss.target.planes=3")
+RELEASED = ("loss.invariance.views=('complementary','shared')",)
+RELEASED += ("loss.necessity.views=('without_visible','without_infrared')",)
+FILLING = ("model.gate=released", "model.shared_encoder=False", "masks.size=(4,8)")
+FILLING += ("optim.ema_decay=0.9", "validation_metrics=('SSIM','Qabf')")
+RUNS = {
+  "released, streamed": ("released", *RELEASED, "input.device_gb=0"),
+  "released, resident": ("released", *RELEASED, "input.device_gb=1"),
+  "filling, streamed": ("filling", *FILLING, "input.device_gb=0"),
+  "filling, resident": ("filling", *FILLING, "input.device_gb=1", "steps_per_dispatch=2"),
+}
+# Metrics of 11 pixels and more need larger crops than the other tests'.
+RUNS = {name: (recipe, *values, "input.crop=32") for name, (recipe, *values) in RUNS.items()}
+
+
+def machine() -> str:
+  """What the bits of a run depend on beside the code."""
+  text = pathlib.Path("/proc/cpuinfo").read_text() if platform.system() == "Linux" else ""
+  flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+  known = sorted(
+    set(flags.split()) & {"avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd"}
+  )
+  cores = text.count("\nprocessor") + text.startswith("processor")
+  return (
+    f"{platform.machine()} {' '.join(known)}, {cores} cores, jaxlib {jaxlib.version.__version__}"
+  )
+
+
+def describe(workdir, leaves) -> dict:
+  """The log without the clock, a hash of the last checkpoint's leaves, hashes of the pictures."""
+  digest = hashlib.sha256()
+  for name, leaf in sorted(leaves.items()):
+    digest.update(
+      f"{name} {leaf.dtype} {leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes()
+    )
+  rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  pictures = sorted((workdir / "pictures").iterdir())
+  return {
+    "log": [{k: v for k, v in row.items() if k not in CLOCK} for row in rows],
+    "checkpoint": digest.hexdigest(),
+    "pictures": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in pictures},
+  }
+
+
+@pytest.fixture(scope="module")
+def golden(request):
+  """The fixture; with --renew_golden an empty one that is written at the end."""
+  if not request.config.getoption("--renew_golden"):
+    yield json.loads(FIXTURE.read_text())
+    return
+  renewed = {"machine": machine(), "runs": {}}
+  yield renewed
+  FIXTURE.write_text(json.dumps(renewed, indent=1) + "\n")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_the_golden_one(name, golden, trainer, tmp_path, checkpoint_leaves, request):
+  recipe, *values = RUNS[name]
+  status, output = trainer.run(tmp_path / "run", *SHORT, *values, recipe=recipe)
+  assert status == 0, output
+  found = describe(tmp_path / "run", checkpoint_leaves(tmp_path / "run", 3))
+  if request.config.getoption("--renew_golden"):
+    golden["runs"][name] = found
+    return
+  expected = golden["runs"][name]
+  assert len(found["log"]) == len(expected["log"])
+  if golden["machine"] == machine():
+    assert found == expected, "bits changed; see the docstring of this file"
+  for ours, theirs in zip(found["log"], expected["log"], strict=True):
+    assert ours.pop("kind") == theirs["kind"]
+    assert ours == pytest.approx(
+      {k: v for k, v in theirs.items() if k != "kind"}, rel=1e-4, abs=1e-6
+    )

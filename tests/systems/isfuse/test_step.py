@@ -1,0 +1,305 @@
+"""The training step against the reference's three steps, and against five plain forward passes."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_weights import random_state
+
+from cfi_jax import metrics
+from cfi_jax.core import config as config_lib
+from cfi_jax.engine import optim
+from cfi_jax.fusion import interventions, losses
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.systems.isfuse import model as isfuse
+from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse import step as step_lib
+from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.layers import update_running
+from cfi_jax.systems.isfuse.model import make_model
+from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
+
+DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
+
+
+def make_procedure(recipe="released", **model):
+  settings = config_lib.build(Config, recipes.get(recipe).to_dict())
+  return step_lib.Procedure(
+    model=make_model(settings.model | model),
+    optimizer=optim.make_optimizer(settings.optim, 3),
+    learning_rate=optim.learning_rate(settings.optim, 3),
+    loss=settings.loss,
+    masks=settings.masks,
+    seed=settings.seed,
+    statistics=settings.statistics,
+    ema_decay=settings.optim.ema_decay,
+    share_encodings=settings.share_encodings,
+    rematerialise=settings.rematerialise,
+  )
+
+
+def reference_state(procedure, inference_reference):
+  state = random_state(procedure)
+  items = inference_reference.items()
+  torch = {k.removeprefix("state/"): v for k, v in items if k.startswith("state/")}
+  variables = from_torch(torch, state.variables)
+  return state.replace(**jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables))
+
+
+def reference_views(procedure, train_reference):
+  """The batch and the views with the masks that the reference used."""
+  batch = Pair(*(jnp.asarray(train_reference[m] / 255) for m in MODALITIES))
+  masks = Pair(*(jnp.asarray(train_reference[f"mask_{m}"], bool) for m in MODALITIES))
+  both = jnp.asarray(train_reference["mask_shared"], bool)
+  views = step_lib.make_views(procedure, jax.random.key(0), batch)
+  for name, mask in (("complementary", masks), ("shared", Pair(visible=both, infrared=both))):
+    pair = interventions.apply_masks(batch, mask, 0.0)
+    views[name] = dataclasses.replace(views[name], pair=pair)
+  return batch, views
+
+
+def columns(metrics):
+  """A step's metrics in the order of the reference's `losses_columns`."""
+  views = ("complementary", "shared")
+  parts = [[metrics[f"{t}/{v}"] for t in ("consistency", "area", "entropy")] for v in views]
+  invariance = sum(c + a - e for c, a, e in parts) / 2
+  necessity = metrics["necessity/without_visible"] + metrics["necessity/without_infrared"]
+  fusion = [metrics["loss"], metrics["intensity"], metrics["gradient"]]
+  return [float(x) for x in (*fusion, invariance, necessity, *parts[0], *parts[1])]
+
+
+@pytest.fixture(scope="module")
+def reference_run(inference_reference, train_reference):
+  """Metrics of three steps, running statistics after the first, gradients and views of it."""
+  with jax.enable_x64(True):
+    procedure = make_procedure(**DOUBLE)
+    batch, views = reference_views(procedure, train_reference)
+
+    @jax.jit
+    def run(state):
+      new, metrics = step_lib.update(procedure, state, batch, views)
+      # Adam's first moment after one step from zero is (1 - b1) times the gradient.
+      gradient = jax.tree.map(lambda m: m / (1 - 0.9), new.opt_state[0].mu)
+      fusions, _ = step_lib.fuse_views(procedure, state.variables, views, train=True)
+      return new, metrics, gradient, {name: fusion.fused for name, fusion in fusions.items()}
+
+    state = reference_state(procedure, inference_reference)
+    steps = []
+    for _ in range(3):
+      state, *rest = run(state)
+      steps.append((jax.device_get(state), *jax.device_get(rest)))
+  return steps
+
+
+def test_losses_equal_the_reference(reference_run, train_reference):
+  for step, tolerance in ((0, 1e-8), (1, 1e-6), (2, 1e-6)):
+    ours = columns(reference_run[step][1])
+    np.testing.assert_allclose(ours, train_reference["losses"][step], rtol=tolerance)
+
+
+def test_gradients_equal_the_reference(reference_run, train_reference):
+  ours = to_torch({"params": reference_run[0][2]})
+  names = [k for k in train_reference if k.startswith("step0/grad/")]
+  assert len(names) == len(ours) == 132
+  vanishing = 0
+  for name in names:
+    expected, gradient = train_reference[name], ours[name.removeprefix("step0/grad/")]
+    if np.abs(expected).max() < 1e-10:
+      vanishing += 1
+      assert np.abs(gradient).max() < 1e-10
+    else:
+      np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+  assert vanishing == 28
+
+
+def test_running_statistics_equal_the_reference(reference_run, train_reference):
+  ours = to_torch({"batch_stats": reference_run[0][0].batch_stats})
+  names = [k for k in train_reference if k.startswith("after1/")]
+  assert len(names) == len(ours)
+  for name in names:
+    expected = train_reference[name]
+    atol = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(ours[name.removeprefix("after1/")], expected, rtol=0, atol=atol)
+
+
+def test_views_equal_the_reference(reference_run, train_reference):
+  fused = reference_run[0][3]
+  for name in fused:
+    suffix = "" if name == "original" else f"_{name}"
+    np.testing.assert_allclose(fused[name], train_reference[f"step0/fused{suffix}"], atol=1e-9)
+
+
+def test_step_counts_and_reports_the_learning_rate(reference_run):
+  assert [int(s[0].step) for s in reference_run] == [1, 2, 3]
+  assert reference_run[0][1]["learning_rate"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+  ("recipe", "counting", "normalise"),
+  [("released", "all", "own"), ("paper", "original", "own"), ("paper", "original", "original")],
+)
+def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
+  """Fusions and running statistics are those of five separate forward passes."""
+  procedure = make_procedure(recipe, features=4, **DOUBLE)
+  statistics = dataclasses.replace(procedure.statistics, views=counting, normalise=normalise)
+  procedure = dataclasses.replace(procedure, statistics=statistics)
+  batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
+  state = random_state(procedure)
+  views = step_lib.make_views(procedure, jax.random.key(2), batch)
+  fusions, batch_stats = jax.jit(
+    lambda v: step_lib.fuse_views(procedure, v, views, train=True)
+  )(state.variables)  # fmt: skip
+
+  @functools.partial(jax.jit, static_argnames=("modality", "method"))
+  def apply(images, modality=(), moments=None, *, method):
+    """With the batch's own moments, or as after training with those that are given."""
+    arguments = (images, modality) if modality else (images,)
+    variables = state.variables if moments is None else state.variables | {"batch_stats": moments}
+    out, new = procedure.model.apply(
+      variables, *arguments, train=moments is None, method=method, mutable=["moments"]
+    )
+    return out, new["moments"] if moments is None else {}
+
+  expected, kept = state.batch_stats, {}
+
+  def given(part):
+    return kept.get(part) if normalise == "original" else None
+
+  def fold(part, moments):
+    kept.setdefault(part, moments)
+    if name == "original" or counting == "all":
+      return update_running(expected, moments, 3, statistics.momentum)
+    return expected
+
+  for name, view in views.items():
+    full = {m: jnp.broadcast_to(getattr(view.pair, m), (3, 24, 24, 1)) for m in MODALITIES}
+    features = {}
+    for m in MODALITIES:
+      features[m], moments = apply(full[m], m, given(m), method="encode")
+      expected = fold(m, moments)
+    fusion, moments = apply(features, moments=given("all"), method="integrate")
+    expected = fold("all", moments)
+    np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
+  alone = dataclasses.replace(procedure, share_encodings=False)
+  apart = step_lib.make_views(alone, jax.random.key(2), batch)
+  for name, view in views.items():
+    assert apart[name].sources == dict.fromkeys(MODALITIES, name)
+    for m in MODALITIES:
+      full = jnp.broadcast_to(getattr(view.pair, m), (3, 24, 24, 1))
+      np.testing.assert_array_equal(getattr(apart[name].pair, m), full)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
+
+
+@pytest.mark.parametrize("normalise", ["own", "original"])
+def test_rematerialising_keeps_less_and_changes_nothing(x64, monkeypatch, normalise):
+  """Gradients of fusions' sums, and what lies between the two passes.
+
+  The gradients are those of plain passes, also through what normalises a treated view.
+  """
+  monkeypatch.setattr(isfuse, "LEVELS", 1)  # a third of the network compiles in a third of the time
+  procedure = make_procedure(features=4, grid=2, **DOUBLE)
+  statistics = dataclasses.replace(procedure.statistics, normalise=normalise, views="original")
+  procedure = dataclasses.replace(procedure, statistics=statistics)
+  state = random_state(procedure)
+  batch, other = (
+    Pair(*jax.random.uniform(jax.random.key(k), (2, 2, 32, 32, 1), jnp.float64)) for k in (1, 2)
+  )
+  treated = interventions.View(other, dict.fromkeys(MODALITIES, "other"))
+  views = {"original": interventions.original_view(batch), "other": treated}
+  gradients, kept = [], []
+  for rematerialise in (False, True):
+    own = dataclasses.replace(procedure, rematerialise=rematerialise)
+
+    def total(params, own=own):
+      variables = {"params": params, "batch_stats": state.batch_stats}
+      fusions, _ = step_lib.fuse_views(own, variables, views, train=True)
+      return sum(fusion.fused.sum() for fusion in fusions.values())
+
+    gradients.append(jax.jit(jax.grad(total))(state.params))
+    _, saved = jax.eval_shape(lambda params, f=total: jax.vjp(f, params), state.params)
+    kept.append(sum(x.size for x in jax.tree.leaves(saved)))
+
+  def plain(params):
+    def fuse(pair, batch_stats, train):
+      variables = {"params": params, "batch_stats": batch_stats}
+      fusion, new = procedure.model.apply(variables, pair, train=train, mutable=["moments"])
+      return fusion.fused.sum(), new.get("moments", {})
+
+    first, moments = fuse(batch, state.batch_stats, train=True)
+    own = normalise == "own"
+    return first + fuse(other, state.batch_stats if own else moments, train=own)[0]
+
+  gradients.append(jax.jit(jax.grad(plain))(state.params))
+  for other_gradient in gradients[1:]:
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), gradients[0], other_gradient
+    )
+  assert kept[1] < 0.3 * kept[0]
+
+
+def test_recipes_differ_in_signs_gate_and_sharing_only():
+  released, paper = (recipes.get(name).to_dict() for name in ("released", "paper"))
+  assert paper["model"] == released["model"] | {"shared_encoder": True, "gate": "paper"}
+  assert paper["loss"]["invariance"] == released["loss"]["invariance"] | {"entropy": 1.0}
+  assert paper["loss"]["necessity"] == released["loss"]["necessity"] | {"weight": -0.05}
+  for recipe in (released, paper):
+    del recipe["model"], recipe["loss"]
+  assert released == paper
+
+
+def tiny_run(seed=0, **model):
+  """A procedure of three views, a state and a batch of ones, on which masks show."""
+  procedure = make_procedure(features=4, grid=2, **model)
+  invariance = dataclasses.replace(procedure.loss.invariance, views=("shared",))
+  necessity = dataclasses.replace(procedure.loss.necessity, views=("without_visible",))
+  loss = dataclasses.replace(procedure.loss, invariance=invariance, necessity=necessity)
+  procedure = dataclasses.replace(procedure, seed=seed, loss=loss)
+  return procedure, random_state(procedure), Pair(*jnp.ones((2, 2, 32, 32, 1)))
+
+
+def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):
+  monkeypatch.setattr(step_lib, "update", lambda p, s, b, views: (s, views["shared"].pair.visible))
+  drawn = []
+  for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
+    procedure, state, batch = tiny_run(seed)
+    train_step = jax.jit(step_lib.make_train_step(procedure))
+    drawn.append(train_step(state.replace(step=jnp.asarray(step)), batch)[1])
+  np.testing.assert_array_equal(drawn[0], drawn[1])
+  assert np.any(drawn[0] != drawn[2]) and np.any(drawn[0] != drawn[3])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_step_keeps_every_shape_and_dtype(dtype):
+  procedure, state, batch = tiny_run(dtype=dtype)
+  new, metrics = jax.eval_shape(step_lib.make_train_step(procedure), state, batch)
+  same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, state)
+  assert all(jax.tree.leaves(same))
+  assert {metric.shape for metric in metrics.values()} == {()}
+
+
+def test_what_a_metric_cannot_measure_is_nan():
+  procedure, state, batch = tiny_run()
+  eval_step = step_lib.make_eval_step(procedure, ("CC",), "strict")
+  values, _ = jax.jit(eval_step)(state.variables, batch)  # constant images
+  assert np.isnan(values["CC"]).all() and np.isfinite(values["loss"]).all()
+
+
+def test_eval_step_returns_parts_and_pictures_per_example():
+  procedure, state, batch = tiny_run()
+  batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 32, 32, 1)))
+  eval_step = step_lib.make_eval_step(procedure, ("SSIM", "CC"), "strict")
+  parts, pictures = jax.jit(eval_step)(state.variables, batch)
+  expected = jax.jit(procedure.model.apply)(state.variables, batch)
+  ssim = jax.jit(functools.partial(metrics.METRICS["SSIM"], convention="strict"))
+  np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
+  assert parts["loss"].shape == (3,)
+  for i in range(3):
+    levels = [metrics.quantise(x[i]) for x in (batch.visible, batch.infrared, expected.fused)]
+    score = ssim(*levels).value
+    # A level may round the other way where the two programs differ in the last bit.
+    np.testing.assert_allclose(parts["SSIM"][i], score, atol=1e-4)
+  fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255
+  np.testing.assert_allclose(fused, expected.fused[..., 0], atol=0.51 / 255)

@@ -1,0 +1,138 @@
+"""The weights that the package carries: whole, verified, in the wheel, and good at their work."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from command_line import ROOT, run
+from PIL import Image
+
+import cfi_jax
+from cfi_jax.core.types import InputError
+from cfi_jax.metrics import Triplet, score
+from cfi_jax.systems import files as weights
+from cfi_jax.weights import shipped
+
+FIXTURE = ROOT / "tests" / "fixtures" / "metrics_fixture.npz"  # procedural images, four pairs
+METRICS = ("AG", "SSIM", "Qabf", "VIF")
+# Means over the four pairs by the convention tang, of the files that the command writes.
+EXPECTED = {
+  "visible-infrared": (9.042, 0.5213, 0.5284, 0.3854),
+  "medical": (9.312, 0.5277, 0.5359, 0.4284),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+  """(visible, infrared), uint8 [H, W], by name."""
+  with np.load(FIXTURE) as fixture:
+    keys = ("t1", "t2", "t3", "t4")
+    return {key: (fixture[f"{key}_visible"], fixture[f"{key}_infrared"]) for key in keys}
+
+
+@pytest.mark.parametrize("name", shipped.SHA256)
+def test_the_card_says_what_the_file_is(name):
+  _, card = weights.load(name)
+  text = (shipped.FOLDER / f"{name}.md").read_text()
+  digest = hashlib.sha256((shipped.FOLDER / f"{name}.safetensors").read_bytes()).hexdigest()
+  for fact in (digest, card.date, card.licence):
+    assert fact in text, f"{name}.md does not say {fact!r}"
+  for heading in ("Data", "Recipe", "Scores", "Limits", "Licence"):
+    assert re.search(rf"^## {heading}$", text, re.MULTILINE), f"{name}.md has no {heading}"
+  assert "research" in card.licence and card.architecture["padding"] == "reflect"
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):
+  name = shipped.DEFAULT
+  path = tmp_path / f"{name}.safetensors"
+  damaged = bytearray((shipped.FOLDER / path.name).read_bytes())
+  damaged[-1] ^= 1
+  path.write_bytes(damaged)
+  monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+  with pytest.raises(InputError, match=f"{path}: not the file that was shipped: its SHA-256 is"):
+    cfi_jax.load()
+  path.unlink()
+  with pytest.raises(InputError, match=f"{path}: No such file"):
+    cfi_jax.load(name)
+
+
+def test_a_wrong_name_is_told_the_right_ones():
+  with pytest.raises(InputError, match="thermal: does not exist; .* visible-infrared, medical"):
+    cfi_jax.load("thermal")
+
+
+@pytest.mark.parametrize("name", shipped.SHA256)
+def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, pairs, tmp_path):
+  for key, pair in pairs.items():
+    for role, image in zip(("visible", "infrared"), pair, strict=True):
+      (tmp_path / role).mkdir(exist_ok=True)
+      Image.fromarray(image).save(tmp_path / role / f"{key}.png")
+  chosen = [] if name == shipped.DEFAULT else [f"--weights={name}"]
+  folders = [f"--{role}={tmp_path / role}" for role in ("visible", "infrared", "output")]
+  done = run("cfi_jax.fuse", *folders, *chosen)
+  assert done.returncode == 0 and "fused 4 of 4 pairs" in done.stdout, done.stderr
+  triplets = []
+  for key, (visible, infrared) in pairs.items():
+    with Image.open(tmp_path / "output" / f"{key}.png") as picture:
+      fused = np.asarray(picture)
+    average = np.rint((visible.astype(float) + infrared) / 2).astype(np.uint8)
+    for method, image in (("fused", fused), ("average", average)):
+      triplets.append(Triplet(method, key, visible, infrared, image))
+  table = score(triplets, METRICS, "tang")
+  found = [table.mean(metric, "fused") for metric in METRICS]
+  assert found == pytest.approx(EXPECTED[name], rel=0.01)
+  assert table.mean("Qabf", "fused") > 1.2 * table.mean("Qabf", "average")
+
+
+def test_black_is_as_grey_as_the_card_says(pairs):
+  text = (shipped.FOLDER / f"{shipped.DEFAULT}.md").read_text()
+  (level,) = re.findall(r"two black images give (\d+) of 255", text)
+  fuser = cfi_jax.load()
+  black = np.zeros_like(pairs["t3"][0])
+  assert fuser.fuse(black, black).mean() == pytest.approx(int(level), abs=1)
+  assert fuser.fuse(*pairs["t3"]).mean() > 2 * int(level)
+
+
+@pytest.mark.parametrize("modality", range(2))
+def test_holes_in_one_image_are_filled_in(modality, pairs):
+  """They change less there than losing that image does, by a third in the mean of the pairs."""
+  fuser = cfi_jax.load()
+  with_holes, without_image = [], []  # mean changes of the fused image within the holes
+  for pair in pairs.values():
+    height, width = pair[modality].shape
+    hole = np.zeros((height, width), bool)
+    for y, x in ((height // 4 - 8, width // 4 - 8), (height // 2, width // 2)):
+      hole[y : y + 16, x : x + 16] = True
+    fused = fuser.fuse(*pair).astype(float)
+    for lost, changes in ((hole, with_holes), (np.ones_like(hole), without_image)):
+      treated = list(pair)
+      treated[modality] = np.where(lost, np.uint8(0), pair[modality])
+      changes.append(np.abs(fuser.fuse(*treated) - fused)[hole].mean())
+  assert min(without_image) > 10
+  assert all(np.less(with_holes, np.multiply(0.9, without_image)))
+  assert sum(with_holes) < 2 / 3 * sum(without_image)
+
+
+def test_the_wheel_carries_weights_and_cards(tmp_path):
+  source = tmp_path / "source"
+  ignored = shutil.ignore_patterns("__pycache__")
+  shutil.copytree(ROOT / "cfi_jax", source / "cfi_jax", ignore=ignored)
+  for file in ("pyproject.toml", "README.md", "LICENSE"):
+    shutil.copy(ROOT / file, source)
+  command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+  subprocess.run([*command, "-w", tmp_path, source], check=True)
+  (wheel,) = tmp_path.glob("*.whl")
+  with zipfile.ZipFile(wheel) as archive:
+    for name, digest in shipped.SHA256.items():
+      data = archive.read(f"cfi_jax/weights/shipped/{name}.safetensors")
+      assert hashlib.sha256(data).hexdigest() == digest
+      assert archive.read(f"cfi_jax/weights/shipped/{name}.md")
+    licence = archive.read("cfi_jax/weights/shipped/LICENSE").decode()
+    metadata = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+    (reference,) = re.findall(r"LicenseRef-\S+", archive.read(metadata).decode().split("\n\n")[0])
+    assert f"SPDX-License-Identifier: {reference}\n" in licence
