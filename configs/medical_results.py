@@ -1,7 +1,8 @@
 """The numbers to expect on Harvard pairs: one network for CT-MRI, PET-MRI and SPECT-MRI.
 
   python -m cfi_jax.study.results --config=configs/medical_results.py \
-      --workdir=runs/medical_results --config.roots.harvard=PATH [--config.published.authors=isfuse_best.pth]
+      --workdir=runs/medical_results --config.roots.harvard=PATH \
+      [--config.published.authors=isfuse_best.pth]
 
 Test cases are whole and none of them, of whichever kind, is trained on. The split that is shipped
 with the data has neighbouring slices of one case on both sides; to compare with those who use it:
