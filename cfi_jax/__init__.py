@@ -12,9 +12,11 @@ __all__ = ["load", "metrics"]
 
 
 def __getattr__(name: str) -> Any:
-  """`cfi_jax.load` and `cfi_jax.metrics`."""
+  """The public names, imported at their first use; `recipes` is what config files call it."""
   if name == "load":
-    return importlib.import_module("cfi_jax.systems.isfuse.inference").load
+    return importlib.import_module("cfi_jax.systems.files").load_fuser
   if name == "metrics":
     return importlib.import_module("cfi_jax.metrics")
+  if name == "recipes":
+    return importlib.import_module("cfi_jax.systems.isfuse.recipes")
   raise AttributeError(f"module 'cfi_jax' has no attribute {name!r}")

@@ -4,6 +4,7 @@ A config file defines get_config() -> ml_collections.ConfigDict; `build` turns i
 dataclass.
 """
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -26,6 +27,26 @@ def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
     problems += [f"missing {key!r}" for key in missing]
     raise InputError(f"{where}: {', '.join(problems)}; valid keys: {', '.join(valid)}")
   return cls(**{k: _convert(hints[k], values[k], f"{where}.{k}") for k in valid})
+
+
+def complete(
+  values: Mapping[str, Any], older: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+  """Stored values with the fields that an older version did not have, and what was filled.
+
+  older: value by path, such as {"model.levels": 3}; where a path's parent is missing nothing is
+  filled. The lines are "path=value".
+  """
+  values, filled = copy.deepcopy(dict(values)), []
+  for path, value in older.items():
+    *parents, key = path.split(".")
+    node: Any = values
+    for parent in parents:
+      node = node.get(parent) if isinstance(node, dict) else None
+    if isinstance(node, dict) and key not in node:
+      node[key] = value
+      filled.append(f"{path}={value!r}")
+  return values, filled
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -1,19 +1,11 @@
-"""Compilation: a persistent cache in the workdir, and a count of the programs compiled."""
+"""Compilation: JAX's cache in the user's cache folder, and a count of the programs compiled."""
 
-import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 
-from cfi_jax.core.types import InputError
-
-FOLDER = "compiled"  # of the workdir
-_FOLDER_SETTING = "jax_compilation_cache_dir"
+_FOLDER = "jax_compilation_cache_dir"
 _MADE = "/jax/core/compile/backend_compile_duration"  # also of those that a cache had
 _READ = "/jax/compilation_cache/cache_hits"
 
@@ -40,7 +32,7 @@ class Compilations:
     jax.monitoring.unregister_event_listener(self._on_event)
 
   def describe(self) -> str:
-    """ ", N of M programs from the cache", if any was."""
+    """The clause ", N of M programs from the cache", empty if none was."""
     return f", {self.read} of {self.count} programs from the cache" if self.read else ""
 
   def _on_duration(self, event: str, seconds: float, **details) -> None:
@@ -52,68 +44,19 @@ class Compilations:
     self.read += event == _READ
 
 
-class Cache:
-  """Owns JAX's persistent cache while a run compiles; a context manager.
+def use_cache() -> None:
+  """Has JAX keep compiled programs in the user's cache folder, $XDG_CACHE_HOME/cfi_jax.
 
-  Programs come from `workdir`/compiled and go to a temporary folder until `keep`, so that a start
-  that is refused leaves the workdir as it was, and a killed one leaves no half of a file in it.
-  Where the user has given JAX a folder, or turned the cache off, everything is left to that.
+  Called by commands. A folder that the user gave JAX (JAX_COMPILATION_CACHE_DIR) is used instead;
+  where the cache is turned off, or the folder cannot be written, nothing is kept. Like code, the
+  folder must be one that only its user writes.
   """
-
-  def __init__(self, workdir: pathlib.Path):
-    """Does nothing until entered."""
-    self._folder = workdir.absolute() / FOLDER
-    self._stack = contextlib.ExitStack()
-    self._new: pathlib.Path | None = None
-
-  def __enter__(self) -> "Cache":
-    """Points JAX to the temporary folder, which links to what the workdir has."""
-    if jax.config.jax_enable_compilation_cache and not jax.config.jax_compilation_cache_dir:
-      made = tempfile.TemporaryDirectory(prefix="cfi_jax_", ignore_cleanup_errors=True)
-      self._new = pathlib.Path(self._stack.enter_context(made))
-      for path in self._folder.glob("*-cache"):
-        (self._new / path.name).symlink_to(path)
-      self._stack.enter_context(_cache_in(self._new))
-    return self
-
-  def __exit__(self, *exception) -> None:
-    """Removes the temporary folder, if `keep` has not."""
-    self._stack.close()
-
-  def keep(self) -> None:
-    """Adds what was compiled to the workdir, once that is this run's; programs compiled later are
-    not cached. Raises `InputError` if the workdir cannot be written.
-    """
-    try:
-      for path in self._new.iterdir() if self._new else ():
-        if not path.is_symlink():
-          self._folder.mkdir(parents=True, exist_ok=True)
-          final = self._folder / path.name
-          unfinished = final.with_suffix(".tmp")
-          shutil.copyfile(path, unfinished)
-          os.replace(unfinished, final)
-    except OSError as error:
-      raise InputError(f"{self._folder} cannot be written: {error}") from error
-    self._stack.close()
-
-
-@contextlib.contextmanager
-def _cache_in(folder: pathlib.Path) -> Iterator[None]:
-  """JAX keeps compiled programs in the folder; it looks at the setting only after a reset.
-
-  XLA's own caches within that folder are off: they make its path a part of every program's key, so
-  that nothing would be found again from another folder.
-  """
-  settings = {_FOLDER_SETTING: str(folder), "jax_persistent_cache_enable_xla_caches": "none"}
-  before = {name: getattr(jax.config, name) for name in settings}
+  if not jax.config.jax_enable_compilation_cache or getattr(jax.config, _FOLDER):
+    return
+  folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfi_jax"
   try:
-    _set(settings)
-    yield
-  finally:
-    _set(before)
-
-
-def _set(settings: Mapping[str, str | None]) -> None:
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+  except OSError:
+    return
+  if os.access(folder, os.W_OK | os.X_OK):
+    jax.config.update(_FOLDER, str(folder))

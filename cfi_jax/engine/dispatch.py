@@ -14,15 +14,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cfi_jax.core.types import Array
 from cfi_jax.engine import sharding
-from cfi_jax.engine.state import TrainState
-from cfi_jax.fusion.types import Pair
-from cfi_jax.systems.isfuse.step import Metrics
+from cfi_jax.engine.procedure import Metrics, State
 
 LOOK_AHEAD = 2  # dispatches whose inputs are put on the devices before they are asked for
 
-# An item is what one step takes from the host: arrays whose first axis is the batch.
-Item = Any
-TrainStep = Callable[[TrainState, Pair], tuple[TrainState, Metrics]]
+Items = Any  # what one step takes from the host: arrays whose first axis is that of a batch
+OneStep = Callable[[State, Any, Items], tuple[State, Metrics]]  # f(state, kept, items)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,74 +31,67 @@ class Chunk:
 
   last: int
   count: int
-  inputs: Item
+  inputs: Any
   waited: float
 
 
-def make_program(
-  train_step: TrainStep, cut: Callable[[Any, Item], Pair], most: int
-) -> Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]:
-  """A program(state, images, inputs) -> (state, metrics) of up to `most` steps, to be jitted.
+def make_program(one_step: OneStep, most: int) -> Callable[[State, Any, Any], tuple]:
+  """A program(state, kept, inputs) -> (state, metrics) of up to `most` steps, to be jitted.
 
-  cut(images, item): makes a step's batch. With `most` = 1 inputs are an item, and metrics those of
-  the step. Else inputs are (items, count), items with a leading axis [most] of which the first
+  kept: arrays that stay on the devices. With `most` = 1 inputs are a step's items, and metrics those
+  of the step. Else inputs are (items, count), items with a leading axis [most] of which the first
   `count` are taken, and every metric is [most], 0 beyond: one program for every count.
   """
-
-  def one_step(state: TrainState, images: Any, item: Item) -> tuple[TrainState, Metrics]:
-    return train_step(state, cut(images, item))
-
   if most == 1:
     return one_step
   one_step = jax.jit(one_step)  # traced once, though it is asked for its shapes first
 
-  def several_steps(state: TrainState, images: Any, inputs: tuple[Item, Array]):
+  def several_steps(state: State, kept: Any, inputs: tuple[Items, Array]) -> tuple[State, Metrics]:
     items, count = inputs
 
-    def take(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+    def take(i: Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
       state, buffers = carry
       item = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), items)
-      state, metrics = one_step(state, images, item)
+      state, metrics = one_step(state, kept, item)
       return state, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
 
     first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items)
-    shapes = jax.eval_shape(one_step, state, images, first)[1]
+    shapes = jax.eval_shape(one_step, state, kept, first)[1]
     buffers = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
     return lax.fori_loop(0, count, take, (state, buffers))
 
   return several_steps
 
 
-def input_shapes(mesh: Mesh, item: Item, most: int) -> Any:
-  """The inputs of `make_program` as shapes; item: a step's over all processes, as shapes."""
+def input_shapes(mesh: Mesh, items: Items, most: int) -> Any:
+  """The inputs of `make_program` as shapes; items: those of one step over all processes."""
   rows, stacked, everywhere = _shardings(mesh)
   if most == 1:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), item)
-  items = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((most, *x.shape), x.dtype, sharding=stacked), item
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), items)
+  stacked_items = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((most, *x.shape), x.dtype, sharding=stacked), items
   )
-  return items, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+  return stacked_items, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
 
 
-def put(mesh: Mesh, items: Sequence[Item], most: int) -> Any:
+def put(mesh: Mesh, items: Sequence[Items], most: int) -> Any:
   """The inputs of `make_program`, on the devices; items: this process's rows of each step's."""
   rows, stacked, everywhere = _shardings(mesh)
-  to_devices = jax.make_array_from_process_local_data
   if most == 1:
-    return jax.tree.map(lambda x: to_devices(rows, x), items[0])
+    return sharding.to_devices(rows, items[0])
 
-  def stack(*arrays: np.ndarray) -> jax.Array:
+  def stack(*arrays: np.ndarray) -> np.ndarray:
     whole = np.zeros((most, *arrays[0].shape), arrays[0].dtype)
     for place, array in zip(whole, arrays, strict=False):
       place[...] = array
-    return to_devices(stacked, whole)
+    return whole
 
-  count = to_devices(everywhere, np.array(len(items), np.int32))
-  return jax.tree.map(stack, *items), count
+  whole = sharding.to_devices(stacked, jax.tree.map(stack, *items))
+  return whole, sharding.to_devices(everywhere, np.array(len(items), np.int32))
 
 
 def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding, NamedSharding]:
-  """Of an item, of several stacked ones, and of what all devices share."""
+  """Shardings for one step's items, for stacked ones, and for replicated values."""
   stacked = NamedSharding(mesh, PartitionSpec(None, sharding.AXIS))
   return sharding.split(mesh), stacked, sharding.replicated(mesh)
 
@@ -118,7 +108,7 @@ def ends(start: int, last: int, most: int, every: Sequence[int]) -> Iterator[int
 
 
 def chunks(
-  mesh: Mesh, items: Iterator[Item], start: int, stops: Iterator[int], most: int
+  mesh: Mesh, items: Iterator[Items], start: int, stops: Iterator[int], most: int
 ) -> Iterator[Chunk]:
   """Chunks that end at `stops`, made of the items from step `start` + 1 on.
 

@@ -1,8 +1,8 @@
-"""Where the samples of a run come from: pairs kept on the devices, or batches made by Grain."""
+"""Batches of a stream: cut from records kept on the devices, or made by Grain on the host."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,130 +10,161 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import Array
 from cfi_jax.data import pipeline, resident
-from cfi_jax.data.source import Headers, Source
 from cfi_jax.engine import sharding
 from cfi_jax.engine.memory import GB
-from cfi_jax.fusion.types import Pair
+from cfi_jax.engine.procedure import Batch, Sample, Stream
+
+Item = Any  # arrays that one step takes from the host, their first axis the rows of the batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
   """Batches that Grain makes on the host.
 
-  gigabytes: the size of all pairs, decoded. batch_size: global.
+  gigabytes: size of all records, decoded.
   """
 
-  source: Source
-  options: pipeline.Input
+  stream: Stream
   seed: int
-  batch_size: int
   gigabytes: float
+
+  canvases = ()  # shapes of the arrays that stay on every device
+  advice = ""  # on freeing memory, beside smaller batches
 
   @property
   def description(self) -> str:
-    """What is done with the pairs."""
+    """Sentence on the way of the records."""
     return (
       f"decoded pairs of {self.gigabytes:.3f} GB, more than input.device_gb = "
-      f"{self.options.device_gb:g}, are read anew for every batch"
+      f"{self.stream.input.device_gb:g}, are read anew for every batch"
     )
 
   @property
-  def advice(self) -> str:
-    """What else frees memory."""
-    return ""
+  def item(self) -> Item:
+    """Shapes of the images {name: [rows, crop, crop, C]} of one step."""
+    return image_shapes(self.stream)
 
-  @property
-  def images(self) -> Any:
-    """Shapes of what stays on every device: nothing."""
-    return ()
-
-  @property
-  def item(self) -> Pair:
-    """Shapes of what a step takes from the host: its batch."""
-    shape = (self.batch_size, self.options.crop, self.options.crop, 1)
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return Pair(visible=image, infrared=image)
-
-  def load(self, mesh: Mesh) -> Any:
-    """What stays on every device: nothing."""
+  def load(self, mesh: Mesh) -> tuple[()]:
+    """Nothing stays on the devices."""
     del mesh
     return ()
 
-  def cut(self, images: Any, item: Pair) -> Pair:
-    """The batch of a step; traced."""
-    del images
+  def cut(self, canvases: tuple[()], item: Item) -> dict[str, Array]:
+    """The images of one step; traced."""
+    del canvases
     return item
 
-  def items(self, start: int, stop: int) -> Iterator[Pair]:
-    """This process's rows of the batches of the steps after `start`, up to `stop`."""
-    return pipeline.train_batches(self.source, self.options, self.seed, self._stretch(start, stop))
-
-  def _stretch(self, start: int, stop: int) -> pipeline.Stretch:
-    return pipeline.Stretch(self.batch_size, start, stop, jax.process_index(), jax.process_count())
+  def items(self, start: int, stop: int) -> Iterator[Item]:
+    """This process's rows of the steps after `start`, up to `stop`."""
+    stream = self.stream
+    stretch = _stretch(stream, start, stop)
+    return pipeline.train_batches(stream.source, stream.input, self.seed, stretch)
 
 
 @dataclasses.dataclass(frozen=True)
-class Resident(Streamed):
-  """All pairs, decoded, on every device; a step takes six integers per sample from the host.
+class Resident:
+  """All records, decoded, on every device; a step takes six integers per sample from the host.
 
-  Every process reads all pairs: shuffling is global.
+  Every process reads all records, since shuffling is global.
   """
 
+  stream: Stream
+  seed: int
+  gigabytes: float
   layout: resident.Layout
+
+  advice = ", or --config.input.device_gb=0, which keeps no pairs there"
 
   @property
   def description(self) -> str:
-    """What is done with the pairs."""
+    """Sentence on the way of the records."""
     return f"decoded pairs of {self.gigabytes:.3f} GB stay on each device"
 
   @property
-  def advice(self) -> str:
-    """What else frees memory."""
-    return ", or --config.input.device_gb=0, which keeps no pairs there"
+  def canvases(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the arrays that stay on every device."""
+    depths, shapes = self.layout.depths, self.layout.shapes
+    return {name: jax.ShapeDtypeStruct(shapes[name], depth) for name, depth in depths.items()}
 
   @property
-  def images(self) -> Pair:
-    """Shapes of the canvases."""
-    depths = self.layout.depths.items()
-    return Pair(**{name: jax.ShapeDtypeStruct(self.layout.shape, depth) for name, depth in depths})
+  def item(self) -> Item:
+    """Shape of the integers of one step, see `pipeline.train_cuts`."""
+    return jax.ShapeDtypeStruct((self.stream.rows, 6), jnp.int32)
 
-  @property
-  def item(self) -> jax.ShapeDtypeStruct:
-    """Shape of what a step takes from the host: the rows of `pipeline.train_cuts`."""
-    return jax.ShapeDtypeStruct((self.batch_size, 6), jnp.int32)
-
-  def load(self, mesh: Mesh) -> Pair:
-    """Reads all pairs and puts them on every device of this process."""
-    canvases = resident.read(self.source, self.layout)
+  def load(self, mesh: Mesh) -> dict[str, jax.Array]:
+    """Reads all records and puts them on every device of this process."""
+    canvases = resident.read(self.stream.source, self.layout)
     # Not device_put, which compares what all processes give: hundreds of megabytes.
-    everywhere = sharding.replicated(mesh)
-    return jax.tree.map(
-      lambda x: jax.make_array_from_process_local_data(everywhere, x, x.shape), canvases
-    )
+    return sharding.to_devices(sharding.replicated(mesh), canvases)
 
-  def cut(self, images: Pair, item: Array) -> Pair:
-    """The batch of a step, float32 [B, crop, crop, 1]; traced."""
-    return jax.vmap(functools.partial(resident.cut, images, crop=self.options.crop))(item)
+  def cut(self, canvases: dict[str, Array], item: Item) -> dict[str, Array]:
+    """The images of one step, float32 {name: [rows, crop, crop, C]}; traced."""
+    return jax.vmap(functools.partial(resident.cut, canvases, crop=self.stream.input.crop))(item)
 
   def items(self, start: int, stop: int) -> Iterator[np.ndarray]:
-    """This process's rows of integers of the steps after `start`, up to `stop`."""
-    stretch = self._stretch(start, stop)
-    return pipeline.train_cuts(self.source, self.layout.sizes, self.options, self.seed, stretch)
+    """This process's rows of the steps after `start`, up to `stop`."""
+    stream = self.stream
+    stretch = _stretch(stream, start, stop)
+    return pipeline.train_cuts(stream.source, self.layout.sizes, stream.input, self.seed, stretch)
 
 
-def choose(
-  source: Source,
-  headers: Sequence[Headers],
-  options: pipeline.Input,
-  *,
-  seed: int,
-  batch_size: int,
-) -> Streamed:
-  """Resident if all pairs, decoded, are at most `options.device_gb`; told from headers alone."""
-  layout = resident.lay_out(headers, options.crop)
+Feed = Streamed | Resident
+
+
+def choose(stream: Stream, seed: int) -> Feed:
+  """`Resident` if all records, decoded, are at most `input.device_gb`; told from headers alone."""
+  layout = resident.lay_out(stream.source.check_headers(), stream.input.crop)
   gigabytes = layout.bytes / GB
-  if gigabytes > options.device_gb:
-    return Streamed(source, options, seed, batch_size, gigabytes)
-  return Resident(source, options, seed, batch_size, gigabytes, layout)
+  if gigabytes > stream.input.device_gb:
+    return Streamed(stream, seed, gigabytes)
+  return Resident(stream, seed, gigabytes, layout)
+
+
+def seeds(seed: int, names: Iterator[str]) -> dict[str, int]:
+  """The seed of each stream: the run's own for the first, for others one that their name draws."""
+  first, *others = names
+  drawn = {n: np.random.SeedSequence((seed, name_number(n))).generate_state(1)[0] for n in others}
+  return {first: seed} | {name: int(value) % 2**31 for name, value in drawn.items()}
+
+
+def items(feeds: dict[str, Feed], start: int, stop: int) -> Iterator[dict[str, Item]]:
+  """The items of all streams, by stream, of the steps after `start`, up to `stop`."""
+  each = {name: feed.items(start, stop) for name, feed in feeds.items()}
+  for _ in range(start, stop):
+    yield {name: next(own) for name, own in each.items()}
+
+
+def cutter(feeds: dict[str, Feed]) -> Callable[[Any, dict[str, Item], Array], Batch]:
+  """cut(canvases, items, key) -> the batch of one step, finished samples by stream; traced."""
+
+  def cut(canvases: dict[str, Any], items: dict[str, Item], key: Array) -> Batch:
+    return {
+      name: finish(feed.stream, feed.cut(canvases[name], items[name]), key, name)
+      for name, feed in feeds.items()
+    }
+
+  return cut
+
+
+def finish(stream: Stream, images: dict[str, Array], key: Array, name: str) -> Sample:
+  """Samples of images {name: [B, crop, crop, C]}; row i has the key folded from (key, name, i)."""
+  key = jax.random.fold_in(key, name_number(f"finish {name}"))
+  rows = jnp.arange(len(next(iter(images.values()))))
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+  return jax.vmap(stream.finish)(images, keys)
+
+
+def image_shapes(stream: Stream) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch's images {name: float32 [rows, crop, crop, C]}."""
+  crop = stream.input.crop
+  return {
+    name: jax.ShapeDtypeStruct((stream.rows, crop, crop, channels), jnp.float32)
+    for name, channels in stream.source.channels.items()
+  }
+
+
+def _stretch(stream: Stream, start: int, stop: int) -> pipeline.Stretch:
+  return pipeline.Stretch(stream.rows, start, stop, jax.process_index(), jax.process_count())

@@ -1,12 +1,13 @@
 """Where arrays live: a mesh with one axis, `data`, over all devices of all processes."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion.types import Pair
 
 AXIS = "data"
 
@@ -46,6 +47,11 @@ def split(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def to_devices(mesh: Mesh, local: Pair) -> Pair:
-  """This process's rows of a batch as its part of the global array."""
-  return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), rows), local)
+def to_devices(where: NamedSharding, local: Any) -> Any:
+  """This process's parts of arrays, a pytree, as global arrays."""
+  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(where, x), local)
+
+
+def as_shapes(where: NamedSharding, tree: Any) -> Any:
+  """Shapes and dtypes of arrays that lie so."""
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)

@@ -1,24 +1,20 @@
-"""The state of a training run."""
+"""The state of training one network."""
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import optax
 from flax import struct
 
 from cfi_jax.core.types import Array
-from cfi_jax.fusion.types import Pair
 
 
 @struct.dataclass
 class TrainState:
-  """Everything that a step changes and a checkpoint holds.
+  """All that a step changes and a checkpoint holds, for a system with one network.
 
   step: int32 [], number of steps taken.
-  params: the model's, which the next step changes. batch_stats: its running statistics.
-  opt_state: the optimizer's.
-  ema_params: the exponential moving average of `params`; {} where none is kept. The running
-    statistics are those of `params` all the same: they are moving averages themselves.
+  params: parameters, which the next step changes. batch_stats: running statistics.
+  opt_state: state of the optimizer.
+  ema_params: exponential moving average of `params`; {} where none is kept. Running statistics
+    follow `params` all the same, since they are moving averages themselves.
   """
 
   step: Array
@@ -29,28 +25,5 @@ class TrainState:
 
   @property
   def variables(self) -> dict:
-    """What `model.apply` takes to validate and to fuse: averaged parameters where they are kept."""
+    """Variables to validate and to fuse with: averaged parameters where they are kept."""
     return {"params": self.ema_params or self.params, "batch_stats": self.batch_stats}
-
-
-def init_state(
-  model: nn.Module,
-  optimizer: optax.GradientTransformation,
-  seed: int | Array,
-  crop: int,
-  *,
-  ema: bool = False,
-) -> TrainState:
-  """A fresh state; a pure function of the seed, so it may be traced, sharded or only shaped.
-
-  ema: whether a moving average of the parameters is kept.
-  """
-  blank = jnp.zeros((1, crop, crop, 1), model.param_dtype)
-  variables = model.init(jax.random.key(seed), Pair(visible=blank, infrared=blank))
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=variables["params"],
-    batch_stats=variables["batch_stats"],
-    opt_state=optimizer.init(variables["params"]),
-    ema_params=variables["params"] if ema else {},
-  )

@@ -1,66 +1,81 @@
-"""Held-out pairs, and the compiled program that measures the network on them."""
+"""Means over held-out samples, and pictures of the first of them."""
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from cfi_jax.data import pipeline
-from cfi_jax.data.source import Source
 from cfi_jax.engine import sharding
-from cfi_jax.engine.state import TrainState
-from cfi_jax.fusion.types import Pair
-from cfi_jax.systems.isfuse.config import Config
-from cfi_jax.systems.isfuse.step import Procedure, make_eval_step
+from cfi_jax.engine.procedure import Evaluation, State
+from cfi_jax.engine.programs import EvalStep, compile_eval_step
+from cfi_jax.engine.run import Run
+from cfi_jax.engine.workdir.logs import check_finite
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-  """One batch of validation: names of its pairs, values by name and pictures, each [len(names)]."""
+class Means:
+  """Values of one validation: means by name, and pictures by the name of their sample."""
 
-  names: tuple[str, ...]
-  values: dict[str, np.ndarray]
-  pictures: np.ndarray
+  values: dict[str, float]
+  pictures: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-  """Measures a state on up to `config.validation_pairs` of the pairs of `source`, one or more."""
+  """Measures a state on up to `config.validation_pairs` held-out samples."""
 
-  config: Config
-  mesh: Mesh
-  source: Source
-  program: jax.stages.Compiled
+  run: Run
+  program: EvalStep
+  constants: Any
 
-  def measure(self, state: TrainState) -> Iterator[Measured]:
-    """Values and pictures of every pair, as the batches get ready."""
-    left = self.config.validation_pairs
+  def measure(self, step: int, state: State) -> Means:
+    """Means of the values and scores at `step`.
+
+    Samples that a score cannot measure are left out of its mean, and the score where it can measure
+    none. Raises `DivergedError` for values that are not finite.
+    """
+    parts: list[Evaluation] = []
+    pictures: dict[str, np.ndarray] = {}
+    for names, part in self._batches(state):
+      parts.append(part)
+      room = self.run.config.pictures - len(pictures)
+      pictures |= dict(list(zip(names, part.pictures, strict=True))[:room])
+    means = {name: float(x.mean()) for name, x in _join([p.values for p in parts]).items()}
+    check_finite(step, {f"validation {name}": value for name, value in means.items()})
+    for name, values in _join([p.scores for p in parts]).items():
+      if not np.isnan(values).all():
+        means[name] = float(np.nanmean(values))
+    return Means(means, pictures)
+
+  def _batches(self, state: State) -> Iterator[tuple[tuple[str, ...], Evaluation]]:
+    """Names and evaluation of each batch, without the repeats that fill the last."""
+    stream, left = self.run.held_out, self.run.config.validation_pairs
     batches = pipeline.validation_batches(
-      self.source,
-      self.config.input,
-      batch_size=self.config.batch_size,
+      stream.source,
+      stream.input,
+      batch_size=stream.rows,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
     for names, rows in batches:
-      batch = sharding.to_devices(self.mesh, rows)
-      values, pictures = jax.device_get(self.program(state.variables, batch))
-      names = names[:left]  # what is beyond them are repeats that fill the batch
-      yield Measured(names, {k: v[: len(names)] for k, v in values.items()}, pictures[: len(names)])
+      images = sharding.to_devices(sharding.split(self.run.mesh), rows)
+      part = jax.device_get(self.program(state, self.constants, images))
+      names = names[:left]
+      yield names, jax.tree.map(lambda x, count=len(names): x[:count], part)
       left -= len(names)
       if left <= 0:
         return
 
 
-def compile_eval_step(
-  config: Config, mesh: Mesh, procedure: Procedure, variables: dict
-) -> jax.stages.Compiled:
-  """The program of a `Validation`; variables: their shapes, with their sharding."""
-  eval_step = make_eval_step(procedure, config.validation_metrics, config.metric_convention)
-  shape = (config.batch_size, config.input.crop, config.input.crop, 1)
-  image = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding.split(mesh))
-  program = jax.jit(eval_step, out_shardings=sharding.replicated(mesh))
-  return program.lower(variables, Pair(visible=image, infrared=image)).compile()
+def prepare(run: Run, constants: Any) -> Validation | None:
+  """The validation of a run, compiled ahead; None where no samples are held out."""
+  if run.held_out is None or not len(run.held_out.source):
+    return None
+  return Validation(run, compile_eval_step(run), constants)
+
+
+def _join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

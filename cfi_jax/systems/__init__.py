@@ -1,1 +1,38 @@
-"""Systems: networks, their training and their inference, one folder each."""
+"""Systems: networks with their training and their inference, one folder each."""
+
+import importlib
+import pathlib
+from typing import Any
+
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.config import Config
+from cfi_jax.engine.procedure import System
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+  """The systems there are: the folders beside this file."""
+  return tuple(sorted(path.parent.name for path in FOLDER.glob("*/__init__.py")))
+
+
+def find(name: str) -> System:
+  """The system of that name; `InputError` lists the valid names."""
+  if name not in names():
+    raise InputError(f"config.system is {name!r}; valid: {', '.join(names())}")
+  return importlib.import_module(f"cfi_jax.systems.{name}")
+
+
+def configure(values: dict[str, Any], where: str = "config") -> tuple[System, Config]:
+  """The system that the values of a config name, and its typed config."""
+  if "system" not in values:
+    raise InputError(f"{where}: missing 'system'; valid: {', '.join(names())}")
+  system = find(values["system"])
+  return system, config_lib.build(system.Config, values, where)
+
+
+def configure_older(values: dict[str, Any], where: str) -> tuple[System, Config]:
+  """Like `configure`, of a stored config that may be of an older version (`Config.OLDER`)."""
+  name = values.get("system", Config.OLDER["system"])
+  return configure(config_lib.complete(values, find(name).Config.OLDER)[0], where)

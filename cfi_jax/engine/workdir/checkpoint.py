@@ -14,9 +14,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserva
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
-from cfi_jax.engine.state import TrainState
 from cfi_jax.engine.workdir import record
 
+State = Any  # a pytree of arrays
 FOLDER = record.CHECKPOINTS
 DIRECTIONS = {"lower": "min", "higher": "max"}  # in Orbax's words
 
@@ -99,7 +99,7 @@ class Checkpoints:
     """The step with the best of `options.best`; None where no checkpoint has it."""
     return self._manager.best_step()
 
-  def save(self, state: TrainState, step: int, metrics: Mapping[str, float] | None) -> None:
+  def save(self, state: State, step: int, metrics: Mapping[str, float] | None) -> None:
     """Begins to write the state after `step` steps, unless that step is there already.
 
     metrics: the values of a validation at that step, `options.best` among them; None without one.
@@ -119,7 +119,7 @@ class Checkpoints:
     """Waits until the saves that have begun are on disk."""
     self._manager.wait_until_finished()
 
-  def restore(self, template: TrainState, mesh: Mesh, step: int | None = None) -> TrainState:
+  def restore(self, template: State, mesh: Mesh, step: int | None = None) -> State:
     """The state at `step` (default: the last), replicated over `mesh`.
 
     template: the state, or its shapes, that the run expects; a leaf that is missing, extra or of

@@ -1,10 +1,9 @@
-"""The record of a run in its workdir: what was run, with what, on what; one workdir, one run."""
+"""The record of a run in its workdir: config, images, versions, devices; one workdir, one run."""
 
 import dataclasses
 import datetime
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -13,6 +12,8 @@ from typing import Any
 
 import jax
 
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 
 FILE = "run.json"
@@ -23,10 +24,13 @@ PACKAGES = (
 )
 
 
-def check(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
+def check(
+  workdir: pathlib.Path, config: Any, data: Mapping[str, Any], older: Mapping[str, Any]
+) -> list[str]:
   """Refuses a workdir that holds another run, with the differences; writes nothing.
 
-  config: the run's dataclass. data: what identifies the images, per split.
+  config: the run's dataclass. data: identifies the images, per part. older: values of fields that
+  an older version did not have (`Config.OLDER`). Returns a line if such fields were filled.
   """
   if workdir.exists() and not workdir.is_dir():
     raise InputError(f"--workdir={workdir} is a file; it must be a folder or not be there yet")
@@ -34,28 +38,25 @@ def check(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
   if stored is None:
     if (workdir / CHECKPOINTS).is_dir() and any((workdir / CHECKPOINTS).iterdir()):
       raise InputError(f"{workdir} has checkpoints but no {FILE} that says of which run")
-    return
-  identity = _identity(config, data)
-  differences = list(_differences("", {key: stored.get(key) for key in identity}, identity))
+    return []
+  now = _identity(config, data)
+  there = {key: stored.get(key) for key in now}
+  there["config"], filled = config_lib.complete(there["config"] or {}, older)
+  differences = list(_differences("", there, now))
   if differences:
     raise InputError(
       f"{workdir} holds another run; differences (there, now): {'; '.join(differences)}. "
       "Choose another --workdir or give the same values"
     )
+  return [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
 
 
 def write(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
   """Writes the record of a new run, or adds a start to that of the same run (see `check`)."""
-  stored = read(workdir) or {**_identity(config, data), "starts": []}
+  stored = read(workdir) or {"starts": []}
+  stored |= _identity(config, data)
   stored["starts"].append(_environment())
-  path = workdir / FILE
-  unfinished = path.with_suffix(".tmp")
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(json.dumps(stored, indent=2) + "\n")
-    os.replace(unfinished, path)
-  except OSError as error:
-    raise InputError(f"--workdir={workdir} cannot be written: {error}") from error
+  write_atomically(workdir / FILE, (json.dumps(stored, indent=2) + "\n").encode())
 
 
 def _identity(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,15 @@
 """The blocks that fusion networks are made of, as linen modules on [B, H, W, C]."""
 
-import dataclasses
 from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cfi_jax.core.types import Array, InputError
-from cfi_jax.images.ops import statistics_dtype
+from cfi_jax.core.types import Array
+from cfi_jax.systems.isfuse.statistics import BatchNorm
 
 Padding = Literal["zeros", "reflect", "replicate"]
 PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
-STATISTICS_VIEWS = ("all", "original")
-NORMALISERS = ("own", "original")
 LEAK = 0.01  # negative slope of every LeakyReLU
 
 
@@ -36,101 +33,6 @@ class Conv(nn.Module):
     if self.padding != "zeros":
       x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=PADDINGS[self.padding])
     return self.conv(x)
-
-
-class BatchNorm(nn.Module):
-  """Batch normalisation whose running statistics are updated by the caller.
-
-  A training step normalises several views, each with its own batch statistics or all with those of
-  one, and shares some of them; so in training this module only leaves its biased moments and the
-  number of pixels per image in the collection `moments`, and `update_running` folds them in, in the
-  caller's order.
-  The variance is E[(x - mean)^2]: E[x^2] - mean^2 cancels where a view is constant.
-  """
-
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
-  epsilon: float = 1e-5
-
-  @nn.compact
-  def __call__(self, x: Array, train: bool) -> Array:
-    """Normalises [B, H, W, C] over all but the last axis."""
-    shape = (x.shape[-1],)
-    scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-    bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
-    running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
-    running_var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
-    exact = x.astype(statistics_dtype(self.dtype))
-    if train:
-      mean = exact.mean((0, 1, 2))
-      var = jnp.square(exact - _per_channel(mean)).mean((0, 1, 2))
-      pixels = jnp.asarray(x.shape[1] * x.shape[2], exact.dtype)
-      for name, value in (("mean", mean), ("var", var), ("pixels", pixels)):
-        self.put_variable("moments", name, value)
-    else:
-      mean, var = running_mean.value, running_var.value
-    gain = scale / jnp.sqrt(var + self.epsilon)
-    normal = (exact - _per_channel(mean)) * _per_channel(gain) + _per_channel(bias)
-    return normal.astype(self.dtype)
-
-
-def _per_channel(vector: Array) -> Array:
-  """[C] as [1, 1, 1, C]."""
-  return vector.reshape(1, 1, 1, -1)
-
-
-@dataclasses.dataclass(frozen=True)
-class StatisticsOptions:
-  """How BatchNorm normalises in training, and how its running statistics follow.
-
-  normalise: a treated view by its "own" batch statistics (release), or by those of the "original"
-    pairs, which the gradient follows: after training, too, a hole changes no statistics.
-  momentum: the share of the old value that an update keeps.
-  views: "all" folds in every view of a training step (release), "original" only the unmodified
-    pairs, which are what the network fuses afterwards. Blank images are otherwise 46 % of the
-    weight, and early in training the fused images come out far too bright.
-  """
-
-  normalise: str
-  momentum: float
-  views: str
-
-  def __post_init__(self):
-    """Raises InputError for what is not allowed."""
-    if self.normalise not in NORMALISERS:
-      raise InputError(
-        f"statistics.normalise is {self.normalise!r}; valid: {', '.join(NORMALISERS)}"
-      )
-    if not 0 <= self.momentum < 1:
-      raise InputError(f"statistics.momentum is {self.momentum}; allowed: 0 to below 1")
-    if self.views not in STATISTICS_VIEWS:
-      raise InputError(f"statistics.views is {self.views!r}; valid: {', '.join(STATISTICS_VIEWS)}")
-    if self.normalise == "original" and self.views != "original":
-      raise InputError(
-        f"statistics.views is {self.views!r} and statistics.normalise 'original', where treated "
-        "views have no statistics of their own; allowed: views 'original'"
-      )
-
-
-def update_running(batch_stats: dict, moments: dict, batch_size: int, momentum: float) -> dict:
-  """One update of the running statistics `batch_stats` by the `moments` of one forward pass.
-
-  running = momentum * running + (1 - momentum) * batch; the variance that enters is the unbiased
-  one, n / (n - 1) times the biased one, n = batch_size * pixels (as PyTorch). `batch_size` is an
-  argument because a view whose samples are all equal may have been computed on one sample only.
-  Modules absent from `moments` keep their statistics.
-  """
-  if "pixels" not in moments:
-    return {
-      name: update_running(stats, moments[name], batch_size, momentum) if name in moments else stats
-      for name, stats in batch_stats.items()
-    }
-  n = batch_size * moments["pixels"]
-  new = {"mean": moments["mean"], "var": moments["var"] * (n / (n - 1))}
-  return {
-    name: (momentum * old + (1 - momentum) * new[name]).astype(old.dtype)
-    for name, old in batch_stats.items()
-  }
 
 
 class ConvBlock(nn.Module):

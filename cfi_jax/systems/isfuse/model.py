@@ -20,9 +20,9 @@ from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse import attention
 from cfi_jax.systems.isfuse.layers import PADDINGS, Conv, ConvBlock, Encoder, Padding
 
-LEVELS = 3
 GATES = ("released", "paper")
-MIN_SIDE = 8  # the smallest height and width: two halvings must leave something to pool
+CHOICES = {"gate": GATES, "padding": tuple(PADDINGS)}
+RANGES = {"features": (2, 4096), "grid": (1, 256), "levels": (1, 6)}
 
 
 class CFI(nn.Module):
@@ -86,8 +86,9 @@ class CFI(nn.Module):
 
 
 class ISFuse(nn.Module):
-  """The fusion network. Sizes: any height and width of at least 8.
+  """The fusion network, for any height and width of at least `min_side`.
 
+  levels: sizes at which features are fused, each half of the one before.
   features: channels of every layer.
   grid: side of the grid that keys and values are averaged to.
   shared_encoder: one encoder for both modalities (paper) or one each (release).
@@ -103,34 +104,42 @@ class ISFuse(nn.Module):
   shared_encoder: bool
   gate: Literal["released", "paper"]
   padding: Padding
+  levels: int
   attention: str
   dtype: jnp.dtype
   param_dtype: jnp.dtype
 
   def __post_init__(self):
     """Refuses values that no variant has."""
-    allowed = {"gate": GATES, "padding": tuple(PADDINGS)}
-    for name, valid in allowed.items():
+    for name, valid in CHOICES.items():
       if getattr(self, name) not in valid:
-        raise InputError(f"model.{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}")
-    for name, least in (("features", 2), ("grid", 1)):
-      if getattr(self, name) < least:
-        raise InputError(f"model.{name} is {getattr(self, name)}; allowed: {least} or more")
+        raise InputError(f"model.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
+    for name, (low, high) in RANGES.items():
+      value = getattr(self, name)
+      if type(value) is not int or not low <= value <= high:
+        raise InputError(f"model.{name}={value!r}; allowed: whole numbers from {low} to {high}")
+    if type(self.shared_encoder) is not bool:
+      raise InputError(f"model.shared_encoder={self.shared_encoder!r}; allowed: True, False")
     attention.get(self.attention)
     super().__post_init__()
+
+  @property
+  def min_side(self) -> int:
+    """The smallest height and width: all halvings must leave something to pool."""
+    return 2**self.levels
 
   def setup(self):
     """Declares the parts; `encode` and `integrate` use them."""
     kinds = dict(padding=self.padding, dtype=self.dtype, param_dtype=self.param_dtype)
     if self.shared_encoder:
-      self.encoder = Encoder(self.features, LEVELS, **kinds)
+      self.encoder = Encoder(self.features, self.levels, **kinds)
     else:
-      self.encoder_visible = Encoder(self.features, LEVELS, **kinds)
-      self.encoder_infrared = Encoder(self.features, LEVELS, **kinds)
-    for level in range(1, LEVELS + 1):
+      self.encoder_visible = Encoder(self.features, self.levels, **kinds)
+      self.encoder_infrared = Encoder(self.features, self.levels, **kinds)
+    for level in range(1, self.levels + 1):
       cfi = CFI(self.features, self.grid, self.gate, attention=self.attention, **kinds)
       setattr(self, f"cfi{level}", cfi)
-    for level in range(1, LEVELS):
+    for level in range(1, self.levels):
       setattr(self, f"decoder{level}", ConvBlock(self.features, **kinds))
     self.head = Conv(1, **kinds)
 
@@ -143,18 +152,18 @@ class ISFuse(nn.Module):
   def integrate(self, features: dict[str, tuple[Array, ...]], train: bool = False) -> Fusion:
     """Fuses the features of both modalities; a batch of one is broadcast against the other."""
     mixed, gates = {}, {}
-    for level in range(1, LEVELS + 1):
+    for level in range(1, self.levels + 1):
       inputs = (features[m][level - 1] for m in MODALITIES)
       mixed[level], gates[level] = getattr(self, f"cfi{level}")(*inputs, train)
-    x = mixed[LEVELS]
-    levels = {LEVELS: x}
-    for level in reversed(range(1, LEVELS)):
+    x = mixed[self.levels]
+    levels = {self.levels: x}
+    for level in reversed(range(1, self.levels)):
       skip = mixed[level]
       x = ops.resize(x, *skip.shape[1:3]) + skip
       x = levels[level] = getattr(self, f"decoder{level}")(x, train)
     logits = self.head(x)
     fused = nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
-    finest_first = range(1, LEVELS + 1)
+    finest_first = range(1, self.levels + 1)
     return Fusion(
       fused=fused,
       gates=tuple(gates[level] for level in finest_first),
@@ -168,24 +177,22 @@ class ISFuse(nn.Module):
     return self.integrate({m: self.encode(getattr(pair, m), m, train) for m in MODALITIES}, train)
 
 
-MODELS: dict[str, type[nn.Module]] = {"isfuse": ISFuse}
+COMPUTED = ("attention", "dtype", "param_dtype")  # fields that say how, and change no result
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 
 
-def make_model(options: Mapping[str, Any]) -> nn.Module:
-  """The model `options["name"]`, its other fields from the rest of `options`, none left out.
+def make_model(options: Mapping[str, Any]) -> ISFuse:
+  """The network of `options`: its name, "isfuse", and all its fields.
 
   dtype and param_dtype are names; float64 needs JAX_ENABLE_X64=1.
   """
   fields = dict(options)
-  name = fields.pop("name", None)
-  if name not in MODELS:
-    raise InputError(f"no model {name!r}; valid: {', '.join(MODELS)}")
-  model = MODELS[name]
-  valid = [f.name for f in dataclasses.fields(model) if f.name not in ("name", "parent")]
-  if set(fields) != set(valid):
-    wrong = ", ".join(sorted(set(fields) ^ set(valid)))
-    raise InputError(f"model {name!r}: missing or unknown: {wrong}; its fields: {', '.join(valid)}")
+  if (name := fields.pop("name", None)) != "isfuse":
+    raise InputError(f"no model {name!r}; valid: isfuse")
+  valid = [f.name for f in dataclasses.fields(ISFuse) if f.name not in ("name", "parent")]
+  if wrong := sorted(set(fields) ^ set(valid)):
+    given = ", ".join(f"{k}={fields[k]!r}" if k in fields else k for k in wrong)
+    raise InputError(f"model: missing or unknown: {given}; its fields: {', '.join(valid)}")
   for field, dtypes in DTYPES.items():
     dtype = fields[field]
     if dtype not in dtypes:
@@ -193,4 +200,23 @@ def make_model(options: Mapping[str, Any]) -> nn.Module:
     if dtype == "float64" and not jax.config.jax_enable_x64:
       raise InputError(f"model.{field} is 'float64', which needs JAX_ENABLE_X64=1")
     fields[field] = jnp.dtype(dtype)
-  return model(**fields)
+  return ISFuse(**fields)
+
+
+def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
+  """The `options` of a network that decide its variables and what they mean."""
+  return {name: value for name, value in options.items() if name not in COMPUTED}
+
+
+def from_architecture(architecture: Mapping[str, Any], dtype: str) -> ISFuse:
+  """The network of an architecture that computes in `dtype`."""
+  stored = "float64" if dtype == "float64" else "float32"
+  return make_model(
+    {**architecture, "attention": "matmul", "dtype": dtype, "param_dtype": stored}
+  )
+
+
+def init(network: ISFuse, key: Array) -> dict:
+  """Variables before training, a pure function of the key."""
+  blank = jnp.zeros((1, network.min_side, network.min_side, 1), network.param_dtype)
+  return network.init(key, Pair(visible=blank, infrared=blank))

@@ -13,6 +13,7 @@ def released() -> ConfigDict:
   return ConfigDict(
     dict(
       seed=0,
+      system="isfuse",
       data=dict(name="", root=""),
       input=dict(
         crop=256,
@@ -36,6 +37,7 @@ def released() -> ConfigDict:
         shared_encoder=False,
         gate="released",
         padding="zeros",
+        levels=3,
         attention="matmul",
         dtype="float32",
         param_dtype="float32",

@@ -1,5 +1,5 @@
-"""Fusing images with trained weights: exact for every size, in bounded memory."""
+"""Fusing images with a trained network: exact for every size, in bounded memory."""
 
-from cfi_jax.systems.isfuse.inference.model import Model, load
+from cfi_jax.systems.isfuse.inference.model import Model
 
-__all__ = ["Model", "load"]
+__all__ = ["Model"]

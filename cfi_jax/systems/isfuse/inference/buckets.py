@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from cfi_jax.systems.isfuse.inference import geometry
+from cfi_jax.systems.isfuse.inference.geometry import Frame
 
 Size = tuple[int, int]
 
@@ -12,14 +13,14 @@ COMPILE_PIXELS = 2e6  # compiling once more takes about as long as fusing so man
 WASTE = 1.3  # a bucket that exists is used if it has at most so many times the pixels needed
 
 
-def plan(sizes: Iterable[Size], limit: int, padding: str) -> dict[Size, Size]:
+def plan(sizes: Iterable[Size], limit: int, frame: Frame) -> dict[Size, Size]:
   """Each of `sizes` (one entry per image) with its bucket; at most `limit` different buckets.
 
   Begins with the tightest bucket of every size and joins, again and again, the two whose common
   bucket costs the fewest extra pixels, until few enough are left and joining no longer pays.
   """
   sizes = [tuple(size) for size in sizes]
-  tight = [geometry.smallest_bucket(size, padding) for size in sizes]
+  tight = [geometry.smallest_bucket(size, frame) for size in sizes]
   buckets, counts = np.unique(np.array(tight, np.int64).reshape(-1, 2), axis=0, return_counts=True)
   while len(buckets) > 1:
     joined = np.maximum(buckets[:, None], buckets[None])
@@ -40,27 +41,27 @@ def plan(sizes: Iterable[Size], limit: int, padding: str) -> dict[Size, Size]:
   }
 
 
-def choose(size: Size, known: Collection[Size], padding: str) -> Size:
+def choose(size: Size, known: Collection[Size], frame: Frame) -> Size:
   """The bucket for one image: the smallest of `known` that wastes little, else a round one.
 
   Round sizes have at most a quarter to a half of an eighth more per side on average; common camera
   sizes (480x640, 768x1024, 1024x1280) are round themselves.
   """
-  need = geometry.smallest_bucket(size, padding)
+  need = geometry.smallest_bucket(size, frame)
   fitting = [bucket for bucket in known if _fits(need, bucket)]
   if fitting:
     best = min(fitting, key=lambda b: b[0] * b[1])
     if best[0] * best[1] <= WASTE * need[0] * need[1]:
       return best
-  room = need[0] - -(-size[0] // geometry.ALIGN) * geometry.ALIGN
-  return tuple(_round(n - room) + room for n in need)
+  room = 2 * frame.margin
+  return tuple(_round(n - room, frame.align) + room for n in need)
 
 
 def _fits(need: Size, bucket: Size) -> bool:
   return bucket[0] >= need[0] and bucket[1] >= need[1]
 
 
-def _round(side: int) -> int:
-  """The next multiple of an eighth of the power of two below `side`, at least `ALIGN`."""
-  step = max(geometry.ALIGN, 2 ** (side.bit_length() - 4))
+def _round(side: int, align: int) -> int:
+  """The next multiple of an eighth of the power of two below `side`, at least `align`."""
+  step = max(align, 2 ** (side.bit_length() - 4))
   return -(-side // step) * step

@@ -1,4 +1,4 @@
-"""Trained variables folded into what inference needs (ISFUSE: exact algebra, evaluation mode).
+"""Trained variables folded for inference: exact algebra, in evaluation mode.
 
 BatchNorm goes into the convolution before it; the query projection goes into the keys, since
 (W f + b) . k = f . (W^T k) + b . k; keys and values are projected on the pooled grid only.
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.systems.isfuse.model import LEVELS
 
 EPSILON = 1e-5  # of BatchNorm
 OTHER = {"visible": "infrared", "infrared": "visible"}
@@ -25,6 +24,7 @@ def fold(variables: Mapping, dtype: np.dtype) -> dict:
   decoders: level -> convolutions (finest first); head: (kernel [3, 3, C, 1], bias).
   """
   params = _to_float64(variables["params"])
+  levels = range(1, 1 + sum(name.startswith("cfi") for name in params))
   statistics = _to_float64(variables["batch_stats"])
 
   def block(*path: str) -> tuple:
@@ -35,7 +35,7 @@ def fold(variables: Mapping, dtype: np.dtype) -> dict:
 
   def encoder(modality: str) -> tuple:
     name = "encoder" if "encoder" in params else f"encoder_{modality}"
-    return tuple(block(name, f"level{level}") for level in range(1, LEVELS + 1))
+    return tuple(block(name, f"level{level}") for level in levels)
 
   def integrator(level: int) -> dict:
     name = f"cfi{level}"
@@ -49,8 +49,8 @@ def fold(variables: Mapping, dtype: np.dtype) -> dict:
 
   folded = {
     "encoders": {m: encoder(m) for m in MODALITIES},
-    "integrators": tuple(integrator(level) for level in range(1, LEVELS + 1)),
-    "decoders": tuple(block(f"decoder{level}") for level in range(1, LEVELS)),
+    "integrators": tuple(integrator(level) for level in levels),
+    "decoders": tuple(block(f"decoder{level}") for level in levels[:-1]),
     "head": (params["head"]["kernel"], params["head"]["bias"]),
   }
   return _map(lambda a: np.asarray(a, dtype), folded)

@@ -13,10 +13,38 @@ from typing import NamedTuple
 import numpy as np
 
 from cfi_jax.images import ops
-from cfi_jax.systems.isfuse.model import LEVELS
 
-ALIGN = 2 ** (LEVELS - 1)  # windows start and end on pixels where all levels do
-MARGIN = ALIGN  # room for the mirrored pixels outside an image that is not padded with zeros
+
+class Frame(NamedTuple):
+  """Fields of a network that decide where its windows may lie (`model.ISFuse`)."""
+
+  padding: str
+  grid: int
+  levels: int
+
+  @property
+  def align(self) -> int:
+    """Windows start and end at multiples of so many pixels, where all levels have a position."""
+    return 2 ** (self.levels - 1)
+
+  @property
+  def margin(self) -> int:
+    """Pixels on each side of a whole image for mirrored ones; none with zero padding."""
+    return 0 if self.padding == "zeros" else self.align
+
+  @property
+  def halo(self) -> int:
+    """Pixels beyond a tile that reach its result, rounded up to a multiple of `align`.
+
+    The head reaches 1; encoders, but the coarsest, 2 at their scale; the decoder 2, at coarser
+    levels 3 with the interpolation; the coarsest level 4 for refine, gate and encoder, and 1 more
+    for the interpolation.
+    """
+    coarsest = self.levels - 1
+    finer = sum(2 * 2**level for level in range(coarsest))
+    decoders = sum((3 if level else 2) * 2**level for level in range(coarsest))
+    reach = 1 + finer + decoders + (5 if coarsest else 4) * 2**coarsest
+    return -(-reach // self.align) * self.align
 
 
 class Axis(NamedTuple):
@@ -42,41 +70,39 @@ class Geometry(NamedTuple):
   columns: Axis
 
 
-def axis(
-  size: int, start: int, length: int, grid: int, padding: str, owned: tuple[int, float]
-) -> Axis:
+def axis(size: int, start: int, length: int, frame: Frame, owned: tuple[int, float]) -> Axis:
   """The arrays of the window [start, start + length) of an axis of `size` pixels.
 
-  start and length are multiples of `ALIGN`; start may be negative and the end beyond the image.
+  start and length are multiples of `align`; start may be negative and the end beyond the image.
   owned: only pixels in [owned[0], owned[1]) count in `pool`, so that overlapping windows add up;
-  both are multiples of `ALIGN` or 0, or math.inf for the rest.
+  both are multiples of `align` or 0, or math.inf for the rest.
   """
-  if start % ALIGN or length % ALIGN:
-    raise ValueError(f"window {start}, {length} is not aligned to {ALIGN}")
+  if start % frame.align or length % frame.align:
+    raise ValueError(f"window {start}, {length} is not aligned to {frame.align}")
   border, pool, up = [], [], []
-  for level in range(LEVELS):
+  for level in range(frame.levels):
     scale = 2**level
     n, position = size // scale, start // scale + np.arange(length // scale)
-    border.append(_border(n, position, padding))
+    border.append(_border(n, position, frame.padding))
     counted = (owned[0] / scale <= position) & (position < owned[1] / scale)
-    pool.append(_columns(ops.pool_matrix(n, grid), position) * counted)
-    if level + 1 < LEVELS:
+    pool.append(_columns(ops.pool_matrix(n, frame.grid), position) * counted)
+    if level + 1 < frame.levels:
       up.append(_up(n, size // (2 * scale), position))
   return Axis(tuple(border), tuple(pool), tuple(up))
 
 
 @functools.lru_cache(maxsize=64)
 def whole(
-  size: tuple[int, int], bucket: tuple[int, int], grid: int, padding: str, borderless: bool = False
+  size: tuple[int, int], bucket: tuple[int, int], frame: Frame, borderless: bool = False
 ) -> tuple[tuple[int, int], Geometry]:
   """Start and geometry of the window of shape `bucket` that holds a whole image of `size`.
 
   borderless: leaves `border` empty; only where the image fills the window and is padded with zeros.
   The result is kept for the next image of this size: not to be changed.
   """
-  start = 0 if padding == "zeros" else -MARGIN
+  start = -frame.margin
   sides = [
-    axis(n, start, length, grid, padding, (0, math.inf))
+    axis(n, start, length, frame, (0, math.inf))
     for n, length in zip(size, bucket, strict=True)
   ]
   if borderless:
@@ -84,15 +110,14 @@ def whole(
   return (start, start), Geometry(*sides)
 
 
-def fills(size: tuple[int, int], bucket: tuple[int, int], padding: str) -> bool:
+def fills(size: tuple[int, int], bucket: tuple[int, int], frame: Frame) -> bool:
   """Whether an image of `size` needs no border in a window of shape `bucket`."""
-  return padding == "zeros" and tuple(size) == tuple(bucket)
+  return frame.padding == "zeros" and tuple(size) == tuple(bucket)
 
 
-def smallest_bucket(size: tuple[int, int], padding: str) -> tuple[int, int]:
+def smallest_bucket(size: tuple[int, int], frame: Frame) -> tuple[int, int]:
   """The smallest window that holds a whole image of `size`."""
-  room = 0 if padding == "zeros" else 2 * MARGIN
-  return tuple(-(-n // ALIGN) * ALIGN + room for n in size)
+  return tuple(-(-n // frame.align) * frame.align + 2 * frame.margin for n in size)
 
 
 def stack(geometries: list[Geometry], dtype: np.dtype) -> Geometry:

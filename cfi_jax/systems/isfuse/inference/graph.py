@@ -14,7 +14,6 @@ from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.inference.geometry import Geometry
 from cfi_jax.systems.isfuse.layers import LEAK
-from cfi_jax.systems.isfuse.model import LEVELS
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 means float32 on every device
 Params = dict[str, Any]
@@ -31,7 +30,7 @@ def encode(params: Params, windows: dict[str, Array], geometry: Geometry) -> Fea
     image = _after(done, windows[modality][..., None])
     x = _first_convolution(image, convolutions[0][0], geometry)
     levels = [_block(x, convolutions[0][1:], geometry, 0)]
-    for level in range(1, LEVELS):
+    for level in range(1, len(convolutions)):
       x = _halve(levels[-1])
       levels.append(_block(x, convolutions[level], geometry, level))
     features[modality] = tuple(levels)
@@ -49,7 +48,7 @@ def pool(features: Features, geometry: Geometry) -> Grids:
 def integrate(params: Params, features: Features, grids: Grids, geometry: Geometry) -> Fusion:
   """Fuses features, with keys and values from `grids`; fused is [B, H, W, 1]."""
   levels, gates = [], []
-  for level in reversed(range(LEVELS)):
+  for level in reversed(range(len(params["integrators"]))):
     pair = [features[m][level] for m in MODALITIES]
     cells = [grids[m][level] for m in MODALITIES]
     x, gate = _cfi(params["integrators"][level], pair, cells, geometry, level)

@@ -1,4 +1,4 @@
-"""A trained model ready to fuse images of any size: `load` weights, then `Model.fuse`."""
+"""A trained network ready to fuse images of any size."""
 
 import collections
 import math
@@ -14,32 +14,14 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Fusion
-from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
 from cfi_jax.systems.isfuse.inference.programs import Programs
-from cfi_jax.systems.isfuse.model import LEVELS
-from cfi_jax.weights import shipped
+from cfi_jax.systems.isfuse.model import from_architecture
 
 MEMORY_MB = 2048.0  # default budget on a CPU for the computation; the images come on top
 MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
 DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
-
-
-def load(
-  path: str | os.PathLike = shipped.DEFAULT,
-  *,
-  dtype: str = "float32",
-  devices: Sequence[jax.Device] | None = None,
-) -> "Model":
-  """The model of weights that the package carries, or of a .safetensors weights file.
-
-  path: "visible-infrared", "medical", or a file.
-  dtype: of the computation, "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64=1).
-  devices: that share the work; default: one.
-  """
-  variables, card = weights.load(path)
-  return Model(variables, card.architecture, dtype=dtype, devices=devices)
 
 
 class Model:
@@ -58,8 +40,9 @@ class Model:
     dtype: str = "float32",
     devices: Sequence[jax.Device] | None = None,
   ):
-    """variables: `params` and `batch_stats` of `architecture` (see `weights.Card`)."""
-    self.module = weights.model(architecture, dtype)
+    """variables: `params` and `batch_stats` of `architecture` (see `weights.file.Card`)."""
+    self.module = from_architecture(architecture, dtype)
+    self.frame = Frame(self.module.padding, self.module.grid, self.module.levels)
     self.variables = variables
     devices = jax.local_devices()[:1] if devices is None else devices
     self.programs = Programs(fold(variables, jnp.dtype(dtype)), jnp.dtype(dtype), devices)
@@ -75,19 +58,19 @@ class Model:
 
     Images that exceed the memory budget share the two programs of one shape of tiles.
     """
-    sizes, padding = [tuple(size) for size in sizes], self.module.padding
+    sizes, frame = [tuple(size) for size in sizes], self.frame
     most = self._max_pixels(memory_mb)
-    tight = {size: geometry.smallest_bucket(size, padding) for size in sizes}
+    tight = {size: geometry.smallest_bucket(size, frame) for size in sizes}
     large = {size for size in sizes if math.prod(tight[size]) > most}
     while True:
       whole = [size for size in sizes if size not in large]
-      self._planned = buckets.plan(whole, limit - 2 if large else limit, padding)
+      self._planned = buckets.plan(whole, limit - 2 if large else limit, frame)
       too_large = {size for size, b in self._planned.items() if math.prod(b) > most}
       if not too_large:  # joining has made no bucket exceed the budget
         break
       large |= too_large
     tiled = [size for size in sizes if size in large]
-    shape = tiles.shared_shape(tiled, most, padding) if tiled else None
+    shape = tiles.shared_shape(tiled, most, frame) if tiled else None
     self._tiles = {(size, most): shape for size in large}
     # A bucket of several sizes gets one program, with borders, for those that fill it too.
     self._shared = {bucket for size, bucket in self._planned.items() if bucket != size}
@@ -98,7 +81,7 @@ class Model:
       return self._planned[tuple(size)]
     known = {*self._planned.values()}
     known |= {key[2:4] for key in self.programs.compiled if key[0] in ("fuse", "details")}
-    return buckets.choose(size, known, self.module.padding)
+    return buckets.choose(size, known, self.frame)
 
   def is_tiled(self, size: buckets.Size, memory_mb: float | None = None) -> bool:
     """Whether an image of `size` exceeds the memory budget as a whole."""
@@ -107,7 +90,7 @@ class Model:
 
   def details_mb(self, size: buckets.Size) -> float:
     """Memory that the details of an image of `size` need, which are never computed in tiles."""
-    pixels = math.prod(geometry.smallest_bucket(tuple(size), self.module.padding))
+    pixels = math.prod(geometry.smallest_bucket(tuple(size), self.frame))
     item = max(self.programs.dtype.itemsize, 2)
     return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
 
@@ -190,12 +173,11 @@ class Model:
 
   def _whole(self, kind: str, pairs: list, bucket: buckets.Size, batch: int) -> list:
     """Results of a program of whole images for pairs that share a bucket, without its padding."""
-    grid, padding = self.module.grid, self.module.padding
     sizes = [visible.shape[:2] for visible, _ in pairs]
     borderless = bucket not in self._shared and all(
-      geometry.fills(size, bucket, padding) for size in sizes
+      geometry.fills(size, bucket, self.frame) for size in sizes
     )
-    where = [geometry.whole(size, bucket, grid, padding, borderless) for size in sizes]
+    where = [geometry.whole(size, bucket, self.frame, borderless) for size in sizes]
     windows = [
       self._windows(pair, start, bucket) for pair, (start, _) in zip(pairs, where, strict=True)
     ]
@@ -221,10 +203,10 @@ class Model:
     self, visible: np.ndarray, infrared: np.ndarray, memory_mb: float | None
   ) -> np.ndarray:
     """Fused luma of one pair in two passes over tiles; float images exist tile by tile only."""
-    size, module = visible.shape[:2], self.module
+    size, frame = visible.shape[:2], self.frame
     most = self._max_pixels(memory_mb)
-    shape = self._tiles.get((size, most)) or tiles.window_shape(size, most, module.padding)
-    parts = tiles.cut(size, shape, module.grid, module.padding)
+    shape = self._tiles.get((size, most)) or tiles.window_shape(size, most, frame)
+    parts = tiles.cut(size, shape, frame)
     grids = None
     for _, sums in self._each("pool", parts, (visible, infrared), shape):
       sums = jax.tree.map(np.float64, sums)
@@ -267,7 +249,7 @@ def _check_pairs(visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]
 
 def _crop(image: np.ndarray, bucket: tuple, size: tuple, start: tuple) -> np.ndarray:
   """The part of a window's map, at whichever level it is, that lies in the image."""
-  level = next(k for k in range(LEVELS) if image.shape[:2] == (bucket[0] >> k, bucket[1] >> k))
+  level = (bucket[0] // image.shape[0]).bit_length() - 1
   offsets = (-s >> level for s in start)
   rows, columns = (slice(o, o + (n >> level)) for o, n in zip(offsets, size, strict=True))
   return image[rows, columns]

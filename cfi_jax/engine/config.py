@@ -1,0 +1,67 @@
+"""The configuration that every run has, whatever its system."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data.pipeline import Input
+from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One training run; a system's own `Config` adds its fields.
+
+  system: folder below cfi_jax/systems.
+  data: name of the data set and its options (`cfi_jax.datasets.DATASETS`).
+  input: crops and augmentation. batch_size: global, over all devices.
+  steps_per_dispatch: at most so many steps are given to the devices at once.
+  epochs: passes over the first stream's records; steps: if not 0, the number of steps instead.
+  checkpoint: which are kept.
+  log_every, validate_every: in steps; the last step always logs, validates and saves.
+  validation_pairs: at most so many samples are validated on; pictures: so many of them are drawn.
+  memory_gb: memory that a step may take on each device; 0: as much as the machine has.
+  OLDER: fields that were added, by path, each with the value that versions without it behaved by.
+  """
+
+  OLDER: ClassVar[dict[str, Any]] = {"system": "isfuse"}
+
+  seed: int
+  system: str
+  data: dict[str, Any]
+  input: Input
+  batch_size: int
+  steps_per_dispatch: int
+  epochs: float
+  steps: int
+  checkpoint: CheckpointOptions
+  log_every: int
+  validate_every: int
+  validation_pairs: int
+  pictures: int
+  memory_gb: float
+
+  def __post_init__(self):
+    """Refuses numbers that no run can have."""
+    counts = ("batch_size", "steps_per_dispatch", "log_every", "validate_every")
+    for name in (*counts, "validation_pairs"):
+      if getattr(self, name) < 1:
+        raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 1 or more")
+    for name in ("steps", "epochs", "pictures", "memory_gb"):
+      if getattr(self, name) < 0:
+        raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 0 or more")
+    if not 0 <= self.seed < 2**31:
+      raise InputError(f"config.seed is {self.seed}; allowed: 0 to {2**31 - 1}")
+    if not self.steps and not self.epochs:
+      raise InputError("config.steps and config.epochs are both 0; one must say how long to train")
+    if self.judges.get(self.checkpoint.best) != self.checkpoint.direction:
+      valid = ", ".join(f"{name} ({direction})" for name, direction in self.judges.items())
+      raise InputError(
+        f"checkpoint.best is {self.checkpoint.best!r} ({self.checkpoint.direction}); valid: {valid}"
+      )
+
+  @property
+  def judges(self) -> dict[str, str]:
+    """Validation values that may choose the best checkpoint, each "lower" or "higher"."""
+    return {"loss": "lower"}
+
