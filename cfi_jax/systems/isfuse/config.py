@@ -10,8 +10,8 @@ from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions
-from cfi_jax.fusion.losses import LossOptions
 from cfi_jax.systems.isfuse.layers import StatisticsOptions
+from cfi_jax.systems.isfuse.objective import LossOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,13 @@ import optax
 from cfi_jax.core.types import Array
 from cfi_jax.engine import optim
 from cfi_jax.engine.state import TrainState
-from cfi_jax.fusion import interventions, losses
+from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions, View
-from cfi_jax.fusion.losses import LossOptions
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import find_metrics, quantise
 from cfi_jax.systems.isfuse.layers import StatisticsOptions, update_running
+from cfi_jax.systems.isfuse.objective import LossOptions, objective
 
 Metrics = dict[str, Array]
 
@@ -80,7 +80,7 @@ def update(
     fusions, batch_stats = fuse_views(procedure, variables, views, train=True)
     original = fusions.pop("original")
     treated = {name: views[name].pair for name in fusions}
-    total, parts = losses.objective(procedure.loss, batch, original, fusions, treated)
+    total, parts = objective(procedure.loss, batch, original, fusions, treated)
     means = {"loss": total.mean()} | {name: part.mean() for name, part in parts.items()}
     return means["loss"], (means | gate_statistics(original), batch_stats)
 
@@ -197,7 +197,7 @@ def make_eval_step(
     fusions, _ = fuse_views(procedure, variables, views, train=False)
     original = fusions.pop("original")
     treated = {name: views[name].pair for name in fusions}
-    total, parts = losses.objective(procedure.loss, batch, original, fusions, treated)
+    total, parts = objective(procedure.loss, batch, original, fusions, treated)
     scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
     return {"loss": total} | parts | scores, ops.panels(batch, original)
 
