@@ -3,13 +3,13 @@
 The trivial ones, with a noise control, take and return uint8 grey levels [H, W].
 """
 
-import zlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
@@ -57,7 +57,7 @@ def laplacian(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.
 
 def noise_control(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
   """The average plus Gaussian noise, drawn anew for every name: it improves no image."""
-  rng = np.random.default_rng(zlib.crc32(name.encode(errors="surrogatepass")))
+  rng = np.random.default_rng(name_number(name))
   noise = NOISE_LEVELS * rng.standard_normal(visible_HW.shape)
   return _levels((visible_HW.astype(np.float64) + infrared_HW) / 2 + noise)
 

@@ -199,6 +199,12 @@ def make_eval_step(
     treated = {name: views[name].pair for name in fusions}
     total, parts = objective(procedure.loss, batch, original, fusions, treated)
     scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
-    return {"loss": total} | parts | scores, ops.panels(batch, original)
+    return {"loss": total} | parts | scores, panels(batch, original)
 
   return eval_step
+
+
+def panels(pair: Pair, fusion: Fusion) -> Array:
+  """visible | infrared | fused | mean gate side by side, uint8 [..., H, 4 W]."""
+  columns = (pair.visible, pair.infrared, fusion.fused, ops.mean_map(fusion.gates))
+  return ops.to_uint8(jnp.concatenate([column[..., 0] for column in columns], axis=-1))
