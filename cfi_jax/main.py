@@ -6,12 +6,11 @@ import sys
 import jax
 from absl import flags
 
+from cfi_jax import systems
 from cfi_jax.core import cli
-from cfi_jax.core import config as config_lib
-from cfi_jax.engine import loop as train
+from cfi_jax.engine import compilation, loop
 from cfi_jax.engine.cluster import processes
 from cfi_jax.engine.workdir.logs import DivergedError
-from cfi_jax.systems.isfuse.config import Config
 
 _CONFIG = cli.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures")
@@ -27,9 +26,10 @@ def main(argv: list[str]) -> int:
 
 
 def _train() -> int:
-  config = config_lib.build(Config, _CONFIG.value.to_dict())
+  system, config = systems.configure(_CONFIG.value.to_dict())
+  compilation.use_cache()
   try:
-    train.train(config, pathlib.Path(_WORKDIR.value))
+    loop.train(system, config, pathlib.Path(_WORKDIR.value))
   except DivergedError as error:  # in every process, as all have the same loss
     if jax.process_index() == 0:
       print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)

@@ -36,8 +36,6 @@ LEFT = {
   "engine/state.py": ["fusion"],
   "engine/validation.py": ["fusion", "systems"],
   "engine/workdir/writer.py": ["systems"],
-  "fusion/arrays.py": ["systems"],
-  "images/ops.py": ["fusion"],
   "study/results/__init__.py": ["convert"],
   "study/shift/__init__.py": ["convert"],
 }

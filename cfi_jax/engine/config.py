@@ -64,4 +64,3 @@ class Config:
   def judges(self) -> dict[str, str]:
     """Validation values that may choose the best checkpoint, each "lower" or "higher"."""
     return {"loss": "lower"}
-

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cfi_jax.core.keys import name_number
+from cfi_jax.core import keys
 from cfi_jax.core.types import Array
 from cfi_jax.data import pipeline, resident
 from cfi_jax.engine import sharding
@@ -126,7 +126,9 @@ def choose(stream: Stream, seed: int) -> Feed:
 def seeds(seed: int, names: Iterator[str]) -> dict[str, int]:
   """The seed of each stream: the run's own for the first, for others one that their name draws."""
   first, *others = names
-  drawn = {n: np.random.SeedSequence((seed, name_number(n))).generate_state(1)[0] for n in others}
+  drawn = {
+    n: np.random.SeedSequence((seed, keys.name_number(n))).generate_state(1)[0] for n in others
+  }
   return {first: seed} | {name: int(value) % 2**31 for name, value in drawn.items()}
 
 
@@ -151,10 +153,9 @@ def cutter(feeds: dict[str, Feed]) -> Callable[[Any, dict[str, Item], Array], Ba
 
 def finish(stream: Stream, images: dict[str, Array], key: Array, name: str) -> Sample:
   """Samples of images {name: [B, crop, crop, C]}; row i has the key folded from (key, name, i)."""
-  key = jax.random.fold_in(key, name_number(f"finish {name}"))
-  rows = jnp.arange(len(next(iter(images.values()))))
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-  return jax.vmap(stream.finish)(images, keys)
+  rows = len(next(iter(images.values())))
+  own = keys.per_sample(keys.fold(key, f"finish {name}"), rows)
+  return jax.vmap(stream.finish)(images, own)
 
 
 def image_shapes(stream: Stream) -> dict[str, jax.ShapeDtypeStruct]:

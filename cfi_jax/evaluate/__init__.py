@@ -11,6 +11,7 @@ from PIL import Image
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Alignment, Scene, align, read
+from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
@@ -18,7 +19,7 @@ from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
 from cfi_jax.report.page import Exhibit
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.systems.isfuse.inference import Model, load
+from cfi_jax.systems.isfuse.inference import load
 
 EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
@@ -118,7 +119,7 @@ def _check(request: Request) -> None:
     )
 
 
-def _score(request: Request, alignment: Alignment, model: Model | None, progress: bool) -> Scores:
+def _score(request: Request, alignment: Alignment, model: Fuser | None, progress: bool) -> Scores:
   parts = ((request.convention, request.metrics),)
   if request.protocol:
     parts = PROTOCOLS[request.protocol]
@@ -132,7 +133,7 @@ def _score(request: Request, alignment: Alignment, model: Model | None, progress
 
 
 def _triplets(
-  request: Request, scenes: Sequence[Scene], model: Model | None, convention: str
+  request: Request, scenes: Sequence[Scene], model: Fuser | None, convention: str
 ) -> Iterator[Triplet]:
   """Every method's triplet of every scene, read as they are asked for."""
   for scene in scenes:
@@ -156,7 +157,7 @@ def through_jpeg(image: np.ndarray) -> np.ndarray:
   return np.asarray(Image.open(file))[..., None]
 
 
-def _exhibits(request: Request, alignment: Alignment, model: Model | None) -> list[Exhibit]:
+def _exhibits(request: Request, alignment: Alignment, model: Fuser | None) -> list[Exhibit]:
   """Pictures of up to `EXHIBITS` scenes, spread over the sorted names."""
   count = min(EXHIBITS, len(alignment.scenes))
   chosen = np.linspace(0, len(alignment.scenes) - 1, count).round().astype(int)

@@ -15,10 +15,10 @@ from PIL import Image
 from cfi_jax.core.types import InputError
 from cfi_jax.data import listing
 from cfi_jax.fusion import arrays
+from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import colour
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
-from cfi_jax.systems.isfuse.inference.model import Model
 
 AHEAD = 2  # pairs that are read or written while one is computed, per device
 
@@ -31,7 +31,7 @@ class SwappedWarning(UserWarning):
 class Options:
   """How pairs are fused and written.
 
-  gray: luma only. memory_mb: per device, None: see `Model.fuse`.
+  gray: luma only. memory_mb: per device, None: see `Fuser.fuse`.
   max_pixels: larger files are refused unread.
   resize: "" refuses pairs of different sizes, "infrared" fits it to the visible image.
   """
@@ -93,13 +93,13 @@ def find_jobs(
   return jobs, list(found.problems)
 
 
-def fuse_jobs(fusing: Model, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
+def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
   Reading and writing run in threads beside the computation. Jobs are taken in the order of their
   buckets, so that pairs of different sizes share programs, one pair per device at once.
   """
-  devices = len(fusing.programs.devices)
+  devices = len(fusing.devices)
   with ThreadPoolExecutor(2 + devices) as readers, ThreadPoolExecutor(2 + devices) as writers:
     sized = []
     for job, size in zip(jobs, readers.map(lambda j: _try(_size, j, options), jobs), strict=True):
@@ -129,10 +129,10 @@ def fuse_jobs(fusing: Model, jobs: Sequence[Job], options: Options) -> Iterator[
       yield _written(job, future)
 
 
-def _batches(fusing: Model, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
+def _batches(fusing: Fuser, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
   """Jobs in groups of one bucket, one per device."""
   fusing.reserve([job.size for job in jobs], memory_mb=memory_mb)
-  devices = len(fusing.programs.devices)
+  devices = len(fusing.devices)
   of_bucket = collections.defaultdict(list)
   for job in jobs:
     of_bucket[fusing.bucket(job.size)].append(job)
@@ -165,7 +165,7 @@ def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
 
 
 def _compute(
-  fusing: Model, pairs: list[tuple[Job, tuple]], options: Options
+  fusing: Fuser, pairs: list[tuple[Job, tuple]], options: Options
 ) -> list[tuple[Job, np.ndarray]]:
   """Fused images of pairs that share a bucket."""
   visibles, infrareds = [], []

@@ -4,9 +4,9 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.images import colour
-from cfi_jax.systems.isfuse.model import MIN_SIDE
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+MIN_SIDE = 8  # pixels; no width can be taken for an axis of channels
 
 
 def has_channels(image: np.ndarray) -> bool:

@@ -7,12 +7,12 @@ Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fil
 
 import dataclasses
 import math
-import zlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion.types import MODALITIES, Pair
 
@@ -184,11 +184,6 @@ def get(name: str) -> Intervention:
   return INTERVENTIONS[name]
 
 
-def name_number(name: str) -> int:
-  """A number for a name that no other intervention's coming or going changes."""
-  return zlib.crc32(name.encode(errors="surrogatepass"))
-
-
 @dataclasses.dataclass(frozen=True)
 class View:
   """One view of a batch.
@@ -215,10 +210,8 @@ def original_view(batch: Pair) -> View:
 def intervene(name: str, key: Array, batch: Pair, options: MaskOptions) -> View:
   """A view of a batch [B, H, W, 1]; sample i uses the key folded from (key, i) and the name."""
   intervention = get(name)
-  key = jax.random.fold_in(key, name_number(name))
-  indices = jnp.arange(batch.visible.shape[0])
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-  pair = jax.vmap(lambda k, p: intervention.apply(k, p, options))(keys, batch)
+  draws = keys.per_sample(keys.fold(key, name), len(batch.visible))
+  pair = jax.vmap(lambda k, p: intervention.apply(k, p, options))(draws, batch)
   sources = {}
   for modality in MODALITIES:
     if modality in intervention.keeps:

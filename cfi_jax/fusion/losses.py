@@ -1,4 +1,4 @@
-"""Loss terms, per example: the fusion loss, invariance, necessity and robustness.
+"""Loss terms, per example: of the fusion loss, and of what an intervention should change.
 
 A term takes images or maps [..., H, W, 1] and returns a value for each leading index: it averages
 over pixels and channels only. Source: the paper's objective L = L_f + alpha L_inv + beta L_nec as
@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion import rules
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics.windows import gaussian
 
 PIXELS = (-3, -2, -1)
-B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,40 +139,12 @@ def detail(fused: Array, pair: Pair, target: TargetOptions) -> Array:
 def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
   """Sum over wavelet planes w of mean |w(F - T)|, plus mean |c(F - T)|, c what they leave.
 
-  T: `wavelet_fusion` of the pair. Every plane counts as much as every other, although the energy of
-  images lies in the coarse ones.
+  T: `rules.wavelet_fusion` of the pair. Every plane counts as much as every other, although the
+  energy of images lies in the coarse ones.
   """
-  planes, rest = _wavelet(fused - wavelet_fusion(pair, target), target.planes)
+  distance = fused - rules.wavelet_fusion(pair, **dataclasses.asdict(target))
+  planes, rest = rules.wavelet_planes(distance, target.planes)
   return sum(jnp.abs(part).mean(PIXELS) for part in (*planes, rest))
-
-
-def wavelet_fusion(pair: Pair, target: TargetOptions) -> Array:
-  """Both images fused by a rule: their wavelet planes and rests put together as `target` says.
-
-  Fusion by the a trous transform (Nunez 1999) with weights in place of a choice; not clipped.
-  """
-  first, second = (_wavelet(image, target.planes) for image in (pair.visible, pair.infrared))
-  means = [rest.mean(PIXELS, keepdims=True) for _, rest in (first, second)]
-  fused = sum(means) / 2 + target.spread * (first[1] + second[1] - sum(means))
-  fused += target.brighter * jnp.abs(first[1] - second[1]) / 2
-  for visible, infrared in zip(first[0], second[0], strict=True):
-    activities = (ops.blur(jnp.abs(plane), B3_SPLINE) for plane in (visible, infrared))
-    # The odds a^n : b^n without powers of small numbers, which underflow.
-    a, b = (jnp.log(activity + 1e-6) for activity in activities)
-    weight = jax.nn.sigmoid(target.exponent * (a - b))
-    fused += target.gain * (weight * visible + (1 - weight) * infrared)
-  return fused
-
-
-def _wavelet(image: Array, count: int) -> tuple[list[Array], Array]:
-  """Planes of the a trous transform with the B3 spline (Starck and Murtagh 1994), finest first, and
-  the smooth rest; their sum is `image`."""
-  planes = []
-  for level in range(count):
-    smooth = ops.blur(image, B3_SPLINE, 2**level)
-    planes.append(image - smooth)
-    image = smooth
-  return planes, image
 
 
 def _similarity(first: Array, second: Array) -> Array:
@@ -207,115 +179,3 @@ def fusion_parts(
     else FUSION_TERMS[name](fused, pair)
     for name in names
   }
-
-
-@dataclasses.dataclass(frozen=True)
-class InvarianceOptions:
-  """L_inv = mean over `views` of consistency + area - or + entropy + filling, each with its weight.
-
-  weight: alpha. entropy: -1 maximises the gate's entropy (release), +1 minimises it (paper).
-  area_target: the share of the image that the gate should select.
-  filling: ours, 0 in release and paper: it rewards what fills holes in one image from the other.
-  """
-
-  weight: float
-  views: tuple[str, ...]
-  consistency: float
-  area: float
-  area_target: float
-  entropy: float
-  filling: float
-
-
-@dataclasses.dataclass(frozen=True)
-class NecessityOptions:
-  """L_nec = sum over `views` of the difference that removing a modality makes.
-
-  weight: beta; positive makes the differences small (release), negative large (paper).
-  """
-
-  weight: float
-  views: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class RobustnessOptions:
-  """L_rob = mean over `views` of the fusion loss of the treated pair; ours.
-
-  weight: 0 in release and paper. views: for interventions that change what the fused image should
-    be, such as `darker`.
-  """
-
-  weight: float
-  views: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class LossOptions:
-  """The objective: weights of the fusion terms by name, and the groups of interventions.
-
-  target: what the terms `multiscale` and, of its gain alone, `detail` want; it says nothing without
-    them.
-  """
-
-  fusion: dict[str, float]
-  target: TargetOptions
-  invariance: InvarianceOptions
-  necessity: NecessityOptions
-  robustness: RobustnessOptions
-
-  def __post_init__(self):
-    """Refuses unknown terms and views named twice."""
-    valid = (*FUSION_TERMS, *TARGET_TERMS)
-    for name in self.fusion:
-      if name not in valid:
-        raise InputError(f"loss.fusion has no term {name!r}; valid: {', '.join(valid)}")
-    if not self.fusion:
-      raise InputError(f"loss.fusion is empty; it takes weights of {', '.join(valid)}")
-    repeated = sorted({v for v in self.views if self.views.count(v) > 1})
-    if repeated:
-      raise InputError(f"loss: views named more than once: {', '.join(repeated)}")
-
-  @property
-  def views(self) -> tuple[str, ...]:
-    """The interventions that the objective needs, in the order of the training step."""
-    return self.invariance.views + self.necessity.views + self.robustness.views
-
-
-def objective(
-  options: LossOptions,
-  pair: Pair,
-  original: Fusion,
-  views: dict[str, Fusion],
-  treated: dict[str, Pair],
-) -> tuple[Array, dict[str, Array]]:
-  """The objective per example [B] and its unweighted parts by name, each [B] too.
-
-  views: the fusions of the pairs `treated` by name.
-  """
-  parts, total = {}, 0.0
-
-  def add(name: str, weight: float, value: Array) -> None:
-    nonlocal total
-    parts[name] = value
-    total += weight * value
-
-  for name, value in fusion_parts(options.fusion, options.target, original.fused, pair).items():
-    add(name, options.fusion[name], value)
-  invariance, necessity = options.invariance, options.necessity
-  for name in invariance.views:
-    alpha, view = invariance.weight / len(invariance.views), views[name]
-    add(f"consistency/{name}", alpha * invariance.consistency, consistency(original.fused, view))
-    add(f"area/{name}", alpha * invariance.area, area(view, invariance.area_target))
-    add(f"entropy/{name}", alpha * invariance.entropy, entropy(view))
-    if invariance.filling:
-      removed = one_sided(pair, treated[name])
-      add(f"filling/{name}", alpha * invariance.filling, filling(original.fused, view, removed))
-  for name in necessity.views:
-    add(f"necessity/{name}", necessity.weight, difference(original.fused, views[name]))
-  robustness = options.robustness
-  for name in robustness.views:
-    terms = fusion_parts(options.fusion, options.target, views[name].fused, treated[name])
-    value = sum(options.fusion[term] * terms[term] for term in terms)
-    add(f"robustness/{name}", robustness.weight / len(robustness.views), value)
-  return total, parts

@@ -1,13 +1,21 @@
-"""Trivial fusion rules that every report scores beside the methods, and a noise control.
+"""Fusion rules: trivial ones that every report scores beside the methods, and a wavelet rule.
 
-All take and return uint8 grey levels [H, W].
+The trivial ones, with a noise control, take and return uint8 grey levels [H, W].
 """
 
-import zlib
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.keys import name_number
+from cfi_jax.core.types import Array
+from cfi_jax.fusion.types import Pair
+from cfi_jax.images import ops
+
+PIXELS = (-3, -2, -1)
+B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 NOISE_LEVELS = 10.0  # standard deviation of the noise control
 _KERNEL = np.array([1, 4, 6, 4, 1]) / 16
 _SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
@@ -49,7 +57,7 @@ def laplacian(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.
 
 def noise_control(visible_HW: np.ndarray, infrared_HW: np.ndarray, name: str) -> np.ndarray:
   """The average plus Gaussian noise, drawn anew for every name: it improves no image."""
-  rng = np.random.default_rng(zlib.crc32(name.encode(errors="surrogatepass")))
+  rng = np.random.default_rng(name_number(name))
   noise = NOISE_LEVELS * rng.standard_normal(visible_HW.shape)
   return _levels((visible_HW.astype(np.float64) + infrared_HW) / 2 + noise)
 
@@ -63,6 +71,38 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, str], np.ndarray]] = {
   "Laplacian pyramid": laplacian,
   NOISE: noise_control,
 }
+
+
+def wavelet_fusion(
+  pair: Pair, *, planes: int, exponent: float, gain: float, spread: float, brighter: float
+) -> Array:
+  """Both images fused by a rule: their wavelet planes and rests put together.
+
+  Fusion by the a trous transform (Nunez 1999) with weights in place of a choice; not clipped. The
+  options are those of `losses.TargetOptions`.
+  """
+  first, second = (wavelet_planes(image, planes) for image in (pair.visible, pair.infrared))
+  means = [rest.mean(PIXELS, keepdims=True) for _, rest in (first, second)]
+  fused = sum(means) / 2 + spread * (first[1] + second[1] - sum(means))
+  fused += brighter * jnp.abs(first[1] - second[1]) / 2
+  for visible, infrared in zip(first[0], second[0], strict=True):
+    activities = (ops.blur(jnp.abs(plane), B3_SPLINE) for plane in (visible, infrared))
+    # The odds a^n : b^n without powers of small numbers, which underflow.
+    a, b = (jnp.log(activity + 1e-6) for activity in activities)
+    weight = jax.nn.sigmoid(exponent * (a - b))
+    fused += gain * (weight * visible + (1 - weight) * infrared)
+  return fused
+
+
+def wavelet_planes(image: Array, count: int) -> tuple[list[Array], Array]:
+  """Planes of the a trous transform with the B3 spline (Starck and Murtagh 1994), finest first, and
+  the smooth rest; their sum is `image`."""
+  planes = []
+  for level in range(count):
+    smooth = ops.blur(image, B3_SPLINE, 2**level)
+    planes.append(image - smooth)
+    image = smooth
+  return planes, image
 
 
 def _levels(image: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import Array
-from cfi_jax.fusion.types import Fusion, Pair
 
 
 def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -92,9 +91,3 @@ def mean_map(maps: tuple[Array, ...]) -> Array:
 def to_uint8(image: Array) -> Array:
   """Values in [0, 1] as 8-bit grey levels, rounded to the nearest."""
   return jnp.floor(jnp.clip(jnp.asarray(image), 0, 1) * 255 + 0.5).astype(jnp.uint8)
-
-
-def panels(pair: Pair, fusion: Fusion) -> Array:
-  """visible | infrared | fused | mean gate side by side, uint8 [..., H, 4 W]."""
-  columns = (pair.visible, pair.infrared, fusion.fused, mean_map(fusion.gates))
-  return to_uint8(jnp.concatenate([column[..., 0] for column in columns], axis=-1))

@@ -1,4 +1,4 @@
-"""Feature mutual information (Fast-FMI, Haghighat) over 3x3 windows (METRICS section 8).
+"""Feature mutual information over 3x3 windows (Fast-FMI, Haghighat and Razian 2014).
 
 Every window of a source map and of the fused map is read as a distribution over its nine cells;
 their joint distribution is modelled by the Frechet bound that their correlation points to.
@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cfi_jax.core.types import Array
-from cfi_jax.metrics.definition import Images, Metric, Score
-from cfi_jax.metrics.fmi_maps import cosines, edges, gradient, pixels
+from cfi_jax.metrics.definition import Images, Score
 from cfi_jax.metrics.windows import constant, materialize, mean
 
 CELLS = 9
@@ -160,30 +159,17 @@ def _mean_score(maps: list[Array], height, width, convention: str) -> Array:
   return (mean(infrared, height - 2, width - 2) + mean(visible, height - 2, width - 2)) / 2
 
 
-def _feature_mutual_information(
+def feature_mutual_information(
   images: Images, convention: str, feature: Callable[[Array, Array, Array], Array]
 ) -> Score:
+  """FMI = mean over windows of (M(I, F) + M(V, F)) / 2, M = 2 (H_S + H_F - H_SF) / (H_S + H_F).
+
+  H are the entropies of the windows of `feature` maps. Equal windows give 1, two flat ones too, a
+  flat one beside another 0. Of two different windows with all weight in one cell, `tang` makes 0
+  and `strict` 1 where the cell is the same.
+  """
   height, width = images.height, images.width
   maps = [feature(x, height, width) for x in (images.infrared, images.visible, images.fused)]
   value = _mean_score(maps, height, width, convention)
   empty = constant(images.infrared, height, width) | constant(images.visible, height, width)
   return Score(value, empty if convention == "strict" else False)
-
-
-def _metric(name: str, title: str, feature, conventions: tuple[str, ...]) -> Metric:
-  return Metric(
-    name=name,
-    title=f"feature mutual information of {title}",
-    direction="higher",
-    ranges=dict.fromkeys(conventions, (0.0, 1.0)),
-    function=functools.partial(_feature_mutual_information, feature=feature),
-    minimum_sides=3,
-  )
-
-
-FMI_NONE = _metric("FMI_none", "pixels", pixels, ("tang", "strict"))
-FMI_GRADIENT = _metric("FMI_gradient", "horizontal gradients", gradient, ("tang", "strict"))
-FMI_DCT = _metric("FMI_dct", "cosine-transform coefficients", cosines, ("tang", "strict"))
-FMI_EDGE = _metric("FMI_edge", "edge maps", edges, ("strict",))
-# the toolkit's FMI_pixel is taken on edge maps, the default of its function
-FMI_PIXEL = _metric("FMI_pixel", "edge maps, under the toolkit's name", edges, ("tang",))

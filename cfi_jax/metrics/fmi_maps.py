@@ -1,4 +1,4 @@
-"""Feature maps of the FMI family: pixels, gradient, edges, cosine transform (METRICS section 8)."""
+"""Feature maps of the FMI family: pixels, gradient, edges, cosine transform."""
 
 import jax
 import jax.numpy as jnp

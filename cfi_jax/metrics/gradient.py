@@ -1,10 +1,10 @@
-"""Gradient-transfer metrics: Qabf and Nabf (METRICS section 7)."""
+"""Gradient-transfer metrics: Qabf and Nabf."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import Array
-from cfi_jax.metrics.definition import Images, Metric, Score
+from cfi_jax.metrics.definition import Images, Score
 from cfi_jax.metrics.statistics import sobel
 from cfi_jax.metrics.windows import total
 
@@ -20,7 +20,7 @@ def _orientation_kept(agreement: Array) -> Array:
   return 0.9879 / (1 + jnp.exp(-22 * (agreement - 0.8)))
 
 
-PERFECT = 0.9994 / (1 + np.exp(-7.5)) * (0.9879 / (1 + np.exp(-4.4)))  # Q(1, 1)
+PERFECT_TRANSFER = 0.9994 / (1 + np.exp(-7.5)) * (0.9879 / (1 + np.exp(-4.4)))  # Q(1, 1)
 
 
 def _square(gradient: tuple[Array, Array]) -> Array:
@@ -43,7 +43,15 @@ def _strength_ratio(a: Array, b: Array) -> Array:
   return jnp.where(larger == 0, 1.0, jnp.sqrt(ratio))
 
 
-def _edge_transfer(images: Images, convention: str) -> Score:
+def edge_transfer(images: Images, convention: str) -> Score:
+  """Qabf = sum Q_S g_S / sum g_S over both sources S and all pixels, g the Sobel strength.
+
+  Q_S = 0.9994 / (1 + exp(-15 (G - 0.5))) * 0.9879 / (1 + exp(-22 (A - 0.8))): G is the smaller
+  strength of S and F over the larger, A = 1 - |turn| / 90 degrees of their edges' orientations.
+  Source: Xydeas and Petrovic 2000. The toolkits surround the image with zeros, do not wrap turns
+  beyond 90 degrees and take g_F for G where strengths are equal. `strict` mirrors the border, wraps
+  turns (an edge has no sign) and takes G = 1; without any edge it gives Q(1, 1).
+  """
   strict = convention == "strict"
   size = images.height, images.width
   border = "reflect" if strict else "zero"
@@ -65,7 +73,7 @@ def _edge_transfer(images: Images, convention: str) -> Score:
     kept += total(quality * strength, *size)
     weight += total(strength, *size)
   empty = weight == 0
-  undefined = PERFECT if strict else jnp.nan
+  undefined = PERFECT_TRANSFER if strict else jnp.nan
   return Score(jnp.where(empty, undefined, kept / jnp.where(empty, 1, weight)), empty)
 
 
@@ -97,44 +105,18 @@ def _artefacts(images: Images) -> Array:
   return lost / weights
 
 
-def _fusion_artefacts(images: Images, convention: str) -> Score:
-  del convention
+def fusion_artefacts(images: Images, convention: str) -> Score:
+  """Nabf: the share of edge weight where F is stronger than both sources and unlike them.
+
+  Nabf = sum_added (1 - Q_S) w_S / sum w_S over both sources S. Added are pixels with g_F > g_I and
+  g_F > g_V, g the Sobel strength / 8. Q_S^2 = 0.9999 / (1 + exp(-19 (r - 0.5))) *
+  0.9995 / (1 + exp(-22 (A - 0.5))): r is the smaller strength over the larger, A the agreement of
+  orientations. w_S = g_S^1.5 from g_S = 2 on, else 0.001. Source: Shreyamsha Kumar 2013.
+  """
   return Score(_artefacts(images))
 
 
-def _fusion_artefacts_as_printed(images: Images, convention: str) -> Score:
-  del convention
+def fusion_artefacts_as_printed(images: Images, convention: str) -> Score:
+  """Nabf with the arguments as the toolkit passes them: infrared for F, F for a source."""
   rotated = images._replace(fused=images.infrared, infrared=images.visible, visible=images.fused)
   return Score(_artefacts(rotated))
-
-
-QABF = Metric(
-  name="Qabf",
-  title="edge transfer (Xydeas-Petrovic)",
-  direction="higher",
-  ranges={
-    "tang": (0.0, 0.9754),  # 0.97533 for a perfect transfer
-    "cddfuse": (0.0, 0.9754),
-    "strict": (0.0, float(PERFECT)),
-  },
-  function=_edge_transfer,
-  minimum_sides=2,
-)
-
-NABF = Metric(
-  name="Nabf",
-  title="modified fusion artefacts (arguments in the meant order)",
-  direction="lower",
-  ranges={"tang": (0.0, 1.0), "strict": (0.0, 1.0)},
-  function=_fusion_artefacts,
-  minimum_sides=2,
-)
-
-NABF_AS_PRINTED = Metric(
-  name="Nabf_asis",
-  title="what the toolkit prints as Nabf: its arguments are swapped, do not rank by it",
-  direction="lower",
-  ranges={"tang": (0.0, 1.0)},
-  function=_fusion_artefacts_as_printed,
-  minimum_sides=2,
-)

@@ -16,7 +16,7 @@ def quantise(image: Array) -> Array:
 
 
 def grey_levels(image: np.ndarray, convention: str, name: str = "image") -> np.ndarray:
-  """uint8 [H, W]: the grey levels of an image as the convention reads them (METRICS section 0.2).
+  """uint8 [H, W]: the grey levels of an image as the convention reads them.
 
   Colour is weighted by each toolkit's own luma rule; grey passes unchanged. No stretching.
 

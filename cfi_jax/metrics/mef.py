@@ -1,4 +1,4 @@
-"""What the tang toolkit calls MS-SSIM: a three-scale MEF-SSIM (Ma et al.; METRICS section 5)."""
+"""What the tang toolkit calls MS-SSIM: a three-scale MEF-SSIM (Ma et al. 2015)."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,11 @@ SATURATION = 0.93655  # tan(pi/2 x) is 10 here; beyond, the tangent may overflow
 
 
 def toolkit_multiscale(images: Images) -> Array:
-  """Product over three scales of the mean structure score; NaN where MATLAB gives a complex."""
+  """prod_l q_l^w_l over three scales, q the mean structure similarity of F to a reference patch.
+
+  The reference is put together from both sources by their strength, as in multi-exposure fusion;
+  there is no luminance term. NaN where a mean is negative: MATLAB gives a complex number.
+  """
   arrays, height, width = images.floats(), images.height, images.width
   value = 1.0
   for scale, weight in enumerate(SCALE_WEIGHTS):

@@ -1,10 +1,10 @@
-"""Metrics of the fused image alone: SD, SF, AG and EI (METRICS section 2)."""
+"""Metrics of the fused image alone (SD, SF, AG and EI), and the gradients that others share."""
 
 import jax.numpy as jnp
 from jax import lax
 
 from cfi_jax.core.types import Array
-from cfi_jax.metrics.definition import Images, Metric, Score
+from cfi_jax.metrics.definition import Images, Score
 from cfi_jax.metrics.windows import area, extend, extremes, materialize, mean, total
 
 
@@ -16,14 +16,17 @@ def centred(x: Array, height, width) -> Array:
   return materialize(offset - mean(offset, height, width))
 
 
-def _standard_deviation(images: Images, convention: str) -> Score:
-  del convention
+def standard_deviation(images: Images, convention: str) -> Score:
+  """SD = sqrt(mean (F - mean F)^2), in levels; the divisor is the number of pixels."""
   x = centred(images.fused, images.height, images.width)
   return Score(jnp.sqrt(mean(x * x, images.height, images.width)))
 
 
-def _spatial_frequency(images: Images, convention: str) -> Score:
-  del convention
+def spatial_frequency(images: Images, convention: str) -> Score:
+  """SF = sqrt(mean (dF across)^2 + mean (dF down)^2), in levels, d between neighbours.
+
+  Source: Eskicioglu and Fisher 1995. Each mean is over the differences that exist.
+  """
   x, height, width = images.fused, images.height, images.width
   across = x[:, 1:] - x[:, :-1]
   down = x[1:] - x[:-1]
@@ -32,7 +35,7 @@ def _spatial_frequency(images: Images, convention: str) -> Score:
 
 
 def doubled_gradient(x: Array, height, width) -> tuple[Array, Array]:
-  """Twice the central gradient (across, down), integers; one-sided at the edges (section 1.3)."""
+  """Twice the central gradient (across, down), integers; one-sided at the edges."""
   x = extend(x, height, width, 1, "replicate")
   across = x[1:-1, 2:] - x[1:-1, :-2]
   down = x[2:, 1:-1] - x[:-2, 1:-1]
@@ -43,7 +46,11 @@ def doubled_gradient(x: Array, height, width) -> tuple[Array, Array]:
   return across, down
 
 
-def _average_gradient(images: Images, convention: str) -> Score:
+def average_gradient(images: Images, convention: str) -> Score:
+  """AG = mean sqrt((gx^2 + gy^2) / 2), in levels per pixel, g central and one-sided at the edges.
+
+  `tang` divides the same sum over H W pixels by (H - 1)(W - 1).
+  """
   height, width = images.height, images.width
   across, down = doubled_gradient(images.fused, height, width)
   strength = jnp.sqrt((across * across + down * down).astype(float) / 8)
@@ -52,56 +59,15 @@ def _average_gradient(images: Images, convention: str) -> Score:
 
 
 def sobel(x: Array, height, width, border: str) -> tuple[Array, Array]:
-  """Integer Sobel differences (right minus left, below minus above), [H, W] (section 1.4)."""
+  """Integer Sobel differences (right minus left, below minus above), [H, W]."""
   x = extend(x, height, width, 1, border)
   columns = x[:-2] + 2 * x[1:-1] + x[2:]
   rows = x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:]
   return columns[:, 2:] - columns[:, :-2], rows[2:] - rows[:-2]
 
 
-def _edge_intensity(images: Images, convention: str) -> Score:
-  del convention
+def edge_intensity(images: Images, convention: str) -> Score:
+  """EI = mean sqrt(X^2 + Y^2), X and Y the Sobel differences with the edge pixels repeated."""
   across, down = sobel(images.fused, images.height, images.width, "replicate")
   strength = jnp.sqrt((across * across + down * down).astype(float))
   return Score(mean(strength, images.height, images.width))
-
-
-SD = Metric(
-  name="SD",
-  title="standard deviation",
-  direction="higher",
-  ranges=dict.fromkeys(("tang", "cddfuse", "strict"), (0.0, 127.5)),
-  function=_standard_deviation,
-  unit="levels",
-)
-
-SF = Metric(
-  name="SF",
-  title="spatial frequency",
-  direction="higher",
-  ranges=dict.fromkeys(("tang", "cddfuse", "strict"), (0.0, 360.6244584051392)),
-  function=_spatial_frequency,
-  minimum_sides=2,
-  unit="levels",
-)
-
-AG = Metric(
-  name="AG",
-  title="average gradient",
-  direction="higher",
-  # tang divides a sum over H W pixels by (H-1)(W-1): at most 4 times the mean, at 2x2
-  ranges={"tang": (0.0, 1020.0), "cddfuse": (0.0, 255.0), "strict": (0.0, 255.0)},
-  function=_average_gradient,
-  minimum_sides=2,
-  unit="levels per pixel",
-)
-
-EI = Metric(
-  name="EI",
-  title="edge intensity (mean Sobel magnitude)",
-  direction="higher",
-  ranges={"strict": (0.0, 1442.4978336205573)},
-  function=_edge_intensity,
-  minimum_sides=2,
-  unit="levels",
-)

@@ -1,16 +1,17 @@
-"""Structural similarity: SSIM and strict MS-SSIM (METRICS section 5)."""
+"""Structural similarity: SSIM and strict MS-SSIM."""
 
 import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
-from cfi_jax.metrics.definition import Images, Metric, Score
+from cfi_jax.metrics.definition import Images, Score
 from cfi_jax.metrics.mef import toolkit_multiscale
 from cfi_jax.metrics.windows import extend, gaussian, halve, materialize, mean, moments
 
 WINDOW = gaussian(11, 1.5)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 2), (1, 2))  # of (infrared, visible, fused)
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003; sum 1.0001 as published
+SIDE = len(WINDOW)
 BOX = 7  # cddfuse: scikit-image's default window
 
 
@@ -39,12 +40,20 @@ def _gaussian_maps(arrays: Array, data_range: float) -> list[tuple[Array, Array]
   ]
 
 
-def _structural_similarity(images: Images, convention: str) -> Score:
+def structural_similarity(images: Images, convention: str) -> Score:
+  """SSIM = (S(I, F) + S(V, F)) / 2, S the mean of luminance times contrast-structure over windows.
+
+  S = (2 mx my + C1) / (mx^2 + my^2 + C1) * (2 cxy + C2) / (vx + vy + C2), with means m, variances v
+  and covariance c of a window, C1 = (0.01 L)^2 and C2 = (0.03 L)^2. Source: Wang et al. 2004.
+  `strict`: Gaussian 11x11 of deviation 1.5, full windows, L = 255. `tang`: edge pixels repeated and
+  L = 1, although levels reach 255. `cddfuse`: uniform 7x7, sample covariance, L = 2, and the sum
+  over the sources.
+  """
   if convention == "cddfuse":
     return Score(_box_similarity(images))
   height, width = images.height, images.width
   arrays, data_range = images.floats(), PEAK_BY_CONVENTION[convention]
-  margin = len(WINDOW) // 2
+  margin = SIDE // 2
   if convention == "tang":
     arrays = jax.vmap(lambda x: extend(x, height, width, margin, "replicate"))(arrays)
   else:
@@ -90,12 +99,17 @@ def _box_similarity(images: Images) -> Array:
   return value
 
 
-def _multiscale(images: Images, convention: str) -> Score:
+def multiscale(images: Images, convention: str) -> Score:
+  """MS-SSIM: the product over scales of mean contrast-structure, mean over the sources.
+
+  `strict`: five scales, the last one with luminance, weights and halving of Wang et al. 2003; a
+  negative mean counts as 0. `tang`: `mef.toolkit_multiscale`, which is another measure.
+  """
   if convention == "tang":
     value = toolkit_multiscale(images)
     return Score(value, ~jnp.isfinite(value))
   arrays, height, width = images.floats(), images.height, images.width
-  shrink = len(WINDOW) - 1
+  shrink = SIDE - 1
   values = [1.0, 1.0]
   for scale, weight in enumerate(SCALE_WEIGHTS):
     if scale:
@@ -105,23 +119,3 @@ def _multiscale(images: Images, convention: str) -> Score:
       score = mean(luminance * contrast if last else contrast, height - shrink, width - shrink)
       values[source] *= jnp.maximum(score, 0) ** weight
   return Score(sum(values) / 2)
-
-
-SSIM = Metric(
-  name="SSIM",
-  title="structural similarity, mean (cddfuse: sum) over the sources",
-  direction="higher",
-  ranges={"tang": (-1.0, 1.0), "cddfuse": (-2.0, 2.0), "strict": (-1.0, 1.0)},
-  function=_structural_similarity,
-  # tang replicates the border, so that any image holds its 11x11 window
-  minimum_sides={"tang": 1, "cddfuse": BOX, "strict": 11},
-)
-
-MS_SSIM = Metric(
-  name="MS_SSIM",
-  title="multi-scale structural similarity (tang: a three-scale MEF-SSIM, not Wang's)",
-  direction="higher",
-  ranges={"tang": (-1.0, 1.0), "strict": (0.0, 1.0)},
-  function=_multiscale,
-  minimum_sides={"tang": 44, "strict": 176},
-)

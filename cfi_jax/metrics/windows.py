@@ -1,4 +1,4 @@
-"""Regions, borders and sliding windows of images on a canvas (METRICS section 1).
+"""Regions, borders and sliding windows of images on a canvas.
 
 Maps are [H, W] arrays of which the top left height x width are valid; `height` and `width` may be
 traced. A window that would leave the canvas is dropped, so a map shrinks as its image does.
@@ -140,7 +140,7 @@ def moments(
 
   Two stages, rows then columns, each about its own mean, joined by the law of total covariance:
   no cancellation, so float32 holds 1e-7 where E[xy] - E[x]E[y] loses every digit, and flat windows
-  give exactly 0 (METRICS section 11.2).
+  give exactly 0.
 
   Args:
     images: float maps [H, W].

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 
 
@@ -57,15 +56,6 @@ def test_mean_map_resizes_to_the_first(x64):
 def test_resize_to_the_same_size_costs_nothing():
   image = jnp.ones((1, 4, 4, 1))
   assert not jax.make_jaxpr(lambda x: ops.resize(x, 4, 4))(image).eqns
-
-
-def test_panels_show_visible_infrared_fused_gate_side_by_side():
-  full = [jnp.full((2, 4, 6, 1), v) for v in (0.0, 0.25, 1.0)]
-  gates = (jnp.full((2, 4, 6, 1), 0.5), jnp.full((2, 2, 3, 1), 0.7))
-  fusion = Fusion(fused=full[2], gates=gates, features={}, levels=())
-  pictures = ops.panels(Pair(visible=full[0], infrared=full[1]), fusion)
-  assert pictures.shape == (2, 4, 24)
-  np.testing.assert_array_equal(pictures[1][0], np.repeat([0, 64, 255, 153], 6))
 
 
 def test_to_uint8_rounds_to_nearest_and_clips():

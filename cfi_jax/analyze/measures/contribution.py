@@ -18,8 +18,8 @@ from tqdm import tqdm
 from cfi_jax.analyze.measures import maps
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.fusion.interventions import name_number
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.report.findings import Finding, Row, tabulate
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import Array
-from cfi_jax.fusion.interventions import name_number
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse.inference import Model

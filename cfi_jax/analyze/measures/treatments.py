@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from cfi_jax.analyze.measures.samples import Sample
+from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import INTERVENTIONS, MaskOptions
@@ -68,7 +69,7 @@ def make_holes(name: str, sample: Sample, masks: MaskOptions, seed: int, draw: i
   draw with holes of another size has the same count of them, as far as the options allow.
   """
   key = jax.random.key(seed)
-  for number in (interventions.name_number(name), interventions.name_number(sample.name), draw):
+  for number in (name_number(name), name_number(sample.name), draw):
     key = jax.random.fold_in(key, number)
   height, width = sample.size
   canvas = tuple(1 << (side - 1).bit_length() for side in sample.size)

@@ -45,7 +45,7 @@ def objective(
   fused: Tensors,
   gates: dict[str, torch.Tensor],
 ) -> Tensors:
-  """The objective, "loss", and its unweighted parts under the names of `cfi_jax.fusion.losses`.
+  """The objective, "loss", and its unweighted parts under the names of `isfuse.objective`.
 
   options: `LossOptions` as nested dicts, of the released views. gates: mean gates of masked views.
   """

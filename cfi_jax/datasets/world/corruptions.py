@@ -10,8 +10,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.fusion.interventions import name_number
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 
@@ -52,13 +52,12 @@ class Corruption:
 
 def noise(key: Array, pair: Pair, strength: Array | float) -> Pair:
   """Independent Gaussian noise of that standard deviation on both images, clipped to [0, 1]."""
-  keys = dict(zip(("visible", "infrared"), jax.random.split(key), strict=True))
 
-  def add(name: str) -> Array:
-    image = getattr(pair, name)
-    return _clip(image + strength * jax.random.normal(keys[name], image.shape, image.dtype))
+  def add(key: Array, image: Array) -> Array:
+    return _clip(image + strength * jax.random.normal(key, image.shape, image.dtype))
 
-  return Pair(visible=add("visible"), infrared=add("infrared"))
+  visible_key, infrared_key = jax.random.split(key)
+  return Pair(add(visible_key, pair.visible), add(infrared_key, pair.infrared))
 
 
 def blur(key: Array, pair: Pair, strength: Array | float) -> Pair:
@@ -159,9 +158,8 @@ def get(name: str) -> Corruption:
 def corrupt(name: str, key: Array, batch: Pair, strength: Array | float) -> Pair:
   """A batch [B, H, W, 1], disturbed; sample i uses the key folded from (key, i) and the name."""
   corruption = get(name)
-  key = jax.random.fold_in(key, name_number(name))
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch.visible.shape[0]))
-  return jax.vmap(lambda k, p: corruption.apply(k, p, strength))(keys, batch)
+  draws = keys.per_sample(keys.fold(key, name), len(batch.visible))
+  return jax.vmap(lambda k, p: corruption.apply(k, p, strength))(draws, batch)
 
 
 def _clip(image: Array) -> Array:

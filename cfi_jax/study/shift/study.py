@@ -8,8 +8,8 @@ from cfi_jax.core.types import InputError
 from cfi_jax.datasets.synthetic import Synthetic
 from cfi_jax.datasets.world import corruptions
 from cfi_jax.datasets.world.objects import ObjectOptions
-from cfi_jax.fusion.losses import LossOptions
 from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.objective import LossOptions
 
 CONVENTION = "strict"  # of the metrics: defined on every image
 CORRELATION = "correlation"  # the sweep over worlds; all others are named after a corruption

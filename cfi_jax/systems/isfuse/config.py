@@ -9,7 +9,7 @@ from cfi_jax.engine import config as engine_config
 from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions
-from cfi_jax.fusion.losses import LossOptions
+from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 
 

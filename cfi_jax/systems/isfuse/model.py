@@ -211,9 +211,7 @@ def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
 def from_architecture(architecture: Mapping[str, Any], dtype: str) -> ISFuse:
   """The network of an architecture that computes in `dtype`."""
   stored = "float64" if dtype == "float64" else "float32"
-  return make_model(
-    {**architecture, "attention": "matmul", "dtype": dtype, "param_dtype": stored}
-  )
+  return make_model({**architecture, "attention": "matmul", "dtype": dtype, "param_dtype": stored})
 
 
 def init(network: ISFuse, key: Array) -> dict:

@@ -10,11 +10,11 @@ from cfi_jax.core.types import Array
 from cfi_jax.engine import optim
 from cfi_jax.engine.procedure import Evaluation, Metrics
 from cfi_jax.engine.state import TrainState
-from cfi_jax.fusion import losses
 from cfi_jax.fusion.interventions import View
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import find_metrics, quantise
+from cfi_jax.systems.isfuse.objective import objective
 from cfi_jax.systems.isfuse.views import Parts, fuse_views, make_views
 
 
@@ -35,7 +35,7 @@ def update(
     fusions, batch_stats = fuse_views(parts, variables, views, train=True)
     original = fusions.pop("original")
     treated = {name: views[name].pair for name in fusions}
-    total, terms = losses.objective(parts.loss, batch, original, fusions, treated)
+    total, terms = objective(parts.loss, batch, original, fusions, treated)
     means = {"loss": total.mean()} | {name: term.mean() for name, term in terms.items()}
     return means["loss"], (means | gate_statistics(original), batch_stats)
 
@@ -86,7 +86,7 @@ def make_eval_step(
     fusions, _ = fuse_views(parts, state.variables, views, train=False)
     original = fusions.pop("original")
     treated = {name: views[name].pair for name in fusions}
-    total, terms = losses.objective(parts.loss, batch, original, fusions, treated)
+    total, terms = objective(parts.loss, batch, original, fusions, treated)
     scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
     return Evaluation({"loss": total} | terms, scores, panels(batch, original))
 

@@ -10,8 +10,8 @@ import optax
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions, View
-from cfi_jax.fusion.losses import LossOptions
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
+from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions, update_running
 
 

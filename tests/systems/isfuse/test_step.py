@@ -13,7 +13,7 @@ from cfi_jax import metrics
 from cfi_jax.core import config as config_lib
 from cfi_jax.engine import optim
 from cfi_jax.fusion import interventions, losses
-from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.systems.isfuse import model as isfuse
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse import step as step_lib
@@ -303,3 +303,12 @@ def test_eval_step_returns_parts_and_pictures_per_example():
     np.testing.assert_allclose(parts["SSIM"][i], score, atol=1e-4)
   fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255
   np.testing.assert_allclose(fused, expected.fused[..., 0], atol=0.51 / 255)
+
+
+def test_panels_show_visible_infrared_fused_gate_side_by_side():
+  full = [jnp.full((2, 4, 6, 1), v) for v in (0.0, 0.25, 1.0)]
+  gates = (jnp.full((2, 4, 6, 1), 0.5), jnp.full((2, 2, 3, 1), 0.7))
+  fusion = Fusion(fused=full[2], gates=gates, features={}, levels=())
+  pictures = step_lib.panels(Pair(visible=full[0], infrared=full[1]), fusion)
+  assert pictures.shape == (2, 4, 24)
+  np.testing.assert_array_equal(pictures[1][0], np.repeat([0, 64, 255, 153], 6))

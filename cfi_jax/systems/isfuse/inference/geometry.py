@@ -102,8 +102,7 @@ def whole(
   """
   start = -frame.margin
   sides = [
-    axis(n, start, length, frame, (0, math.inf))
-    for n, length in zip(size, bucket, strict=True)
+    axis(n, start, length, frame, (0, math.inf)) for n, length in zip(size, bucket, strict=True)
   ]
   if borderless:
     sides = [side._replace(border=()) for side in sides]

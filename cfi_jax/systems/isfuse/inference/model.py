@@ -2,7 +2,6 @@
 
 import collections
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +45,7 @@ class Model:
     self.variables = variables
     devices = jax.local_devices()[:1] if devices is None else devices
     self.programs = Programs(fold(variables, jnp.dtype(dtype)), jnp.dtype(dtype), devices)
+    self.devices = self.programs.devices
     self.memory_mb = _default_memory_mb()
     self._planned: dict[buckets.Size, buckets.Size] = {}
     self._shared: set[buckets.Size] = set()

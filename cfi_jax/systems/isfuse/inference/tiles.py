@@ -38,7 +38,10 @@ def window_shape(size: tuple[int, int], max_pixels: float, frame: Frame) -> tupl
   shape = [min(n, side) for n in need]
   for this, other in ((0, 1), (1, 0)):  # what one side does not use, the other may
     shape[this] = min(need[this], max(smallest, int(max_pixels) // shape[other]))
-  return tuple(_even(n, length // frame.align * frame.align, frame) for n, length in zip(need, shape, strict=True))
+  return tuple(
+    _even(n, length // frame.align * frame.align, frame)
+    for n, length in zip(need, shape, strict=True)
+  )
 
 
 def shared_shape(

@@ -1,0 +1,60 @@
+"""The protocol of a fusing model: all that the commands `fuse` and `evaluate` ask of one.
+
+A system's `load` returns one; `cfi_jax.systems.isfuse.inference.Model` is an example.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from cfi_jax.fusion.types import Fusion
+
+Size = tuple[int, int]  # height, width
+
+
+@runtime_checkable
+class Fuser(Protocol):
+  """Fuses visible and infrared images of any size with one set of weights.
+
+  An image is uint8, uint16 or floating point in [0, 1]. `arrays.as_batch` and `arrays.as_image`
+  check that.
+  """
+
+  @property
+  def devices(self) -> Sequence[jax.Device]:
+    """The devices that share the work; as many pairs are computed at once."""
+
+  def reserve(self, sizes: Iterable[Size], *, memory_mb: float | None = None) -> None:
+    """Plans few compiled programs for the images to come, one entry of `sizes` per image."""
+
+  def bucket(self, size: Size) -> Size:
+    """The shape that an image of `size` is computed in; images of one bucket share a program."""
+
+  def fuse(
+    self,
+    visible: np.ndarray,
+    infrared: np.ndarray,
+    *,
+    gray: bool = False,
+    return_details: bool = False,
+    memory_mb: float | None = None,
+  ) -> np.ndarray | tuple[np.ndarray, Fusion]:
+    """Fuses one pair, or a batch of equal sizes, to the form and dtype of `visible`.
+
+    visible, infrared: [H, W], [H, W, C], [B, H, W] or [B, H, W, C] with C = 1, 3 or 4.
+    gray: the result is the fused luma alone; else it has the chroma of `visible`.
+    return_details: the `Fusion` of the luma is returned, too.
+    memory_mb: memory for the computation per device; None leaves it to the fuser.
+    """
+
+  def fuse_pairs(
+    self,
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    *,
+    gray: bool = False,
+    memory_mb: float | None = None,
+  ) -> list[np.ndarray]:
+    """Fuses pairs [H, W, C] whose sizes may differ; see `fuse`."""
