@@ -49,7 +49,7 @@ class Tfds(PairDataset):
 
   def __post_init__(self):
     """Raises InputError for an unknown builder or options that it does not have."""
-    self._family
+    self._family  # noqa: B018 (its own checks)
 
   @functools.cached_property
   def _family(self) -> PairDataset:

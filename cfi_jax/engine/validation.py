@@ -64,8 +64,9 @@ class Validation:
       images = sharding.to_devices(sharding.split(self.run.mesh), rows)
       part = jax.device_get(self.program(state, self.constants, images))
       names = names[:left]
-      yield names, jax.tree.map(lambda x, count=len(names): x[:count], part)
-      left -= len(names)
+      count = len(names)
+      yield names, jax.tree.map(lambda x: x[:count], part)  # noqa: B023
+      left -= count
       if left <= 0:
         return
 

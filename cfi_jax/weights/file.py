@@ -55,7 +55,7 @@ def read(path: pathlib.Path, template: Template) -> tuple[dict, Card]:
     with safetensors.safe_open(path, framework="np") as file:
       card = _card(file.metadata() or {})
       wanted = template(card)
-      flat = {name: _tensor(file, name) for name in file.keys()}
+      flat = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
     _check(flat, wanted)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error

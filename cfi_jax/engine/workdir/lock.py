@@ -1,9 +1,9 @@
 """One process writes a workdir: a lock that names its holder and does not outlive it.
 
-The lock is a file that the file system creates for one process only, so that no flock is needed. Its
-holder renews it every few seconds. A holder on this machine is looked up among the processes; one on
-another is taken for dead once its lock has not been renewed for a while. Several processes of one
-run have one lock, which process 0 takes.
+The lock is a file that the file system creates for one process only, so that no flock is needed.
+Its holder renews it every few seconds. A holder on this machine is looked up among the processes;
+one on another is taken for dead once its lock has not been renewed for a while. Several processes
+of one run have one lock, which process 0 takes.
 """
 
 import contextlib
@@ -167,7 +167,7 @@ def _create_exclusively(path: pathlib.Path, content: bytes) -> bool:
 
 
 def _remove(path: pathlib.Path, holder: dict[str, Any]) -> None:
-  """Removes the lock of a dead holder, unless another process has done so and taken it meanwhile."""
+  """Removes the lock of a dead holder, unless another process has taken it over meanwhile."""
   aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   try:
     os.rename(path, aside)  # one of several processes succeeds
@@ -180,7 +180,7 @@ def _remove(path: pathlib.Path, holder: dict[str, Any]) -> None:
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-  """The holder that a lock names; {} without a lock, and for one whose first bytes are on the way."""
+  """The holder that a lock names; {} without a lock."""
   for _ in range(20):
     try:
       return json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The views of a batch that the objective needs, and their fusions, as little computed as possible."""
+"""The views of a batch that the objective needs, and their fusions; shared parts computed once."""
 
 import dataclasses
 from collections.abc import Callable

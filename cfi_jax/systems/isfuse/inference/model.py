@@ -15,6 +15,7 @@ from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
+from cfi_jax.systems.isfuse.inference.geometry import Frame
 from cfi_jax.systems.isfuse.inference.programs import Programs
 from cfi_jax.systems.isfuse.model import from_architecture
 
@@ -74,6 +75,11 @@ class Model:
     self._tiles = {(size, most): shape for size in large}
     # A bucket of several sizes gets one program, with borders, for those that fill it too.
     self._shared = {bucket for size, bucket in self._planned.items() if bucket != size}
+
+  @property
+  def devices(self) -> Sequence[jax.Device]:
+    """The devices that share the work."""
+    return self.programs.devices
 
   def bucket(self, size: buckets.Size) -> buckets.Size:
     """Shape of the window that an image of `size` is computed in when it is not tiled."""
