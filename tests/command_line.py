@@ -24,6 +24,7 @@ SHARED = ROOT.parent / "shared"  # reference data of the project's workplace; us
 
 SERVER = """
 import json, os, runpy, sys
+sys.path.append("tests")
 import cfi_jax.evaluate, cfi_jax.engine.loop, cfi_jax.systems.isfuse.inference
 
 for line in sys.stdin:

@@ -30,8 +30,8 @@ from PIL import Image
 from random_weights import random_variables
 
 from cfi_jax.metrics import table
-from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse.inference import Model
+from cfi_jax.systems.isfuse.model import from_architecture
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
@@ -205,6 +205,7 @@ SMALL = {
   "shared_encoder": False,
   "gate": "released",
   "padding": "zeros",
+  "levels": 3,
 }
 
 
@@ -214,7 +215,7 @@ def make_small():
 
   def make(dtype="float32", devices=None, **changes):
     architecture = SMALL | changes
-    variables = random_variables(weights.model(architecture, "float32"))
+    variables = random_variables(from_architecture(architecture, "float32"))
     return Model(variables, architecture, dtype=dtype, devices=devices)
 
   return make

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.engine.state import TrainState, init_state
-from cfi_jax.systems import files as weights
-from cfi_jax.systems.isfuse.step import Procedure
+from cfi_jax.engine.state import TrainState
+from cfi_jax.systems.isfuse.model import init
+from cfi_jax.systems.isfuse.procedure import init_state
+from cfi_jax.systems.isfuse.views import Parts
 
 
 def random_variables(module: nn.Module, seed: int = 0) -> dict:
@@ -23,12 +24,14 @@ def random_variables(module: nn.Module, seed: int = 0) -> dict:
       values = random.normal(0, spread, shape.shape)
     return jnp.asarray(values, shape.dtype)
 
-  return jax.tree_util.tree_map_with_path(leaf, weights.shapes(module))
+  return jax.tree_util.tree_map_with_path(
+    leaf, jax.eval_shape(lambda: init(module, jax.random.key(0)))
+  )
 
 
-def random_state(procedure: Procedure, seed: int = 0) -> TrainState:
+def random_state(parts: Parts, seed: int = 0) -> TrainState:
   """A state before the first step; Adam's moments are zero."""
-  variables = random_variables(procedure.model, seed)
-  shapes = jax.eval_shape(lambda: init_state(procedure.model, procedure.optimizer, 0, 16))
+  variables = random_variables(parts.model, seed)
+  shapes = jax.eval_shape(lambda: init_state(parts, jax.random.key(0), ema=False))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   return zeros.replace(**variables)

@@ -38,9 +38,9 @@ class Chunk:
 def make_program(one_step: OneStep, most: int) -> Callable[[State, Any, Any], tuple]:
   """A program(state, kept, inputs) -> (state, metrics) of up to `most` steps, to be jitted.
 
-  kept: arrays that stay on the devices. With `most` = 1 inputs are a step's items, and metrics
-  those of the step. Else inputs are (items, count), items with a leading axis [most] of which the first
-  `count` are taken, and every metric is [most], 0 beyond: one program for every count.
+  kept: arrays that stay on the devices. With `most` = 1 inputs are the items of a step, and metrics
+  those of the step. Else inputs are (items, count), items with a leading axis [most] of which the
+  first `count` are taken, and every metric is [most], 0 beyond: one program for every count.
   """
   if most == 1:
     return one_step

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from cfi_jax.data import pipeline, resident
 from cfi_jax.engine import sharding
 from cfi_jax.engine.memory import GB
 from cfi_jax.engine.procedure import Batch, Sample, Stream
+from cfi_jax.images.read import Header
 
 Item = Any  # arrays that one step takes from the host, their first axis the rows of the batch
 
@@ -24,10 +25,11 @@ Item = Any  # arrays that one step takes from the host, their first axis the row
 class Streamed:
   """Batches that Grain makes on the host.
 
-  gigabytes: size of all records, decoded.
+  channels: of every image. gigabytes: size of all records, decoded.
   """
 
   stream: Stream
+  channels: dict[str, int]
   seed: int
   gigabytes: float
 
@@ -44,8 +46,12 @@ class Streamed:
 
   @property
   def item(self) -> Item:
-    """Shapes of the images {name: [rows, crop, crop, C]} of one step."""
-    return image_shapes(self.stream)
+    """Shapes of the images {name: float32 [rows, crop, crop, C]} of one step."""
+    rows, crop = self.stream.rows, self.stream.input.crop
+    return {
+      name: jax.ShapeDtypeStruct((rows, crop, crop, channels), jnp.float32)
+      for name, channels in self.channels.items()
+    }
 
   def load(self, mesh: Mesh) -> tuple[()]:
     """Nothing stays on the devices."""
@@ -116,11 +122,21 @@ Feed = Streamed | Resident
 
 def choose(stream: Stream, seed: int) -> Feed:
   """`Resident` if all records, decoded, are at most `input.device_gb`; told from headers alone."""
-  layout = resident.lay_out(stream.source.check_headers(), stream.input.crop)
+  headers = stream.source.check_headers()
+  layout = resident.lay_out(headers, stream.input.crop)
   gigabytes = layout.bytes / GB
   if gigabytes > stream.input.device_gb:
-    return Streamed(stream, seed, gigabytes)
+    return Streamed(stream, _channels(headers), seed, gigabytes)
   return Resident(stream, seed, gigabytes, layout)
+
+
+def held_out(stream: Stream) -> Streamed:
+  """The held-out samples, which are read anew for every validation."""
+  return Streamed(stream, _channels(stream.source.check_headers()), seed=0, gigabytes=0.0)
+
+
+def _channels(headers: Sequence[Mapping[str, Header]]) -> dict[str, int]:
+  return {name: header.channels for name, header in headers[0].items()} if headers else {}
 
 
 def seeds(seed: int, names: Iterator[str]) -> dict[str, int]:
@@ -156,15 +172,6 @@ def finish(stream: Stream, images: dict[str, Array], key: Array, name: str) -> S
   rows = len(next(iter(images.values())))
   own = keys.per_sample(keys.fold(key, f"finish {name}"), rows)
   return jax.vmap(stream.finish)(images, own)
-
-
-def image_shapes(stream: Stream) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a batch's images {name: float32 [rows, crop, crop, C]}."""
-  crop = stream.input.crop
-  return {
-    name: jax.ShapeDtypeStruct((stream.rows, crop, crop, channels), jnp.float32)
-    for name, channels in stream.source.channels.items()
-  }
 
 
 def _stretch(stream: Stream, start: int, stop: int) -> pipeline.Stretch:

@@ -73,17 +73,16 @@ class EvalStep:
 
 def compile_eval_step(run: Run) -> EvalStep:
   """The validation program of a run that has held-out samples, compiled ahead."""
-  stream = run.held_out
 
   def program(state: State, constants: Constants, images: dict, seed: Array) -> Evaluation:
     key = jax.random.key(seed)
-    samples = feed.finish(stream, images, key, "held_out")
+    samples = feed.finish(run.held_out.stream, images, key, "held_out")
     return run.procedure.eval_step(state, samples, constants, key)
 
   everywhere = sharding.replicated(run.mesh)
   kept = (run.state_shapes(), _as_shapes(run.constants))
   seed = jax.ShapeDtypeStruct((), np.uint32, sharding=everywhere)
-  images = sharding.as_shapes(sharding.split(run.mesh), feed.image_shapes(stream))
+  images = sharding.as_shapes(sharding.split(run.mesh), run.held_out.item)
   compiled = jax.jit(program, out_shardings=everywhere)
   compiled = compiled.lower(*sharding.as_shapes(everywhere, kept), images, seed).compile()
   return EvalStep(compiled, run.seed())

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from cfi_jax.engine import feed as feed_lib
 from cfi_jax.engine import sharding
 from cfi_jax.engine.config import Config
-from cfi_jax.engine.feed import Feed
+from cfi_jax.engine.feed import Feed, Streamed
 from cfi_jax.engine.procedure import Constants, Procedure, State, Stream, System
 from cfi_jax.engine.workdir import lock, record
 
@@ -31,7 +31,7 @@ class Run:
   mesh: Mesh
   procedure: Procedure
   feeds: dict[str, Feed]
-  held_out: Stream | None
+  held_out: Streamed | None
   constants: Constants
   identity: dict[str, Any]
   steps: int
@@ -65,8 +65,6 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   system.procedure(config, 1)  # refused before any file is looked at
   streams, held_out = system.streams(config), system.held_out(config)
   constants, frozen = system.constants(config)
-  if held_out is not None:
-    held_out.source.check_headers()
   seeds = feed_lib.seeds(config.seed, streams)
   feeds = {name: feed_lib.choose(stream, seeds[name]) for name, stream in streams.items()}
   steps = count_steps(config, next(iter(streams.values())))
@@ -77,7 +75,7 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
     mesh=mesh,
     procedure=system.procedure(config, steps),
     feeds=feeds,
-    held_out=held_out,
+    held_out=None if held_out is None else feed_lib.held_out(held_out),
     constants=constants,
     identity=identity,
     steps=steps,

@@ -52,7 +52,7 @@ class Validation:
 
   def _batches(self, state: State) -> Iterator[tuple[tuple[str, ...], Evaluation]]:
     """Names and evaluation of each batch, without the repeats that fill the last."""
-    stream, left = self.run.held_out, self.run.config.validation_pairs
+    stream, left = self.run.held_out.stream, self.run.config.validation_pairs
     batches = pipeline.validation_batches(
       stream.source,
       stream.input,
@@ -73,7 +73,7 @@ class Validation:
 
 def prepare(run: Run, constants: Any) -> Validation | None:
   """The validation of a run, compiled ahead; None where no samples are held out."""
-  if run.held_out is None or not len(run.held_out.source):
+  if run.held_out is None or not len(run.held_out.stream.source):
     return None
   return Validation(run, compile_eval_step(run), constants)
 

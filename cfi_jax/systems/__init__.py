@@ -1,7 +1,7 @@
 """Systems: networks with their training and their inference, one folder each."""
 
 import importlib
-import pathlib
+import pkgutil
 from typing import Any
 
 from cfi_jax.core import config as config_lib
@@ -9,12 +9,10 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.procedure import System
 
-FOLDER = pathlib.Path(__file__).parent
-
 
 def names() -> tuple[str, ...]:
-  """The systems there are: the folders beside this file."""
-  return tuple(sorted(path.parent.name for path in FOLDER.glob("*/__init__.py")))
+  """The systems there are: the folders beside this file, and any that `__path__` was given."""
+  return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg))
 
 
 def find(name: str) -> System:

@@ -10,62 +10,73 @@ import numpy as np
 import pytest
 from command_line import ROOT
 
+from cfi_jax import systems
 from cfi_jax.core import config as config_lib
 from cfi_jax.data import augment
-from cfi_jax.engine import loop as train
+from cfi_jax.engine import loop, programs, validation
+from cfi_jax.engine import run as run_lib
+from cfi_jax.engine.compilation import Compilations
 from cfi_jax.engine.workdir import logs
+from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.fusion.types import Pair
-from cfi_jax.systems.isfuse import model as isfuse
-from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems import isfuse
+from cfi_jax.systems.isfuse.procedure import make_parts
 from cfi_jax.systems.isfuse.step import make_eval_step
 
 
 def tiny(pairs, **changes):
-  """The folder recipe for pairs of 24x24, half of them held out."""
+  """The folder recipe for pairs of 24x24, half of them held out.
+
+  Of a third of the network: it compiles in a third of the time.
+  """
   values = config_lib.load(str(ROOT / "configs" / "folder.py")).to_dict()
   values["data"] |= {"root": str(pairs), "validation_fraction": 0.5}
   values["input"]["crop"], values["batch_size"] = 16, 2
-  values["model"] |= {"features": 4, "grid": 2}
+  values["model"] |= {"features": 4, "grid": 2, "levels": 1}
   values["masks"]["size"], values["validation_metrics"] = (4, 4), ("SSIM",)
   values["loss"]["invariance"]["views"] = ("complementary",)
   values["loss"]["necessity"]["views"] = ()
   return values | changes
 
 
+def open_run(values, workdir):
+  return run_lib.open_run(*systems.configure(values), workdir)
+
+
 @pytest.fixture
-def run(pairs, tmp_path, monkeypatch):
-  """A run on eight tiny pairs, of a third of the network: it compiles in a third of the time."""
-  monkeypatch.setattr(isfuse, "LEVELS", 1)
-  config = config_lib.build(Config, tiny(pairs, steps=3))
-  return train.open_run(config, tmp_path / "run")
+def run(pairs, tmp_path):
+  return open_run(tiny(pairs, steps=3), tmp_path / "run")
 
 
 def validate(run, state):
   """The means of step 5, which the logs then have too."""
   run.workdir.mkdir()
-  with train.Writer(run.workdir, run.config, 0, run.steps) as writer:
-    return writer.validate(5, state, train.compile_validation(run))
+  with logs.Writer(run.workdir, run.config, 0, run.steps) as writer:
+    means = validation.prepare(run, run.constants).measure(5, state)
+    writer.validated(5, means.values, means.pictures)
+  return means.values
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_validation_scores_each_pair_once(run, count, tmp_path):
+def test_validation_scores_each_pair_once(run, count):
   run = dataclasses.replace(
     run, config=dataclasses.replace(run.config, validation_pairs=count, pictures=count)
   )
-  state = train.initial_state(run)
+  state = run.initial_state()
   means = validate(run, state)
-  source = run.sources["validation"]
+  source = run.held_out.stream.source
   images = []
   for i in range(4):
     place = augment.centre(24, 24, crop=16)
     sample = source[i]
-    images.append([augment.apply(place, x, 16) / 255 for x in (sample.visible, sample.infrared)])
-  eval_step = jax.jit(make_eval_step(run.procedure, ("SSIM",), "strict"))
+    images.append([augment.apply(place, sample[m], 16) / 255 for m in ("visible", "infrared")])
+  eval_step = jax.jit(make_eval_step(make_parts(run.config, 3), ("SSIM",), "strict"))
   values = []
   for rows in (images[:2], images[2:]):
     batch = Pair(*(jnp.asarray(np.stack(x), jnp.float32) for x in zip(*rows, strict=True)))
-    batch_values, _ = eval_step(state.variables, batch)
-    values += [{name: batch_values[name][i] for name in ("loss", "SSIM")} for i in range(2)]
+    found = eval_step(state, batch, jax.random.key(0))
+    both = found.values | found.scores
+    values += [{name: both[name][i] for name in ("loss", "SSIM")} for i in range(2)]
   for name in ("loss", "SSIM"):
     expected = np.mean([value[name] for value in values[:count]])
     assert means[name] == pytest.approx(expected, rel=1e-4)
@@ -76,22 +87,26 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
 
 
 def test_a_validation_that_is_not_finite_stops_the_run(run):
-  state = train.initial_state(run)
+  state = run.initial_state()
   state = state.replace(batch_stats=jax.tree.map(lambda x: x * jnp.nan, state.batch_stats))
   with pytest.raises(logs.DivergedError, match="step 5: validation"):
     validate(run, state)
   assert not logs.read_metrics(run.workdir / logs.METRICS_FILE)
 
 
+def get_ready(run):
+  return loop.get_ready(run, Compilations(), Lock(run.workdir))
+
+
 def test_averaged_parameters_are_kept_and_used_instead_of_the_last(run):
   optimizer = dataclasses.replace(run.config.optim, ema_decay=0.15, learning_rate=0.01)
   config = dataclasses.replace(run.config, optim=optimizer)
-  run = dataclasses.replace(run, config=config, procedure=train.make_procedure(config, run.steps))
-  ready = train.Ready(train.compile_train_step(run), run.feed.load(run.mesh), None, None)
-  state = train.initial_state(run)
+  run = dataclasses.replace(run, config=config, procedure=isfuse.procedure(config, run.steps))
+  ready = get_ready(run)
+  state = run.initial_state()
   expected = jax.device_get(state.params)
-  for decay, chunk in zip((0.1, 0.15, 0.15), train._chunks(run, 0), strict=True):
-    state, _ = ready.train_step(state, ready.images, chunk.inputs)
+  for decay, chunk in zip((0.1, 0.15, 0.15), loop._chunks(run, 0), strict=True):
+    state, _ = ready.train_step(state, ready.canvases, ready.constants, chunk.inputs)
     expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
   used = state.variables["params"]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), used, expected)
@@ -100,9 +115,24 @@ def test_averaged_parameters_are_kept_and_used_instead_of_the_last(run):
 
 
 def test_the_step_gives_its_memory_back(run):
-  compiled = train.compile_train_step(run).compiled
-  state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.initial_shapes(run)))
+  compiled = programs.compile_train_step(run).compiled
+  state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(run.state_shapes()))
   assert compiled.memory_analysis().alias_size_in_bytes >= state
+
+
+def test_nothing_moves_to_or_from_the_devices_unsaid(run, monkeypatch):
+  """The loop runs under a guard, which an implicit transfer in it would meet."""
+  seen = []
+
+  def spy(run, ready, start, state, checkpoints, preemption):
+    seen.append(jax.config.jax_transfer_guard)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+      jnp.sin(np.ones(3))
+    return run.steps
+
+  monkeypatch.setattr(loop, "_loop", spy)
+  loop.train(isfuse, run.config, run.workdir)
+  assert seen == ["disallow"]
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +147,9 @@ def trained(write_pairs, tmp_path_factory):
   once["loss"]["invariance"]["views"] = once["loss"]["necessity"]["views"] = ()
   several = once | {"input": once["input"] | {"device_gb": 1.0}}
   several |= {"steps_per_dispatch": 4, "log_every": 5}
-  with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
-    patch.setattr(isfuse, "LEVELS", 1)  # as above
+  with jax.enable_x64(True):
     for name, values in (("once", once), ("several", several)):
-      assert train.train(config_lib.build(Config, values), root / name) == 7
+      assert loop.train(*systems.configure(values), root / name) == 7
   return root
 
 
@@ -155,5 +184,5 @@ def test_nothing_is_compiled_after_the_first_step(trained):
 
 
 def test_epochs_count_the_training_pairs(run):
-  config = dataclasses.replace(run.config, steps=0, epochs=2.5)
-  assert train.open_run(config, run.workdir).steps == 5
+  values = dataclasses.asdict(run.config) | {"steps": 0, "epochs": 2.5}
+  assert open_run(values, run.workdir).steps == 5

@@ -20,12 +20,13 @@ ARCHITECTURE = {
   "shared_encoder": True,
   "gate": "paper",
   "padding": "reflect",
+  "levels": 3,
 }
-CARD = weights.Card(ARCHITECTURE, "paper", "synthetic", "2026-11-20", "Apache-2.0")
+CARD = weights.Card("isfuse", ARCHITECTURE, "paper", "synthetic", "2026-11-20", "Apache-2.0")
 
 
 def variables():
-  shapes = weights.shapes(weights.model(ARCHITECTURE, "float32"))
+  shapes = weights.shapes(CARD)
   random = np.random.default_rng(0)
   return jax.tree.map(lambda s: random.random(s.shape, np.float32), shapes)
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.systems.isfuse.layers import BatchNorm, Conv, ConvBlock, Encoder, update_running
+from cfi_jax.systems.isfuse.layers import Conv, ConvBlock, Encoder
+from cfi_jax.systems.isfuse.statistics import BatchNorm, update_running
 
 KINDS = dict(dtype=jnp.float64, param_dtype=jnp.float64)
 

@@ -11,50 +11,39 @@ from random_weights import random_state
 
 from cfi_jax import metrics
 from cfi_jax.core import config as config_lib
-from cfi_jax.engine import optim
 from cfi_jax.fusion import interventions, losses
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
-from cfi_jax.systems.isfuse import model as isfuse
+from cfi_jax.systems.isfuse import procedure as procedure_lib
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse import step as step_lib
+from cfi_jax.systems.isfuse import views as views_lib
 from cfi_jax.systems.isfuse.config import Config
-from cfi_jax.systems.isfuse.layers import update_running
-from cfi_jax.systems.isfuse.model import make_model
+from cfi_jax.systems.isfuse.statistics import update_running
 from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
 
 DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
 
 
-def make_procedure(recipe="released", **model):
-  settings = config_lib.build(Config, recipes.get(recipe).to_dict())
-  return step_lib.Procedure(
-    model=make_model(settings.model | model),
-    optimizer=optim.make_optimizer(settings.optim, 3),
-    learning_rate=optim.learning_rate(settings.optim, 3),
-    loss=settings.loss,
-    masks=settings.masks,
-    seed=settings.seed,
-    statistics=settings.statistics,
-    ema_decay=settings.optim.ema_decay,
-    share_encodings=settings.share_encodings,
-    rematerialise=settings.rematerialise,
-  )
+def make_parts(recipe="released", **model):
+  values = recipes.get(recipe).to_dict()
+  values["model"] |= model
+  return procedure_lib.make_parts(config_lib.build(Config, values), 3)
 
 
-def reference_state(procedure, inference_reference):
-  state = random_state(procedure)
+def reference_state(parts, inference_reference):
+  state = random_state(parts)
   items = inference_reference.items()
   torch = {k.removeprefix("state/"): v for k, v in items if k.startswith("state/")}
   variables = from_torch(torch, state.variables)
   return state.replace(**jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables))
 
 
-def reference_views(procedure, train_reference):
+def reference_views(parts, train_reference):
   """The batch and the views with the masks that the reference used."""
   batch = Pair(*(jnp.asarray(train_reference[m] / 255) for m in MODALITIES))
   masks = Pair(*(jnp.asarray(train_reference[f"mask_{m}"], bool) for m in MODALITIES))
   both = jnp.asarray(train_reference["mask_shared"], bool)
-  views = step_lib.make_views(procedure, jax.random.key(0), batch)
+  views = views_lib.make_views(parts, jax.random.key(0), batch)
   for name, mask in (("complementary", masks), ("shared", Pair(visible=both, infrared=both))):
     pair = interventions.apply_masks(batch, mask, 0.0)
     views[name] = dataclasses.replace(views[name], pair=pair)
@@ -75,18 +64,18 @@ def columns(metrics):
 def reference_run(inference_reference, train_reference):
   """Metrics of three steps, running statistics after the first, gradients and views of it."""
   with jax.enable_x64(True):
-    procedure = make_procedure(**DOUBLE)
-    batch, views = reference_views(procedure, train_reference)
+    parts = make_parts(**DOUBLE)
+    batch, views = reference_views(parts, train_reference)
 
     @jax.jit
     def run(state):
-      new, metrics = step_lib.update(procedure, state, batch, views)
+      new, metrics = step_lib.update(parts, state, batch, views)
       # Adam's first moment after one step from zero is (1 - b1) times the gradient.
       gradient = jax.tree.map(lambda m: m / (1 - 0.9), new.opt_state[0].mu)
-      fusions, _ = step_lib.fuse_views(procedure, state.variables, views, train=True)
+      fusions, _ = views_lib.fuse_views(parts, state.variables, views, train=True)
       return new, metrics, gradient, {name: fusion.fused for name, fusion in fusions.items()}
 
-    state = reference_state(procedure, inference_reference)
+    state = reference_state(parts, inference_reference)
     steps = []
     for _ in range(3):
       state, *rest = run(state)
@@ -143,14 +132,14 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
 )
 def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
   """Fusions and running statistics are those of five separate forward passes."""
-  procedure = make_procedure(recipe, features=4, **DOUBLE)
-  statistics = dataclasses.replace(procedure.statistics, views=counting, normalise=normalise)
-  procedure = dataclasses.replace(procedure, statistics=statistics)
+  parts = make_parts(recipe, features=4, **DOUBLE)
+  statistics = dataclasses.replace(parts.statistics, views=counting, normalise=normalise)
+  parts = dataclasses.replace(parts, statistics=statistics)
   batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
-  state = random_state(procedure)
-  views = step_lib.make_views(procedure, jax.random.key(2), batch)
+  state = random_state(parts)
+  views = views_lib.make_views(parts, jax.random.key(2), batch)
   fusions, batch_stats = jax.jit(
-    lambda v: step_lib.fuse_views(procedure, v, views, train=True)
+    lambda v: views_lib.fuse_views(parts, v, views, train=True)
   )(state.variables)  # fmt: skip
 
   @functools.partial(jax.jit, static_argnames=("modality", "method"))
@@ -158,7 +147,7 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
     """With the batch's own moments, or as after training with those that are given."""
     arguments = (images, modality) if modality else (images,)
     variables = state.variables if moments is None else state.variables | {"batch_stats": moments}
-    out, new = procedure.model.apply(
+    out, new = parts.model.apply(
       variables, *arguments, train=moments is None, method=method, mutable=["moments"]
     )
     return out, new["moments"] if moments is None else {}
@@ -183,8 +172,8 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
     fusion, moments = apply(features, moments=given("all"), method="integrate")
     expected = fold("all", moments)
     np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
-  alone = dataclasses.replace(procedure, share_encodings=False)
-  apart = step_lib.make_views(alone, jax.random.key(2), batch)
+  alone = dataclasses.replace(parts, share_encodings=False)
+  apart = views_lib.make_views(alone, jax.random.key(2), batch)
   for name, view in views.items():
     assert apart[name].sources == dict.fromkeys(MODALITIES, name)
     for m in MODALITIES:
@@ -194,16 +183,16 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
 
 
 @pytest.mark.parametrize("normalise", ["own", "original"])
-def test_rematerialising_keeps_less_and_changes_nothing(x64, monkeypatch, normalise):
+def test_rematerialising_keeps_less_and_changes_nothing(x64, normalise):
   """Gradients of fusions' sums, and what lies between the two passes.
 
   The gradients are those of plain passes, also through what normalises a treated view.
   """
-  monkeypatch.setattr(isfuse, "LEVELS", 1)  # a third of the network compiles in a third of the time
-  procedure = make_procedure(features=4, grid=2, **DOUBLE)
-  statistics = dataclasses.replace(procedure.statistics, normalise=normalise, views="original")
-  procedure = dataclasses.replace(procedure, statistics=statistics)
-  state = random_state(procedure)
+  # A third of the network compiles in a third of the time.
+  parts = make_parts(features=4, grid=2, levels=1, **DOUBLE)
+  statistics = dataclasses.replace(parts.statistics, normalise=normalise, views="original")
+  parts = dataclasses.replace(parts, statistics=statistics)
+  state = random_state(parts)
   batch, other = (
     Pair(*jax.random.uniform(jax.random.key(k), (2, 2, 32, 32, 1), jnp.float64)) for k in (1, 2)
   )
@@ -211,11 +200,11 @@ def test_rematerialising_keeps_less_and_changes_nothing(x64, monkeypatch, normal
   views = {"original": interventions.original_view(batch), "other": treated}
   gradients, kept = [], []
   for rematerialise in (False, True):
-    own = dataclasses.replace(procedure, rematerialise=rematerialise)
+    own = dataclasses.replace(parts, rematerialise=rematerialise)
 
     def total(params, own=own):
       variables = {"params": params, "batch_stats": state.batch_stats}
-      fusions, _ = step_lib.fuse_views(own, variables, views, train=True)
+      fusions, _ = views_lib.fuse_views(own, variables, views, train=True)
       return sum(fusion.fused.sum() for fusion in fusions.values())
 
     gradients.append(jax.jit(jax.grad(total))(state.params))
@@ -225,7 +214,7 @@ def test_rematerialising_keeps_less_and_changes_nothing(x64, monkeypatch, normal
   def plain(params):
     def fuse(pair, batch_stats, train):
       variables = {"params": params, "batch_stats": batch_stats}
-      fusion, new = procedure.model.apply(variables, pair, train=train, mutable=["moments"])
+      fusion, new = parts.model.apply(variables, pair, train=train, mutable=["moments"])
       return fusion.fused.sum(), new.get("moments", {})
 
     first, moments = fuse(batch, state.batch_stats, train=True)
@@ -250,57 +239,61 @@ def test_recipes_differ_in_signs_gate_and_sharing_only():
   assert released == paper
 
 
-def tiny_run(seed=0, **model):
-  """A procedure of three views, a state and a batch of ones, on which masks show."""
-  procedure = make_procedure(features=4, grid=2, **model)
-  invariance = dataclasses.replace(procedure.loss.invariance, views=("shared",))
-  necessity = dataclasses.replace(procedure.loss.necessity, views=("without_visible",))
-  loss = dataclasses.replace(procedure.loss, invariance=invariance, necessity=necessity)
-  procedure = dataclasses.replace(procedure, seed=seed, loss=loss)
-  return procedure, random_state(procedure), Pair(*jnp.ones((2, 2, 32, 32, 1)))
+def tiny_run(**model):
+  """The parts of a step of three views, a state and a batch of ones, on which masks show."""
+  parts = make_parts(features=4, grid=2, **model)
+  invariance = dataclasses.replace(parts.loss.invariance, views=("shared",))
+  necessity = dataclasses.replace(parts.loss.necessity, views=("without_visible",))
+  loss = dataclasses.replace(parts.loss, invariance=invariance, necessity=necessity)
+  parts = dataclasses.replace(parts, loss=loss)
+  return parts, random_state(parts), Pair(*jnp.ones((2, 2, 32, 32, 1)))
 
 
-def test_masks_of_a_step_depend_on_seed_and_step(monkeypatch):
+def test_masks_of_a_step_depend_on_its_key(monkeypatch):
   monkeypatch.setattr(step_lib, "update", lambda p, s, b, views: (s, views["shared"].pair.visible))
   drawn = []
   for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
-    procedure, state, batch = tiny_run(seed)
-    train_step = jax.jit(step_lib.make_train_step(procedure))
-    drawn.append(train_step(state.replace(step=jnp.asarray(step)), batch)[1])
+    parts, state, batch = tiny_run()
+    train_step = jax.jit(functools.partial(step_lib.train_step, parts))
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    drawn.append(train_step(state.replace(step=jnp.asarray(step)), batch, key)[1])
   np.testing.assert_array_equal(drawn[0], drawn[1])
   assert np.any(drawn[0] != drawn[2]) and np.any(drawn[0] != drawn[3])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_a_step_keeps_every_shape_and_dtype(dtype):
-  procedure, state, batch = tiny_run(dtype=dtype)
-  new, metrics = jax.eval_shape(step_lib.make_train_step(procedure), state, batch)
+  parts, state, batch = tiny_run(dtype=dtype)
+  new, metrics = jax.eval_shape(
+    functools.partial(step_lib.train_step, parts), state, batch, jax.random.key(0)
+  )
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, state)
   assert all(jax.tree.leaves(same))
   assert {metric.shape for metric in metrics.values()} == {()}
 
 
 def test_what_a_metric_cannot_measure_is_nan():
-  procedure, state, batch = tiny_run()
-  eval_step = step_lib.make_eval_step(procedure, ("CC",), "strict")
-  values, _ = jax.jit(eval_step)(state.variables, batch)  # constant images
-  assert np.isnan(values["CC"]).all() and np.isfinite(values["loss"]).all()
+  parts, state, batch = tiny_run()
+  eval_step = step_lib.make_eval_step(parts, ("CC",), "strict")
+  found = jax.jit(eval_step)(state, batch, jax.random.key(0))  # constant images
+  assert np.isnan(found.scores["CC"]).all() and np.isfinite(found.values["loss"]).all()
 
 
 def test_eval_step_returns_parts_and_pictures_per_example():
-  procedure, state, batch = tiny_run()
+  parts, state, batch = tiny_run()
   batch = Pair(*jax.random.uniform(jax.random.key(3), (2, 3, 32, 32, 1)))
-  eval_step = step_lib.make_eval_step(procedure, ("SSIM", "CC"), "strict")
-  parts, pictures = jax.jit(eval_step)(state.variables, batch)
-  expected = jax.jit(procedure.model.apply)(state.variables, batch)
+  eval_step = step_lib.make_eval_step(parts, ("SSIM", "CC"), "strict")
+  found = jax.jit(eval_step)(state, batch, jax.random.key(0))
+  terms, pictures = found.values | found.scores, found.pictures
+  expected = jax.jit(parts.model.apply)(state.variables, batch)
   ssim = jax.jit(functools.partial(metrics.METRICS["SSIM"], convention="strict"))
-  np.testing.assert_allclose(parts["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
-  assert parts["loss"].shape == (3,)
+  np.testing.assert_allclose(terms["intensity"], losses.intensity(expected.fused, batch), atol=1e-6)
+  assert terms["loss"].shape == (3,)
   for i in range(3):
     levels = [metrics.quantise(x[i]) for x in (batch.visible, batch.infrared, expected.fused)]
     score = ssim(*levels).value
     # A level may round the other way where the two programs differ in the last bit.
-    np.testing.assert_allclose(parts["SSIM"][i], score, atol=1e-4)
+    np.testing.assert_allclose(terms["SSIM"][i], score, atol=1e-4)
   fused = np.asarray(pictures[:, :, 64:96], np.float64) / 255
   np.testing.assert_allclose(fused, expected.fused[..., 0], atol=0.51 / 255)
 

@@ -1,0 +1,162 @@
+"""One process writes a workdir; what it leaves when it dies is taken over."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import pytest
+from command_line import ROOT
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.workdir import lock
+from cfi_jax.engine.workdir.lock import FILE, Lock
+
+HOLDER = """
+import pathlib, sys, time
+from cfi_jax.engine.workdir.lock import Lock
+with Lock(pathlib.Path(sys.argv[1])) as held:
+  held.acquire()
+  print("held", flush=True)
+  sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+  """Another process that holds the lock of `tmp_path`."""
+  process = subprocess.Popen(
+    [sys.executable, "-c", HOLDER, str(tmp_path)],
+    cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  assert process.stdout.readline() == "held\n"
+  yield process
+  process.kill()
+  process.communicate()
+
+
+def pretend(tmp_path, **changes):
+  """A lock as another process would have written it."""
+  path = tmp_path / FILE
+  path.write_text(json.dumps(lock._self() | {"token": "other"} | changes))
+  return path
+
+
+def test_a_second_process_is_refused_by_host_process_and_time(tmp_path, holder):
+  found = json.loads((tmp_path / FILE).read_text())
+  who = rf"process {holder.pid} on {found['host']} since {found['since'][:10]}"
+  with Lock(tmp_path) as own, pytest.raises(InputError, match=f"is being written by {who}"):
+    own.acquire()
+  with pytest.raises(InputError, match=who):
+    lock.check(tmp_path)
+  assert json.loads((tmp_path / FILE).read_text()) == found
+  holder.communicate("")
+  assert not (tmp_path / FILE).exists()  # given back
+  with Lock(tmp_path) as own:
+    own.acquire()
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path, holder, capsys):
+  holder.kill()
+  holder.wait()
+  with Lock(tmp_path) as own:
+    own.acquire()
+    assert f"taken over from process {holder.pid}" in capsys.readouterr().out
+    assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_reuses_the_number_is_another(tmp_path):
+  pretend(tmp_path, started="12345")
+  lock.check(tmp_path)
+  assert not (tmp_path / FILE).exists()
+
+
+def test_a_holder_elsewhere_is_dead_when_it_renews_no_more(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock, "SILENT_AFTER", 0.4)
+  monkeypatch.setattr(lock, "RENEW_EVERY", 0.1)
+  path = pretend(tmp_path, machine="another", host="node7", pid=3)
+  lock.check(tmp_path)
+  assert not path.exists()
+
+  path = pretend(tmp_path, machine="another", host="node7", pid=3)
+  stop = threading.Event()
+
+  def renew():
+    while not stop.wait(0.05):
+      path.touch()
+
+  alive = threading.Thread(target=renew)
+  alive.start()
+  try:
+    with pytest.raises(InputError, match="process 3 on node7"):
+      lock.check(tmp_path)
+  finally:
+    stop.set()
+    alive.join()
+
+
+def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock, "RENEW_EVERY", 0.02)
+  with Lock(tmp_path) as own:
+    own.acquire()
+    path = tmp_path / FILE
+    first = lock._renewed(path)
+    deadline = threading.Event()
+    assert any(lock._renewed(path) != first for _ in range(200) if not deadline.wait(0.02))
+
+
+def test_one_of_many_takes_it(tmp_path):
+  code = HOLDER.replace(
+    'print("held", flush=True)\n  sys.stdin.read()', 'print("held"); time.sleep(3)'
+  )
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", code, str(tmp_path)],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )  # fmt: skip
+    for _ in range(4)
+  ]
+  ends = [process.communicate() for process in processes]
+  held = [out for out, _ in ends if "held" in out]
+  assert len(held) >= 1
+  for out, error in ends:
+    assert ("held" in out) != ("is being written by process" in error), (out, error)
+
+
+def test_works_without_hard_links(tmp_path, monkeypatch):
+  def refuse(*paths):
+    raise OSError(38, "not here")
+
+  monkeypatch.setattr(os, "link", refuse)
+  with Lock(tmp_path) as own:
+    own.acquire()
+    with Lock(tmp_path) as other, pytest.raises(InputError, match=f"process {os.getpid()}"):
+      other.acquire()
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_another_token_is_left_alone(tmp_path):
+  with Lock(tmp_path) as own:
+    own.acquire()
+    path = pretend(tmp_path, pid=1)
+  assert json.loads(path.read_text())["pid"] == 1
+
+
+def test_a_damaged_lock_names_what_is_known(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock, "SILENT_AFTER", 0.2)
+  (tmp_path / FILE).write_text("{")
+  lock.check(tmp_path)
+  assert not (tmp_path / FILE).exists()
+
+
+def test_a_workdir_that_cannot_be_made_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  own = Lock(pathlib.Path(tmp_path, "file", "run"))
+  with own, pytest.raises(InputError, match="cannot be written"):
+    own.acquire()

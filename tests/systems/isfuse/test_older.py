@@ -1,0 +1,98 @@
+"""Work directories and weights of earlier versions go on.
+
+tests/fixtures: `work_directory_1`, a run of two steps, and `weights_1`, converted from it, by the
+version before configs named a system.
+"""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from command_line import FIXTURES, run
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.workdir import logs, record
+from cfi_jax.systems import files
+
+
+@pytest.fixture
+def older(tmp_path):
+  """The pairs and the workdir of the fixture."""
+  with tarfile.open(FIXTURES / "work_directory_1.tar.xz") as archive:
+    archive.extractall(tmp_path, filter="data")
+  path = tmp_path / "run" / record.FILE
+  path.write_text(path.read_text().replace('"pairs"', json.dumps(str(tmp_path / "pairs")), 1))
+  return tmp_path
+
+
+SETTINGS = ("steps=2", "checkpoint.every=1", "validate_every=1", "optim.ema_decay=0.9")
+
+
+def test_a_run_goes_on_and_says_what_it_took_for_missing_fields(older, make_trainer):
+  trainer, workdir = make_trainer(older / "pairs"), older / "run"
+  status, output = trainer.run(workdir, *SETTINGS)
+  assert status == 0, output
+  assert "is of an older version, taken as: system='isfuse', model.levels=3" in output
+  assert "already holds step 2 of 2" in output
+  stored = record.read(workdir)
+  assert stored["config"]["system"] == "isfuse" and stored["config"]["model"]["levels"] == 3
+  assert len(stored["starts"]) == 2
+  status, output = trainer.run(workdir, *SETTINGS)
+  assert status == 0 and "older version" not in output
+
+
+def test_an_interrupted_run_takes_the_step_that_was_missing(older, make_trainer, checkpoint_leaves):
+  trainer, workdir = make_trainer(older / "pairs"), older / "run"
+  expected = checkpoint_leaves(workdir, 2)
+  rows = logs.read_metrics(workdir / logs.METRICS_FILE)
+  (workdir / "checkpoints" / "2").rename(older / "2")
+  status, output = trainer.run(workdir, *SETTINGS)
+  assert status == 0 and "going on after step 1" in output, output
+  found = checkpoint_leaves(workdir, 2)
+  assert found.keys() == expected.keys()
+  for name in expected:  # of another machine, maybe
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=2e-3, err_msg=name)
+  again = logs.read_metrics(workdir / logs.METRICS_FILE)
+  assert [row["kind"] for row in again] == [row["kind"] for row in rows]
+  assert again[-2]["loss"] == pytest.approx(rows[-2]["loss"], rel=1e-4)
+
+
+def test_a_field_that_differs_is_still_refused(older, make_trainer):
+  status, output = make_trainer(older / "pairs").run(older / "run", *SETTINGS, "model.levels=2")
+  assert status == 2 and "config.model.levels: 3, 2" in output
+  status, output = make_trainer(older / "pairs").run(older / "run", *SETTINGS, "seed=1")
+  assert status == 2 and "config.seed: 0, 1" in output
+
+
+def test_weights_of_format_1_load_as_those_of_the_workdir(older):
+  variables, card = files.load(FIXTURES / "weights_1.safetensors")
+  assert card.system == "isfuse" and card.architecture["levels"] == 3
+  of_workdir, own_card = files.from_workdir(older / "run")
+  assert own_card.architecture == card.architecture
+  for name in ("params", "batch_stats"):
+    ours, theirs = variables[name], of_workdir[name]
+    assert str(ours.keys()) == str(theirs.keys())
+  np.testing.assert_array_equal(
+    variables["params"]["head"]["kernel"], of_workdir["params"]["head"]["kernel"]
+  )
+  fused = files.load_fuser(FIXTURES / "weights_1.safetensors").fuse(
+    *np.full((2, 16, 16), 99, np.uint8)
+  )
+  assert fused.shape == (16, 16)
+
+
+def test_convert_writes_the_new_format_of_an_older_workdir(older):
+  output = older / "new.safetensors"
+  done = run("cfi_jax.convert", f"--checkpoint={older / 'run'}", f"--output={output}")
+  assert done.returncode == 0, done.stderr
+  assert b"cfi_jax weights 2" in output.read_bytes()[:4000]
+  assert files.load(output)[1].system == "isfuse"
+
+
+def test_a_later_format_is_refused_by_name(tmp_path):
+  content = (FIXTURES / "weights_1.safetensors").read_bytes()
+  path = tmp_path / "later.safetensors"
+  path.write_bytes(content.replace(b"cfi_jax weights 1", b"cfi_jax weights 9"))
+  with pytest.raises(InputError, match="format 'cfi_jax weights 9', expected"):
+    files.load(path)

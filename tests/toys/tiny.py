@@ -1,0 +1,27 @@
+"""The smallest config of each toy, tests/toys/tiny.py:NAME."""
+
+from ml_collections import ConfigDict
+
+
+def get_config(name):
+  values = dict(
+    seed=0,
+    system=name,
+    data=dict(
+      name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+    ),
+    input=dict(crop=16, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0.0),
+    batch_size=4,
+    steps_per_dispatch=1,
+    epochs=0.0,
+    steps=40,
+    checkpoint=dict(every=5, keep=2, best="loss", direction="lower"),
+    log_every=1,
+    validate_every=20,
+    validation_pairs=3,
+    pictures=1,
+    memory_gb=0.0,
+  )
+  if name == "frozen":
+    values["teacher"] = ""
+  return ConfigDict(values)
