@@ -19,7 +19,7 @@ from cfi_jax.report.html import write_page
 from cfi_jax.report.markdown import number, write_summary
 from cfi_jax.report.page import Exhibit
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.systems.isfuse.inference import load
+from cfi_jax.systems.files import load_fuser
 
 EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
@@ -79,7 +79,7 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
   require_folder(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
   alignment = align(folders)
-  model = load(request.weights) if request.weights else None
+  model = load_fuser(request.weights) if request.weights else None
   if model is not None:
     model.reserve([scene.size for scene in alignment.scenes])
   scores = _score(request, alignment, model, progress)

@@ -22,8 +22,9 @@ from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.cluster import processes
 from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
+from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
-from cfi_jax.systems.isfuse.inference import Model, load
+from cfi_jax.systems.files import load_fuser
 from cfi_jax.weights import shipped
 
 _FLAGS = {
@@ -64,7 +65,7 @@ def _fuse(given: dict[str, Any]) -> int:
   index, count = share(given["process_index"], given["process_count"])
   jobs = jobs[index::count]
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
-  fusing = load(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
+  fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
   return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
 
@@ -85,7 +86,7 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 
 
 def _run(
-  fusing: Model, jobs: list[Job], options: Options, problems: list[str], skipped: int
+  fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
 ) -> int:
   """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
   failures = list(problems)
