@@ -49,8 +49,11 @@ def test_the_users_own_folder_is_left_alone(tmp_path, no_cache_of_the_user):
 
 
 def test_a_cache_that_is_off_stays_off(tmp_path, no_cache_of_the_user):
-  with jax.enable_compilation_cache(False):
+  jax.config.update("jax_enable_compilation_cache", False)
+  try:
     use_cache()
+  finally:
+    jax.config.update("jax_enable_compilation_cache", True)
   assert jax.config.jax_compilation_cache_dir is None and not list(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ machine than the fixture's the logged values are compared to a relative 1e-4, an
 
 import hashlib
 import json
+import os
 import pathlib
 import platform
 
@@ -43,7 +44,7 @@ def machine() -> str:
   known = sorted(
     set(flags.split()) & {"avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd"}
   )
-  cores = text.count("\nprocessor") + text.startswith("processor")
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
   return (
     f"{platform.machine()} {' '.join(known)}, {cores} cores, jaxlib {jaxlib.version.__version__}"
   )

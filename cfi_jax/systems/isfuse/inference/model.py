@@ -76,11 +76,6 @@ class Model:
     # A bucket of several sizes gets one program, with borders, for those that fill it too.
     self._shared = {bucket for size, bucket in self._planned.items() if bucket != size}
 
-  @property
-  def devices(self) -> Sequence[jax.Device]:
-    """The devices that share the work."""
-    return self.programs.devices
-
   def bucket(self, size: buckets.Size) -> buckets.Size:
     """Shape of the window that an image of `size` is computed in when it is not tiled."""
     if tuple(size) in self._planned:
