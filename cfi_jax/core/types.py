@@ -1,4 +1,4 @@
-"""What every room shares: arrays, and the error for input that cannot be used."""
+"""Names of all rooms: arrays, and the error for input that cannot be used."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the devices are given at once: one training step, or several, and their inputs ahead."""
+"""Dispatches of one training step or several, whose inputs are on the devices ahead of them."""
 
 import collections
 import dataclasses
@@ -24,9 +24,9 @@ OneStep = Callable[[State, Any, Items], tuple[State, Metrics]]  # f(state, kept,
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-  """The steps of one dispatch: `count` steps, the last of which is number `last`.
+  """The steps of one dispatch: `count` steps that end with step number `last`.
 
-  inputs: on the devices, what `make_program` takes. waited: seconds that the host waited for it.
+  inputs: those of `make_program`, on the devices. waited: seconds that the host waited for them.
   """
 
   last: int
@@ -110,7 +110,7 @@ def ends(start: int, last: int, most: int, every: Sequence[int]) -> Iterator[int
 def chunks(
   mesh: Mesh, items: Iterator[Items], start: int, stops: Iterator[int], most: int
 ) -> Iterator[Chunk]:
-  """Chunks that end at `stops`, made of the items from step `start` + 1 on.
+  """Chunks that end at `stops`, of the items from step `start` + 1 on.
 
   While the devices work on one, the next `LOOK_AHEAD` are on their way to them.
   """

@@ -50,7 +50,8 @@ def train(system: System, config: Config, workdir: pathlib.Path) -> int:
     run.say(f"SIGTERM: saved after step {done} of {run.steps}; the same command goes on from there")
   else:
     run.say(f"trained {run.steps} steps; checkpoints: {workdir / FOLDER}")
-    run.say(f"pictures (visible | infrared | fused | gate): {workdir / logs.PICTURES}")
+    if run.held_out:
+      run.say(f"pictures: {workdir / logs.PICTURES}")
   return done
 
 

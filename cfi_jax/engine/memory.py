@@ -1,4 +1,4 @@
-"""Whether a compiled program fits into memory, asked before it runs."""
+"""Memory that a compiled program needs, and memory that there is."""
 
 import pathlib
 

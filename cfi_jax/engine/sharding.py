@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh with one axis, `data`, over all devices of all processes."""
+"""Places of arrays: a mesh with one axis, `data`, over all devices of all processes."""
 
 from typing import Any
 
@@ -29,8 +29,8 @@ def make_mesh(batch_size: int) -> Mesh:
 def wait_for_processes(seconds: int = 3600) -> None:
   """Returns when every process of the run has come here.
 
-  Processes compile at different speeds, and the CPU's collectives (Gloo) give up 30 seconds after
-  the first process asks for one; this barrier goes through the coordinator instead.
+  The CPU's collectives (Gloo) give up 30 seconds after the first process asks for one, and processes
+  compile at different speeds. This barrier goes through the coordinator.
   """
   client = multihost_utils.distributed.global_state.client
   if client is not None:

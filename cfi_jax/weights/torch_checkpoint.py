@@ -288,7 +288,7 @@ def _persistent(value: Any) -> _Storage:
 
 
 def _reduce(function: Any, arguments: Any) -> Any:
-  """What the call would return, for the three functions of a state dict."""
+  """The result of a call, for the three functions of a state dict."""
   match function, arguments:
     case _Global(name), () if name == ORDERED_DICT:
       return {}

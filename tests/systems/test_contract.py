@@ -197,7 +197,7 @@ def test_what_is_kept_is_restored_strictly_and_becomes_weights(
   with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
     state = checkpoints.restore(template, mesh)
     for wrong, words in (
-      (dataclasses.replace(template, step=None), "extra step"),
+      (dataclasses.replace(template, step={}), "extra step"),
       (
         dataclasses.replace(template, step=jax.ShapeDtypeStruct((2,), np.int32)),
         r"step is int32\[\]",

@@ -35,10 +35,9 @@ class Preemption:
     self._requested = True
 
   def reached(self, asked: int) -> bool:
-    """Whether all processes are to save and stop now; to be asked after every dispatch of steps.
+    """Whether all processes are to save and stop now; asked after every dispatch of steps.
 
-    asked: how often it has been asked since this start of the run, this time included: 1, 2, ...
-    JAX agrees on the next such number, so one that is left out, as by counting steps or by going on
-    from before a restart, would lose the signal.
+    asked: number of this call since the start of the process: 1, 2, ... without a gap. JAX agrees on
+    a number yet to come, and a number left out would lose the signal.
     """
     return self._requested or multihost_utils.reached_preemption_sync_point(asked)

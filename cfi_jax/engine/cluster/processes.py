@@ -123,7 +123,7 @@ def _connect(place: Place, again: str, lost_after: float) -> Watch:
 
 
 def _arguments(place: Place) -> dict:
-  """What jax.distributed.initialize is told; it detects nothing that it is told."""
+  """Arguments of jax.distributed.initialize, which then detects nothing."""
   return {
     "coordinator_address": place.coordinator,
     "num_processes": place.processes,

@@ -48,7 +48,7 @@ class End:
 
 @dataclasses.dataclass
 class Other:
-  """What is known of another process; times are seconds of a monotonic clock.
+  """Knowledge of another process; times are seconds of a monotonic clock.
 
   sign: the last sign of life, "COUNT HOST"; changed: when it was seen to change.
   end, ended: that it has stopped, and when this was seen. left: that it waits for nothing more.
@@ -67,7 +67,7 @@ class Other:
 
 
 class Others:
-  """What one process knows of the others, from the entries of the store."""
+  """Knowledge of all other processes, from the entries of the store."""
 
   def __init__(self, index: int, count: int):
     """Knows nothing yet; `index` is this process, of `count`."""

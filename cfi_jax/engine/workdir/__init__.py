@@ -1,1 +1,1 @@
-"""What a run leaves behind: record, checkpoints, logs."""
+"""The work directory of a run: lock, record, checkpoints, logs."""

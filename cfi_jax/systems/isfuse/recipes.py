@@ -1,4 +1,4 @@
-"""Complete training recipes: what the authors' release does, what the paper says, and ours.
+"""Complete training recipes: of the authors' release, of the paper, and ours.
 
 A config file takes one and adds its data set, of which the embedded one is here too.
 """
@@ -84,7 +84,7 @@ def released() -> ConfigDict:
 
 
 def paper() -> ConfigDict:
-  """What the paper describes: shared encoder, plain gate, binary gates, necessary modalities."""
+  """The paper: shared encoder, plain gate, binary gates, necessary modalities."""
   config = released()
   config.model.shared_encoder = True
   config.model.gate = "paper"

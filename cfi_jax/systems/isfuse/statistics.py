@@ -15,11 +15,10 @@ NORMALISERS = ("own", "original")
 class BatchNorm(nn.Module):
   """Batch normalisation whose running statistics are updated by the caller.
 
-  A training step normalises several views, each with its own batch statistics or all with those of
-  one, and shares some of them; so in training this module only leaves its biased moments and the
-  number of pixels per image in the collection `moments`, and `update_running` folds them in, in the
-  caller's order.
-  The variance is E[(x - mean)^2]: E[x^2] - mean^2 cancels where a view is constant.
+  A training step normalises several views and shares some of them. So in training this module only
+  leaves its biased moments and the number of pixels per image in the collection `moments`.
+  `update_running` folds them in, in the caller's order.
+  The variance is E[(x - mean)^2], since E[x^2] - mean^2 cancels where a view is constant.
   """
 
   dtype: jnp.dtype
@@ -55,14 +54,14 @@ def _per_channel(vector: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class StatisticsOptions:
-  """How BatchNorm normalises in training, and how its running statistics follow.
+  """Normalisation in training, and the update of running statistics.
 
   normalise: a treated view by its "own" batch statistics (release), or by those of the "original"
-    pairs, which the gradient follows: after training, too, a hole changes no statistics.
-  momentum: the share of the old value that an update keeps.
+    pairs, which the gradient follows. After training, too, a hole changes no statistics.
+  momentum: share of the old value that an update keeps.
   views: "all" folds in every view of a training step (release), "original" only the unmodified
-    pairs, which are what the network fuses afterwards. Blank images are otherwise 46 % of the
-    weight, and early in training the fused images come out far too bright.
+    pairs. With all views blank images are 46 % of the weight, and fused images come out far too
+    bright early in training.
   """
 
   normalise: str

@@ -1,4 +1,4 @@
-"""Where a rectangle of computation lies in an image, as small arrays along each axis.
+"""Place of a rectangle of computation in an image, as small arrays along each axis.
 
 The graph (`graph.py`) always computes on a window of fixed size: an image in a larger bucket, or a
 tile with its surroundings. What depends on the true size of the image (where zeros or mirrored

@@ -56,7 +56,7 @@ class Programs:
 
   @property
   def compiled(self) -> tuple[tuple, ...]:
-    """What has been compiled: (kind, batch size, window height, window width, with borders)."""
+    """Keys of the compiled programs: (kind, batch size, window height and width, with borders)."""
     return tuple(self._compiled)
 
   def run(
