@@ -29,8 +29,8 @@ def make_mesh(batch_size: int) -> Mesh:
 def wait_for_processes(seconds: int = 3600) -> None:
   """Returns when every process of the run has come here.
 
-  The CPU's collectives (Gloo) give up 30 seconds after the first process asks for one, and processes
-  compile at different speeds. This barrier goes through the coordinator.
+  The CPU's collectives (Gloo) give up 30 seconds after the first process asks for one, and
+  processes compile at different speeds. This barrier goes through the coordinator.
   """
   client = multihost_utils.distributed.global_state.client
   if client is not None:

@@ -37,7 +37,7 @@ class Preemption:
   def reached(self, asked: int) -> bool:
     """Whether all processes are to save and stop now; asked after every dispatch of steps.
 
-    asked: number of this call since the start of the process: 1, 2, ... without a gap. JAX agrees on
-    a number yet to come, and a number left out would lose the signal.
+    asked: number of this call since the start of the process: 1, 2, ... without a gap. JAX agrees
+    on a number yet to come, and a number left out would lose the signal.
     """
     return self._requested or multihost_utils.reached_preemption_sync_point(asked)
