@@ -109,3 +109,11 @@ def test_whole_numbers_become_floats_and_lists_tuples():
 def test_unknown_recipe_lists_the_valid_ones():
   with pytest.raises(InputError, match="no recipe 'papre'; valid: released, paper, wide"):
     load("msrs", "papre")
+
+
+def test_stored_values_are_completed_where_their_parents_are():
+  stored = {"model": {"features": 4}, "seed": 1}
+  whole, filled = config_lib.complete(stored, {"system": "isfuse", "model.levels": 3, "a.b": 1})
+  assert whole == {"model": {"features": 4, "levels": 3}, "seed": 1, "system": "isfuse"}
+  assert filled == ["system='isfuse'", "model.levels=3"] and "levels" not in stored["model"]
+  assert config_lib.complete(whole, {"model.levels": 5}) == (whole, [])

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from cfi_jax.engine import dispatch, sharding
-from cfi_jax.fusion.types import Pair
 
 
-def add_up(state, batch):
-  state = state + batch.visible.sum() * (state + 1)  # the order of steps matters
-  return state, {"state": state, "infrared": batch.infrared.sum()}
+def add_up(state, kept, items):
+  state = state + kept * items["a"].sum() * (state + 1)  # the order of steps matters
+  return state, {"state": state, "b": items["b"].sum()}
 
 
 def items(start, stop):
   for step in range(start + 1, stop + 1):
-    yield Pair(visible=np.full((2, 1), step, "f"), infrared=np.full((2, 1), -step, "f"))
+    yield {"a": np.full((2, 1), step, "f"), "b": np.full((2, 1), -step, "f")}
 
 
 def test_dispatches_end_where_the_host_looks():
@@ -30,18 +29,20 @@ def test_dispatches_end_where_the_host_looks():
 @pytest.mark.parametrize(("most", "stops"), [(1, (3, 4, 5, 6, 7, 8)), (4, (4, 8)), (4, (3, 4, 8))])
 def test_dispatches_of_any_length_take_the_same_steps(most, stops):
   mesh = sharding.make_mesh(2)
-  program = dispatch.make_program(add_up, lambda images, item: item, most)
+  program = dispatch.make_program(add_up, most)
   item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), next(items(0, 1)))
   inputs = dispatch.input_shapes(mesh, item, most)
-  compiled = jax.jit(program).lower(jnp.float32(1), (), inputs).compile()  # one for all lengths
+  compiled = (
+    jax.jit(program).lower(jnp.float32(1), jnp.float32(1), inputs).compile()
+  )  # one for all lengths
   state, seen = jnp.float32(1), []
   for chunk in dispatch.chunks(mesh, items(2, 8), 2, iter(stops), most):
-    state, metrics = compiled(state, (), chunk.inputs)
+    state, metrics = compiled(state, jnp.float32(1), chunk.inputs)
     assert chunk.waited >= 0
     rows = {name: np.atleast_1d(value) for name, value in metrics.items()}
     assert all(len(row) == most and not row[chunk.count :].any() for row in rows.values())
     steps = range(chunk.last - chunk.count + 1, chunk.last + 1)
-    seen += [(step, rows["state"][i], rows["infrared"][i]) for i, step in enumerate(steps)]
+    seen += [(step, rows["state"][i], rows["b"][i]) for i, step in enumerate(steps)]
   expected, total = [], 1.0
   for step in range(3, 9):
     total += 2 * step * (total + 1)

@@ -25,7 +25,10 @@ PACKAGES = (
 
 
 def check(
-  workdir: pathlib.Path, config: Any, data: Mapping[str, Any], older: Mapping[str, Any]
+  workdir: pathlib.Path,
+  config: Any,
+  data: Mapping[str, Any],
+  older: Mapping[str, Any] | None = None,
 ) -> list[str]:
   """Refuses a workdir that holds another run, with the differences; writes nothing.
 
@@ -41,7 +44,7 @@ def check(
     return []
   now = _identity(config, data)
   there = {key: stored.get(key) for key in now}
-  there["config"], filled = config_lib.complete(there["config"] or {}, older)
+  there["config"], filled = config_lib.complete(there["config"] or {}, older or {})
   differences = list(_differences("", there, now))
   if differences:
     raise InputError(

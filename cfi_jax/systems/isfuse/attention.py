@@ -28,20 +28,6 @@ def matmul(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
   return jnp.matmul(weights_BNT.astype(value_BTC.dtype), value_BTC)
 
 
-def recomputed(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
-  """`matmul` whose weights are computed again for the gradient instead of being kept."""
-  return jax.checkpoint(matmul)(query_BNC, key_BTC, value_BTC)
-
-
-def cudnn(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
-  """cuDNN's flash attention: NVIDIA GPUs, bfloat16, features a multiple of 8."""
-  batch = max(query_BNC.shape[0], key_BTC.shape[0])
-  one_head = (
-    jnp.broadcast_to(x, (batch, *x.shape[1:]))[:, :, None] for x in (query_BNC, key_BTC, value_BTC)
-  )
-  return jax.nn.dot_product_attention(*one_head, implementation="cudnn")[:, :, 0]
-
-
 def pallas(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
   """A kernel that holds the weights of `BLOCK` pixels on the chip, in both directions.
 
@@ -58,12 +44,7 @@ def pallas(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
   return _kernel_attention(padded, key_BTC, value_BTC)[:, :pixels]
 
 
-ATTENTIONS: dict[str, Attention] = {
-  "matmul": matmul,
-  "recomputed": recomputed,
-  "cudnn": cudnn,
-  "pallas": pallas,
-}
+ATTENTIONS: dict[str, Attention] = {"matmul": matmul, "pallas": pallas}
 
 
 def get(name: str) -> Attention:

@@ -1,6 +1,7 @@
 """One workdir, one run; and what its record says."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -56,3 +57,17 @@ def test_a_file_and_checkpoints_without_a_record_are_refused(tmp_path):
   (tmp_path / "run" / record.CHECKPOINTS / "3").mkdir(parents=True)
   with pytest.raises(InputError, match="checkpoints but no run.json"):
     record.check(tmp_path / "run", SAME, DATA)
+
+
+def test_a_field_that_was_added_takes_what_older_versions_did_and_is_recorded(tmp_path):
+  stored = {"config": {"rate": 0.1}, "data": DATA, "starts": []}
+  (tmp_path / record.FILE).write_text(json.dumps(stored))
+  (line,) = record.check(tmp_path, SAME, DATA, {"sizes": [1, 2], "unknown.field": 3})
+  assert line == f"{tmp_path} is of an older version, taken as: sizes=[1, 2]"
+  with pytest.raises(InputError, match=r"config.sizes: \[3, 4\], \[1, 2\]"):
+    record.check(tmp_path, SAME, DATA, {"sizes": [3, 4]})
+  with pytest.raises(InputError, match=r"config.sizes: None, \[1, 2\]"):
+    record.check(tmp_path, SAME, DATA)
+  record.write(tmp_path, SAME, DATA)
+  assert record.check(tmp_path, SAME, DATA, {"sizes": [1, 2]}) == []
+  assert record.read(tmp_path)["config"]["sizes"] == [1, 2]

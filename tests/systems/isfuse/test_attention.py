@@ -26,7 +26,7 @@ def definition(query, key, value):
 
 
 @pytest.mark.parametrize("batches", [(2, 2), (1, 2), (2, 1)], ids=str)
-@pytest.mark.parametrize("name", ["matmul", "recomputed", "pallas"])
+@pytest.mark.parametrize("name", ["matmul", "pallas"])
 def test_values_and_gradients_are_those_of_the_definition(name, batches, x64):
   arrays = operands(*batches)
   function = attention.get(name)
@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_the_definition(name, batches, x64):
   assert [g.shape for g in gradient] == [x.shape for x in arrays]
 
 
-@pytest.mark.parametrize("name", ["matmul", "recomputed", "pallas"])
+@pytest.mark.parametrize("name", ["matmul", "pallas"])
 def test_bfloat16_keeps_its_softmax_in_float32(name):
   arrays = operands(2, 2, jnp.bfloat16)
   result = attention.get(name)(*arrays)
@@ -55,7 +55,7 @@ def test_bfloat16_keeps_its_softmax_in_float32(name):
   np.testing.assert_allclose(np.asarray(result, np.float64), exact, atol=0.04)
 
 
-def test_recomputed_keeps_no_weights_for_the_gradient():
+def test_the_kernel_keeps_no_weights_for_the_gradient():
   arrays = operands(2, 2, jnp.float32)
 
   def kept(name):
@@ -64,11 +64,11 @@ def test_recomputed_keeps_no_weights_for_the_gradient():
 
   weights = (2, PIXELS, TOKENS)
   assert weights in kept("matmul")
-  assert weights not in kept("recomputed") and weights not in kept("pallas")
+  assert weights not in kept("pallas")
 
 
 def test_names_and_sizes_are_checked():
-  with pytest.raises(InputError, match="'flash'; valid: matmul, recomputed, cudnn, pallas"):
+  with pytest.raises(InputError, match="'flash'; valid: matmul, pallas"):
     attention.get("flash")
   odd = jnp.zeros((1, 25, 32))
   with pytest.raises(InputError, match="25 tokens; allowed: powers of two from 16"):
