@@ -38,8 +38,7 @@ LEFT = {
   "engine/workdir/writer.py": ["systems"],
   "fusion/arrays.py": ["systems"],
   "images/ops.py": ["fusion"],
-  "study/results/__init__.py": ["convert"],
-  "study/shift/__init__.py": ["convert"],
+  "study/models.py": ["convert"],
 }
 
 
