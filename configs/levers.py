@@ -1,7 +1,7 @@
 """What each change to a recipe does to its scores, on RoadScene's 50 test pairs: one seed, one
 change at a time, but for `filling_in_both`, which is what filling needs to be at all.
 
-  python -m cfi_jax.study.results --config=configs/levers.py --workdir=runs/levers \
+  python -m cfi_jax.study --config=configs/levers.py --workdir=runs/levers \
       --config.roots.roadscene=PATH [--config.published.authors=isfuse_best.pth]
 
 results.md names for every row the earlier row that it is nearest to and what was changed.

@@ -1,6 +1,6 @@
 """The numbers to expect on Harvard pairs: one network for CT-MRI, PET-MRI and SPECT-MRI.
 
-  python -m cfi_jax.study.results --config=configs/medical_results.py \
+  python -m cfi_jax.study --config=configs/medical_results.py \
       --workdir=runs/medical_results --config.roots.harvard=PATH \
       [--config.published.authors=isfuse_best.pth]
 

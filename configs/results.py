@@ -1,6 +1,6 @@
 """The numbers to expect: recipes trained on RoadScene, scored on its 50 test pairs and on TNO.
 
-  python -m cfi_jax.study.results --config=configs/results.py --workdir=runs/results \
+  python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \
       --config.roots.roadscene=PATH --config.roots.tno=PATH \
       [--config.published.authors=isfuse_best.pth]
 

@@ -1,6 +1,6 @@
 """Do interventions in training help where temperature and brightness correlate differently?
 
-  python -m cfi_jax.study.shift --config=configs/shift.py --workdir=runs/shift
+  python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 Recipes are trained in the synthetic world where both correlate by +0.9 and tested at +0.9, 0 and
 -0.9 and under corruptions: findings.csv, summary.md and plots in the workdir, after every seed.
@@ -29,6 +29,7 @@ def get_config(size="cpu"):
     raise InputError(f"no size {size!r}; valid: {', '.join(SIZES)}")
   config = ConfigDict(
     dict(
+      study="shift",
       train=train(),
       recipes=dict(
         fusion_only=recipe(),

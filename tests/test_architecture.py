@@ -23,22 +23,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path: str(path.relative_to(PACKAGE)) for path in FILES}
 # Imports that the migration (ARCHITECTURE.md, steps 2 to 6) has yet to take out: file -> rooms.
-LEFT = {
-  "benchmark/fuse.py": ["convert"],
-  "benchmark/harness/machine.py": ["__init__"],
-  "data/alignment.py": ["fusion"],
-  "data/pipeline.py": ["fusion"],
-  "data/resident.py": ["fusion"],
-  "engine/dispatch.py": ["fusion", "systems"],
-  "engine/feed.py": ["fusion"],
-  "engine/loop.py": ["datasets", "systems"],
-  "engine/sharding.py": ["fusion"],
-  "engine/state.py": ["fusion"],
-  "engine/validation.py": ["fusion", "systems"],
-  "engine/workdir/writer.py": ["systems"],
-  "study/results/__init__.py": ["convert"],
-  "study/shift/__init__.py": ["convert"],
-}
+LEFT = {}
 
 
 def module(path: pathlib.Path) -> str:

@@ -23,7 +23,7 @@ def test_import_loads_nothing():
 
 
 def test_names_are_found_on_use():
-  from cfi_jax.systems.isfuse.inference import load
+  from cfi_jax.systems.files import load_fuser as load
 
   assert cfi_jax.load is load
   assert cfi_jax.metrics.__name__ == "cfi_jax.metrics"

@@ -14,7 +14,8 @@ from cfi_jax.core.types import InputError
 from cfi_jax.fuse import __main__ as fuse
 from cfi_jax.images.read import read_image
 from cfi_jax.systems import files as weights
-from cfi_jax.systems.isfuse.inference import load
+from cfi_jax.systems import isfuse
+from cfi_jax.systems.files import load_fuser as load
 
 OFFICIAL = SHARED / "reference" / "official"
 needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"needs {OFFICIAL}")
@@ -38,12 +39,13 @@ def weights_file(tmp_path_factory):
     "shared_encoder": False,
     "gate": "released",
     "padding": "zeros",
+    "levels": 3,
   }
   random = np.random.default_rng(0)
-  shapes = weights.shapes(weights.model(architecture, "float32"))
+  shapes = isfuse.shapes(architecture)
   variables = jax.tree.map(lambda s: random.uniform(0.1, 0.3, s.shape), shapes)
   path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-  weights.save(path, variables, weights.Card(architecture, "", "", "", ""))
+  weights.save(path, variables, weights.Card("isfuse", architecture, "", "", "", ""))
   return path
 
 

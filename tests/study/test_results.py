@@ -16,11 +16,11 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores, read_scores
-from cfi_jax.study import results as reproduce
+from cfi_jax.study import results
 from cfi_jax.study.results import report
-from cfi_jax.study.results.report import Result
-from cfi_jax.study.results.study import Study
+from cfi_jax.study.results.settings import Study
 from cfi_jax.systems import files as weights
+from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse import recipes
 
 CONFIG = ROOT / "configs" / "results.py"
@@ -67,17 +67,22 @@ def arguments(roots, **changes):
   return [f"--config={CONFIG}", *(f"--config.{key}={value}" for key, value in tiny.items())]
 
 
+def typed(values):
+  """The study of a config's values, `study` aside."""
+  assert values.pop("study") == "results"
+  return config_lib.build(Study, values)
+
+
 def build(roots, **changes):
-  return config_lib.build(Study, cli.read(arguments(roots, **changes)))
+  return typed(cli.read(arguments(roots, **changes)))
 
 
 @pytest.mark.parametrize("size", ["cpu", "full"])
 def test_every_row_is_a_training_config(size):
-  values = config_lib.load(f"{CONFIG}:{size}").to_dict()
-  study = config_lib.build(Study, values)
+  study = typed(config_lib.load(f"{CONFIG}:{size}").to_dict())
   assert len(study.seeds) >= 3 and set(study.order) == set(study.rows)
   assert study.rows["released"].loss.views and not study.rows["fusion_only"].loss.views
-  assert study.run("paper", 7).seed == 7 and study.rows["paper"].loss.necessity.weight < 0
+  assert study.config("paper", 7).seed == 7 and study.rows["paper"].loss.necessity.weight < 0
   assert study.rows["filling"].loss.invariance.filling > 0
   assert {row.batch_size for row in study.rows.values()} == {4 if size == "cpu" else 16}
   lengths = ("steps 2400", "steps 3000") if size == "cpu" else ("epochs 400.0", "epochs 500.0")
@@ -90,9 +95,7 @@ def test_every_row_is_a_training_config(size):
 
 @pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])
 def test_medical_rows_train_and_test_on_one_split(size):
-  study = config_lib.build(
-    Study, config_lib.load(f"{ROOT}/configs/medical_results.py:{size}").to_dict()
-  )
+  study = typed(config_lib.load(f"{ROOT}/configs/medical_results.py:{size}").to_dict())
   settings = [row.data for row in study.rows.values()] + list(study.tests.values())
   assert {s["split_by"] for s in settings} == {"shipped" if "split" in size else "case"}
   assert len({s["test_fraction"] for s in settings}) == 1
@@ -101,24 +104,23 @@ def test_medical_rows_train_and_test_on_one_split(size):
 
 
 def test_every_lever_is_a_small_change_of_an_earlier_row():
-  study = config_lib.build(Study, config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  flat = {row: report._flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
+  study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
+  flat = {row: report.flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
   for place, row in enumerate(study.order[1:], 1):
     earlier = [flat[name] for name in study.order[:place]]
-    fewest = min(len(report._differences(other, flat[row])) for other in earlier)
+    fewest = min(len(report.differences(other, flat[row])) for other in earlier)
     assert 1 <= fewest <= (9 if row == "filling_in_both" else 4), row
   added = {k for k in flat["filling"] if flat["filling"][k] != flat["filling_in_any"][k]}
   assert added == {"loss.robustness.weight", "loss.robustness.views"}
   # The last ones are our recipes, as they are.
-  data = {k: flat["filling"][k] for k in flat["filling"] if k.startswith(("data.", "validation_m"))}
   for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):
     values = recipes.small(recipes.get(recipe), study.rows[row].steps).to_dict()
-    assert flat[row] == report._flatten(values | {"data": {}}) | data
+    assert flat[row] == report.flatten(values)
 
 
 def test_rows_are_described_by_what_differs_from_the_nearest():
-  study = config_lib.build(Study, config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  text = report._describe(study)
+  study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
+  text = report.describe(study)
   assert "- `released`: the recipe released, but input.crop 64, batch_size 4, steps 150, " in text
   assert "- `gain`: `spread`, but loss.target.gain 1.15\n" in text
   assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
@@ -128,13 +130,13 @@ def test_no_row_has_the_name_of_a_baseline():
   values = config_lib.load(f"{ROOT}/configs/levers.py").to_dict()
   values["rows"]["average"] = values["rows"]["released"]
   with pytest.raises(InputError, match="config.rows: 'average' is taken; taken: visible, infrared"):
-    config_lib.build(Study, values)
+    typed(values)
 
 
 def longer(study, row):
   """What distinguishes the long run of a recipe."""
-  base, long = (report._flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
-  return report._differences(base, long)
+  base, long = (report.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
+  return report.differences(base, long)
 
 
 BAD = {
@@ -160,7 +162,7 @@ BAD = {
 def test_bad_studies_leave_nothing(roots, tmp_path, case):
   changes, text = BAD[case]
   with pytest.raises(InputError, match=text):
-    reproduce.run(build(roots, **changes), tmp_path / "study")
+    results.run(build(roots, **changes), tmp_path / "study")
   assert not (tmp_path / "study").exists()
 
 
@@ -169,24 +171,25 @@ def scores(method, values):
 
 
 def test_the_spread_is_over_seeds_not_over_images():
-  results = [
-    Result("row", seed, "tno", scores(f"row-{seed}", values))
+  seeds = [
+    scores(f"row-{seed}", values)
     for seed, values in enumerate([(1.0, 3.0), (2.0, 6.0), (0.0, 0.0)])
   ]
-  found = report.cell(results, "EN")
-  assert (found.mean, found.seeds, found.images) == (2.0, 3, 2)
+  found = report.cell(seeds, "EN")
+  assert (found.mean, found.images) == (2.0, 2)
   assert found.deviation == pytest.approx(2.0)  # of 2, 4 and 0
-  assert report._text(dataclasses.replace(found, deviation=0.0234)) == "2.000 ± 0.023"
-  assert report._text(dataclasses.replace(found, mean=31.4159, deviation=2.5)) == "31.4 ± 2.5"
-  assert report._text(dataclasses.replace(found, mean=314.159, deviation=250)) == "314 ± 250"
-  assert report._text(dataclasses.replace(found, deviation=0.0)) == "2.0000 ± 0"
-  alone = report.cell([Result("average", None, "tno", scores("average", (1.0, 2.0)))], "EN")
-  assert alone.mean == 1.5 and alone.seeds == 0 and math.isnan(alone.deviation)
+  assert str(found._replace(deviation=0.0234)) == "2.000 ± 0.023"
+  assert str(found._replace(mean=31.4159, deviation=2.5)) == "31.4 ± 2.5"
+  assert str(found._replace(mean=314.159, deviation=250)) == "314 ± 250"
+  assert str(found._replace(deviation=0.0)) == "2.0000 ± 0"
+  alone = report.cell([scores("average", (1.0, math.nan, 2.0))], "EN")
+  assert alone.mean == 1.5 and alone.images == 2 and math.isnan(alone.deviation)
+  assert str(alone) == "1.5000"
 
 
 def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   workdir = tmp_path / "study"
-  command = ["cfi_jax.study.results", *arguments(roots, seeds="(0,)"), f"--workdir={workdir}"]
+  command = ["cfi_jax.study", *arguments(roots, seeds="(0,)"), f"--workdir={workdir}"]
   process = run(*command)
   assert process.returncode == 0, process.stdout + process.stderr
   file = workdir / "weights" / "fusion_only-0.safetensors"
@@ -195,7 +198,7 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   published.write_bytes(file.read_bytes())
   trained = file.stat().st_mtime_ns
   # A seed and published weights are added to the same study; what is there stays.
-  assert reproduce.run(build(roots, **{"published.authors": published}), workdir)
+  assert results.run(build(roots, **{"published.authors": published}), workdir)
   assert file.stat().st_mtime_ns == trained and card.architecture["features"] == 4
   with open(workdir / "results.csv", newline="") as table:
     rows = list(csv.DictReader(table))
@@ -235,32 +238,32 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
     shutil.copy(roots / "tno" / modality / "01.png", roots / "more" / modality / "02.png")
   for changes in changed.values():
     with pytest.raises(InputError, match="holds another run"):
-      reproduce.run(build(roots, **changes), workdir)
+      results.run(build(roots, **changes), workdir)
   shutil.rmtree(workdir / "runs" / "fusion_only-1")
   with pytest.raises(InputError, match="fusion_only-1.safetensors is there, and .*run.json is not"):
-    reproduce.run(build(roots), workdir)
+    results.run(build(roots), workdir)
   assert (workdir / "results.csv").read_bytes() == before
 
 
 def test_replaced_weights_are_scored_again(roots, tmp_path):
-  workdir, file = tmp_path / "study", tmp_path / "theirs.safetensors"
+  study, file = build(roots), tmp_path / "theirs.safetensors"
   found = []
   for value in (0.5, -0.5):
     architecture = {
       "name": "isfuse", "features": 4, "grid": 2, "shared_encoder": True, "gate": "paper",
-      "padding": "zeros",
+      "padding": "zeros", "levels": 3,
     }  # fmt: skip
-    shapes = weights.shapes(weights.model(architecture, "float32"))
+    shapes = isfuse.shapes(architecture)
     drawn = jax.tree_util.tree_map_with_path(
       lambda path, x, value=value: np.full(x.shape, 1.0 if path[-1].key == "var" else value), shapes
     )
-    weights.save(file, drawn, weights.Card(architecture, "none", "none", "2026-01-01", "none"))
-    study = build(roots, **{"published.authors": file, "rows.fusion_only.steps": 0})
-    tests = reproduce._open(study)
-    found += list(reproduce._network(study, workdir, tests, "authors", None, file))
-  (first, _), (second, _) = found[:2], found[2:]
-  assert first.row == second.row == "authors" and first.test == second.test
-  assert first.scores.rows != second.scores.rows
+    weights.save(
+      file, drawn, weights.Card("isfuse", architecture, "none", "none", "2026-01-01", "none")
+    )
+    key, method = results._network(file, [(24, 28)])
+    scores = results._scores(study, tmp_path / f"{key}.csv", study.sources()["tno"], method)
+    found.append(scores.mean("SSIM", key))
+  assert np.isfinite(found).all() and found[0] != found[1]
 
 
 def test_sixteen_bits_are_refused_and_alpha_is_dropped(roots, tmp_path):
@@ -270,9 +273,9 @@ def test_sixteen_bits_are_refused_and_alpha_is_dropped(roots, tmp_path):
     picture.putpixel((3, 4), (255, 255, 255, 255))
     picture.save(tmp_path / modality / "a.png")
   study = build(roots, **{"roots.tno": tmp_path})
-  tests = reproduce._open(study)
-  (_, found) = reproduce._trivial(study, tmp_path / "scores", tests, "average")
-  assert found.test == "tno" and np.isfinite(found.scores.mean("EN", "average"))
+  method, file = results._rule(study, "average"), tmp_path / "average.csv"
+  found = results._scores(study, file, study.sources()["tno"], method)
+  assert np.isfinite(found.mean("EN", "average"))
   Image.new("I;16", (28, 24)).save(tmp_path / "ir" / "a.png")
   with pytest.raises(InputError, match="config.tests.tno: a has 16 bits"):
-    reproduce.run(study, tmp_path / "study")
+    results.run(study, tmp_path / "study")

@@ -12,9 +12,9 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.report.crossed import Tally
-from cfi_jax.study import shift
+from cfi_jax.study import grid, shift
 from cfi_jax.study.shift import measure, results
-from cfi_jax.study.shift.study import CORRELATION, Study, conditions
+from cfi_jax.study.shift.settings import CORRELATION, Study, conditions
 
 CONFIG = ROOT / "configs" / "shift.py"
 # The second recipe is made the first one again: one program to compile, and differences of zero;
@@ -45,20 +45,26 @@ def values(size="cpu"):
   return config_lib.load(f"{CONFIG}:{size}").to_dict()
 
 
+def typed(values):
+  """The study of a config's values, `study` aside."""
+  assert values.pop("study") == "shift"
+  return config_lib.build(Study, values)
+
+
 def build(changes=()):
   """The tiny study; see `arguments`."""
-  return config_lib.build(Study, cli.read(arguments(changes)))
+  return typed(cli.read(arguments(changes)))
 
 
 @pytest.mark.parametrize("size", ["cpu", "small", "full"])
 def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
-  study = config_lib.build(Study, values(size))
+  study = typed(values(size))
   views = {name: study.recipes[name].loss.views for name in study.recipes}
   assert views["fusion_only"] == ()
   assert views["complementary"] == ("complementary",) and views["shared"] == ("shared",)
   assert views["dropout"] == ("without_visible", "without_infrared")
   assert len(views["released"]) == len(views["paper"]) == 4
-  paper, released = study.run("paper", 5), study.run("released", 5)
+  paper, released = study.config("paper", 5), study.config("released", 5)
   assert paper.model["shared_encoder"] and paper.loss.necessity.weight < 0
   assert not released.model["shared_encoder"] and released.loss.necessity.weight > 0
   assert released.seed == 5 and released.optim == study.train.optim
@@ -69,7 +75,8 @@ def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ("order=('fusion_only','papre')", "no recipe 'papre'; valid: "),
+    ("order=('fusion_only','papre')", "config.order: there is no 'papre'; valid: fusion_only"),
+    ("reference=papre", "config.order lacks the reference 'papre'"),
     ("order=('paper',)", "config.order lacks the reference 'fusion_only'"),
     ("seeds=(0,0)", r"config.seeds is \(0, 0\); allowed: one or more, each once"),
     ("seeds=()", r"config.seeds is \(\)"),
@@ -91,15 +98,15 @@ def test_unknown_corruptions_fields_and_data_are_named(tmp_path):
   broken = values()
   broken["tests"]["corruptions"] |= {"hail": (1.0,)}
   with pytest.raises(InputError, match="no corruption 'hail'; valid: noise"):
-    config_lib.build(Study, broken)
+    typed(broken)
   broken = values()
   broken["recipes"]["paper"]["model"] |= {"gates": "paper"}
   with pytest.raises(InputError, match=r"recipes.paper.model has \['gates'\]; valid: "):
-    config_lib.build(Study, broken)
+    typed(broken)
   broken = values()
   broken["train"]["data"] = dict(name="roadscene", root=str(tmp_path), validation_fraction=0.1)
   with pytest.raises(InputError, match="'roadscene'; only synthetic"):
-    config_lib.build(Study, broken)
+    typed(broken)
 
 
 def test_without_matplotlib_nothing_begins(tmp_path, monkeypatch):
@@ -121,7 +128,7 @@ def world():
 
 def shares(study, rule, trials):
   """Per condition the shares of visible objects by carrier."""
-  measured = measure.collect(lambda trial: measure.measure(study, "rule", rule, trial), trials)
+  measured = measure.measure_all(study, trials, "rule", rule)
   found = {}
   for condition in conditions(study.tests):
     for carrier in measure.CARRIERS:
@@ -150,7 +157,7 @@ def test_copying_one_source_shows_what_that_source_shows(world):
 
 def test_the_better_source_is_what_either_shows(world):
   study, trials = world
-  measured = measure.collect(lambda trial: measure.either_source(study, trial), trials)
+  measured = measure.measure_all(study, trials, measure.EITHER, None)
   quantity = "visible objects, all"
   clean, lost = (
     results.tally(study, [measured], quantity, c).mean
@@ -194,7 +201,7 @@ def test_findings_have_paired_differences_of_all_but_the_reference(world):
     "complementary": [measure.Measured(ones * (k + 0.5), ones) for k in (1, 3)],
     "average": [measure.Measured(ones * 2, ones)],
   }
-  found = results.index(results.find(study, runs))
+  found = results.find(study, runs)
   place = ("CNR, all", CORRELATION, -0.9)
   own = found["complementary", *place]
   assert own.estimate.mean == 2.5 and own.samples == 32
@@ -228,7 +235,7 @@ def test_what_was_measured_comes_back_or_is_refused(world, tmp_path):
 
 
 def command(workdir, *changes):
-  return run("cfi_jax.study.shift", f"--workdir={workdir}", *arguments(changes))
+  return run("cfi_jax.study", f"--workdir={workdir}", *arguments(changes))
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +282,7 @@ def test_a_study_goes_on_where_it_stopped_and_seeds_share_programs(finished):
     assert path.stat().st_mtime_ns == left[path][0]
   assert "fusion_only-0:" in first.stdout and "fusion_only-0:" not in second.stdout
   names = {"fusion_only-0", "complementary-0", "fusion_only-1"}
-  assert {path.name for path in (workdir / shift.RUNS).iterdir()} == names
+  assert {path.name for path in (workdir / grid.RUNS).iterdir()} == names
   assert "trained from seeds 0, 1 in the world" in (workdir / "summary.md").read_text()
   # The step of the first seed serves the second, and no seed is the other.
   ((read, made),) = re.findall(r"compiled in \d+ s, (\d+) of (\d+) programs", second.stdout)
@@ -292,8 +299,3 @@ def test_another_protocol_is_refused(finished):
   assert refused.returncode == 2
   assert "holds another run; differences" in refused.stderr
   assert "config.train.optim.learning_rate: 0.002, 0.5" in refused.stderr
-
-
-def test_flags_are_required_and_known():
-  assert "--config is missing" in run("cfi_jax.study.shift").stderr
-  assert "--workdir is missing" in run("cfi_jax.study.shift", f"--config={CONFIG}").stderr

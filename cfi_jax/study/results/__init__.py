@@ -1,46 +1,28 @@
-"""The numbers to expect: recipes trained from several seeds, and what they score on test pairs.
+"""The numbers to expect: recipes trained from several seeds, and their scores on test pairs."""
 
-One workdir holds one study. `run` goes on where it was stopped: what is trained is not trained
-again, what is scored is not scored again.
-"""
-
-import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from cfi_jax import convert
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
-from cfi_jax.engine import loop as train
-from cfi_jax.engine.compilation import Cache
 from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
 from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
+from cfi_jax.study import grid, models
 from cfi_jax.study.results import report
-from cfi_jax.study.results.report import Result
-from cfi_jax.study.results.study import Study
-from cfi_jax.systems import files as weights
-from cfi_jax.systems.isfuse.inference import Model
+from cfi_jax.study.results.settings import Protocol, Study
 from cfi_jax.weights import shipped
-
-RUNS, WEIGHTS, SCORES = "runs", "weights", "scores"  # folders of the workdir
 
 # f(visible, infrared, name) -> fused: uint8 [H, W, 1 or 3] both, [H, W] or [H, W, 1] the result.
 Method = Callable[[np.ndarray, np.ndarray, str], np.ndarray]
 
-
-@dataclasses.dataclass(frozen=True)
-class _Tests:
-  """The pairs to score: sources by test, all sizes, and a hash of the files by test."""
-
-  sources: dict[str, Source]
-  sizes: tuple[tuple[int, int], ...]
-  described: dict[str, dict]
+WEIGHTS, SCORES = "weights", "scores"  # folders of the workdir
 
 
 def run(study: Study, workdir: pathlib.Path) -> bool:
@@ -51,34 +33,40 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   SIGTERM. Raises `InputError` before work starts for pairs and weights that cannot be used, and
   where the workdir holds other pairs, metrics or recipes under the same names.
   """
-  study.require_roots()
-  tests = _open(study)
-  published = {n: shipped.resolve(path) for n, path in study.published.items() if path}
-  for name, path in published.items():
-    if not path.is_file():
-      raise InputError(
-        f"config.published.{name}: {path} is no file; allowed: a weights file, a checkpoint of the "
-        f"authors, {', '.join(shipped.SHA256)}"
-      )
-    _read(path)
-  steps = {
-    (row, seed): _open_run(study, workdir, row, seed) for seed in study.seeds for row in study.order
-  }
-  folder = workdir / SCORES
-  for test, described in tests.described.items():
-    record.check(folder / test, study.protocol, {test: described})
-  for test, described in tests.described.items():
-    record.write(folder / test, study.protocol, {test: described})
+  with Lock(workdir) as lock:
+    return _run(study, workdir, lock)
 
-  def write() -> None:
-    results = [r for name in BASELINES for r in _trivial(study, folder, tests, name)]
-    for name, path in published.items():
-      results += _network(study, folder, tests, name, None, path)
-    for row in study.order:
-      for seed in study.seeds:
-        if _weights(workdir, row, seed).exists():
-          results += _network(study, folder, tests, row, seed, _weights(workdir, row, seed))
-    logged = {key: read_metrics(_folder(workdir, *key) / METRICS_FILE) for key in steps}
+
+def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
+  sources = study.sources()
+  sizes = _sizes(sources)
+  published = _published(study)
+  protocol = Protocol(study.metrics, study.convention)
+  described = models.describe(sources)
+  cells = grid.Grid(study, workdir, f"{WEIGHTS}/{{}}.safetensors", lock)
+  for run in study.runs:
+    if cells.file(*run).exists() and record.read(cells.folder(*run)) is None:
+      raise InputError(
+        f"{cells.file(*run)} is there, and {cells.folder(*run) / record.FILE} is not, which says "
+        "how it was trained; remove the weights, or choose another --workdir"
+      )
+  cells.claim({f"{SCORES}/{test}": (protocol, {test: described[test]}) for test in sources})
+
+  def methods(done: list[grid.Run]) -> Iterator[tuple[str, str, Method]]:
+    """All that is scored: its row, the name of its files of scores, and the method."""
+    for name in BASELINES:
+      yield name, name, _rule(study, name)
+    rows = sorted(done, key=lambda run: study.order.index(run[0]))
+    for name, path in (*published.items(), *((run[0], cells.file(*run)) for run in rows)):
+      yield name, *_network(path, sizes)
+
+  def tabulate(done: list[grid.Run]) -> None:
+    results = {test: {} for test in sources}
+    for row, key, method in methods(done):
+      for test, source in sources.items():
+        scores = _scores(study, workdir / SCORES / test / f"{key}.csv", source, method)
+        results[test].setdefault(row, []).append(scores)
+    logged = {run: read_metrics(cells.folder(*run) / METRICS_FILE) for run in study.runs}
     texts = {
       "results.csv": report.to_csv(study, results),
       "results.md": report.to_markdown(study, results),
@@ -87,23 +75,11 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
     for name, text in texts.items():
       write_atomically(workdir / name, text.encode())
 
-  with Cache(workdir) as cache:  # all networks of one architecture share programs, too
-    write()
-    cache.keep()
-  for (row, seed), count in steps.items():
-    if _weights(workdir, row, seed).exists():
-      continue
-    with Cache(workdir) as cache:
-      if not _train(study, workdir, row, seed, count):
-        return False
-      write()
-      cache.keep()
-  return True
+  return cells.complete(models.save, tabulate)
 
 
-def _open(study: Study) -> _Tests:
-  """The test pairs; refuses what cannot be read and what metrics are not defined on."""
-  sources = {test: study.source(test) for test in study.score}
+def _sizes(sources: Mapping[str, Source]) -> list[tuple[int, int]]:
+  """Height and width of all pairs; refuses what cannot be read and what no metric is defined on."""
   sizes = []
   for test, source in sources.items():
     for name, headers in zip(source.names, source.check_headers(), strict=True):
@@ -112,89 +88,45 @@ def _open(study: Study) -> _Tests:
           f"config.tests.{test}: {name} has 16 bits per channel; metrics are defined on 8-bit files"
         )
       sizes.append((headers.visible.height, headers.visible.width))
-  return _Tests(sources, tuple(sizes), train.describe(sources))
+  return sizes
 
 
-def _open_run(study: Study, workdir: pathlib.Path, row: str, seed: int) -> int:
-  """The steps of a run; refuses data and settings it cannot use, and a folder of another run."""
-  folder = _folder(workdir, row, seed)
-  steps = train.open_run(study.run(row, seed), folder).steps
-  if _weights(workdir, row, seed).exists() and record.read(folder) is None:
-    raise InputError(
-      f"{_weights(workdir, row, seed)} is there, and {folder / record.FILE} is not, which says how "
-      "it was trained; remove the weights, or choose another --workdir"
-    )
-  return steps
+def _published(study: Study) -> dict[str, pathlib.Path]:
+  """The files of the published weights by name; refuses those that cannot be read."""
+  published = {name: shipped.resolve(path) for name, path in study.published.items() if path}
+  for name, path in published.items():
+    if not path.is_file():
+      raise InputError(
+        f"config.published.{name}: {path} is no file; allowed: a weights file, a checkpoint of the "
+        f"authors, {', '.join(shipped.SHA256)}"
+      )
+    models.read(path)
+  return published
 
 
-def _folder(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
-  return workdir / RUNS / f"{row}-{seed}"
+def _rule(study: Study, name: str) -> Method:
+  """The rule of `fusion.rules` of that name, on grey levels."""
+  return lambda visible, infrared, pair: BASELINES[name](
+    grey_levels(visible, study.convention), grey_levels(infrared, study.convention), pair
+  )
 
 
-def _weights(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
-  return workdir / WEIGHTS / f"{row}-{seed}.safetensors"
-
-
-def _train(study: Study, workdir: pathlib.Path, row: str, seed: int, steps: int) -> bool:
-  """Trains a run to the end and writes its weights; False after SIGTERM."""
-  print(f"{row}-{seed}:", flush=True)
-  folder = _folder(workdir, row, seed)
-  if train.train(study.run(row, seed), folder) < steps:
-    return False
-  weights.save(_weights(workdir, row, seed), *convert.from_workdir(folder, steps))
-  return True
-
-
-def _read(path: pathlib.Path) -> tuple[dict, weights.Card]:
-  """Weights of this project, or what `convert` takes."""
-  return weights.load(path) if path.suffix == ".safetensors" else convert.read(path)
-
-
-def _trivial(study: Study, folder: pathlib.Path, tests: _Tests, name: str) -> Iterator[Result]:
-  """The scores of a rule of `evaluate.baselines`."""
-
-  def fuse(visible: np.ndarray, infrared: np.ndarray, pair: str) -> np.ndarray:
-    grey = (grey_levels(image, study.convention) for image in (visible, infrared))
-    return BASELINES[name](*grey, pair)
-
-  for test, source in tests.sources.items():
-    yield Result(name, None, test, _scores(study, folder / test / f"{name}.csv", source, fuse))
-
-
-def _network(
-  study: Study,
-  folder: pathlib.Path,
-  tests: _Tests,
-  name: str,
-  seed: int | None,
-  path: pathlib.Path,
-) -> Iterator[Result]:
-  """The scores of the weights in a file; they are kept under its hash."""
-  models: list[Model] = []
-
-  def fuse(visible: np.ndarray, infrared: np.ndarray, pair: str) -> np.ndarray:
-    if not models:
-      variables, card = _read(path)
-      models.append(Model(variables, card.architecture))
-      models[0].reserve(tests.sizes)
-    return models[0].fuse(visible, infrared, gray=True)
-
+def _network(path: pathlib.Path, sizes: list[tuple[int, int]]) -> tuple[str, Method]:
+  """The network of the weights in a file, and their hash, under which its scores are kept."""
+  fuse = models.file_fuser(path, sizes)
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
-  for test, source in tests.sources.items():
-    scores = _scores(study, folder / test / f"{digest[:16]}.csv", source, fuse)
-    yield Result(name, seed, test, scores)
+  return digest[:16], lambda visible, infrared, _: fuse(visible, infrared)
 
 
-def _scores(study: Study, file: pathlib.Path, source: Source, fuse: Method) -> Scores:
+def _scores(study: Study, file: pathlib.Path, source: Source, method: Method) -> Scores:
   """The scores of a method; computed if the file is not there."""
+
+  def triplets() -> Iterator[Triplet]:
+    for index, pair in enumerate(source.names):
+      visible, infrared = (image[..., :3] for image in source.read(index))  # without alpha
+      yield Triplet(file.stem, pair, visible, infrared, method(visible, infrared, pair))
+
   if not file.exists():
-    triplets = _triplets(source, file.stem, fuse)
-    scores = score(triplets, study.metrics, study.convention, total=len(source))
+    scores = score(triplets(), study.metrics, study.convention, total=len(source))
     write_atomically(file, scores.to_csv().encode())
   return read_scores(file)
-
-
-def _triplets(source: Source, method: str, fuse: Method) -> Iterator[Triplet]:
-  for index, pair in enumerate(source.names):
-    visible, infrared = (image[..., :3] for image in source.read(index))  # without alpha
-    yield Triplet(method, pair, visible, infrared, fuse(visible, infrared, pair))

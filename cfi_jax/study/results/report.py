@@ -4,111 +4,110 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from flax import traverse_util
 
 from cfi_jax.metrics import CONVENTIONS, Scores
 from cfi_jax.report.markdown import arrow, number, plain, table
-from cfi_jax.study.results.study import Study
+from cfi_jax.study.grid import Run
+from cfi_jax.study.results.settings import Study
 from cfi_jax.systems.isfuse import recipes
 
 COLUMNS = ("test", "row", "seeds", "metric", "convention", "mean", "standard deviation", "images")
 
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-  """The scores of one method on one test; `seed` is None where nothing was trained."""
-
-  row: str
-  seed: int | None
-  test: str
-  scores: Scores
+# Scores by test and row: of one method each, one per seed, or one alone where nothing was trained.
+Results = Mapping[str, Mapping[str, Sequence[Scores]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
   """One metric of one row on one test.
 
   mean, deviation: over seeds, of the means over images; the deviation is that of a sample (n - 1),
-    NaN with fewer than two seeds. seeds: their number, 0 where nothing was trained. images: those
-    on which the metric is defined, of the seed that has fewest.
+    NaN with fewer than two seeds. images: those on which the metric is defined, of the seed that
+    has fewest.
   """
 
   mean: float
   deviation: float
-  seeds: int
   images: int
 
+  def __str__(self) -> str:
+    """Mean and deviation, both to the deviation's second digit."""
+    if math.isnan(self.deviation):
+      return number(self.mean)
+    if not self.deviation:
+      return f"{number(self.mean)} ± 0"
+    places = max(0, 1 - math.floor(math.log10(self.deviation)))
+    return f"{self.mean:.{places}f} ± {self.deviation:.{places}f}"
 
-def cell(results: Sequence[Result], metric: str) -> Cell:
-  """What the results of one row on one test say of a metric."""
-  means = np.array([r.scores.mean(metric, r.scores.methods[0]) for r in results])
+
+def cell(seeds: Sequence[Scores], metric: str) -> Cell:
+  """The cell of a metric in the scores of one row on one test."""
+  means = np.array([scores.mean(metric, scores.methods[0]) for scores in seeds])
   deviation = float(means.std(ddof=1)) if len(means) > 1 else math.nan
-  counts = [int((~np.isnan(r.scores.values(metric))).sum()) for r in results]
-  seeds = sum(r.seed is not None for r in results)
-  return Cell(float(means.mean()), deviation, seeds, min(counts))
+  images = min(int((~np.isnan(scores.values(metric))).sum()) for scores in seeds)
+  return Cell(float(means.mean()), deviation, images)
 
 
-def to_csv(study: Study, results: Sequence[Result]) -> str:
+def to_csv(study: Study, results: Results) -> str:
   """One line per test, row and metric."""
-  text = io.StringIO(newline="")
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(COLUMNS)
-  for test in study.score:
-    for row, own in _rows(results, test).items():
+  lines = []
+  for test, rows in results.items():
+    for row, own in rows.items():
       for metric in study.metrics:
-        c = cell(own, metric)
-        spread = "" if math.isnan(c.deviation) else f"{c.deviation:.9g}"
-        values = (f"{c.mean:.9g}", spread, c.images)
-        writer.writerow((test, row, c.seeds, metric, study.convention, *values))
-  return text.getvalue()
+        found = cell(own, metric)
+        spread = "" if math.isnan(found.deviation) else f"{found.deviation:.9g}"
+        key = (test, row, len(own) if row in study.rows else 0, metric, study.convention)
+        lines.append((*key, f"{found.mean:.9g}", spread, found.images))
+  return _csv(COLUMNS, lines)
 
 
-def to_curves(runs: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
-  """The training curves: one line per row, seed and logged step; runs: of their metrics files."""
+def to_curves(runs: Mapping[Run, Sequence[Mapping]]) -> str:
+  """The training curves, one line per row, seed and logged step; runs: rows of metrics files."""
+  lines = (
+    (row, seed, entry["step"], f"{entry['loss']:.6g}")
+    for (row, seed), logged in runs.items()
+    for entry in logged
+    if entry["kind"] == "train"
+  )
+  return _csv(("row", "seed", "step", "loss"), lines)
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence]) -> str:
   text = io.StringIO(newline="")
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(("row", "seed", "step", "loss"))
-  for (row, seed), logged in runs.items():
-    for entry in logged:
-      if entry["kind"] == "train":
-        writer.writerow((row, seed, entry["step"], f"{entry['loss']:.6g}"))
+  csv.writer(text, lineterminator="\n").writerows((header, *lines))
   return text.getvalue()
 
 
-def to_markdown(study: Study, results: Sequence[Result]) -> str:
+def to_markdown(study: Study, results: Results) -> str:
   """The text of results.md: one table per test."""
   parts = [
     "# Results",
     f"Convention `{study.convention}` ({CONVENTIONS[study.convention]}). Means over the images of "
     "a test; for what was trained from several seeds mean ± standard deviation over seeds, in "
     "brackets their number. Images on which a metric is not defined are left out.",
-    _describe(study),
+    describe(study),
   ]
-  for test in study.score:
-    rows = _rows(results, test)
-    images = len(next(iter(rows.values()))[0].scores.names)
-    header = ["", *(f"{metric} {arrow(metric)}" for metric in study.metrics)]
-    lines = [
-      [_label(row, own), *(_text(cell(own, metric)) for metric in study.metrics)]
-      for row, own in rows.items()
-    ]
+  header = ["", *(f"{metric} {arrow(metric)}" for metric in study.metrics)]
+  for test, rows in results.items():
+    images = len(next(iter(rows.values()))[0].names)
+    lines = []
+    for row, own in rows.items():
+      label = f"{plain(row)} ({len(own)})" if row in study.rows else plain(row)
+      lines.append([label, *(str(cell(own, metric)) for metric in study.metrics)])
     parts.append(f"## {plain(test)}: {images} pairs\n\n{table(header, lines)}")
   return "\n\n".join(parts) + "\n"
 
 
-def _describe(study: Study) -> str:
-  """What each row is, by what differs: the first from the release, later ones from an earlier row.
-
-  That is the one which they have most in common with.
-  """
-  release = recipes.released().to_dict() | {"data": {}, "validation_metrics": ()}
-  lines, known = [], {"the recipe released": _flatten(release)}
+def describe(study: Study) -> str:
+  """Changes that make each row: the first of the release, others of the nearest row before."""
+  lines, known = [], {"the recipe released": flatten(recipes.released().to_dict())}
   for row in study.order:
-    own = _flatten(dataclasses.asdict(study.rows[row]) | {"data": {}, "validation_metrics": ()})
-    changes = {name: _differences(earlier, own) for name, earlier in known.items()}
+    own = flatten(dataclasses.asdict(study.rows[row]))
+    changes = {name: differences(earlier, own) for name, earlier in known.items()}
     if len(known) > 1:
       del changes["the recipe released"]
     nearest = min(changes, key=lambda name: len(changes[name]))
@@ -117,38 +116,13 @@ def _describe(study: Study) -> str:
   return "\n".join(lines)
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Nested settings as one mapping, `a.b` to a value."""
-  flat = {}
-  for key, value in values.items():
-    nested = isinstance(value, Mapping)
-    flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-  return flat
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings of a row, `a.b` to a value, but for those that all rows have in common."""
+  own = {**config, "data": {}, "validation_metrics": ()}
+  return traverse_util.flatten_dict(own, sep=".")
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """What distinguishes `new` from `old`; the terms of a fusion loss can also be missing."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """Changes from `old` to `new` settings; the terms of a fusion loss can also be missing."""
   changed = [f"{key} {value}" for key, value in new.items() if old.get(key) != value]
   return changed + [f"no {key}" for key in old if key not in new]
-
-
-def _rows(results: Sequence[Result], test: str) -> dict[str, list[Result]]:
-  rows: dict[str, list[Result]] = {}
-  for result in results:
-    if result.test == test:
-      rows.setdefault(result.row, []).append(result)
-  return rows
-
-
-def _label(row: str, own: Sequence[Result]) -> str:
-  return plain(row) if own[0].seed is None else f"{plain(row)} ({len(own)})"
-
-
-def _text(found: Cell) -> str:
-  """Mean and deviation, both to the deviation's second digit."""
-  if math.isnan(found.deviation):
-    return number(found.mean)
-  if not found.deviation:
-    return f"{number(found.mean)} ± 0"
-  places = 1 - math.floor(math.log10(found.deviation))
-  return f"{found.mean:.{max(0, places)}f} ± {found.deviation:.{max(0, places)}f}"

@@ -1,4 +1,4 @@
-"""What the config files of studies have in common."""
+"""Settings that the config files of studies of results share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def settings(
   seeds: Sequence[int],
   published: Mapping[str, str],
 ) -> ConfigDict:
-  """The settings of a study (`cfi_jax.study.results.study.Study`) of `rows`, all trained on `data`.
+  """The settings of a study (`settings.Study`) of `rows`, all trained on `data`.
 
   data, tests: settings of data sets in which "root" is a name under config.roots: one flag,
     --config.roots.NAME=PATH, sets all of that name. The loss is watched on test pairs, but nothing
@@ -28,6 +28,7 @@ def settings(
   roots = {options["root"]: "" for options in (data, *tests.values())}
   config = ConfigDict(
     dict(
+      study="results",
       rows=dict(rows),
       order=tuple(rows),
       seeds=tuple(seeds),

@@ -1,16 +1,16 @@
-"""What a fusion rule does on the held-out scenes of every condition, counted per scene."""
+"""Measures of a fusion rule on the held-out scenes of every condition, counted per scene."""
 
 import dataclasses
 import functools
 import io
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import Array, InputError
@@ -23,10 +23,9 @@ from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import Triplet, score
-from cfi_jax.study.shift.study import CONVENTION, CORRELATION, Condition, Study, conditions
+from cfi_jax.study.shift.settings import CONVENTION, CORRELATION, Condition, Study, conditions
 
-CHUNK = 16  # scenes fused at once
-TRIVIAL = ("average", "maximum")  # rules of `evaluate.baselines`
+TRIVIAL = ("average", "maximum")  # rules of `fusion.rules`
 EITHER = "either source"  # what the better of the two given sources shows
 CARRIERS = ("all", "only visible", "only infrared", "both")
 LOSS = "fusion loss"
@@ -53,9 +52,10 @@ class Trial:
   carriers: Mapping[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """What one rule did: sums and counts [conditions, quantities, scenes] (`crossed.Tally`)."""
+class Measured(NamedTuple):
+  """Sums and counts of what one rule did (`crossed.Tally`): [conditions, quantities, scenes] each,
+  or those of one condition, [quantities, scenes].
+  """
 
   sums: np.ndarray
   counts: np.ndarray
@@ -70,18 +70,16 @@ def quantities(study: Study) -> tuple[str, ...]:
 
 def trials(study: Study) -> list[Trial]:
   """The trials of all conditions of a study, in their order."""
-  tests, world = study.tests, study.world
-  known: dict[float, Scene] = {}
+  world = study.world
 
+  @functools.cache
   def scenes_of(correlation: float) -> Scene:
-    if correlation not in known:
-      options = dataclasses.replace(world.options, correlation=correlation)
-      known[correlation] = scenes(world.seed, "test", options, range(tests.scenes))
-    return known[correlation]
+    options = dataclasses.replace(world.options, correlation=correlation)
+    return scenes(world.seed, "test", options, range(study.tests.scenes))
 
   key = jax.random.key(world.seed)
   made = []
-  for condition in conditions(tests):
+  for condition in conditions(study.tests):
     if condition.sweep == CORRELATION:
       scene = scenes_of(condition.x)
       given = scene.pair
@@ -125,52 +123,49 @@ def _contrast(study: Study, images: np.ndarray, objects: np.ndarray) -> np.ndarr
   )
 
 
-def measure(study: Study, name: str, rule: Rule, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-  """What a rule does in one trial: sums and counts [quantities, scenes].
+def measure_all(study: Study, trials: Sequence[Trial], name: str, rule: Rule | None) -> Measured:
+  """Measures a rule in every trial, with a progress bar where the output is a terminal."""
+  bar = tqdm.tqdm(trials, desc=f"measuring {name}", unit="condition", disable=None)
+  parts = [measure(study, name, rule, trial) for trial in bar]
+  return Measured(*map(np.stack, zip(*parts, strict=True)))
+
+
+def measure(study: Study, name: str, rule: Rule | None, trial: Trial) -> Measured:
+  """Measures a rule in one trial: sums and counts [quantities, scenes].
 
   Objects are looked for in the fused picture at their true places. Loss and metrics compare it with
-  the undisturbed pair: what the scene is, not what the disturbance made of it.
+  the undisturbed pair: what the scene is, not what the disturbance made of it. Without a rule it is
+  the better of the two given sources for each object, which has no loss and metrics.
   """
-  fused = rule(trial.given)
-  sums, counts = _objects(study, _contrast(study, fused, trial.objects), trial)
-  images = [x.astype(np.float32) / 255 for x in (trial.clean.visible, trial.clean.infrared, fused)]
+  if rule is None:
+    contrast = trial.contrast
+    values = np.full((1 + len(study.tests.metrics), len(contrast)), np.nan)
+  else:
+    fused = rule(trial.given)
+    contrast = _contrast(study, fused, trial.objects)
+    values = _compare(study, name, trial.clean, fused)
+  classes = np.stack([trial.carriers[carrier] for carrier in CARRIERS])
+  shown = (classes & (contrast >= study.tests.objects.threshold)).sum(-1)
+  ratios = np.where(classes, contrast, 0).sum(-1)
+  objects = classes.sum(-1)
+  finite = np.isfinite(values)
+  return Measured(
+    np.concatenate([shown, ratios, np.where(finite, values, 0)]).astype(float),
+    np.concatenate([objects, objects, finite]).astype(float),
+  )
+
+
+def _compare(study: Study, name: str, clean: Pair, fused: np.ndarray) -> np.ndarray:
+  """Fusion loss, then metrics, of every picture, [1 + metrics, N]; NaN where not defined."""
+  images = [x.astype(np.float32) / 255 for x in (clean.visible, clean.infrared, fused)]
   loss = study.recipes[study.reference].loss
   weights = tuple(loss.fusion.items())
   values = [np.asarray(_fusion_loss(weights, loss.target, Pair(*images[:2]), images[2]))]
   triplets = (
-    Triplet(name, str(i), trial.clean.visible[i], trial.clean.infrared[i], fused[i])
-    for i in range(len(fused))
+    Triplet(name, str(i), clean.visible[i], clean.infrared[i], fused[i]) for i in range(len(fused))
   )
   table = score(triplets, study.tests.metrics, CONVENTION, progress=False)
-  values += [table.values(metric)[0] for metric in study.tests.metrics]
-  finite = np.isfinite(values)
-  return (
-    np.concatenate([sums, np.where(finite, values, 0)]),
-    np.concatenate([counts, finite.astype(float)]),
-  )
-
-
-def collect(
-  tried: Callable[[Trial], tuple[np.ndarray, np.ndarray]], trials: Iterable[Trial]
-) -> Measured:
-  """What `tried` counts in every trial."""
-  sums, counts = zip(*map(tried, trials), strict=True)
-  return Measured(np.stack(sums), np.stack(counts))
-
-
-def either_source(study: Study, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-  """As `measure`, of the better of the two given sources for each object; no loss or metrics."""
-  sums, counts = _objects(study, trial.contrast, trial)
-  empty = np.zeros((1 + len(study.tests.metrics), sums.shape[1]))
-  return np.concatenate([sums, empty]), np.concatenate([counts, empty])
-
-
-def _objects(study: Study, contrast: np.ndarray, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-  """Visible objects, then CNR, by carrier: sums and counts [2 * carriers, scenes]."""
-  classes = np.stack([trial.carriers[carrier] for carrier in CARRIERS])
-  shown = contrast >= study.tests.objects.threshold
-  sums = [(classes & shown).sum(-1), np.where(classes, contrast, 0).sum(-1)]
-  return np.concatenate(sums).astype(float), np.tile(classes.sum(-1).astype(float), (2, 1))
+  return np.stack(values + [table.values(metric)[0] for metric in study.tests.metrics])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -183,38 +178,14 @@ def _fusion_loss(
 
 
 def trivial(name: str) -> Rule:
-  """A trivial rule of `evaluate.baselines`."""
-
-  def rule(pair: Pair) -> np.ndarray:
-    return BASELINES[name](pair.visible, pair.infrared, "")
-
-  return rule
-
-
-def network(module: nn.Module, variables: dict) -> Rule:
-  """The rule of a trained network."""
-
-  def rule(pair: Pair) -> np.ndarray:
-    count = len(pair.visible)
-    # The last scene fills up the last chunk: one shape, so one program.
-    rows = np.minimum(np.arange(count + -count % CHUNK), count - 1).reshape(-1, CHUNK)
-    parts = [_fuse(module, variables, Pair(pair.visible[r], pair.infrared[r])) for r in rows]
-    return np.concatenate(parts)[:count]
-
-  return rule
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _fuse(module: nn.Module, variables: dict, pair: Pair) -> Array:
-  """uint8 pair -> uint8 picture; weights are arguments, so that all seeds share one program."""
-  pair = jax.tree.map(lambda x: x.astype(jnp.float32) / 255, pair)
-  return ops.to_uint8(module.apply(variables, pair, train=False).fused)
+  """The rule of `fusion.rules` of that name, which nobody trained."""
+  return lambda pair: BASELINES[name](pair.visible, pair.infrared, "")
 
 
 def save(path: pathlib.Path, measured: Measured) -> None:
   """Writes what was measured, atomically."""
   file = io.BytesIO()
-  np.savez(file, sums=measured.sums, counts=measured.counts)
+  np.savez(file, **measured._asdict())
   write_atomically(path, file.getvalue())
 
 

@@ -5,21 +5,19 @@ from collections.abc import Mapping, Sequence
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.report import figures
-from cfi_jax.report.findings import Finding
 from cfi_jax.study.shift import measure
 from cfi_jax.study.shift.report import SHARE
-from cfi_jax.study.shift.results import Key, index
-from cfi_jax.study.shift.study import CORRELATION, Study
+from cfi_jax.study.shift.results import Findings
+from cfi_jax.study.shift.settings import CORRELATION, Study
 
 COLUMNS = 4  # panels in a row
 SHARES = tuple(f"visible objects, {carrier}" for carrier in measure.CARRIERS)
 CONTRASTS = tuple(f"CNR, {carrier}" for carrier in measure.CARRIERS)
 
 
-def write_plots(study: Study, findings: Sequence[Finding], output: pathlib.Path) -> None:
-  """Writes correlation and corruptions, each as PNG and SVG, into `output`."""
-  found = index(list(findings))
-  models = list(dict.fromkeys(f.model for f in findings))
+def write_plots(study: Study, found: Findings, output: pathlib.Path) -> None:
+  """Writes worlds and corruptions, each as PNG and SVG, into `output`."""
+  models = list(dict.fromkeys(model for model, *_ in found))
   worlds = {CORRELATION: tuple(sorted(study.tests.correlations))}
   _draw(found, models, [(CORRELATION, q) for q in (*SHARES, *CONTRASTS)], worlds, output / "worlds")
   sweeps = {name: tuple(sorted(x)) for name, x in study.tests.corruptions.items() if x}
@@ -29,7 +27,7 @@ def write_plots(study: Study, findings: Sequence[Finding], output: pathlib.Path)
 
 
 def _draw(
-  found: Mapping[Key, Finding],
+  found: Findings,
   models: Sequence[str],
   panels: Sequence[tuple[str, str]],
   places: Mapping[str, tuple[float, ...]],

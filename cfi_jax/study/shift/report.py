@@ -1,40 +1,35 @@
 """The summary of a study as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import interval, number, table
 from cfi_jax.study.shift import measure
-from cfi_jax.study.shift.results import Key, difference_name, excludes_zero, index
-from cfi_jax.study.shift.study import CORRELATION, Condition, Study, conditions
+from cfi_jax.study.shift.results import Findings, difference_name, excludes_zero
+from cfi_jax.study.shift.settings import CORRELATION, Condition, Study, conditions
 
 SHARE, CONTRAST = "visible objects, all", "CNR, all"
 
 
 def write_summary(
   study: Study,
-  findings: Sequence[Finding],
+  found: Findings,
   trials: Sequence[measure.Trial],
   seeds: Sequence[int],
 ) -> str:
   """The text of summary.md; seeds: those that every recipe has been trained from."""
-  found = index(list(findings))
-  models = list(dict.fromkeys(f.model for f in findings))
+  models = list(dict.fromkeys(model for model, *_ in found))
   parts = ["# Distribution shift", _setting(study, seeds), _definitions(study, trials)]
   parts.append("## Does training help at all?\n\n" + _first_check(study, found))
   worlds = [c for c in conditions(study.tests) if c.sweep == CORRELATION]
   corrupted = [c for c in conditions(study.tests) if c.sweep != CORRELATION]
   for quantity in measure.quantities(study):
-    section = _section(study, found, models, quantity, worlds)
-    parts.append(f"## {quantity}: worlds\n\n{section}")
-  for quantity in (SHARE, CONTRAST, *measure.quantities(study)[1:4], measure.LOSS):
-    if corrupted:
-      section = _section(study, found, models, quantity, corrupted)
-      parts.append(
-        f"## {quantity}: corruptions, correlation {study.world.correlation:+g}\n\n{section}"
-      )
+    parts += [f"## {quantity}: worlds", _section(study, found, models, quantity, worlds)]
+  if corrupted:
+    for quantity in (SHARE, CONTRAST, *measure.quantities(study)[1:4], measure.LOSS):
+      parts.append(f"## {quantity}: corruptions, correlation {study.world.correlation:+g}")
+      parts.append(_section(study, found, models, quantity, corrupted))
   return "\n\n".join(parts) + "\n"
 
 
@@ -80,7 +75,7 @@ def _definitions(study: Study, trials: Sequence[measure.Trial]) -> str:
   )
 
 
-def _first_check(study: Study, found: Mapping[Key, Finding]) -> str:
+def _first_check(study: Study, found: Findings) -> str:
   """Whether the reference, so trained, beats the pixel average in its own world."""
   lines = []
   for quantity, better in ((measure.LOSS, "lower"), (SHARE, "higher"), (CONTRAST, "higher")):
@@ -92,10 +87,9 @@ def _first_check(study: Study, found: Mapping[Key, Finding]) -> str:
       found[k].estimate
       for k in ((study.reference, quantity, *place), ("average", quantity, *place), key)
     )
-    sign = 1 if better == "lower" else -1
-    beats = difference.low > 0 if sign > 0 else difference.high < 0
-    loses = difference.high < 0 if sign > 0 else difference.low > 0
-    verdict = "beats" if beats else "is worse than" if loses else "cannot be told from"
+    verdict = "cannot be told from"
+    if excludes_zero(difference):
+      verdict = "beats" if (difference.low > 0) == (better == "lower") else "is worse than"
     lines.append(
       f"- {quantity} ({better} is better): {study.reference} {number(mine.mean)}, average "
       f"{number(average.mean)}; average minus {study.reference} {number(difference.mean)} "
@@ -106,7 +100,7 @@ def _first_check(study: Study, found: Mapping[Key, Finding]) -> str:
 
 def _section(
   study: Study,
-  found: Mapping[Key, Finding],
+  found: Findings,
   models: Sequence[str],
   quantity: str,
   columns: Sequence[Condition],
@@ -115,13 +109,11 @@ def _section(
   compared = [model for model in models if model != study.reference]
   name = difference_name(quantity, study.reference)
   values = _table(found, models, quantity, columns)
-  return (
-    f"{values}\n\nMinus {study.reference}:\n\n{_table(found, compared, name, columns, bold=True)}"
-  )
+  return f"{values}\n\nMinus {study.reference}:\n\n{_table(found, compared, name, columns, True)}"
 
 
 def _table(
-  found: Mapping[Key, Finding],
+  found: Findings,
   models: Sequence[str],
   quantity: str,
   columns: Sequence[Condition],

@@ -18,6 +18,7 @@ OPTIONS = dict(
   shared_encoder=False,
   gate="released",
   padding="zeros",
+  levels=3,
   attention="matmul",
   dtype="float64",
   param_dtype="float64",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cfi_jax.fusion.types import Pair
-from cfi_jax.systems import files as weights
+from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse import torch_names
 from cfi_jax.systems.isfuse.inference import Model
 
@@ -26,7 +26,7 @@ VARIANTS = [
   {"padding": "zeros"},
   {"padding": "reflect", "gate": "paper"},
   {"padding": "replicate", "shared_encoder": True},
-  {"padding": "zeros", "gate": "paper", "grid": 5},
+  {"padding": "zeros", "gate": "paper", "grid": 5, "levels": 2},
 ]
 
 
@@ -41,9 +41,12 @@ def test_folded_graph_equals_the_plain_model(x64, make_small, random, variant):
     np.testing.assert_allclose(got, want, atol=1e-11, rtol=0)
 
 
-@pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate"])
-def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding):
-  model = make_small("float64", padding=padding, features=4)
+@pytest.mark.parametrize(
+  ("padding", "levels"),
+  [("zeros", 3), ("reflect", 3), ("replicate", 3), ("reflect", 2), ("zeros", 4)],
+)
+def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding, levels):
+  model = make_small("float64", padding=padding, features=4, levels=levels)
   visible, infrared = images(random, 1, 141, 203)
   expected = plain(model, visible, infrared).fused[..., 0]
   model.reserve([(160, 208)])
@@ -103,8 +106,10 @@ def test_reference_weights(inference_reference):
     "shared_encoder": False,
     "gate": "released",
     "padding": "zeros",
+    "levels": 3,
+    "levels": 3,
   }
-  template = weights.shapes(weights.model(architecture, "float32"))
+  template = isfuse.shapes(architecture)
   model = Model(torch_names.from_torch(state, template), architecture)
   for size in ("53x67", "64x96"):
     visible, infrared = (inference_reference[f"{size}/{m}"] for m in ("visible", "infrared"))

@@ -11,8 +11,10 @@ import pytest
 from cfi_jax.core.types import InputError
 from cfi_jax.images import colour
 from cfi_jax.systems.isfuse.inference import buckets
+from cfi_jax.systems.isfuse.inference.geometry import Frame
 
 SIZE = (24, 32)
+ZEROS = Frame("zeros", 8, 3)
 
 
 def picture(random, *shape, dtype=np.uint8):
@@ -170,14 +172,14 @@ def test_bfloat16_is_close(make_small, random):
 
 
 def test_plans_join_sizes_that_cost_little():
-  planned = buckets.plan([(480, 640)] * 90 + [(478, 638)] * 10, 6, "zeros")
+  planned = buckets.plan([(480, 640)] * 90 + [(478, 638)] * 10, 6, ZEROS)
   assert set(planned.values()) == {(480, 640)}
-  far = buckets.plan([(480, 640)] * 90 + [(2000, 3000)] * 10, 6, "zeros")
+  far = buckets.plan([(480, 640)] * 90 + [(2000, 3000)] * 10, 6, ZEROS)
   assert set(far.values()) == {(480, 640), (2000, 3000)}
-  assert set(buckets.plan([(480, 640), (2000, 3000)], 1, "zeros").values()) == {(2000, 3000)}
-  assert buckets.choose((480, 640), [], "zeros") == (480, 640)
-  assert buckets.choose((470, 630), [(480, 640)], "zeros") == (480, 640)
-  assert buckets.choose((100, 100), [(480, 640)], "zeros") == (104, 104)
+  assert set(buckets.plan([(480, 640), (2000, 3000)], 1, ZEROS).values()) == {(2000, 3000)}
+  assert buckets.choose((480, 640), [], ZEROS) == (480, 640)
+  assert buckets.choose((470, 630), [(480, 640)], ZEROS) == (480, 640)
+  assert buckets.choose((100, 100), [(480, 640)], ZEROS) == (104, 104)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -209,7 +211,8 @@ from conftest import SMALL
 from random_weights import random_variables
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse.inference import Model
-variables = random_variables(weights.model(SMALL, "float32"))
+from cfi_jax.systems.isfuse.model import from_architecture
+variables = random_variables(from_architecture(SMALL, "float32"))
 random = np.random.default_rng(0)
 sizes = [(24, 32), (23, 31), (24, 32), (20, 32), (300, 300)]
 pairs = [[random.integers(0, 256, (*s, 1), np.uint8) for s in sizes] for _ in range(2)]

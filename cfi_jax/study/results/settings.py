@@ -1,4 +1,4 @@
-"""What a table of results consists of: rows, seeds, and the pairs that are scored."""
+"""The settings of a table of results: rows, seeds, and the pairs that are scored."""
 
 import dataclasses
 from typing import Any
@@ -7,23 +7,23 @@ from cfi_jax import datasets, metrics
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import PairDataset, Source
 from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.study import grid
 from cfi_jax.systems.isfuse.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """What decides the numbers of a study: one workdir holds the runs of one protocol."""
+  """Settings that decide the scores of a workdir: one workdir holds one protocol."""
 
   metrics: tuple[str, ...]
   convention: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Study(grid.Rows):
   """Recipes trained from several seeds, scored on test pairs beside published weights.
 
-  rows: whole training configs by name; their seeds are replaced. order: which of them, in this
-    order. seeds: outer loop, so that a study that is stopped early is a complete smaller one.
+  rows: whole training configs by name; their seeds are replaced.
   tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
   published: weights by name: a .safetensors file, the authors' .pth file, or the name of weights
     that the package carries; "" is none.
@@ -32,8 +32,6 @@ class Study:
   """
 
   rows: dict[str, Config]
-  order: tuple[str, ...]
-  seeds: tuple[int, ...]
   tests: dict[str, dict[str, Any]]
   score: tuple[str, ...]
   published: dict[str, str]
@@ -43,14 +41,8 @@ class Study:
 
   def __post_init__(self):
     """Refuses unknown names, doubles, runs that cannot be and data sets with nothing to score."""
-    for field, valid in (("order", self.rows), ("score", self.tests)):
-      for name in getattr(self, field):
-        if name not in valid:
-          raise InputError(f"config.{field}: there is no {name!r}; valid: {', '.join(valid)}")
-    for field in ("order", "seeds", "score"):
-      values = getattr(self, field)
-      if not values or len(set(values)) < len(values):
-        raise InputError(f"config.{field} is {values}; allowed: one or more, each once")
+    self.check_rows(self.rows)
+    grid.check_names("score", self.score, self.tests)
     taken = {"rows": BASELINES, "published": (*BASELINES, *self.rows)}
     for field, names in taken.items():
       for name in getattr(self, field):
@@ -61,16 +53,13 @@ class Study:
       dataset = datasets.load(self.tests[test])
       if not isinstance(dataset, PairDataset) or "test" not in dataset.splits:
         raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
-    for row in self.order:
-      for seed in self.seeds:
-        self.run(row, seed)
 
-  def run(self, row: str, seed: int) -> Config:
-    """The training run of a row from a seed."""
+  def config(self, row: str, seed: int) -> Config:
+    """The training config of a row from a seed."""
     return dataclasses.replace(self.rows[row], seed=seed)
 
-  def require_roots(self) -> None:
-    """Refuses data sets without a folder: configs are built before anyone has named one."""
+  def sources(self) -> dict[str, Source]:
+    """The pairs to score, by test; refuses data sets without a folder, which no config file has."""
     places = {f"rows.{row}.data": self.rows[row].data for row in self.order}
     places |= {f"tests.{test}": self.tests[test] for test in self.score}
     for place, settings in places.items():
@@ -79,12 +68,4 @@ class Study:
           f"config.{place}.root is empty; give its folder by --config.roots.NAME=PATH, NAME among "
           f"{', '.join(self.roots)}, or leave it out of config.order and config.score"
         )
-
-  def source(self, test: str) -> Source:
-    """The pairs of a test."""
-    return datasets.load(self.tests[test]).source("test")
-
-  @property
-  def protocol(self) -> Protocol:
-    """All but the rows, seeds and published weights: they may be added later."""
-    return Protocol(self.metrics, self.convention)
+    return {test: datasets.load(self.tests[test]).source("test") for test in self.score}

@@ -1,4 +1,4 @@
-"""What a study of distribution shift consists of: recipes, seeds, and what they are tested on."""
+"""The settings of a study of shift: recipes, seeds, worlds and corruptions to test in."""
 
 import dataclasses
 from typing import Any
@@ -8,6 +8,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.datasets.synthetic import Synthetic
 from cfi_jax.datasets.world import corruptions
 from cfi_jax.datasets.world.objects import ObjectOptions
+from cfi_jax.study import grid
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.objective import LossOptions
 
@@ -17,7 +18,7 @@ CORRELATION = "correlation"  # the sweep over worlds; all others are named after
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """What one recipe changes of `Study.train`: fields of the model, and the objective."""
+  """Changes to `Study.train`: fields of the model, and the objective."""
 
   model: dict[str, Any]
   loss: LossOptions
@@ -25,7 +26,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Tests:
-  """What trained networks are tested on.
+  """Tests of trained networks.
 
   correlations: of temperature and brightness in the worlds tested on; else they are as in training.
   corruptions: strengths by name (`datasets.world.corruptions`), applied in the training world.
@@ -54,7 +55,7 @@ class Tests:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """What decides the numbers of a study: one workdir holds the runs of one protocol."""
+  """Settings that decide the numbers of a workdir: one workdir holds one protocol."""
 
   train: Config
   recipes: dict[str, Recipe]
@@ -62,33 +63,23 @@ class Protocol:
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Study(grid.Rows):
   """Recipes trained from several seeds in one world and tested in others.
 
-  train: what all runs share; its seed is replaced, and its objective.
-  recipes: by name. order: which of them to run, in this order. reference: the one that differences
-    refer to.
-  seeds: outer loop, so that a study that is stopped early is a complete smaller one.
+  train: what all runs share; its seed and its objective are replaced.
+  recipes: the rows, by name. reference: the one that differences refer to.
   """
 
   train: Config
   recipes: dict[str, Recipe]
   tests: Tests
-  order: tuple[str, ...]
   reference: str
-  seeds: tuple[int, ...]
 
   def __post_init__(self):
     """Refuses unknown recipes, doubles and training sets without truth."""
-    for name in (*self.order, self.reference):
-      if name not in self.recipes:
-        raise InputError(f"config: no recipe {name!r}; valid: {', '.join(self.recipes)}")
+    self.check_rows(self.recipes)
     if self.reference not in self.order:
       raise InputError(f"config.order lacks the reference {self.reference!r}: {self.order}")
-    for field in ("order", "seeds"):
-      values = getattr(self, field)
-      if not values or len(set(values)) < len(values):
-        raise InputError(f"config.{field} is {values}; allowed: one or more, each once")
     dataset = datasets.load(self.train.data)
     if not isinstance(dataset, Synthetic):
       raise InputError(
@@ -101,26 +92,19 @@ class Study:
           f"tests.metrics: {metric.name} needs images of {metric.minimum_side(CONVENTION)} pixels "
           f"or more, and train.data.size is {dataset.size}"
         )
-    for name in self.order:
-      self.run(name, self.seeds[0])
-
-  @property
-  def protocol(self) -> Protocol:
-    """All but which runs are asked for: seeds and recipes may be added to a study later."""
-    return Protocol(self.train, self.recipes, self.tests)
 
   @property
   def world(self) -> Synthetic:
     """The training world."""
     return datasets.load(self.train.data)
 
-  def run(self, recipe: str, seed: int) -> Config:
-    """The training run of a recipe from a seed: of the initial weights, masks and crops."""
-    chosen = self.recipes[recipe]
+  def config(self, row: str, seed: int) -> Config:
+    """The training config of a recipe from a seed."""
+    chosen = self.recipes[row]
     model = self.train.model | chosen.model
     if unknown := sorted(set(model) - set(self.train.model)):
       raise InputError(
-        f"config.recipes.{recipe}.model has {unknown}; valid: {', '.join(self.train.model)}"
+        f"config.recipes.{row}.model has {unknown}; valid: {', '.join(self.train.model)}"
       )
     return dataclasses.replace(self.train, seed=seed, model=model, loss=chosen.loss)
 

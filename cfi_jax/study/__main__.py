@@ -1,0 +1,58 @@
+"""Trains the rows of a study from several seeds and tabulates them: python -m cfi_jax.study.
+
+python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \
+    --config.roots.roadscene=PATH --config.roots.tno=PATH
+python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
+
+config.study says what is measured: results, the scores on test pairs; or shift, what is left of
+them in other worlds. Goes on where it was stopped. Exits with 2 when the input cannot be used, with
+1 when a training diverges.
+"""
+
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from cfi_jax.core import cli, config
+from cfi_jax.core.types import InputError
+from cfi_jax.engine import compilation
+from cfi_jax.engine.workdir.logs import DivergedError
+from cfi_jax.study import results, shift
+
+STUDIES = {"results": results, "shift": shift}
+_NAMES = ("config", "workdir")
+
+
+def run(values: Mapping[str, Any], workdir: pathlib.Path) -> bool:
+  """Runs the study of a config; returns whether all is done, which it is not after SIGTERM.
+
+  A config without the field `study` is told by its recipes, which only a study of shift has.
+  """
+  values = dict(values)
+  name = values.pop("study", "shift" if "recipes" in values else "results")
+  if name not in STUDIES:
+    raise InputError(f"config.study is {name!r}; valid: {', '.join(STUDIES)}")
+  return STUDIES[name].run(config.build(STUDIES[name].Study, values), workdir)
+
+
+def main(argv: list[str]) -> int:
+  """Runs the study that the flags name."""
+  given = cli.flag_values(argv, _NAMES, required=_NAMES)
+  compilation.use_cache()
+  try:
+    done = run(given["config"].to_dict(), pathlib.Path(given["workdir"]))
+  except DivergedError as error:
+    print(f"stopped: the loss is not finite at {error}; the study is kept", file=sys.stderr)
+    return 1
+  if not done:
+    print("stopped; the same command goes on from there")
+  return 0
+
+
+if __name__ == "__main__":
+  cli.define_flag()
+  flags.DEFINE_string("workdir", None, "folder of the study: runs, what is measured, tables")
+  cli.run(main)

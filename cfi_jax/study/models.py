@@ -1,0 +1,81 @@
+"""Training and trained networks: all that studies ask of the engine and of systems."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cfi_jax import systems
+from cfi_jax.core.types import Array
+from cfi_jax.data.source import Source
+from cfi_jax.engine import loop
+from cfi_jax.engine import run as run_lib
+from cfi_jax.engine.config import Config
+from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.types import Pair
+from cfi_jax.images import ops
+from cfi_jax.systems import files
+from cfi_jax.systems.isfuse.model import from_architecture
+from cfi_jax.weights.file import Card
+
+CHUNK = 16  # scenes fused at once
+
+read, save = files.read, files.save
+
+
+def describe(sources: Mapping[str, Source]) -> dict[str, dict]:
+  """Identity of the images of sources, by their names."""
+  return {name: run_lib.describe_source(source) for name, source in sources.items()}
+
+
+def count_steps(config: Config, folder: pathlib.Path) -> int:
+  """Steps of a run; refuses data and settings it cannot use, and a folder of another run."""
+  return run_lib.open_run(systems.find(config.system), config, folder).steps
+
+
+def train(config: Config, folder: pathlib.Path, steps: int) -> tuple[dict, Card] | None:
+  """Variables and card of a run trained to its last step; None after SIGTERM."""
+  if loop.train(systems.find(config.system), config, folder) < steps:
+    return None
+  return files.from_workdir(folder, steps)
+
+
+def file_fuser(
+  path: pathlib.Path, sizes: Iterable[tuple[int, int]]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+  """f(visible, infrared) -> fused, uint8 [H, W], by the weights of a file, read when first used.
+
+  sizes: (height, width) of all images to come.
+  """
+
+  @functools.cache
+  def load() -> Fuser:
+    fuser = files.make_fuser(*read(path), label=str(path))
+    fuser.reserve(sizes)
+    return fuser
+
+  return lambda visible, infrared: load().fuse(visible, infrared, gray=True)
+
+
+def batch_fuser(variables: dict, card: Card) -> Callable[[Pair], np.ndarray]:
+  """f(pair) -> fused, uint8 [N, S, S, 1] all; networks of one architecture share one program."""
+  module = from_architecture(card.architecture, "float32")
+
+  def fuse(pair: Pair) -> np.ndarray:
+    count = len(pair.visible)
+    # The last scene fills up the last chunk: one shape, so one program.
+    rows = np.minimum(np.arange(count + -count % CHUNK), count - 1).reshape(-1, CHUNK)
+    parts = [_fuse(module, variables, Pair(pair.visible[r], pair.infrared[r])) for r in rows]
+    return np.concatenate(parts)[:count]
+
+  return fuse
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _fuse(module: object, variables: dict, pair: Pair) -> Array:
+  """The fused picture of a uint8 pair; weights are arguments, so that seeds share the program."""
+  pair = jax.tree.map(lambda x: x.astype(jnp.float32) / 255, pair)
+  return ops.to_uint8(module.apply(variables, pair, train=False).fused)
