@@ -13,21 +13,21 @@ from cfi_jax import metrics
 from cfi_jax.core import config as config_lib
 from cfi_jax.fusion import interventions, losses
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
-from cfi_jax.systems.isfuse import procedure as procedure_lib
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse import step as step_lib
 from cfi_jax.systems.isfuse import views as views_lib
 from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.procedure import make_parts
 from cfi_jax.systems.isfuse.statistics import update_running
 from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
 
 DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
 
 
-def make_parts(recipe="released", **model):
+def tiny_parts(recipe="released", **model):
   values = recipes.get(recipe).to_dict()
   values["model"] |= model
-  return procedure_lib.make_parts(config_lib.build(Config, values), 3)
+  return make_parts(config_lib.build(Config, values), 3)
 
 
 def reference_state(parts, inference_reference):
@@ -64,7 +64,7 @@ def columns(metrics):
 def reference_run(inference_reference, train_reference):
   """Metrics of three steps, running statistics after the first, gradients and views of it."""
   with jax.enable_x64(True):
-    parts = make_parts(**DOUBLE)
+    parts = tiny_parts(**DOUBLE)
     batch, views = reference_views(parts, train_reference)
 
     @jax.jit
@@ -132,7 +132,7 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
 )
 def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
   """Fusions and running statistics are those of five separate forward passes."""
-  parts = make_parts(recipe, features=4, **DOUBLE)
+  parts = tiny_parts(recipe, features=4, **DOUBLE)
   statistics = dataclasses.replace(parts.statistics, views=counting, normalise=normalise)
   parts = dataclasses.replace(parts, statistics=statistics)
   batch = Pair(*jax.random.uniform(jax.random.key(1), (2, 3, 24, 24, 1), jnp.float64))
@@ -189,7 +189,7 @@ def test_rematerialising_keeps_less_and_changes_nothing(x64, normalise):
   The gradients are those of plain passes, also through what normalises a treated view.
   """
   # A third of the network compiles in a third of the time.
-  parts = make_parts(features=4, grid=2, levels=1, **DOUBLE)
+  parts = tiny_parts(features=4, grid=2, levels=1, **DOUBLE)
   statistics = dataclasses.replace(parts.statistics, normalise=normalise, views="original")
   parts = dataclasses.replace(parts, statistics=statistics)
   state = random_state(parts)
@@ -241,7 +241,7 @@ def test_recipes_differ_in_signs_gate_and_sharing_only():
 
 def tiny_run(**model):
   """The parts of a step of three views, a state and a batch of ones, on which masks show."""
-  parts = make_parts(features=4, grid=2, **model)
+  parts = tiny_parts(features=4, grid=2, **model)
   invariance = dataclasses.replace(parts.loss.invariance, views=("shared",))
   necessity = dataclasses.replace(parts.loss.necessity, views=("without_visible",))
   loss = dataclasses.replace(parts.loss, invariance=invariance, necessity=necessity)

@@ -107,7 +107,6 @@ def test_reference_weights(inference_reference):
     "gate": "released",
     "padding": "zeros",
     "levels": 3,
-    "levels": 3,
   }
   template = isfuse.shapes(architecture)
   model = Model(torch_names.from_torch(state, template), architecture)
