@@ -17,7 +17,8 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.analyze import Request, _check_memory, analyze, inputs, plots, tables
-from cfi_jax.analyze.parts import PARTS, Models, load_models, make_models
+from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.analyze.parts import PARTS, load_models, peers
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
 from cfi_jax.report import figures
@@ -251,7 +252,7 @@ def test_one_pair_of_16_bits_whose_name_has_spaces(models, tmp_path):
 def test_images_beyond_memory_are_refused(models, folders, monkeypatch):
   monkeypatch.setattr(memory, "available", lambda: 24e9)
   sizes = [(24, 24), (15000, 10000), (10000, 10000)]
-  made = make_models(load_models([models / "one.safetensors"]), sizes)
+  made = load_models([models / "one.safetensors"])
   asked = request(models, folders, parts=("effects", "gates", "features"))
   text = (
     r"gates and features of one need 28.8 GB for the largest pair, 15000x10000, and 24.0 GB are"
@@ -265,9 +266,10 @@ def test_images_beyond_memory_are_refused(models, folders, monkeypatch):
 
 
 def test_peers_are_of_one_architecture():
-  cards = {"a": card(0), "b": card(1), "c": card(0, grid=3)}
-  found = {name: Models((), cards).peers(name) for name in (*cards, "average")}
-  assert found == {"a": ("b",), "b": ("a",), "c": (), "average": ()}
+  cards = {"a": card(0), "b": card(1), "c": card(0, grid=3), "average": None}
+  subjects = [Subject(name, None, None, None, card=its) for name, its in cards.items()]
+  found = {s.name: [peer.name for peer in peers(s, subjects)] for s in subjects}
+  assert found == {"a": ["b"], "b": ["a"], "c": [], "average": []}
 
 
 def test_without_labels_there_is_a_note(models, folders, tmp_path):

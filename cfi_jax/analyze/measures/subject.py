@@ -32,8 +32,10 @@ class Subject:
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
+  reserve: sizes -> None; plans programs that images of these (height, width) share.
   details_mb: (height, width) -> memory that `details` of such an image needs; `fuse` keeps to a
     budget by tiles.
+  card: of the file that the weights are from, if any.
   """
 
   name: str
@@ -41,7 +43,9 @@ class Subject:
   details: Callable[[Pair], Fusion]
   function: Partial
   randomised: Callable[[int], "Subject"] | None = None
+  reserve: Callable[[Sequence[tuple[int, int]]], None] = lambda sizes: None
   details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
+  card: weights.Card | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +68,16 @@ def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
   return Subject(name, lambda pair: details(pair).fused, details, Partial(function))
 
 
-def from_weights(path: str | os.PathLike, sizes: Sequence[tuple[int, int]] = ()) -> Subject:
-  """The subject of weights, under their file's name; `sizes` share at most six programs."""
+def from_weights(path: str | os.PathLike) -> Subject:
+  """The subject of a weights file or of shipped weights, under the file's name."""
   variables, card = weights.load(path)
-  return from_variables(pathlib.Path(path).stem, variables, card.architecture, sizes)
+  subject = from_variables(pathlib.Path(path).stem, variables, card.architecture)
+  return dataclasses.replace(subject, card=card)
 
 
-def from_variables(
-  name: str,
-  variables: Mapping,
-  architecture: Mapping[str, Any],
-  sizes: Sequence[tuple[int, int]] = (),
-) -> Subject:
+def from_variables(name: str, variables: Mapping, architecture: Mapping[str, Any]) -> Subject:
   """The subject of `params` and `batch_stats` of an architecture (see `weights.Card`)."""
   model = Model(variables, architecture)
-  model.reserve(sizes)
 
   def fuse(pair: Pair) -> np.ndarray:
     return model.fuse(pair.visible, pair.infrared)
@@ -87,13 +86,13 @@ def from_variables(
     return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
 
   def randomised(seed: int) -> Subject:
-    # Not the key of training (`state.init_state`): a model stays akin to its first weights.
+    # Not the key of training: a model stays akin to its first weights.
     key = jax.random.fold_in(jax.random.key(seed), name_number("randomised"))
     drawn = jax.tree.map(np.asarray, _initial(model.module, key))
-    return from_variables(f"{name}, randomised", drawn, architecture, sizes)
+    return from_variables(f"{name}, randomised", drawn, architecture)
 
   function = Partial(_Apply(model.module), variables)
-  return Subject(name, fuse, details, function, randomised, model.details_mb)
+  return Subject(name, fuse, details, function, randomised, model.reserve, model.details_mb)
 
 
 @functools.partial(jax.jit, static_argnums=0)
