@@ -1,4 +1,4 @@
-"""Scores fused images beside trivial baselines and reports what the scores say."""
+"""Scores of fused images beside those of trivial baselines, and a report on them."""
 
 import dataclasses
 import io
@@ -35,8 +35,7 @@ PROTOCOLS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 class Request:
   """The images to score, and the scores.
 
-  visible, infrared: the sources' folders.
-  fused: method -> folder of its images.
+  visible, infrared: the sources' folders. fused: method -> folder of its images.
   weights: file or name of weights whose model fuses the sources and is scored, under that name.
   convention, metrics: see `cfi_jax.metrics`; metrics None is all of the convention.
   compare_to: the method that paired differences refer to; None is the first one given.

@@ -73,11 +73,16 @@ def tabulate(model: str, analysis: str, rows: Sequence[Row]) -> list[Finding]:
 
 def to_csv(findings: Iterable[Finding]) -> str:
   """CSV text with the columns of `COLUMNS`; nine digits, and empty cells for NaN."""
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(COLUMNS)
+  rows = []
   for f in findings:
     numbers = (f.x, f.estimate.mean, f.estimate.low, f.estimate.high)
     cells = ["" if math.isnan(value) else f"{value:.9g}" for value in numbers]
-    writer.writerow([f.model, f.analysis, f.quantity, f.condition, *cells, f.samples])
+    rows.append((f.model, f.analysis, f.quantity, f.condition, *cells, f.samples))
+  return csv_text(COLUMNS, rows)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+  """A table as CSV text, lines ending in a newline."""
+  text = io.StringIO(newline="")
+  csv.writer(text, lineterminator="\n").writerows((header, *rows))
   return text.getvalue()

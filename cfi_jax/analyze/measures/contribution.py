@@ -172,15 +172,15 @@ def _measure(subject: Subject, other: Subject | None, sample: Sample, seed: int)
     "by input pixels": abs(sum(m.sum() for m in found.integrated.values()) - change.sum()),
   }
   row: dict = {
-    ("completeness error", how, None): _ratio(error, scale) for how, error in missed.items()
+    ("completeness error", how, None): maps.ratio(error, scale) for how, error in missed.items()
   }
   size = sum(np.abs(part) for part in parts.values())
   for m in MODALITIES:
     row["gradient", m, None] = np.abs(found.gradient[m]).mean()
     row["integrated gradients", m, None] = parts[m].mean()
-    row["share of contribution", m, None] = _ratio(np.abs(parts[m]).sum(), size.sum())
+    row["share of contribution", m, None] = maps.ratio(np.abs(parts[m]).sum(), size.sum())
     for region, where in window.regions().items():
-      share = _ratio(np.abs(parts[m])[where].sum(), size[where].sum())
+      share = maps.ratio(np.abs(parts[m])[where].sum(), size[where].sum())
       row["share of contribution on objects", f"{m}, {region}", None] = share
   row |= _reach(subject, window, seed)
   row |= _response(subject, window, found)
@@ -221,7 +221,7 @@ def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
     size = np.abs(found.response[m]).mean()
     row["linear response", m, None] = size
     error = np.abs(difference - found.response[m]).mean()
-    row["finite-difference error", m, None] = _ratio(error, size)
+    row["finite-difference error", m, None] = maps.ratio(error, size)
   return row
 
 
@@ -238,10 +238,6 @@ def _sanity(other: Subject, window: Sample, found: Attribution) -> Row:
 
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if values.size else float("nan")
-
-
-def _ratio(part: float, whole: float) -> float:
-  return float(part / whole) if whole > 0 else float("nan")
 
 
 def _map(image: Array) -> np.ndarray:

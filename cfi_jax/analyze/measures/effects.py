@@ -126,8 +126,8 @@ def _holes(
     change = np.abs(_fuse(subject, treated.pair) - fused)
     total, inside = change.sum(), change[where]
     yield "effect", name, total / fused.size
-    yield "effect inside holes", name, _ratio(inside.sum(), inside.size)
-    yield "effect outside holes", name, _ratio(total - inside.sum(), fused.size - inside.size)
+    yield "effect inside holes", name, maps.ratio(inside.sum(), inside.size)
+    yield "effect outside holes", name, maps.ratio(total - inside.sum(), fused.size - inside.size)
     if name in ONE_SIDED:
       modality = ONE_SIDED[name]
       (remaining,) = (m for m in MODALITIES if m != modality)
@@ -138,10 +138,6 @@ def _holes(
       }
       for quantity, offered in offers.items():
         yield quantity, name, compensation(inside, dropped[modality][where], offered[where])
-
-
-def _ratio(total: float, count: int) -> float:
-  return float(total / count) if count else float("nan")
 
 
 def _necessity(name: str, change: np.ndarray, sample: Sample) -> Row:

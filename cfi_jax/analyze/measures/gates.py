@@ -18,7 +18,7 @@ from cfi_jax.analyze.measures.treatments import DROPPED, MASKED
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import ops
 from cfi_jax.report.estimates import Estimate
-from cfi_jax.report.findings import Finding, Row, tabulate
+from cfi_jax.report.findings import Finding, Row, find, tabulate
 
 BINS = 20  # of the histogram on [0, 1]
 
@@ -54,7 +54,7 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
       row |= _level(level, gate, sample)
     rows.append(row | _movement(subject, sample, gates, seed))
   findings = tabulate(subject.name, "gates", rows)
-  return [*findings, *_spreads_between(findings, rows)]
+  return findings + [_spread_between(f, rows) for f in findings if f.quantity == "mean"]
 
 
 def pictures(subject: Subject, sample: Sample, seed: int = 0) -> dict[str, np.ndarray]:
@@ -112,22 +112,14 @@ def _movement(subject: Subject, sample: Sample, gates: dict[str, np.ndarray], se
   return row
 
 
-def _spreads_between(findings: Sequence[Finding], rows: Sequence[Row]) -> list[Finding]:
-  """The roots of the variances of the images' means, and of the ends of their intervals."""
+def _spread_between(mean: Finding, rows: Sequence[Row]) -> Finding:
+  """The roots of the variance of the images' means, and of the ends of its interval."""
   count = len(rows)
-  squares = [{} for _ in rows]
-  for finding in findings:
-    if finding.quantity == "mean":
-      for row, square in zip(rows, squares, strict=True):
-        deviation = row["mean", finding.condition, None] - finding.estimate.mean
-        scaled = deviation**2 * count / (count - 1) if count > 1 else float("nan")
-        square["spread between images", finding.condition, None] = scaled
-  return [
-    dataclasses.replace(
-      found, estimate=Estimate(*np.sqrt(dataclasses.astuple(found.estimate)).tolist())
-    )
-    for found in tabulate(findings[0].model, "gates", squares)
-  ]
+  off = [row["mean", mean.condition, None] - mean.estimate.mean for row in rows]
+  squares = [x**2 * count / (count - 1) if count > 1 else float("nan") for x in off]
+  found = find(mean.model, "gates", "spread between images", mean.condition, squares)
+  roots = np.sqrt(dataclasses.astuple(found.estimate)).tolist()
+  return dataclasses.replace(found, estimate=Estimate(*roots))
 
 
 def _gates(subject: Subject, pair: Pair) -> dict[str, np.ndarray]:

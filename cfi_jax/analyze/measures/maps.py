@@ -45,6 +45,11 @@ def mean_in(values: np.ndarray, region: np.ndarray) -> float:
   return float(values[region].mean()) if region.any() else float("nan")
 
 
+def ratio(part: float, whole: float) -> float:
+  """A share; NaN of nothing."""
+  return float(part / whole) if whole > 0 else float("nan")
+
+
 def picture(values: np.ndarray) -> np.ndarray:
   """Values in [0, 1] as a uint8 picture."""
   return np.asarray(ops.to_uint8(values))
