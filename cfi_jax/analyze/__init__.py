@@ -1,4 +1,4 @@
-"""Looks at what fusion models do with their images, and reports it."""
+"""Analyses of fusion models: what they do with their images, measured and reported."""
 
 import dataclasses
 import math
@@ -8,27 +8,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from cfi_jax.analyze import inputs as inputs_lib
 from cfi_jax.analyze import reports
 from cfi_jax.analyze.inputs import Inputs
-from cfi_jax.analyze.measures import effects, features, gates
-from cfi_jax.analyze.parts import AVERAGE, PARTS, WHOLE, Models, load_models, make_models
+from cfi_jax.analyze.measures import effects, features, treatments
+from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.analyze.parts import AVERAGE, PARTS, WHOLE, load_models, peers
+from cfi_jax.analyze.reports import Analysis
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.synthetic import Synthetic
 from cfi_jax.engine import memory
 from cfi_jax.report import figures
-from cfi_jax.report.findings import Finding, to_csv
+from cfi_jax.report.findings import to_csv
 
 FEW = 10  # pairs; percentiles of ten have 0.8 of the width of Student's t, of five 0.6
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What to analyse.
+  """The models, the pairs and the parts of an analysis.
 
   weights: file or name of the model in question; compare: of others, reported beside it. Models
     are called by their file names.
-  visible, infrared: folders of images; labels: of label images, or None. Or, instead of these,
-  world: an embedded world, whose test scenes are analysed with their truth.
-  pairs: how many at most, 0 is all. parts: names in `PARTS`.
+  visible, infrared: folders of images; labels: of label images, or None.
+  world: an embedded world instead of folders, whose test scenes are analysed with their truth.
+  pairs: their number at most, 0 is all. parts: names in `PARTS`.
   seed: of everything that is drawn; the scenes of a world have their own.
   """
 
@@ -43,14 +45,6 @@ class Request:
   seed: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Analysis:
-  """All findings, and sentences about what was left out or must be known."""
-
-  findings: tuple[Finding, ...]
-  notes: tuple[str, ...]
-
-
 def analyze(request: Request, output: pathlib.Path) -> Analysis:
   """Analyses, and writes findings.csv, summary.md, report.html and plots/ into `output`.
 
@@ -62,30 +56,36 @@ def analyze(request: Request, output: pathlib.Path) -> Analysis:
   figures.require_matplotlib()
   from cfi_jax.analyze import plots  # imports matplotlib
 
-  loaded = load_models((request.weights, *request.compare))
+  models = load_models((request.weights, *request.compare))
   inputs = _inputs(request)
   if "features" in request.parts and len(inputs.samples) < features.LEAST_IMAGES:
     raise InputError(
       f"features need {features.LEAST_IMAGES} pairs or more, there are {len(inputs.samples)}; "
       "name the other parts to leave features out"
     )
-  models = make_models(loaded, inputs.sizes)
+  for subject in models:
+    subject.reserve(inputs.sizes)
   _check_memory(request, models, inputs.sizes)
   findings = [f for part in request.parts for f in PARTS[part](models, inputs, request.seed)]
-  notes = (*inputs.notes, *_notes(request, models, inputs))
-  title = f"Analysis of {', '.join(models.cards)}"
-  report = reports.Report(title, inputs.source, request.parts, models.names, findings, notes)
-  drawn = plots.draw(findings, models.names)
+  analysis = Analysis(
+    f"Analysis of {', '.join(subject.name for subject in models if subject.card)}",
+    inputs.source,
+    request.parts,
+    tuple(subject.name for subject in models),
+    tuple(findings),
+    (*inputs.notes, *_notes(request, models, inputs)),
+  )
+  drawn = plots.draw(analysis.findings, analysis.models)
   exhibits = reports.make_exhibits(models, inputs, request.parts, request.seed)
   _write_plots(drawn, output / "plots")
   texts = {
-    "findings.csv": to_csv(findings),
-    "summary.md": reports.write_summary(report),
-    "report.html": reports.write_page(report, drawn, exhibits),
+    "findings.csv": to_csv(analysis.findings),
+    "summary.md": reports.write_summary(analysis),
+    "report.html": reports.write_page(analysis, drawn, exhibits),
   }
   for name, text in texts.items():
     write_atomically(output / name, text.encode(errors="replace"))  # file names may be any bytes
-  return Analysis(tuple(findings), notes)
+  return analysis
 
 
 def _check(request: Request) -> None:
@@ -106,13 +106,15 @@ def _check(request: Request) -> None:
     raise InputError("nothing to analyse: give a visible and an infrared folder, or a world")
 
 
-def _check_memory(request: Request, models: Models, sizes: Sequence[tuple[int, int]]) -> None:
+def _check_memory(
+  request: Request, models: Sequence[Subject], sizes: Sequence[tuple[int, int]]
+) -> None:
   """Refuses images whose gates or features do not fit into memory as a whole."""
   parts, limit = [part for part in request.parts if part in WHOLE], memory.available()
   if not parts or limit is None:
     return
   height, width = max(sizes, key=math.prod)
-  for subject in models.subjects:
+  for subject in models:
     needed = subject.details_mb((height, width)) / 1e3
     if needed > limit / memory.GB:
       raise InputError(
@@ -141,8 +143,8 @@ def _inputs(request: Request) -> Inputs:
   return inputs_lib.from_folders(request.visible, request.infrared, request.labels, request.pairs)
 
 
-def _notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
-  """What was left out, and what must be known to read the numbers."""
+def _notes(request: Request, models: Sequence[Subject], inputs: Inputs) -> Iterator[str]:
+  """Sentences on what was left out, and on what must be known to read the numbers."""
   yield (
     f"{AVERAGE} is the mean of both images, a trivial model for comparison; it has no gates and no "
     "features."
@@ -152,9 +154,9 @@ def _notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
       f"{len(inputs.samples)} pairs are few: intervals of fewer than {FEW} are too narrow, and one "
       "pair has none."
     )
-  sizes = {gates.Options().masks.size[1]} if "gates" in request.parts else set()
+  sizes = {treatments.MASKS.size[1]} if {"gates", "effects"} & {*request.parts} else set()
   if "effects" in request.parts:
-    sizes |= {effects.Options().masks.size[1], *effects.Options().sizes}
+    sizes |= {*effects.SIZES}
   for size in sorted(sizes):
     short = sum(min(shape) < size for shape in inputs.sizes)
     if short:
@@ -166,19 +168,19 @@ def _notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
     yield from _feature_notes(request, models, inputs)
 
 
-def _feature_notes(request: Request, models: Models, inputs: Inputs) -> Iterator[str]:
-  for name in models.cards:
-    peers = models.peers(name)
-    if not peers:
+def _feature_notes(request: Request, models: Sequence[Subject], inputs: Inputs) -> Iterator[str]:
+  for subject in models:
+    name, others = subject.name, peers(subject, models)
+    if subject.card and not others:
       yield (
         f"{name}: no ceiling of CKA and no consistency; they need second weights of the "
         "same architecture, trained in the same way from another seed."
       )
-    for peer in peers:
-      recipes = [f"{n} says {models.cards[n].recipe!r}" for n in (name, peer)]
+    for peer in others:
+      recipes = [f"{s.name} says {s.card.recipe!r}" for s in (subject, peer)]
       yield (
-        f"{name}: {peer} is of the same architecture and serves as ceiling of CKA. It is one only "
-        f"if both were trained in the same way from different seeds; of the training "
+        f"{name}: {peer.name} is of the same architecture and serves as ceiling of CKA. It is one "
+        "only if both were trained in the same way from different seeds; of the training "
         f"{' and '.join(recipes)}."
       )
   if not request.world and inputs.labels is None:

@@ -16,10 +16,11 @@ from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import read as images
+from cfi_jax.report import page
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.model import MIN_SIDE
 
-LABELS = "labels"  # how messages call the folder of label images
+LABELS = "labels"  # the name of the folder of label images in messages
 
 WORLD: Synthetic = datasets.load(recipes.street_scenes().to_dict())
 
@@ -29,7 +30,7 @@ class Inputs:
   """The chosen pairs.
 
   samples: read when they are asked for. sizes: of each. labels: whole numbers [H, W] of each, None
-  without label images. source: where they come from, for reports. notes: on what was left out.
+  without label images. source: of the pairs, for reports. notes: on what was left out.
   """
 
   samples: Sequence[Sample]
@@ -71,10 +72,8 @@ def from_folders(
   """
   folders = dict(zip(MODALITIES, (visible, infrared), strict=True))
   found = align({**folders, LABELS: labels} if labels else folders)
-  chosen = np.arange(len(found.scenes))
-  if count and count < len(chosen):
-    chosen = np.linspace(0, len(chosen) - 1, count).round().astype(int)
-  picked = [found.scenes[index] for index in chosen]
+  total = len(found.scenes)
+  picked = [found.scenes[index] for index in page.spread(total, count or total)]
   for scene in picked:
     if min(scene.size) < MIN_SIDE:
       size = "x".join(map(str, scene.size))
@@ -86,7 +85,7 @@ def from_folders(
     samples,
     tuple(scene.size for scene in picked),
     _labels([scene.paths[LABELS] for scene in picked]) if labels else None,
-    f"{len(picked)} of the {len(found.scenes)} pairs of {visible} and {infrared}",
+    f"{len(picked)} of the {total} pairs of {visible} and {infrared}",
     found.notes,
   )
 

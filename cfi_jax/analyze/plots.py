@@ -22,67 +22,64 @@ _LONGEST = 80  # characters of a row's label
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """One pair of axes. Curves have an x; without a label of x the panel shows intervals by row."""
+  """One pair of axes: curves over the axis that `x` names, or intervals by row without a name."""
 
   quantities: tuple[str, ...]
   x: str = ""
   logarithmic: bool = False
 
 
+_OBJECTS = ("necessity where informative", "necessity elsewhere", "effect on objects")
+_FILLED = ("", " to the remaining source", " to the better source")
+
 # Figure -> (part, panels). A panel without findings is left out, and so is a figure without panels.
-FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
+FIGURES: dict[str, tuple[str, list[Panel]]] = {
   "effects": (
     "effects",
-    (
+    [
       Panel(("effect", "effect inside holes", "effect outside holes")),
-      Panel(
-        (
-          "compensation",
-          "compensation to the remaining source",
-          "compensation to the better source",
-        )
-      ),
-    ),
+      Panel(tuple(f"compensation{offer}" for offer in _FILLED)),
+    ],
   ),
   "dose_response": (
     "effects",
-    tuple(
+    [
       Panel((f"{quantity} by hole {dose}",), x, logarithmic=True)
       for dose, x in (("size", "size of the holes, pixels"), ("count", "number of holes"))
       for quantity in ("effect", "effect inside holes", "compensation")
-    ),
+    ],
   ),
   "necessity": (
     "effects",
-    (
+    [
       Panel(("share changed by more than",), "change of a pixel", logarithmic=True),
-      Panel(("necessity where informative", "necessity elsewhere", "effect on objects")),
-    ),
+      Panel(_OBJECTS),
+    ],
   ),
   "gates": (
     "gates",
-    (
+    [
       Panel(("histogram",), "gate"),
       Panel(("mean", "spread within images", "entropy share")),
       Panel(("movement",)),
       Panel(("correlation with local information", "mean on objects")),
-    ),
+    ],
   ),
   "contribution": (
     "contribution",
-    (
+    [
       Panel(("share of contribution", "share of contribution on objects")),
       Panel(("gradient within radius",), "radius, pixels"),
       Panel(("similarity to randomised weights",)),
-    ),
+    ],
   ),
   "features": (
     "features",
-    (
+    [
       Panel(("cka floor", "cka ceiling", "consistency")),
       Panel(("specificity",)),
       Panel(("semantic variance", "semantic variance null")),
-    ),
+    ],
   ),
 }
 
@@ -102,13 +99,9 @@ def draw(findings: Sequence[Finding], models: Sequence[str]) -> dict[str, dict[s
 
 
 def _of(panel: Panel, part: str, findings: Sequence[Finding]) -> list[Finding]:
-  """What a panel shows: its quantities, where there is a number."""
-  return [
-    f
-    for quantity in panel.quantities
-    for f in findings
-    if f.analysis == part and f.quantity == quantity and math.isfinite(f.estimate.mean)
-  ]
+  """The findings of a panel: its quantities, where there is a number."""
+  shown = [f for f in findings if f.analysis == part and math.isfinite(f.estimate.mean)]
+  return [f for quantity in panel.quantities for f in shown if f.quantity == quantity]
 
 
 def _figure(shown: Sequence[tuple[Panel, list[Finding]]], models: Sequence[str]) -> Figure:

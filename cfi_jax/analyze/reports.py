@@ -1,6 +1,5 @@
 """summary.md and report.html of an analysis."""
 
-import base64
 import dataclasses
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +10,10 @@ from cfi_jax.analyze import tables
 from cfi_jax.analyze.inputs import Inputs
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import Subject
-from cfi_jax.analyze.parts import PICTURED, Models
+from cfi_jax.analyze.parts import PICTURED
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.report import page
+from cfi_jax.report import markdown, page
 from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import plain
 
@@ -28,82 +27,66 @@ _INTERVALS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-  """What is reported: title, source of the pairs, parts, models, findings and notes."""
+class Analysis:
+  """An analysis as it is reported.
+
+  source: of the pairs. parts, models: their names. findings: all numbers. notes: sentences about
+  what was left out or must be known.
+  """
 
   title: str
   source: str
   parts: tuple[str, ...]
   models: tuple[str, ...]
-  findings: Sequence[Finding]
+  findings: tuple[Finding, ...]
   notes: tuple[str, ...]
 
-  @property
-  def tables(self) -> list[tables.Table]:
-    """The findings that are no curves."""
-    return tables.arrange(self.findings, self.models)
 
-
-def write_summary(report: Report) -> str:
+def write_summary(analysis: Analysis) -> str:
   """The text of summary.md."""
-  parts = [f"# {plain(report.title)}", f"{plain(report.source)}. {_INTERVALS}"]
-  parts += [tables.to_markdown(table) for table in report.tables]
-  parts.append(f"Curves ({', '.join(tables.CURVES)}) are in plots/ and findings.csv.")
-  parts.append("## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in report.notes))
-  return "\n\n".join(parts) + "\n"
+  found = tables.arrange(analysis.findings, analysis.models)
+  parts = [
+    f"{plain(analysis.source)}. {_INTERVALS}",
+    *map(tables.to_markdown, found),
+    f"Curves ({', '.join(tables.CURVES)}) are in plots/ and findings.csv.",
+  ]
+  return markdown.document(analysis.title, parts, analysis.notes)
 
 
 def write_page(
-  report: Report, plots: Mapping[str, Mapping[str, bytes]], exhibits: Sequence[page.Exhibit]
+  analysis: Analysis, plots: Mapping[str, Mapping[str, bytes]], exhibits: Sequence[page.Exhibit]
 ) -> str:
   """The text of report.html: tables and plots of each part, pictures with a slider, notes.
 
   plots: the files of each part by name; the SVG ones are embedded.
   """
-  body = [
-    f"<h1>{html.escape(report.title)}</h1>",
-    f"<p>{html.escape(f'{report.source}. {_INTERVALS}')} Click a heading to sort.</p>",
-  ]
-  found = report.tables
-  for part in report.parts:
+  found = tables.arrange(analysis.findings, analysis.models)
+  body = [f"<p>{html.escape(f'{analysis.source}. {_INTERVALS}')} Click a heading to sort.</p>"]
+  for part in analysis.parts:
     body.append(f"<h2>{html.escape(part.capitalize())}</h2>")
     body += [tables.to_html(table) for table in found if table.section.part == part]
-    body += [_plot(name, content) for name, content in plots.get(part, {}).items()]
-  if exhibits:
-    body.append(
-      "<h2>Pictures</h2><p>Changes: black is none, white is from 0 to 1. Gates: black is 0, white "
-      "is 1. Contributions, in the centre window: middle grey is none, white +1, black -1.</p>"
-    )
-    body.append(page.pictures(exhibits))
-  body.append(page.notes_list(report.notes))
-  return page.document(report.title, body)
-
-
-def _plot(name: str, content: bytes) -> str:
-  """A plot as an image: unlike elements of the page, plots cannot share identifiers then."""
-  if not name.endswith(".svg"):
-    return ""
-  label = html.escape(name.removesuffix(".svg").replace("_", " "))
-  data = base64.b64encode(content).decode()
-  return (
-    f'<figure class="chart"><img src="data:image/svg+xml;base64,{data}" alt="{label}">'
-    f"<figcaption>{label}</figcaption></figure>"
+    for name, content in plots.get(part, {}).items():
+      if name.endswith(".svg"):
+        body.append(page.chart(name.removesuffix(".svg").replace("_", " "), content))
+  body.append(
+    "<h2>Pictures</h2><p>Changes: black is none, white is from 0 to 1. Gates: black is 0, white "
+    "is 1. Contributions, in the centre window: middle grey is none, white +1, black -1.</p>"
   )
+  body.append(page.pictures(exhibits))
+  return page.document(analysis.title, body, analysis.notes)
 
 
 def make_exhibits(
-  models: Models, inputs: Inputs, parts: Iterable[str], seed: int
+  models: Sequence[Subject], inputs: Inputs, parts: Iterable[str], seed: int
 ) -> list[page.Exhibit]:
   """Pictures of up to `EXHIBITS` pairs, spread over all; those that every one of them has."""
-  count = min(EXHIBITS, len(inputs.samples))
-  chosen = np.linspace(0, len(inputs.samples) - 1, count).round().astype(int)
   found = []
-  for index in chosen:
+  for index in page.spread(len(inputs.samples), EXHIBITS):
     sample = inputs.samples[index]
     pictures = {m: _grey(getattr(sample.pair, m)[..., 0]) for m in MODALITIES}
-    for subject in models.subjects:
+    for subject in models:
       pictures[f"{subject.name}: fused"] = _grey(subject.fuse(sample.batch)[0, ..., 0])
-      for part in parts if subject.name in models.cards else ():
+      for part in parts if subject.card else ():
         pictures |= _pictures(subject, sample, part, seed)
     found.append((sample.name, pictures))
   common = [label for label in found[0][1] if all(label in pictures for _, pictures in found)]
@@ -114,9 +97,8 @@ def make_exhibits(
 
 
 def _pictures(subject: Subject, sample: Sample, part: str, seed: int) -> dict[str, np.ndarray]:
-  """The pictures of a part, uint8 [H, W], by "MODEL: WHAT"."""
-  module = PICTURED.get(part)
-  drawn = module.pictures(subject, sample, module.Options(seed=seed)) if module else {}
+  """The pictures of a part, uint8 [H, W], by "MODEL: PICTURE"."""
+  drawn = PICTURED[part].pictures(subject, sample, seed) if part in PICTURED else {}
   return {f"{subject.name}: {k}": _in_place(v, sample.size) for k, v in drawn.items()}
 
 

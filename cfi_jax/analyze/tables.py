@@ -1,18 +1,19 @@
-"""What the numbers of an analysis mean, and tables of them: rows by quantity, columns by model."""
+"""The meaning of the numbers of an analysis, and tables: rows by quantity, columns by model."""
 
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cfi_jax.report import markdown, page
 from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import interval, number, plain
+from cfi_jax.report.page import Cell, Row
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """One table: quantities of a part that belong together, and a text that says what they are."""
+  """The head of a table: quantities of a part that belong together, and a text on their meaning."""
 
   part: str
   title: str
@@ -155,61 +156,57 @@ CURVES = (
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A section's findings: a row per quantity and condition, a cell per model, None if absent."""
+  """The findings of a section: a row per quantity and condition, a column per model."""
 
   section: Section
-  models: tuple[str, ...]
-  rows: tuple[tuple[str, tuple[Finding | None, ...]], ...]
+  header: tuple[str, ...]
+  rows: tuple[Row, ...]
 
 
 def arrange(findings: Sequence[Finding], models: Sequence[str]) -> list[Table]:
   """The tables that have rows, in the order of `SECTIONS`; models without any are left out."""
-  cells: dict[tuple[str, str], dict[str, dict[str, Finding]]] = {}
+  found: dict[tuple[str, str], dict[str, dict[str, Finding]]] = {}
   for f in findings:
-    quantity = cells.setdefault((f.analysis, f.quantity), {})
+    quantity = found.setdefault((f.analysis, f.quantity), {})
     quantity.setdefault(f.condition, {})[f.model] = f
   tables = []
   for section in SECTIONS:
-    found = [
-      (f"{quantity}: {condition}", by_model)
+    rows = {
+      f"{quantity}: {condition}": by_model
       for quantity in section.quantities
-      for condition, by_model in cells.get((section.part, quantity), {}).items()
-    ]
-    present = tuple(m for m in models if any(m in by_model for _, by_model in found))
-    rows = tuple((name, tuple(map(by_model.get, present))) for name, by_model in found)
-    if rows:
-      tables.append(Table(section, present, rows))
+      for condition, by_model in found.get((section.part, quantity), {}).items()
+    }
+    present = [m for m in models if any(m in by_model for by_model in rows.values())]
+    lines = tuple((name, _cells(by_model, present)) for name, by_model in rows.items())
+    if lines:
+      tables.append(Table(section, ("", *present, "samples"), lines))
   return tables
+
+
+def _cells(by_model: Mapping[str, Finding], models: Sequence[str]) -> list[Cell]:
+  """A cell per model, a dash where there is no number; then the numbers of samples."""
+  cells = []
+  for found in map(by_model.get, models):
+    text, mean = "-", found.estimate.mean if found else math.nan
+    if not math.isnan(mean):
+      alone = math.isnan(found.estimate.low)
+      text = number(mean) if alone else f"{number(mean)} {interval(found.estimate)}"
+    cells.append(Cell(text, mean))
+  counts = dict.fromkeys(str(by_model[m].samples) for m in models if m in by_model)
+  return [*cells, Cell(", ".join(counts))]
 
 
 def to_markdown(table: Table) -> str:
   """The section as Markdown: heading, text, table."""
-  header = ["", *map(plain, table.models), "samples"]
-  rows = [[plain(name), *map(_text, cells), _samples(cells)] for name, cells in table.rows]
-  text = plain(table.section.text)
-  return f"## {table.section.title}\n\n{text}\n\n{markdown.table(header, rows)}"
+  rows = [[plain(name), *(cell.text for cell in cells)] for name, cells in table.rows]
+  lines = markdown.table([*map(plain, table.header)], rows)
+  return f"## {table.section.title}\n\n{plain(table.section.text)}\n\n{lines}"
 
 
 def to_html(table: Table) -> str:
   """The section as HTML: heading, text, sortable table."""
-  headings = [page.heading(label) for label in ("", *table.models, "samples")]
-  rows = []
-  for name, cells in table.rows:
-    values = [page.value(_text(f), f.estimate.mean if f else math.nan) for f in cells]
-    rows.append(page.row(name, [*values, page.value(_samples(cells), math.nan)]))
-  identifier = table.section.title.lower().replace(" ", "-")
-  return (
-    f"<h3>{html.escape(table.section.title)}</h3><p>{html.escape(table.section.text)}</p>"
-    + page.table(identifier, headings, rows)
+  section = table.section
+  identifier = section.title.lower().replace(" ", "-")
+  return f"<h3>{html.escape(section.title)}</h3><p>{html.escape(section.text)}</p>" + page.table(
+    identifier, table.header, table.rows
   )
-
-
-def _text(finding: Finding | None) -> str:
-  if finding is None or math.isnan(finding.estimate.mean):
-    return "-"
-  mean = number(finding.estimate.mean)
-  return mean if math.isnan(finding.estimate.low) else f"{mean} {interval(finding.estimate)}"
-
-
-def _samples(cells: Sequence[Finding | None]) -> str:
-  return ", ".join(dict.fromkeys(str(f.samples) for f in cells if f))

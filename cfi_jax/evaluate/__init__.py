@@ -1,4 +1,4 @@
-"""Scores fused images beside trivial baselines and reports what the scores say."""
+"""Scores of fused images beside those of trivial baselines, and a report on them."""
 
 import dataclasses
 import io
@@ -15,9 +15,9 @@ from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
-from cfi_jax.report.html import write_page
-from cfi_jax.report.markdown import number, write_summary
-from cfi_jax.report.page import Exhibit
+from cfi_jax.report.evaluation import write_page, write_summary
+from cfi_jax.report.markdown import number
+from cfi_jax.report.page import Exhibit, spread
 from cfi_jax.report.summary import Summary, summarise
 from cfi_jax.systems.files import load_fuser
 
@@ -25,8 +25,8 @@ EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
 RAISED_BY_NOISE = ("AG", "SF", "EN", "EI", "SD")
 
-# Which metrics under which convention. The paper's TNO row has AG by the cddfuse denominator and
-# PSNR by tang's definition.
+# Metrics by convention. The paper's TNO row has AG by the cddfuse denominator and PSNR by tang's
+# definition.
 PROTOCOLS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
   "paper_tno": (("cddfuse", ("AG",)), ("tang", ("PSNR", "EN", "SD", "SF", "CC", "SCD", "Qabf"))),
 }
@@ -34,10 +34,9 @@ PROTOCOLS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What to score.
+  """The images to score, and the scores.
 
-  visible, infrared: the sources' folders.
-  fused: method -> folder of its images.
+  visible, infrared: the sources' folders. fused: method -> folder of its images.
   weights: file or name of weights whose model fuses the sources and is scored, under that name.
   convention, metrics: see `cfi_jax.metrics`; metrics None is all of the convention.
   compare_to: the method that paired differences refer to; None is the first one given.
@@ -70,7 +69,7 @@ class Evaluation:
 
 
 def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -> Evaluation:
-  """Scores everything and writes scores.csv, summary.md and report.html into `output`.
+  """Scores the images and writes scores.csv, summary.md and report.html into `output`.
 
   Raises:
     InputError: bad names, folders, files or weights; nothing is written then.
@@ -151,7 +150,7 @@ def _triplets(
 
 
 def through_jpeg(image: np.ndarray) -> np.ndarray:
-  """What is read back of a grey image [H, W, 1] saved as JPEG."""
+  """A grey image [H, W, 1], saved as JPEG and read back."""
   file = io.BytesIO()
   Image.fromarray(image[..., 0]).save(file, "JPEG", quality=JPEG_QUALITY)
   return np.asarray(Image.open(file))[..., None]
@@ -159,10 +158,8 @@ def through_jpeg(image: np.ndarray) -> np.ndarray:
 
 def _exhibits(request: Request, alignment: Alignment, model: Fuser | None) -> list[Exhibit]:
   """Pictures of up to `EXHIBITS` scenes, spread over the sorted names."""
-  count = min(EXHIBITS, len(alignment.scenes))
-  chosen = np.linspace(0, len(alignment.scenes) - 1, count).round().astype(int)
   exhibits = []
-  for scene in (alignment.scenes[k] for k in chosen):
+  for scene in (alignment.scenes[k] for k in spread(len(alignment.scenes), EXHIBITS)):
     visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
     pictures = [("visible", visible), ("infrared", infrared)]
     pictures += [(method, read(scene.paths[method])) for method in request.fused]
@@ -217,7 +214,7 @@ def _notes(request: Request, summary: Summary) -> list[str]:
 
 
 def _noise_note(summary: Summary) -> str:
-  """What the noise control did to the metrics that reward noise."""
+  """A sentence on the metrics that reward noise, from the noise control."""
   changes = []
   for metric in RAISED_BY_NOISE:
     if metric in summary.metrics:

@@ -1,4 +1,4 @@
-"""Pairs of image files: found, read, fused and written, each of these beside the others."""
+"""Pairs of image files: found, read, fused and written, all at the same time."""
 
 import collections
 import dataclasses
@@ -29,11 +29,11 @@ class SwappedWarning(UserWarning):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How pairs are fused and written.
+  """Options of fusing and writing.
 
   gray: luma only. memory_mb: per device, None: see `Fuser.fuse`.
   max_pixels: larger files are refused unread.
-  resize: "" refuses pairs of different sizes, "infrared" fits it to the visible image.
+  resize: "" refuses pairs of different sizes, "infrared" fits that image to the visible one.
   """
 
   gray: bool
@@ -44,7 +44,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One pair of files, where its result goes, and the size (height, width) of the visible image."""
+  """One pair of files, the file of its result, and the visible image's (height, width)."""
 
   name: str
   visible: pathlib.Path
@@ -56,7 +56,7 @@ class Job:
 def find_jobs(
   visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, extension: str
 ) -> tuple[list[Job], list[str]]:
-  """The pairs of two files or two folders, and what is wrong with the names in the folders.
+  """The pairs of two files or two folders, and a sentence per problem of names in the folders.
 
   output: for two files a file (or an existing folder), for two folders a folder.
   """
@@ -96,8 +96,8 @@ def find_jobs(
 def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
-  Reading and writing run in threads beside the computation. Jobs are taken in the order of their
-  buckets, so that pairs of different sizes share programs, one pair per device at once.
+  Threads read and write during the computation. Jobs are taken in the order of their buckets, so
+  that pairs of different sizes share programs. Each device computes one pair at a time.
   """
   devices = len(fusing.devices)
   with ThreadPoolExecutor(2 + devices) as readers, ThreadPoolExecutor(2 + devices) as writers:
@@ -144,7 +144,7 @@ def _batches(fusing: Fuser, jobs: list[Job], memory_mb: float | None) -> list[li
 
 
 def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
-  """Both images [H, W, C] of equal size; InputError when they differ and may not be resized."""
+  """Both images [H, W, C] in one size; InputError when they differ and may not be resized."""
   visible, infrared = (
     arrays.as_image(images.read_image(path, options.max_pixels), str(path))
     for path in (job.visible, job.infrared)
@@ -191,7 +191,7 @@ def _written(job: Job, future: Future) -> tuple[Job, str]:
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: list) -> Iterator:
-  """Like map, with at most `AHEAD` results waiting."""
+  """The results of a map over `items`, of which at most `AHEAD` wait."""
   waiting = collections.deque()
   for item in items:
     waiting.append(pool.submit(function, item))

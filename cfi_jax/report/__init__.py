@@ -1,1 +1,1 @@
-"""What a table of scores says: means with intervals and ranks, as Markdown and as one HTML page."""
+"""Reports on numbers: means with intervals and ranks, as Markdown, CSV, plots and one HTML page."""

@@ -3,15 +3,16 @@
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cfi_jax.report.summary import Estimate, estimate
+from cfi_jax.report.estimates import Estimate, estimate
 
 COLUMNS = ("model", "analysis", "quantity", "condition", "x", "mean", "low", "high", "samples")
 
-# What was measured on one sample, by quantity, condition and x (None where there is no axis).
+# The numbers of one sample by quantity, condition and x (None where there is no axis).
 Row = Mapping[tuple[str, str, float | None], float]
 
 
@@ -20,9 +21,9 @@ class Finding:
   """One number about one model.
 
   analysis: the part it belongs to ("effects", "gates", "contribution", "features", "shift").
-  quantity: what was measured; condition: under what (an intervention, a level, a modality).
+  quantity: the name of the number. condition: an intervention, a level or a modality.
+  estimate: mean over samples with its 95 % bootstrap interval; samples: their number.
   x: the place on the axis of a dose-response or sweep, NaN where there is none.
-  estimate: mean over samples with its 95 % bootstrap interval; samples: how many there were.
   """
 
   model: str
@@ -31,7 +32,7 @@ class Finding:
   condition: str
   estimate: Estimate
   samples: int
-  x: float = float("nan")
+  x: float = math.nan
 
 
 def find(
@@ -40,7 +41,7 @@ def find(
   quantity: str,
   condition: str,
   values: np.ndarray,
-  x: float = float("nan"),
+  x: float = math.nan,
 ) -> Finding:
   """The finding of one value per sample, [N]; those that are not finite are left out.
 
@@ -50,29 +51,38 @@ def find(
   samples = int(np.isfinite(values).sum())
   found = estimate(values)
   if samples < 2:
-    found = Estimate(found.mean, float("nan"), float("nan"))
+    found = Estimate(found.mean, math.nan, math.nan)
   return Finding(model, analysis, quantity, condition, found, samples, x)
 
 
 def tabulate(model: str, analysis: str, rows: Sequence[Row]) -> list[Finding]:
   """One finding per key of any row, in the order of first appearance; a row is one sample."""
   keys = dict.fromkeys(key for row in rows for key in row)
-  findings = []
-  for key in keys:
-    quantity, condition, x = key
-    values = np.array([row.get(key, np.nan) for row in rows])
-    place = float("nan") if x is None else x
-    findings.append(find(model, analysis, quantity, condition, values, place))
-  return findings
+  return [
+    find(
+      model,
+      analysis,
+      quantity,
+      condition,
+      np.array([row.get((quantity, condition, x), np.nan) for row in rows]),
+      math.nan if x is None else x,
+    )
+    for quantity, condition, x in keys
+  ]
 
 
 def to_csv(findings: Iterable[Finding]) -> str:
-  """The findings as CSV with the columns of `COLUMNS`; empty cells where there is no number."""
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(COLUMNS)
+  """CSV text with the columns of `COLUMNS`; nine digits, and empty cells for NaN."""
+  rows = []
   for f in findings:
     numbers = (f.x, f.estimate.mean, f.estimate.low, f.estimate.high)
-    cells = ["" if np.isnan(value) else f"{value:.9g}" for value in numbers]
-    writer.writerow([f.model, f.analysis, f.quantity, f.condition, *cells, f.samples])
+    cells = ["" if math.isnan(value) else f"{value:.9g}" for value in numbers]
+    rows.append((f.model, f.analysis, f.quantity, f.condition, *cells, f.samples))
+  return csv_text(COLUMNS, rows)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+  """A table as CSV text, lines ending in a newline."""
+  text = io.StringIO(newline="")
+  csv.writer(text, lineterminator="\n").writerows((header, *rows))
   return text.getvalue()

@@ -5,7 +5,9 @@ import dataclasses
 import html
 import io
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,46 +26,77 @@ class Exhibit:
   pictures: tuple[tuple[str, np.ndarray], ...]
 
 
-def document(title: str, body: Sequence[str]) -> str:
-  """The page of these parts, with its style and script."""
+class Cell(NamedTuple):
+  """A cell of a table: its text, the number that it is sorted by (NaN last), and a mark."""
+
+  text: str
+  value: float = math.nan
+  best: bool = False
+
+
+Row = tuple[str, Sequence[Cell]]  # a name and what stands beside it
+
+
+def document(title: str, body: Iterable[str], notes: Sequence[str] = ()) -> str:
+  """The page of a title, these parts and a section of notes, with its style and script."""
+  items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+  end = f"<h2>Notes</h2><ul>{items}</ul>" if notes else ""
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<link rel="icon" href="data:,">'
     f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
-    f"<body>{''.join(body)}<script>{SCRIPT}</script></body></html>\n"
+    f"<body><h1>{html.escape(title)}</h1>{''.join(body)}{end}"
+    f"<script>{SCRIPT}</script></body></html>\n"
   )
 
 
-def notes_list(notes: Sequence[str]) -> str:
-  """The section of notes; empty without any."""
-  items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-  return f"<h2>Notes</h2><ul>{items}</ul>" if notes else ""
+def table(
+  identifier: str,
+  header: Iterable[str],
+  rows: Iterable[Row],
+  directions: Mapping[str, str] = MappingProxyType({}),
+  baselines: Collection[str] = (),
+) -> str:
+  """A table that a click on a heading sorts.
 
-
-def heading(label: str, direction: str = "lower") -> str:
-  """A heading that sorts its column; the better direction comes first."""
-  return f'<th><button data-direction="{direction}">{html.escape(label)}</button></th>'
-
-
-def row(method: str, cells: Sequence[str], baselines: Collection[str] = ()) -> str:
-  """A row of a table: its name, set apart for `baselines`, and its cells."""
-  style = ' class="baseline"' if method in baselines else ""
-  return f"<tr{style}><td>{html.escape(method)}</td>{''.join(cells)}</tr>"
-
-
-def value(text: str, number: float, best: bool = False) -> str:
-  """A cell that shows `text` and is sorted by `number`; NaN comes last."""
-  data = "" if math.isnan(number) else f' data-value="{number:.9g}"'
-  return f"<td{data}{' class=' + chr(34) + 'best' + chr(34) if best else ''}>{text}</td>"
-
-
-def table(identifier: str, headings: Sequence[str], rows: Sequence[str]) -> str:
-  """A sortable table."""
+  directions: the better one by heading, "higher" or "lower", which comes first; default "lower".
+  baselines: names of rows to set apart.
+  """
+  headings = (
+    f'<th><button data-direction="{directions.get(label, "lower")}">{html.escape(label)}'
+    "</button></th>"
+    for label in header
+  )
+  marks = {name: ' class="baseline"' for name in baselines}
+  lines = (
+    f"<tr{marks.get(name, '')}><td>{html.escape(name)}</td>{''.join(map(_cell, cells))}</tr>"
+    for name, cells in rows
+  )
   return (
     f'<div class="wide"><table class="sortable" id="{html.escape(identifier)}">'
-    f"<thead><tr>{''.join(headings)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    f"<thead><tr>{''.join(headings)}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
   )
+
+
+def _cell(cell: Cell) -> str:
+  data = "" if math.isnan(cell.value) else f' data-value="{cell.value:.9g}"'
+  mark = ' class="best"' if cell.best else ""
+  return f"<td{data}{mark}>{html.escape(cell.text)}</td>"
+
+
+def chart(label: str, svg: bytes) -> str:
+  """A plot as an image: unlike elements of the page, plots cannot share identifiers then."""
+  data = base64.b64encode(svg).decode()
+  return (
+    f'<figure class="chart"><img src="data:image/svg+xml;base64,{data}" '
+    f'alt="{html.escape(label)}"><figcaption>{html.escape(label)}</figcaption></figure>'
+  )
+
+
+def spread(total: int, most: int) -> list[int]:
+  """Indices of at most `most` of `total` things, spread evenly from the first to the last."""
+  return np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist()
 
 
 def pictures(exhibits: Sequence[Exhibit]) -> str:

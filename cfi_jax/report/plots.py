@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from cfi_jax.report.markdown import number
+from cfi_jax.report.markdown import interval, number
 from cfi_jax.report.summary import Entry
 
 WIDTH, LABEL, ROW, TOP = 460, 150, 20, 8
@@ -36,8 +36,8 @@ def interval_plot(entries: Sequence[Entry], highlighted: str) -> str:
     y = TOP + ROW * index + ROW / 2
     style = "mark chosen" if entry.method == highlighted else "mark"
     estimate = entry.estimate
-    title = f"{entry.method}: {number(estimate.mean)} [{number(estimate.low)}, "
-    title += f"{number(estimate.high)}], {entry.count} images"
+    values = f"{number(estimate.mean)} {interval(estimate)}"
+    title = f"{entry.method}: {values}, {entry.count} images"
     parts.append(f'<g class="{style}"><title>{html.escape(title)}</title>')
     parts.append(
       f'<text x="{LABEL - 8}" y="{y + 4}" text-anchor="end">{_short(entry.method)}</text>'

@@ -17,12 +17,14 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.analyze import Request, _check_memory, analyze, inputs, plots, tables
-from cfi_jax.analyze.parts import PARTS, Models, load_models, make_models
+from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.analyze.parts import PARTS, load_models, peers
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
 from cfi_jax.report import figures
 from cfi_jax.report.findings import COLUMNS, find
 from cfi_jax.systems import files as weights
+from cfi_jax.systems import isfuse
 
 ARCHITECTURE = {
   "name": "isfuse",
@@ -31,11 +33,14 @@ ARCHITECTURE = {
   "shared_encoder": False,
   "gate": "paper",
   "padding": "reflect",
+  "levels": 3,
 }
 
 
 def card(seed, **changes):
-  return weights.Card({**ARCHITECTURE, **changes}, f"seed {seed}", "none", "2026-01-01", "none")
+  return weights.Card(
+    "isfuse", {**ARCHITECTURE, **changes}, f"seed {seed}", "none", "2026-01-01", "none"
+  )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def models(tmp_path_factory):
   folder = tmp_path_factory.mktemp("models")
   for seed, name in enumerate(("one", "two")):
     rng = np.random.default_rng(seed)
-    shapes = weights.shapes(weights.model(ARCHITECTURE, "float32"))
+    shapes = isfuse.shapes(ARCHITECTURE)
     # Positive numbers everywhere, as variances must be; the mean of a filter is not.
     drawn = jax.tree.map(lambda x, rng=rng: rng.uniform(0.5, 1.5, x.shape), shapes)
     signs = jax.tree.map(lambda x, rng=rng: rng.choice([-0.3, 0.3], x.shape), shapes["params"])
@@ -251,7 +256,7 @@ def test_one_pair_of_16_bits_whose_name_has_spaces(models, tmp_path):
 def test_images_beyond_memory_are_refused(models, folders, monkeypatch):
   monkeypatch.setattr(memory, "available", lambda: 24e9)
   sizes = [(24, 24), (15000, 10000), (10000, 10000)]
-  made = make_models(load_models([models / "one.safetensors"]), sizes)
+  made = load_models([models / "one.safetensors"])
   asked = request(models, folders, parts=("effects", "gates", "features"))
   text = (
     r"gates and features of one need 28.8 GB for the largest pair, 15000x10000, and 24.0 GB are"
@@ -265,9 +270,10 @@ def test_images_beyond_memory_are_refused(models, folders, monkeypatch):
 
 
 def test_peers_are_of_one_architecture():
-  cards = {"a": card(0), "b": card(1), "c": card(0, grid=3)}
-  found = {name: Models((), cards).peers(name) for name in (*cards, "average")}
-  assert found == {"a": ("b",), "b": ("a",), "c": (), "average": ()}
+  cards = {"a": card(0), "b": card(1), "c": card(0, grid=3), "average": None}
+  subjects = [Subject(name, None, None, None, card=its) for name, its in cards.items()]
+  found = {s.name: [peer.name for peer in peers(s, subjects)] for s in subjects}
+  assert found == {"a": ["b"], "b": ["a"], "c": [], "average": []}
 
 
 def test_without_labels_there_is_a_note(models, folders, tmp_path):

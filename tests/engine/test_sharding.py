@@ -8,15 +8,15 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
-from cfi_jax.fusion.types import Pair
 
 
 def test_a_batch_becomes_a_global_array():
   mesh = sharding.make_mesh(4)
   rows = np.arange(8.0).reshape(4, 2, 1, 1)
-  batch = sharding.to_devices(mesh, Pair(visible=rows, infrared=rows))
-  assert batch.visible.sharding == sharding.split(mesh)
-  np.testing.assert_array_equal(batch.visible, rows)
+  batch = sharding.to_devices(sharding.split(mesh), {"a": rows, "b": (rows + 1,)})
+  assert batch["a"].sharding == sharding.split(mesh)
+  np.testing.assert_array_equal(batch["a"], rows)
+  np.testing.assert_array_equal(batch["b"][0], rows + 1)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):

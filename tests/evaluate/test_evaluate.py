@@ -16,7 +16,8 @@ from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
 from cfi_jax.systems import files as weights
-from cfi_jax.systems.isfuse.inference import load
+from cfi_jax.systems.files import load_fuser as load
+from cfi_jax.systems.isfuse.model import from_architecture
 
 CHEAP = ("EN", "SF", "CC")
 
@@ -136,13 +137,16 @@ def weights_file(tmp_path_factory):
     "shared_encoder": False,
     "gate": "released",
     "padding": "reflect",
+    "levels": 3,
   }
   path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
   image = np.zeros((1, 16, 16, 1), np.float32)
-  module = weights.model(architecture, "float32")
+  module = from_architecture(architecture, "float32")
   init = jax.jit(lambda key: module.init(key, Pair(image, image), train=False))
   variables = init(jax.random.key(0))
-  weights.save(path, variables, weights.Card(architecture, "random", "none", "2026-01-01", "none"))
+  weights.save(
+    path, variables, weights.Card("isfuse", architecture, "random", "none", "2026-01-01", "none")
+  )
   return path
 
 

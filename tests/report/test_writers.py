@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cfi_jax.metrics import Row, Scores
-from cfi_jax.report.html import write_page
-from cfi_jax.report.markdown import number, write_summary
-from cfi_jax.report.page import Exhibit
+from cfi_jax.report.evaluation import write_page, write_summary
+from cfi_jax.report.markdown import number
+from cfi_jax.report.page import Cell, Exhibit, spread, table
 from cfi_jax.report.plots import interval_plot
 from cfi_jax.report.summary import summarise
 
@@ -123,3 +123,14 @@ def test_plot_positions_follow_the_values(summary):
   for centre, (low, high) in zip(centres, bars, strict=True):
     assert float(low) < centre < float(high)
   assert 'class="mark chosen"' in plot and "&lt;b&gt;" in plot
+
+
+def test_cells_are_text_sorted_by_numbers():
+  text = table("x", ["<a>", "b"], [(HOSTILE, [Cell("<1>", 0.25, True)]), ("c", [Cell("-")])])
+  assert "<b>" not in text and "<1>" not in text
+  assert '<td data-value="0.25" class="best">&lt;1&gt;</td>' in text and "<td>-</td>" in text
+
+
+def test_spread_takes_both_ends():
+  assert spread(7, 3) == [0, 3, 6] and spread(42, 8) == [0, 6, 12, 18, 23, 29, 35, 41]
+  assert spread(3, 8) == [0, 1, 2] and spread(1, 1) == [0]

@@ -1,1 +1,1 @@
-"""What a fusion model does with its two images, measured: the parts of `cfi_jax.analyze`."""
+"""Measures of a fusion model's behaviour on pairs of images: the parts of `cfi_jax.analyze`."""

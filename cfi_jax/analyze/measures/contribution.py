@@ -1,4 +1,4 @@
-"""How much of the fused image comes from which modality: gradients, and integrals of them.
+"""Contributions of each modality to the fused image: gradients, and integrals of them.
 
 F is the fused image of a pair (V, I), a centre window of the images, so that few programs are
 compiled. J_m is the Jacobian of F with respect to modality m, as an exact product from
@@ -19,59 +19,29 @@ from cfi_jax.analyze.measures import maps
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.core.keys import name_number
-from cfi_jax.core.types import Array, InputError
+from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.report.findings import Finding, Row, tabulate
 
+WINDOW = 128  # side of the centre window in pixels; a smaller side of an image is taken whole
+STEPS = 16  # quadrature points on the path, the middles of as many equal parts
+POINTS = 8  # fused pixels, drawn uniformly, whose own gradient is looked at
 RADII = (0, 1, 2, 4, 8, 16, 32)
 STEP = 1e-3  # relative change of a modality by which the linear response is checked
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-  """What is measured.
-
-  window: side of the centre window in pixels; a smaller side of an image is taken whole.
-  baseline: value in [0, 1] of both images where the path of integrated gradients begins.
-  steps: quadrature points on the path, the middles of as many equal parts.
-  points: fused pixels, drawn uniformly, whose own gradient is looked at.
-  randomisations: models with random weights to compare with. seed: of these, and of the points.
-  """
-
-  window: int = 128
-  baseline: float = 0.0
-  steps: int = 16
-  points: int = 8
-  randomisations: int = 1
-  seed: int = 0
-
-  def __post_init__(self):
-    """Refuses what measures nothing."""
-    limits = {
-      "window": (8, 4096),
-      "baseline": (0, 1),
-      "steps": (1, 1000),
-      "points": (1, 1000),
-      "randomisations": (0, 100),
-      "seed": (0, 2**31 - 1),
-    }
-    for name, (low, high) in limits.items():
-      if not low <= getattr(self, name) <= high:
-        raise InputError(f"contribution: {name} is {getattr(self, name)}; allowed: {low} to {high}")
-
-
-@dataclasses.dataclass(frozen=True)
 class Attribution:
-  """What each modality contributes to one fused window; maps [h, w] in float64 by modality.
+  """The contribution of each modality to one fused window; maps [h, w] in float64 by modality.
 
-  fused, baseline: F of the window, and of the window with both images at the baseline b.
+  fused, baseline: F of the window, and of a black one, the baseline.
   gradient: d sum_q F(q) / d m(p) at input pixel p.
   response: (J_m m)(q), the change of fused pixel q per relative change of modality m.
-  integrated: at input pixel p, (m(p) - b) times the mean of the gradient along the straight path
-    from the baseline (integrated gradients, Sundararajan 2017, of the sum of F); sums to the sum of
+  integrated: at input pixel p, m(p) times the mean of the gradient along the straight path from
+    the baseline (integrated gradients, Sundararajan 2017, of the sum of F); sums to the sum of
     F - baseline over both modalities and all p.
-  contribution: at fused pixel q, the mean of (J_m (m - b))(q) along the same path: the same
-    integral, kept apart by output instead of input; sums to F(q) - baseline(q) over modalities.
+  contribution: at fused pixel q, the mean of (J_m m)(q) along the same path: the same integral,
+    kept apart by output instead of input; sums to F(q) - baseline(q) over modalities.
   """
 
   fused: np.ndarray
@@ -82,10 +52,10 @@ class Attribution:
   contribution: dict[str, np.ndarray]
 
 
-def analyse(
-  subject: Subject, samples: Sequence[Sample], options: Options | None = None
-) -> list[Finding]:
+def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[Finding]:
   """The contributions of both modalities, analysis "contribution".
+
+  seed: of the fused pixels looked at, and of the random weights.
 
   By quantity, one value per image, averaged over images; see `Attribution`; conditions are
   modalities unless said:
@@ -112,32 +82,27 @@ def analyse(
   Raises InputError for no samples.
   """
   require(samples)
-  options = options or Options()
-  others = []
-  if subject.randomised is not None:
-    seeds = range(options.seed, options.seed + options.randomisations)
-    others = [subject.randomised(seed) for seed in seeds]
+  other = subject.randomised(seed) if subject.randomised else None
   bar = tqdm(samples, f"contributions in {subject.name}", unit="pair", disable=None)
-  rows = [_measure(subject, others, sample, options) for sample in bar]
+  rows = [_measure(subject, other, sample, seed) for sample in bar]
   return tabulate(subject.name, "contribution", rows)
 
 
-def pictures(
-  subject: Subject, sample: Sample, options: Options | None = None
-) -> dict[str, np.ndarray]:
+def pictures(subject: Subject, sample: Sample, seed: int = 0) -> dict[str, np.ndarray]:
   """The centre window, fused, and each modality's contribution to it, uint8 [h, w].
 
   Contributions range from -1 (black) over 0 (middle grey) to 1 (white).
   """
-  found = attribute(subject, centre(sample, (options or Options()).window).pair, options)
+  del seed  # nothing is drawn
+  found = attribute(subject, centre(sample).pair)
   shown = {f"contribution of {m}": maps.picture((1 + c) / 2) for m, c in found.contribution.items()}
   return {"fused window": maps.picture(found.fused), **shown}
 
 
-def centre(sample: Sample, side: int) -> Sample:
-  """The sample's centre window of at most `side` pixels per side; its truth keeps only regions."""
-  start = [max(0, (n - side) // 2) for n in sample.size]
-  rows, columns = (slice(s, s + side) for s in start)
+def centre(sample: Sample) -> Sample:
+  """The sample's centre window of at most `WINDOW` per side; its truth keeps only regions."""
+  start = [max(0, (n - WINDOW) // 2) for n in sample.size]
+  rows, columns = (slice(s, s + WINDOW) for s in start)
 
   def cut(image: np.ndarray) -> np.ndarray:
     return image[rows, columns]
@@ -148,24 +113,21 @@ def centre(sample: Sample, side: int) -> Sample:
   return Sample(sample.name, jax.tree.map(cut, sample.pair), truth)
 
 
-def attribute(subject: Subject, pair: Pair, options: Options | None = None) -> Attribution:
-  """What both images of a pair [h, w, 1] contribute to the fused image."""
-  options = options or Options()
+def attribute(subject: Subject, pair: Pair) -> Attribution:
+  """The contributions of both images of a pair [h, w, 1] to the fused image."""
   pair = jax.tree.map(lambda image: np.asarray(image, np.float32)[None], pair)
-  start = jax.tree.map(lambda image: np.full_like(image, options.baseline), pair)
-  way = jax.tree.map(np.subtract, pair, start)
   fused, gradient, response = _linear(subject.function, pair, pair)
   total = None
   # Midpoints: F has kinks along the path, on which rules of higher order do worse.
-  for node in (np.arange(options.steps) + 0.5) / options.steps:
-    place = jax.tree.map(lambda a, d, t=node: np.asarray(a + t * d, np.float32), start, way)
-    _, *parts = _linear(subject.function, place, way)
-    parts = jax.tree.map(lambda part: np.asarray(part, np.float64) / options.steps, parts)
+  for node in (np.arange(STEPS) + 0.5) / STEPS:
+    place = jax.tree.map(lambda image, t=node: np.asarray(t * image, np.float32), pair)
+    _, *parts = _linear(subject.function, place, pair)
+    parts = jax.tree.map(lambda part: np.asarray(part, np.float64) / STEPS, parts)
     total = parts if total is None else jax.tree.map(np.add, total, parts)
-  integrated = jax.tree.map(np.multiply, way, total[0])
+  integrated = jax.tree.map(np.multiply, pair, total[0])
   return Attribution(
     fused=_map(fused),
-    baseline=_map(_fused(subject.function, start)),
+    baseline=_map(_fused(subject.function, jax.tree.map(np.zeros_like, pair))),
     gradient=_by_modality(gradient),
     response=_by_modality(response),
     integrated=_by_modality(integrated),
@@ -199,9 +161,9 @@ def _local(function: Partial, pair: Pair, points: Array) -> Pair:
   return jax.lax.map(at, points)
 
 
-def _measure(subject: Subject, others: Sequence[Subject], sample: Sample, options: Options) -> Row:
-  window = centre(sample, options.window)
-  found = attribute(subject, window.pair, options)
+def _measure(subject: Subject, other: Subject | None, sample: Sample, seed: int) -> Row:
+  window = centre(sample)
+  found = attribute(subject, window.pair)
   change = found.fused - found.baseline
   scale = np.abs(change).sum()
   parts = found.contribution
@@ -210,25 +172,25 @@ def _measure(subject: Subject, others: Sequence[Subject], sample: Sample, option
     "by input pixels": abs(sum(m.sum() for m in found.integrated.values()) - change.sum()),
   }
   row: dict = {
-    ("completeness error", how, None): _ratio(error, scale) for how, error in missed.items()
+    ("completeness error", how, None): maps.ratio(error, scale) for how, error in missed.items()
   }
   size = sum(np.abs(part) for part in parts.values())
   for m in MODALITIES:
     row["gradient", m, None] = np.abs(found.gradient[m]).mean()
     row["integrated gradients", m, None] = parts[m].mean()
-    row["share of contribution", m, None] = _ratio(np.abs(parts[m]).sum(), size.sum())
+    row["share of contribution", m, None] = maps.ratio(np.abs(parts[m]).sum(), size.sum())
     for region, where in window.regions().items():
-      share = _ratio(np.abs(parts[m])[where].sum(), size[where].sum())
+      share = maps.ratio(np.abs(parts[m])[where].sum(), size[where].sum())
       row["share of contribution on objects", f"{m}, {region}", None] = share
-  row |= _reach(subject, window, options)
+  row |= _reach(subject, window, seed)
   row |= _response(subject, window, found)
-  return row | _sanity(others, window, found, options)
+  return row | (_sanity(other, window, found) if other else {})
 
 
-def _reach(subject: Subject, window: Sample, options: Options) -> Row:
-  """How far from a fused pixel the input pixels lie that it depends on."""
-  random = np.random.default_rng((options.seed, name_number(window.name)))
-  points = random.integers(0, window.size, (options.points, 2)).astype(np.int32)
+def _reach(subject: Subject, window: Sample, seed: int) -> Row:
+  """The distance from fused pixels of the input pixels that they depend on."""
+  random = np.random.default_rng((seed, name_number(window.name)))
+  points = random.integers(0, window.size, (POINTS, 2)).astype(np.int32)
   pair = jax.tree.map(lambda image: np.asarray(image, np.float32), window.batch)
   gradients = _local(subject.function, pair, points)
   rows, columns = (np.arange(n) for n in window.size)
@@ -249,7 +211,7 @@ def _reach(subject: Subject, window: Sample, options: Options) -> Row:
 
 
 def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
-  """The linear response, and how far finite differences are from it."""
+  """The linear response, and the distance of finite differences from it."""
   row: dict = {}
   for m in MODALITIES:
     image = getattr(window.batch, m)
@@ -259,28 +221,23 @@ def _response(subject: Subject, window: Sample, found: Attribution) -> Row:
     size = np.abs(found.response[m]).mean()
     row["linear response", m, None] = size
     error = np.abs(difference - found.response[m]).mean()
-    row["finite-difference error", m, None] = _ratio(error, size)
+    row["finite-difference error", m, None] = maps.ratio(error, size)
   return row
 
 
-def _sanity(others: Sequence[Subject], window: Sample, found: Attribution, options: Options) -> Row:
-  """How alike the maps are to those of models with random weights, mean over these."""
-  drawn = [attribute(other, window.pair, options) for other in others]
+def _sanity(other: Subject, window: Sample, found: Attribution) -> Row:
+  """The likeness of the maps to those of a model with random weights."""
+  drawn = attribute(other, window.pair)
   row = {}
   for kind, name in (("gradient", "gradient"), ("integrated gradients", "integrated")):
-    for m in MODALITIES if drawn else ():
-      one, *rest = (np.abs(getattr(a, name)[m]) for a in (found, *drawn))
-      alike = np.array([maps.spearman(one, other) for other in rest])
-      row["similarity to randomised weights", f"{kind}, {m}", None] = _mean(alike)
+    for m in MODALITIES:
+      trained, random = (np.abs(getattr(a, name)[m]) for a in (found, drawn))
+      row["similarity to randomised weights", f"{kind}, {m}", None] = maps.spearman(trained, random)
   return row
 
 
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if values.size else float("nan")
-
-
-def _ratio(part: float, whole: float) -> float:
-  return float(part / whole) if whole > 0 else float("nan")
 
 
 def _map(image: Array) -> np.ndarray:

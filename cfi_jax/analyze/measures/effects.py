@@ -1,13 +1,12 @@
-"""How far interventions move the fused image: the average treatment effect, where and by dose.
+"""Effects of interventions on the fused image: the average treatment effect, where and by dose.
 
 F is the fused image of the pair, F(do) that of the treated pair, both in [0, 1]; |F(do) - F| is the
 change of a pixel. The treatments are those of `treatments`: holes in both images (disjoint:
 "complementary", or the same: "shared"), holes in one image only, or one image removed.
 
-Every number is one value per image, averaged over images. The value of an image pools the pixels of
-all mask draws on it, so it holds the noise of its masks, and the bootstrap over images covers
-images and masks: resampling whole images estimates the variance of both together (Davison and
-Hinkley 1997, section 3.8), while also resampling masks would count theirs twice.
+Every number is one value per image, averaged over images. The value of an image holds the noise of
+its mask, so the bootstrap over images covers images and masks: resampling whole images estimates
+the variance of both together (Davison and Hinkley 1997, section 3.8).
 """
 
 import dataclasses
@@ -20,52 +19,19 @@ from cfi_jax.analyze.measures import maps, treatments
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.analyze.measures.treatments import DROPPED, MASKED, ONE_SIDED
-from cfi_jax.core.types import InputError
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.report.findings import Finding, Row, tabulate
 
 # A ratio whose denominator is smaller, in units of the fused image per pixel, is undefined.
 LEAST = 1 / 255
+SIZES = (8, 16, 32, 64)  # of the holes of the dose-response, in pixels
+COUNTS = (1, 4, 16)  # of the holes of the dose-response
+THRESHOLDS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)  # changes of a pixel whose share is reported
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """What is measured.
-
-  masks: how holes are drawn. draws: how often, per image and treatment.
-  sizes: the dose-response's sizes of holes in pixels, () for none; their number as in `masks`.
-  counts: its numbers of holes, () for none; their size as in `masks`.
-  thresholds: changes of a pixel, in (0, 1), whose share of the image is reported.
-  window: side of the window of local information, in pixels (`maps.local_deviation`).
-  seed: of the masks.
-  """
-
-  masks: MaskOptions = treatments.RELEASED_MASKS
-  draws: int = 1
-  sizes: tuple[int, ...] = (8, 16, 32, 64)
-  counts: tuple[int, ...] = (1, 4, 16)
-  thresholds: tuple[float, ...] = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
-  window: int = 7
-  seed: int = 0
-
-  def __post_init__(self):
-    """Refuses what measures nothing."""
-    limits = {"draws": (1, 100), "window": (2, 15), "seed": (0, 2**31 - 1)}
-    for name, (low, high) in limits.items():
-      if not low <= getattr(self, name) <= high:
-        raise InputError(f"effects: {name} is {getattr(self, name)}; allowed: {low} to {high}")
-    for name, high in (("sizes", 4096), ("counts", 256)):
-      if not all(1 <= value <= high for value in getattr(self, name)):
-        raise InputError(f"effects: {name} is {getattr(self, name)}; allowed: 1 to {high}")
-    if not all(0 < value < 1 for value in self.thresholds):
-      raise InputError(f"effects: thresholds is {self.thresholds}; allowed: above 0, below 1")
-
-
-def analyse(
-  subject: Subject, samples: Sequence[Sample], options: Options | None = None
-) -> list[Finding]:
-  """The effects of all treatments on a model, analysis "effects".
+def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[Finding]:
+  """The effects of all treatments on a model, analysis "effects"; seed: of the masks.
 
   By quantity (conditions are treatments unless said):
     effect: mean |F(do) - F| over the whole image.
@@ -86,23 +52,18 @@ def analyse(
   Holes larger than an image leave it out. Raises InputError for no samples.
   """
   require(samples)
-  options = options or Options()
   bar = tqdm(samples, f"effects on {subject.name}", unit="pair", disable=None)
-  return tabulate(subject.name, "effects", [_measure(subject, sample, options) for sample in bar])
+  return tabulate(subject.name, "effects", [_measure(subject, sample, seed) for sample in bar])
 
 
-def pictures(
-  subject: Subject, sample: Sample, options: Options | None = None
-) -> dict[str, np.ndarray]:
+def pictures(subject: Subject, sample: Sample, seed: int = 0) -> dict[str, np.ndarray]:
   """The change |F(do) - F| under each treatment, uint8 [H, W]: 0 is none, 255 is from 0 to 1."""
-  options = options or Options()
   fused = _fuse(subject, sample.pair)
-  treated = {
-    name: treatments.make_holes(name, sample, options.masks, options.seed, 0).pair
-    for name in MASKED
-    if treatments.fit(sample, options.masks)
-  }
-  treated |= {name: treatments.drop(name, sample, options.masks.fill) for name in DROPPED}
+  treated = {}
+  if treatments.fit(sample, treatments.MASKS):
+    holes = {n: treatments.make_holes(n, sample, treatments.MASKS, seed) for n in MASKED}
+    treated = {name: made.pair for name, made in holes.items()}
+  treated |= {name: treatments.drop(name, sample) for name in DROPPED}
   return {
     f"change: {name}": maps.picture(np.abs(_fuse(subject, pair) - fused))
     for name, pair in treated.items()
@@ -110,7 +71,7 @@ def pictures(
 
 
 def compensation(change: np.ndarray, dropped: np.ndarray, offered: np.ndarray | float = 0) -> float:
-  """How far a model is from filling in holes: (sum c - sum o) / (sum d - sum o).
+  """The distance of a model from filling in holes: (sum c - sum o) / (sum d - sum o).
 
   change: c = |F(hole) - F| at the pixels of holes in one modality, [N].
   dropped: d = |F(drop) - F| at the same pixels where that whole modality is removed.
@@ -127,23 +88,21 @@ def compensation(change: np.ndarray, dropped: np.ndarray, offered: np.ndarray | 
   return float(np.sum(change - offered) / scale)
 
 
-def _measure(subject: Subject, sample: Sample, options: Options) -> Row:
+def _measure(subject: Subject, sample: Sample, seed: int) -> Row:
   fused = _fuse(subject, sample.pair)
-  dropped = {
-    name: np.abs(_fuse(subject, treatments.drop(name, sample, options.masks.fill)) - fused)
-    for name in DROPPED
-  }
   row: dict = {}
-  for name, change in dropped.items():
+  dropped = {}
+  for name, modality in DROPPED.items():
+    change = np.abs(_fuse(subject, treatments.drop(name, sample)) - fused)
     row["effect", name, None] = change.mean()
-    row |= _necessity(name, change, sample, options)
-  base = options.masks
+    row |= _necessity(name, change, sample)
+    dropped[modality] = change
+  base = treatments.MASKS
   doses = [("", None, base)]
-  doses += [(" by hole size", s, dataclasses.replace(base, size=(s, s))) for s in options.sizes]
-  doses += [(" by hole count", n, dataclasses.replace(base, holes=(n, n))) for n in options.counts]
-  by_modality = {DROPPED[name]: change for name, change in dropped.items()}
+  doses += [(" by hole size", s, dataclasses.replace(base, size=(s, s))) for s in SIZES]
+  doses += [(" by hole count", n, dataclasses.replace(base, holes=(n, n))) for n in COUNTS]
   for suffix, x, masks in doses:
-    for (quantity, name), value in _holes(subject, sample, fused, by_modality, masks, options):
+    for quantity, name, value in _holes(subject, sample, fused, dropped, masks, seed):
       if not suffix or quantity in ("effect", "effect inside holes", "compensation"):
         row[quantity + suffix, name, x] = value
   return row
@@ -155,25 +114,20 @@ def _holes(
   fused: np.ndarray,
   dropped: dict[str, np.ndarray],
   masks: MaskOptions,
-  options: Options,
-) -> Iterator[tuple[tuple[str, str], float]]:
-  """((quantity, treatment), value) of every treatment with holes; dropped is by modality."""
+  seed: int,
+) -> Iterator[tuple[str, str, float]]:
+  """(quantity, treatment, value) of every treatment with holes; dropped is by modality."""
   if not treatments.fit(sample, masks):
     return
   off = {m: np.abs(getattr(sample.pair, m)[..., 0] - fused) for m in MODALITIES}
   for name in MASKED:
-    total, inside, where = 0.0, [], []
-    for draw in range(options.draws):
-      treated = treatments.make_holes(name, sample, masks, options.seed, draw)
-      change = np.abs(_fuse(subject, treated.pair) - fused)
-      total += change.sum()
-      inside.append(change[treated.removed])
-      where.append(np.flatnonzero(treated.removed))
-    change, where = np.concatenate(inside), np.concatenate(where)
-    pixels = options.draws * fused.size
-    yield ("effect", name), total / pixels
-    yield ("effect inside holes", name), _ratio(change.sum(), change.size)
-    yield ("effect outside holes", name), _ratio(total - change.sum(), pixels - change.size)
+    treated = treatments.make_holes(name, sample, masks, seed)
+    where = treated.removed
+    change = np.abs(_fuse(subject, treated.pair) - fused)
+    total, inside = change.sum(), change[where]
+    yield "effect", name, total / fused.size
+    yield "effect inside holes", name, maps.ratio(inside.sum(), inside.size)
+    yield "effect outside holes", name, maps.ratio(total - inside.sum(), fused.size - inside.size)
     if name in ONE_SIDED:
       modality = ONE_SIDED[name]
       (remaining,) = (m for m in MODALITIES if m != modality)
@@ -182,25 +136,19 @@ def _holes(
         "compensation to the remaining source": off[remaining],
         "compensation to the better source": np.minimum(*off.values()),
       }
-      lost = dropped[modality].ravel()[where]
       for quantity, offered in offers.items():
-        yield (quantity, name), compensation(change, lost, offered.ravel()[where])
+        yield quantity, name, compensation(inside, dropped[modality][where], offered[where])
 
 
-def _ratio(total: float, count: int) -> float:
-  return float(total / count) if count else float("nan")
-
-
-def _necessity(name: str, change: np.ndarray, sample: Sample, options: Options) -> Row:
-  """Where and how much the fused image changes without one of the images."""
-  image = getattr(sample.pair, DROPPED[name])[..., 0]
-  information = maps.local_deviation(image, options.window)
+def _necessity(name: str, change: np.ndarray, sample: Sample) -> Row:
+  """Numbers on where and how much the fused image changes without one of the images."""
+  information = maps.local_deviation(getattr(sample.pair, DROPPED[name])[..., 0])
   informative = information > np.quantile(information, 0.75)
   row = {
     ("necessity where informative", name, None): maps.mean_in(change, informative),
     ("necessity elsewhere", name, None): maps.mean_in(change, ~informative),
   }
-  for threshold in options.thresholds:
+  for threshold in THRESHOLDS:
     row["share changed by more than", name, threshold] = float(np.mean(change > threshold))
   for region, where in sample.regions().items():
     row["effect on objects", f"{name}, {region}", None] = maps.mean_in(change, where)

@@ -2,15 +2,18 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy import stats
 
 from cfi_jax.images import ops
 
+SIDE = 7  # pixels of the window of local information
 
-def local_deviation(image: np.ndarray, side: int) -> np.ndarray:
-  """Local information: the standard deviation in the side x side window around every pixel.
 
-  image: [H, W] with H, W > side // 2, in any unit, which the result has too. The image is mirrored
-  at its borders, the edge pixel not repeated. Population form.
+def local_deviation(image: np.ndarray, side: int = SIDE) -> np.ndarray:
+  """Local information: the standard deviation in the window of an odd side around every pixel.
+
+  Population form, in the unit of the image. The image [H, W], H and W > side // 2, is mirrored at
+  its borders; the edge pixel is not repeated.
   """
   image = image.astype(np.float64)
   mean = _box(image, side)
@@ -19,8 +22,7 @@ def local_deviation(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _box(image: np.ndarray, side: int) -> np.ndarray:
-  before, after = (side - 1) // 2, side // 2
-  padded = np.pad(image, (before, after), mode="reflect")
+  padded = np.pad(image, side // 2, mode="reflect")
   rows = sliding_window_view(padded, side, axis=0).mean(axis=-1)
   return sliding_window_view(rows, side, axis=1).mean(axis=-1)
 
@@ -33,20 +35,19 @@ def to_level(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
   """Spearman's rank correlation of two maps, ties by their mean rank; NaN where one is constant."""
-  ranks = [_ranks(values.ravel()) for values in (first, second)]
-  x, y = (r - r.mean() for r in ranks)
+  x, y = (ranks - ranks.mean() for ranks in map(stats.rankdata, (first, second)))
   norm = np.sqrt((x @ x) * (y @ y))
   return float(x @ y / norm) if norm > 0 else float("nan")
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-  _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-  return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def mean_in(values: np.ndarray, region: np.ndarray) -> float:
   """Mean of a map over a region (bool, same shape); NaN where the region is empty."""
   return float(values[region].mean()) if region.any() else float("nan")
+
+
+def ratio(part: float, whole: float) -> float:
+  """A share; NaN of nothing."""
+  return float(part / whole) if whole > 0 else float("nan")
 
 
 def picture(values: np.ndarray) -> np.ndarray:

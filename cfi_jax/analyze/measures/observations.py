@@ -1,4 +1,4 @@
-"""Features of many images at a few places of each: what the analysis of features works on."""
+"""Features of many images at a few places of each."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ def observe(
   """Reads the features of a subject; those of a model that returns none are empty.
 
   A place is a point of the unit square, drawn uniformly and the same for every image, whatever its
-  size; at each level it stands for the cell [h, w] that it lies in. Images are fused one by one;
-  what is kept is 4 P C bytes per image, modality and level.
+  size; at each level it stands for the cell [h, w] that it lies in. Images are fused one by one; 4
+  P C bytes are kept per image, modality and level.
 
   Args:
     labels: whole numbers [H, W] for each sample; at a level, the label of a cell is that of the
@@ -66,8 +66,8 @@ def observe(
       )
     shapes = {}
     maps = subject.details(sample.batch).features
-    for modality in sorted(maps, key=_rank):
-      for level, image in enumerate(maps[modality], start=1):
+    for modality in MODALITIES:
+      for level, image in enumerate(maps.get(modality, ()), start=1):
         rows, columns = _cells(points, image.shape[1:3])
         values = np.asarray(image[0, rows, columns], np.float32)
         features.setdefault((modality, level), []).append(values)
@@ -94,11 +94,6 @@ def object_classes(scene: Scene) -> np.ndarray:
   """Class numbers int32 [S, S] of one scene: 0 where there is no object, else 1 + its kind."""
   slots = np.asarray(scene.objects)[..., 0]
   return np.where(slots > 0, np.asarray(scene.kind)[slots - 1] + 1, 0).astype(np.int32)
-
-
-def _rank(modality: str) -> tuple[int, str]:
-  """The order of modalities: ours as everywhere, then those of other models by name."""
-  return (MODALITIES.index(modality) if modality in MODALITIES else len(MODALITIES), modality)
 
 
 def _cells(points: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

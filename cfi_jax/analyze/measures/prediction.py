@@ -1,4 +1,4 @@
-"""How much of one feature space another predicts linearly, on images held out."""
+"""The share of one feature space that another predicts linearly, on images held out."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ PENALTIES = tuple(10.0**k for k in range(-6, 3))
 def residuals(
   source: np.ndarray, target: np.ndarray, folds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Per image, what ridge regression leaves of the target and what there was, [N] each.
+  """Residual and total sums of squares of ridge regression, per image, [N] each.
 
-  For each fold, target = a + B source is fitted to the images of the other folds (source channels
-  in units of their standard deviation, the penalty of `PENALTIES` that does best there in
-  cross-validation over those folds) and applied to the images of the fold. Residual: the sum of
+  For each fold, target = a + B source is fitted to the images of the other folds and applied to
+  those of the fold. Source channels are in units of their standard deviation. The penalty is the
+  one of `PENALTIES` that does best in cross-validation over the other folds. Residual: the sum of
   squares over places and channels of target - prediction; total: of target - its mean over the
   fitted images. Their ratio is 1 - R^2; it exceeds 1 where the fit is worse than the mean.
 
@@ -44,7 +44,7 @@ def _errors(grams: np.ndarray, folds: np.ndarray, width: int) -> np.ndarray:
 
 
 def _fit(gram: np.ndarray, width: int) -> list[np.ndarray]:
-  """For each penalty the map from (source, 1, target) to target - prediction, [D + 1 + C, C]."""
+  """The map from (source, 1, target) to target - prediction of each penalty, [D + 1 + C, C]."""
   n = gram[width, width]
   mean_x, mean_y = gram[width, :width] / n, gram[width, width + 1 :] / n
   xx = gram[:width, :width] / n - np.outer(mean_x, mean_x)

@@ -36,10 +36,7 @@ class Sample:
     return jax.tree.map(lambda image: image[None], self.pair)
 
   def regions(self) -> dict[str, np.ndarray]:
-    """Where what carries an object: bool [H, W] by "carried by ..." and "background".
-
-    Empty without truth.
-    """
+    """Masks bool [H, W] by "carried by ..." and "background"; empty without truth."""
     if self.truth is None:
       return {}
     objects, carrier = (np.asarray(x)[..., 0] for x in (self.truth.objects, self.truth.carrier))

@@ -58,7 +58,7 @@ def ratio(cross: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarra
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-  """Changes no HSIC, but keeps a large mean from drowning small differences in rounding."""
+  """Values without their mean, in units of their size: a large mean would cost HSIC digits."""
   values = values.astype(np.float64)
   values = values - values.mean(axis=(0, 1))
   scale = np.sqrt((values**2).mean())

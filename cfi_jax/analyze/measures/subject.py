@@ -1,7 +1,6 @@
 """The fusion models that are analysed."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +8,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
 from cfi_jax.core.keys import name_number
-from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import model as model_lib
 from cfi_jax.systems.isfuse.inference import Model
-from cfi_jax.systems.isfuse.model import MIN_SIDE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +29,10 @@ class Subject:
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
+  reserve: sizes -> None; plans programs that images of these (height, width) share.
   details_mb: (height, width) -> memory that `details` of such an image needs; `fuse` keeps to a
     budget by tiles.
+  card: of the file that the weights are from, if any.
   """
 
   name: str
@@ -41,7 +40,9 @@ class Subject:
   details: Callable[[Pair], Fusion]
   function: Partial
   randomised: Callable[[int], "Subject"] | None = None
+  reserve: Callable[[Sequence[tuple[int, int]]], None] = lambda sizes: None
   details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
+  card: weights.Card | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +65,16 @@ def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
   return Subject(name, lambda pair: details(pair).fused, details, Partial(function))
 
 
-def from_weights(path: str | os.PathLike, sizes: Sequence[tuple[int, int]] = ()) -> Subject:
-  """The subject of weights, under their file's name; `sizes` share at most six programs."""
+def from_weights(path: str | os.PathLike) -> Subject:
+  """The subject of a weights file or of shipped weights, under the file's name."""
   variables, card = weights.load(path)
-  return from_variables(pathlib.Path(path).stem, variables, card.architecture, sizes)
+  subject = from_variables(pathlib.Path(path).stem, variables, card.architecture)
+  return dataclasses.replace(subject, card=card)
 
 
-def from_variables(
-  name: str,
-  variables: Mapping,
-  architecture: Mapping[str, Any],
-  sizes: Sequence[tuple[int, int]] = (),
-) -> Subject:
-  """The subject of `params` and `batch_stats` of an architecture (see `weights.Card`)."""
+def from_variables(name: str, variables: Mapping, architecture: Mapping[str, Any]) -> Subject:
+  """The subject of `params` and `batch_stats` of an architecture (see `weights.file.Card`)."""
   model = Model(variables, architecture)
-  model.reserve(sizes)
 
   def fuse(pair: Pair) -> np.ndarray:
     return model.fuse(pair.visible, pair.infrared)
@@ -87,17 +83,13 @@ def from_variables(
     return model.fuse(pair.visible, pair.infrared, return_details=True)[1]
 
   def randomised(seed: int) -> Subject:
-    # Not the key of training (`state.init_state`): a model stays akin to its first weights.
+    # Not the key of training: a model stays akin to its first weights.
     key = jax.random.fold_in(jax.random.key(seed), name_number("randomised"))
     drawn = jax.tree.map(np.asarray, _initial(model.module, key))
-    return from_variables(f"{name}, randomised", drawn, architecture, sizes)
+    return from_variables(f"{name}, randomised", drawn, architecture)
 
   function = Partial(_Apply(model.module), variables)
-  return Subject(name, fuse, details, function, randomised, model.details_mb)
+  return Subject(name, fuse, details, function, randomised, model.reserve, model.details_mb)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _initial(module: nn.Module, key: Array) -> dict:
-  """Variables as before training."""
-  blank = jnp.zeros((1, MIN_SIDE, MIN_SIDE, 1))
-  return module.init(key, Pair(blank, blank))
+_initial = jax.jit(model_lib.init, static_argnums=0)

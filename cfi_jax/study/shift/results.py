@@ -7,8 +7,8 @@ import numpy as np
 
 from cfi_jax.report import crossed
 from cfi_jax.report.crossed import Tally
+from cfi_jax.report.estimates import Estimate
 from cfi_jax.report.findings import Finding
-from cfi_jax.report.summary import Estimate
 from cfi_jax.study.shift import measure
 from cfi_jax.study.shift.measure import Measured
 from cfi_jax.study.shift.settings import Condition, Study, conditions

@@ -1,7 +1,5 @@
 """Contributions to fusion rules whose derivatives are known."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,17 +9,22 @@ from jax.tree_util import Partial
 
 from cfi_jax.analyze.measures import contribution
 from cfi_jax.analyze.measures import subject as subject_lib
-from cfi_jax.analyze.measures.contribution import Options, attribute
+from cfi_jax.analyze.measures.contribution import attribute
 from cfi_jax.analyze.measures.subject import Subject, from_function, from_variables
-from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.scenes import INFRARED
 from cfi_jax.fusion.types import Pair
-from cfi_jax.systems import files as weights
+from cfi_jax.systems import isfuse
+from cfi_jax.systems.isfuse.model import from_architecture
 
-OPTIONS = Options(window=16, steps=4, points=3)
 TINY = dict(
   name="isfuse", features=2, grid=2, shared_encoder=False, gate="paper", padding="replicate"
 )
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+  monkeypatch.setattr(contribution, "WINDOW", 16)
+  monkeypatch.setattr(contribution, "STEPS", 4)
 
 
 def product(pair):
@@ -40,9 +43,8 @@ def blurred(pair):
   return known.fusion(sum(shifts) / 9)
 
 
-def analyse(function, samples, options=OPTIONS):
-  subject = from_function("m", function)
-  return known.numbers(contribution.analyse(subject, samples, options))
+def analyse(function, samples):
+  return known.numbers(contribution.analyse(from_function("m", function), samples))
 
 
 def test_an_average_adds_up():
@@ -72,7 +74,7 @@ def test_a_copy_owes_nothing_to_the_other_modality():
 
 def test_attributions_of_a_product():
   pair = known.sample(size=(8, 12)).pair
-  found = attribute(from_function("m", product), pair, OPTIONS)
+  found = attribute(from_function("m", product), pair)
   visible, infrared = (image[..., 0] for image in (pair.visible, pair.infrared))
   both = visible * infrared
   np.testing.assert_allclose(found.fused, both, rtol=1e-6)
@@ -83,21 +85,24 @@ def test_attributions_of_a_product():
     np.testing.assert_allclose(maps_of["infrared"], both / 2, rtol=1e-5)
 
 
-def test_contributions_depend_on_the_baseline():
+def test_contributions_are_relative_to_the_fused_black_pair():
+  def lit(pair):
+    return known.fusion((pair.visible + 0.5) * (pair.infrared + 0.5))
+
   pair = known.sample(size=(8, 12)).pair
-  found = attribute(from_function("m", product), pair, dataclasses.replace(OPTIONS, baseline=0.5))
+  found = attribute(from_function("m", lit), pair)
   np.testing.assert_allclose(found.baseline, 0.25)
   visible, infrared = (image[..., 0].astype(float) for image in (pair.visible, pair.infrared))
-  expected = (visible - 0.5) * (infrared + 0.5) / 2  # (v - b) times the mean infrared on the path
+  expected = visible * (infrared / 2 + 0.5)  # v times the mean of the other factor on the path
   np.testing.assert_allclose(found.contribution["visible"], expected, atol=1e-6)
   total = sum(found.contribution.values())
-  np.testing.assert_allclose(total, visible * infrared - 0.25, atol=1e-6)
+  np.testing.assert_allclose(total, found.fused - 0.25, atol=1e-6)
 
 
 def test_the_two_integrals_are_one():
   """What leaves the input pixels arrives at the fused pixels, also where they differ."""
   pair = known.sample(size=(8, 12)).pair
-  found = attribute(from_function("m", blurred), pair, OPTIONS)
+  found = attribute(from_function("m", blurred), pair)
   assert not np.allclose(found.integrated["visible"], found.contribution["visible"])
   arrives = found.contribution["visible"].sum()
   assert found.integrated["visible"].sum() == pytest.approx(arrives, rel=1e-6)
@@ -106,11 +111,11 @@ def test_the_two_integrals_are_one():
   assert to_first_order == pytest.approx(found.response["visible"].sum(), rel=1e-6)
 
 
-def test_more_steps_miss_less():
-  errors = [
-    analyse(squashed, [known.sample()], dataclasses.replace(OPTIONS, steps=steps))
-    for steps in (1, 4, 16)
-  ]
+def test_more_steps_miss_less(monkeypatch):
+  errors = []
+  for steps in (1, 4, 16):
+    monkeypatch.setattr(contribution, "STEPS", steps)
+    errors.append(analyse(squashed, [known.sample()]))
   for how in ("by fused pixels", "by input pixels"):
     one, four, sixteen = (found["completeness error", how] for found in errors)
     assert one > 8 * four > 64 * sixteen  # the midpoint rule is of second order
@@ -119,8 +124,9 @@ def test_more_steps_miss_less():
   assert errors[0]["integrated gradients", "infrared"] < 0
 
 
-def test_a_blur_looks_one_pixel_far():
-  found = analyse(blurred, [known.sample(size=(64, 64))], dataclasses.replace(OPTIONS, window=64))
+def test_a_blur_looks_one_pixel_far(monkeypatch):
+  monkeypatch.setattr(contribution, "WINDOW", 64)
+  found = analyse(blurred, [known.sample(size=(64, 64))])
   assert found["gradient within radius", "visible", 1] == pytest.approx(1)
   ninth = found["gradient within radius", "visible", 0]
   assert ninth == pytest.approx(1 / 9, rel=0.2)  # more where a point is drawn at the border
@@ -150,14 +156,13 @@ def test_randomised_weights_destroy_maps_of_what_was_learnt():
     weight = np.random.default_rng(seed).random((1, 16, 16, 1)).astype(np.float32)
     return Subject("m", None, None, Partial(weighted, weight), lambda s: model(redrawn(s), redrawn))
 
-  options = dataclasses.replace(OPTIONS, randomisations=3)
-  samples = [known.sample(seed=k) for k in range(3)]
+  samples = [known.sample(seed=k) for k in range(9)]
   quantity = "similarity to randomised weights"
-  other = known.numbers(contribution.analyse(model(0, lambda s: 1 + s), samples, options))
+  other = known.numbers(contribution.analyse(model(0, lambda s: 1 + s), samples))
   assert abs(other[quantity, "gradient, visible"]) < 0.1
   # Integrated gradients multiply by the image, which stays: they look alike all the same.
   assert other[quantity, "integrated gradients, visible"] > 0.1
-  same = known.numbers(contribution.analyse(model(0, lambda s: 0), samples, options))
+  same = known.numbers(contribution.analyse(model(0, lambda s: 0), samples))
   assert same[quantity, "gradient, visible"] == pytest.approx(1)
   assert np.isnan(same[quantity, "gradient, infrared"])
   plain = analyse(known.average, samples)
@@ -165,10 +170,10 @@ def test_randomised_weights_destroy_maps_of_what_was_learnt():
 
 
 def test_a_network_and_its_randomised_selves():
-  module = weights.model(TINY, "float32")
+  module = from_architecture(TINY, "float32")
   random = np.random.default_rng(0)
   variables = jax.tree.map(
-    lambda leaf: abs(random.normal(size=leaf.shape)).astype(np.float32), weights.shapes(module)
+    lambda leaf: abs(random.normal(size=leaf.shape)).astype(np.float32), isfuse.shapes(TINY)
   )
   subject = from_variables("tiny", variables, TINY)
   sample = known.sample(size=(16, 16))
@@ -186,14 +191,8 @@ def test_a_network_and_its_randomised_selves():
 
 def test_pictures_show_signed_contributions():
   sample = known.sample(size=(24, 24))
-  shown = contribution.pictures(from_function("m", known.average), sample, OPTIONS)
+  shown = contribution.pictures(from_function("m", known.average), sample)
   middle = sample.pair.visible[4:20, 4:20, 0]
   half = np.floor((1 + middle / 2) / 2 * 255 + 0.5)
   np.testing.assert_allclose(shown["contribution of visible"], half, atol=1)
   assert shown["fused window"].shape == (16, 16)
-
-
-def test_bad_options_are_refused():
-  for changes in ({"window": 4}, {"steps": 0}, {"points": 0}, {"baseline": 2}, {"seed": -1}):
-    with pytest.raises(InputError, match=next(iter(changes))):
-      dataclasses.replace(OPTIONS, **changes)

@@ -17,26 +17,22 @@ from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images.read import read_image
 
-PLAIN = effects.Options(sizes=(), counts=(), draws=2)
 CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
 TNO = SHARED / "data" / "tno"
 
 
-def analyse(function, samples, options=PLAIN):
-  return known.numbers(effects.analyse(from_function("m", function), samples, options))
+def analyse(function, samples):
+  return known.numbers(effects.analyse(from_function("m", function), samples))
 
 
-def removed(sample, name, options=PLAIN):
-  draws = range(options.draws)
-  return [
-    treatments.make_holes(name, sample, options.masks, options.seed, d).removed for d in draws
-  ]
+def removed(sample, name):
+  return treatments.make_holes(name, sample, treatments.MASKS, 0).removed
 
 
 def test_holes_are_where_they_are_said_to_be():
   sample = known.sample()
   for name in treatments.MASKED:
-    treated = treatments.make_holes(name, sample, PLAIN.masks, 0, 0)
+    treated = treatments.make_holes(name, sample, treatments.MASKS, 0)
     black = Pair(*((image == 0)[..., 0] for image in (treated.pair.visible, treated.pair.infrared)))
     np.testing.assert_array_equal(treated.removed, black.visible | black.infrared)
     assert treated.removed.any() and not treated.removed.all()
@@ -52,10 +48,9 @@ def test_an_average_fills_nothing_in():
   found = analyse(known.average, [sample])
   visible, infrared = (image[..., 0] for image in (sample.pair.visible, sample.pair.infrared))
   for name, lost in (("hole in visible", visible), ("shared", visible + infrared)):
-    holes = removed(sample, name)
-    inside = np.concatenate([lost[hole] / 2 for hole in holes])
+    inside = lost[removed(sample, name)] / 2
     assert found["effect inside holes", name] == pytest.approx(inside.mean(), abs=1e-6)
-    share = inside.sum() / (len(holes) * visible.size)
+    share = inside.sum() / visible.size
     assert found["effect", name] == pytest.approx(share, abs=1e-6)
     assert found["effect outside holes", name] == 0
   assert found["effect", "without_infrared"] == pytest.approx(infrared.mean() / 2, abs=1e-6)
@@ -67,7 +62,7 @@ def test_an_average_fills_nothing_in():
 
 
 def test_what_a_model_does_not_use_has_no_effect_and_no_compensation():
-  findings = effects.analyse(from_function("m", known.copy_visible), [known.sample()], PLAIN)
+  findings = effects.analyse(from_function("m", known.copy_visible), [known.sample()])
   found = known.numbers(findings)
   assert found["effect", "without_infrared"] == found["effect", "hole in infrared"] == 0
   assert found["compensation", "hole in visible"] == pytest.approx(1)
@@ -81,9 +76,8 @@ def test_filling_in_is_compensation():
   # F is the visible image: what infrared offers is all that a hole leaves, and that is used.
   assert found["compensation to the remaining source", "hole in visible"] == pytest.approx(0)
   visible, infrared = (image[..., 0] for image in (sample.pair.visible, sample.pair.infrared))
-  holes = removed(sample, "hole in visible")
-  off = sum(np.abs(infrared - visible)[hole].sum() for hole in holes)
-  black = sum(visible[hole].sum() for hole in holes)
+  hole = removed(sample, "hole in visible")
+  off, black = np.abs(infrared - visible)[hole].sum(), visible[hole].sum()
   # The visible pixels themselves would be exact: against them nothing is gained by the offer.
   for quantity in ("compensation", "compensation to the better source"):
     assert found[quantity, "hole in visible"] == pytest.approx(off / black, rel=1e-5)
@@ -107,34 +101,35 @@ def test_effects_outside_holes_are_spill_over():
   assert inside == pytest.approx(outside, rel=0.2) and outside > 0.01
 
 
-def test_dose_response_of_squares():
+def test_dose_response_of_squares(monkeypatch):
   white = np.ones((128, 160, 1), np.float32)
   squares = MaskOptions(holes=(1, 1), size=(4, 4), square_probability=1.0, fill=0.0, darkest=1.0)
-  options = effects.Options(masks=squares, draws=1, sizes=(8, 16), counts=(1, 3))
-  found = analyse(known.average, [Sample("white", Pair(white, white))], options)
-  for size in (8, 16):
+  monkeypatch.setattr(treatments, "MASKS", squares)
+  found = analyse(known.average, [Sample("white", Pair(white, white))])
+  for size in (8, 16, 32, 64):
     share = size**2 / white.size
     assert found["effect by hole size", "shared", size] == pytest.approx(share, rel=1e-5)
     assert found["effect by hole size", "hole in visible", size] == pytest.approx(share / 2)
     assert found["effect inside holes by hole size", "complementary", size] == pytest.approx(0.5)
     assert found["compensation by hole size", "hole in infrared", size] == pytest.approx(1)
-  one, three = (found["effect by hole count", "shared", n] for n in (1, 3))
-  assert one == pytest.approx(16 / white.size) and one < three <= 3.0001 * one
+  one, four, sixteen = (found["effect by hole count", "shared", n] for n in (1, 4, 16))
+  assert one == pytest.approx(16 / white.size)
+  assert one < four <= 4.0001 * one and four < sixteen <= 16.0001 * one
 
 
 def test_holes_larger_than_an_image_leave_it_out():
   samples = [known.sample("small", (24, 40)), known.sample("large", (40, 56))]
-  options = dataclasses.replace(PLAIN, sizes=(32,), draws=1)
-  found = effects.analyse(from_function("m", known.average), samples, options)
+  found = effects.analyse(from_function("m", known.average), samples)
+  sizes = {f.x: f.samples for f in found if f.quantity == "effect by hole size"}
+  assert sizes == {8: 2, 16: 2, 32: 1}
   counts = {(f.quantity, f.condition): f.samples for f in found}
-  assert counts["effect by hole size", "shared"] == 1
   assert counts["effect", "shared"] == counts["effect", "without_visible"] == 2
 
 
 def test_an_image_is_measured_the_same_in_any_company():
   samples = [known.sample(name, seed=k) for k, name in enumerate("ab")]
   alone = analyse(known.average, samples[1:])
-  both = effects.analyse(from_function("m", known.average), samples, PLAIN)
+  both = effects.analyse(from_function("m", known.average), samples)
   first = analyse(known.average, samples[:1])
   key = ("effect inside holes", "complementary")
   assert known.numbers(both)[key] == pytest.approx((alone[key] + first[key]) / 2)
@@ -168,26 +163,20 @@ def test_effects_on_objects_by_what_carries_them():
 
 def test_pictures_show_the_change():
   sample = known.sample()
-  shown = effects.pictures(from_function("m", known.average), sample, PLAIN)
+  shown = effects.pictures(from_function("m", known.average), sample)
   assert set(shown) == {f"change: {n}" for n in (*treatments.MASKED, *treatments.DROPPED)}
   half = np.floor(sample.pair.visible[..., 0] / 2 * 255 + 0.5)
   np.testing.assert_allclose(shown["change: without_visible"], half, atol=1)
   assert all(p.dtype == np.uint8 and p.shape == sample.size for p in shown.values())
 
 
-@pytest.mark.parametrize(
-  ("changes", "words"),
-  [
-    ({"draws": 0}, "draws is 0; allowed: 1 to"),
-    ({"sizes": (8, 0)}, "sizes"),
-    ({"counts": (999,)}, "counts"),
-    ({"thresholds": (1.0,)}, "thresholds"),
-    ({"seed": -1}, "seed"),
-  ],
-)
-def test_bad_options_are_refused(changes, words):
-  with pytest.raises(InputError, match=words):
-    effects.Options(**changes)
+def test_the_seed_draws_the_holes():
+  subject, samples = from_function("m", known.average), [known.sample()]
+  zero, default, one = (
+    known.numbers(effects.analyse(subject, samples, *seed))["effect", "shared"]
+    for seed in ((0,), (), (1,))
+  )
+  assert zero == default != one
 
 
 def test_no_samples_are_refused():
@@ -198,20 +187,22 @@ def test_no_samples_are_refused():
 @pytest.mark.skipif(
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )
-def test_the_released_weights():
+def test_the_released_weights(monkeypatch):
   """What ISFuse does on TNO, here on two small pairs.
 
   Dropping a modality moves the fused image much, holes hardly, since they are small: inside them it
   moves as much as if the modality were lacking. The full-resolution gate is 1/2 everywhere.
   """
+  monkeypatch.setattr(effects, "SIZES", ())
+  monkeypatch.setattr(effects, "COUNTS", ())
   samples = []
   for name in ("05", "35"):
     images = (read_image(TNO / d / f"{name}.png")[..., :1] for d in ("vi", "ir"))
     samples.append(Sample(name, Pair(*(image.astype(np.float32) / 255 for image in images))))
   variables, card = convert.read(CHECKPOINT)
-  subject = from_variables("released", variables, card.architecture, [s.size for s in samples])
-  options = dataclasses.replace(PLAIN, draws=1)
-  found = known.numbers(effects.analyse(subject, samples, options))
+  subject = from_variables("released", variables, card.architecture)
+  subject.reserve([sample.size for sample in samples])
+  found = known.numbers(effects.analyse(subject, samples))
   # Over all 42 pairs 0.233 and 0.296, the mean of both 0.265; see docs/released.
   assert found["effect", "without_visible"] == pytest.approx(0.182, abs=0.002)
   assert found["effect", "without_infrared"] == pytest.approx(0.2695, abs=0.002)

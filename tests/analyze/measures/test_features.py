@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.analyze.measures import prediction, similarity
-from cfi_jax.analyze.measures.features import Options, analyse, class_share
+from cfi_jax.analyze.measures import features, prediction, similarity
+from cfi_jax.analyze.measures.features import analyse, class_share
 from cfi_jax.analyze.measures.observations import Observations, observe
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import from_function
@@ -16,8 +16,13 @@ from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.report import resampling
 
-OPTIONS = Options(resamples=100, permutations=40)
 ONCE = np.ones((1, 40))
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+  monkeypatch.setattr(features, "RESAMPLES", 100)
+  monkeypatch.setattr(features, "PERMUTATIONS", 40)
 
 
 @pytest.fixture
@@ -182,7 +187,7 @@ def planted(rng, images=40, places=60, shared=1.0):
 
 
 def test_planted_semantics(rng):
-  found = analyse("m", planted(rng), OPTIONS)
+  found = analyse("m", planted(rng))
   channels = [f for f in found if f.quantity.endswith("of channel") and f.condition == "visible 1"]
   means = [f.estimate.mean for f in channels]
   assert [f.x for f in channels] == list(range(6))
@@ -194,7 +199,7 @@ def test_planted_semantics(rng):
 
 
 def test_planted_similarity_and_specificity(rng):
-  found = analyse("m", planted(rng), OPTIONS)
+  found = analyse("m", planted(rng))
   # the shared code has variances 9 (1/3 - 1/9) on and -1 off the diagonal, the rest variance 1
   shared = np.sum((9 * (np.eye(3) / 3 - 1 / 9)) ** 2)
   estimate = values_of(found, "cka")["visible 1 ~ infrared 1"]
@@ -211,25 +216,25 @@ def test_planted_similarity_and_specificity(rng):
 def test_floor_is_what_place_explains(rng):
   """Features of the place alone are as similar between images as within one."""
   place = np.broadcast_to(rng.normal(size=(1, 200, 4)), (30, 200, 4)).astype(np.float32)
-  found = analyse("m", Observations({("visible", 1): place, ("infrared", 1): place}, {}), OPTIONS)
+  found = analyse("m", Observations({("visible", 1): place, ("infrared", 1): place}, {}))
   assert values_of(found, "cka floor")["visible 1 ~ infrared 1"].mean == pytest.approx(1, abs=0.01)
 
 
 def test_ceiling_and_consistency(rng):
   own = planted(rng)
   turned = {space: x @ rotation(6, rng) for space, x in own.features.items()}
-  found = analyse("m", own, OPTIONS, [Observations(turned, {})])
+  found = analyse("m", own, peers=[Observations(turned, {})])
   assert values_of(found, "cka ceiling")["visible 1"].mean == pytest.approx(1, abs=1e-6)
   cross = values_of(found, "cka")["visible 1 ~ infrared 1"].mean
   assert values_of(found, "consistency")["level 1"].mean == pytest.approx(cross, abs=1e-6)
   noisy = {space: x + rng.normal(size=x.shape) for space, x in own.features.items()}
-  found = analyse("m", own, OPTIONS, [Observations(noisy, {})])
+  found = analyse("m", own, peers=[Observations(noisy, {})])
   ceilings = [values_of(found, "cka ceiling")[f"{m} 1"].mean for m in ("visible", "infrared")]
   assert max(ceilings) < 0.95
   expected = cross / np.sqrt(np.prod(ceilings))
   assert values_of(found, "consistency")["level 1"].mean == pytest.approx(expected)
   strange = {space: rng.normal(size=x.shape) for space, x in own.features.items()}
-  found = analyse("m", own, OPTIONS, [Observations(strange, {})])
+  found = analyse("m", own, peers=[Observations(strange, {})])
   assert np.isnan(values_of(found, "consistency")["level 1"].mean)
 
 
@@ -274,8 +279,6 @@ def test_what_cannot_be_analysed():
   with pytest.raises(InputError, match="pictures are no label maps"):
     observe(subject, [blank("a", 32, 32)], 999, 0, [np.arange(1024).reshape(32, 32)])
   with pytest.raises(InputError, match="features need 4 pairs"):
-    analyse("m", observe(subject, [blank("a", 16, 24)], 5, 0), OPTIONS)
-  with pytest.raises(InputError, match="folds is 2; allowed: a whole number from 3"):
-    Options(folds=2)
+    analyse("m", observe(subject, [blank("a", 16, 24)], 5, 0))
   plain = from_function("m", lambda pair: Fusion(pair.visible, (), {}, ()))
-  assert analyse("m", observe(plain, [blank("a", 16, 24)], 5, 0), OPTIONS) == []
+  assert analyse("m", observe(plain, [blank("a", 16, 24)], 5, 0)) == []

@@ -1,7 +1,5 @@
 """Gates that are known functions of the images."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from analyze.measures import known
@@ -9,11 +7,8 @@ from analyze.measures import known
 from cfi_jax.analyze.measures import gates, maps, treatments
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import Subject, from_function
-from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.scenes import BOTH, NONE
 from cfi_jax.fusion.types import Fusion, Pair
-
-OPTIONS = gates.Options(draws=2)
 
 
 def gated(*rules) -> Subject:
@@ -29,7 +24,7 @@ def gated(*rules) -> Subject:
 
 
 def analyse(subject, samples):
-  return known.numbers(gates.analyse(subject, samples, OPTIONS))
+  return known.numbers(gates.analyse(subject, samples))
 
 
 def halved(image):
@@ -48,7 +43,7 @@ def test_level_and_spread_of_gates():
   assert found["spread between images", "level 1"] == pytest.approx(between, rel=1e-3)
   infrared = np.mean([s.pair.infrared for s in samples])
   assert found["mean", "level 2"] == pytest.approx(infrared, abs=1e-6)
-  only = known.numbers(gates.analyse(gated(lambda v, i: v), samples[:1], OPTIONS))
+  only = known.numbers(gates.analyse(gated(lambda v, i: v), samples[:1]))
   assert np.isnan(only["spread between images", "level 1"])
 
 
@@ -72,13 +67,12 @@ def test_gates_move_where_they_look():
   assert found["movement", "level 1, without_visible"] == pytest.approx(sample.pair.visible.mean())
   assert found["movement", "level 1, without_infrared"] == 0
   assert found["movement", "level 1, hole in infrared"] == 0
-  holes = [
-    treatments.make_holes("hole in visible", sample, OPTIONS.masks, 0, draw).removed
-    for draw in range(2)
-  ]
-  lost = np.concatenate([sample.pair.visible[hole, 0] for hole in holes])
+  hole = treatments.make_holes("hole in visible", sample, treatments.MASKS, 0).removed
+  lost = sample.pair.visible[hole, 0]
   inside = found["movement inside holes", "level 1, hole in visible"]
   assert inside == pytest.approx(lost.mean(), rel=1e-6)
+  all_over = found["movement", "level 1, hole in visible"]
+  assert all_over == pytest.approx(lost.sum() / hole.size, rel=1e-6)
   for level in (1, 2):  # at level 2 a position is in a hole if any of its pixels is
     assert found["movement outside holes", f"level {level}, hole in visible"] < 1e-12
     assert found["movement inside holes", f"level {level}, hole in visible"] > 0.3
@@ -119,7 +113,7 @@ def test_gates_on_objects():
 
 def test_models_without_gates_have_no_findings():
   subject = from_function("average", known.average)
-  assert gates.analyse(subject, [known.sample()], OPTIONS) == []
+  assert gates.analyse(subject, [known.sample()]) == []
   assert gates.pictures(subject, known.sample()) == {}
 
 
@@ -141,7 +135,10 @@ def test_small_images_have_the_numbers_that_they_can():
   assert ("correlation with local information", "level 2, visible") not in found
 
 
-def test_bad_options_are_refused():
-  for changes in ({"draws": 0}, {"bins": 0}, {"window": 1}, {"seed": -1}):
-    with pytest.raises(InputError, match=next(iter(changes))):
-      dataclasses.replace(OPTIONS, **changes)
+def test_the_seed_draws_the_holes():
+  subject, sample = gated(lambda v, i: v), known.sample()
+  key = ("movement", "level 1, shared")
+  zero, default, one = (
+    known.numbers(gates.analyse(subject, [sample], *seed))[key] for seed in ((0,), (), (1,))
+  )
+  assert zero == default != one

@@ -138,8 +138,8 @@ def test_one_blank_image_stands_for_a_batch():
     ({"name": "unet"}, "valid: isfuse"),
     ({"dtype": "int8"}, "valid: bfloat16, float32, float64"),
     ({"dtype": "float64"}, "JAX_ENABLE_X64"),
-    ({"grid": 0}, "grid is 0"),
-    ({"width": 3}, "unknown: width; its fields: features, grid"),
+    ({"grid": 0}, "model.grid=0"),
+    ({"width": 3}, "unknown: width=3; its fields: features, grid"),
   ],
 )
 def test_bad_options_name_the_valid_ones(options, message):

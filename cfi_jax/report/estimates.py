@@ -1,0 +1,52 @@
+"""Estimates with 95 % intervals, and the bootstrap that they come from."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+RESAMPLES = 4000
+LEVEL = 0.95
+TAILS = ((1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A mean and the ends of its 95 % bootstrap interval; NaN where it is not defined."""
+
+  mean: float
+  low: float
+  high: float
+
+
+UNDEFINED = Estimate(math.nan, math.nan, math.nan)
+
+
+@functools.lru_cache(maxsize=4)  # an analysis asks for the same draws a thousand times
+def draws(count: int, seed: int | tuple[int, ...], resamples: int = RESAMPLES) -> np.ndarray:
+  """Counts of each of `count` units in resamples with replacement, [resamples, count]."""
+  return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+
+
+def percentiles(mean: float, resampled: np.ndarray) -> Estimate:
+  """The mean with the percentile interval of its finite values in resamples [R]."""
+  resampled = resampled[np.isfinite(resampled)]
+  if not resampled.size or math.isnan(mean):
+    return UNDEFINED
+  low, high = np.quantile(resampled, TAILS)
+  return Estimate(float(mean), float(low), float(high))
+
+
+def estimate(values: np.ndarray) -> Estimate:
+  """The mean of the finite values among [N] with its bootstrap interval.
+
+  The resamples depend on N alone, so that the difference of two such arrays is a paired one.
+  """
+  kept = np.isfinite(values)
+  if not kept.any():
+    return UNDEFINED
+  weights = draws(len(values), 0)[:, kept]
+  drawn = weights.sum(axis=1)
+  means = (weights @ values[kept])[drawn > 0] / drawn[drawn > 0]
+  return percentiles(values[kept].mean(), means)
