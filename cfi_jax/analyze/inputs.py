@@ -14,11 +14,11 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Scene, align
 from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.fusion import arrays
+from cfi_jax.fusion.arrays import MIN_SIDE
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import read as images
 from cfi_jax.report import page
 from cfi_jax.systems.isfuse import recipes
-from cfi_jax.systems.isfuse.model import MIN_SIDE
 
 LABELS = "labels"  # the name of the folder of label images in messages
 

@@ -120,7 +120,7 @@ class Model:
     if len(visibles) != len(infrareds):
       raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
     if return_details:
-      _check_pairs(visibles, infrareds)
+      self._check_pairs(visibles, infrareds)
       details = self._details(visibles, infrareds)
       lumas = [arrays.quantize(f[..., 0], visible.dtype) for f in details.fused]
       pictures = [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
@@ -145,7 +145,7 @@ class Model:
     """
     visibles = [arrays.as_image(image, "visible") for image in visibles]
     infrareds = [arrays.as_image(image, "infrared") for image in infrareds]
-    _check_pairs(visibles, infrareds)
+    self._check_pairs(visibles, infrareds)
     together = collections.defaultdict(list)
     lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
     for i, visible in enumerate(visibles):
@@ -163,6 +163,20 @@ class Model:
         for i, fused in zip(part, self._whole("fuse", pairs, bucket, batch), strict=True):
           lumas[i] = arrays.quantize(fused[..., 0], visibles[i].dtype)
     return [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
+
+  def _check_pairs(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+    least = self.module.min_side
+    for visible, infrared in zip(visibles, infrareds, strict=True):
+      if visible.shape[:2] != infrared.shape[:2]:
+        raise InputError(
+          f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
+          f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
+        )
+      if min(visible.shape[:2]) < least:
+        raise InputError(
+          f"the images are {visible.shape[0]}x{visible.shape[1]} (height x width); a network of "
+          f"{self.module.levels} levels needs {least} or more"
+        )
 
   def _max_pixels(self, memory_mb: float | None) -> float:
     """Pixels of a window, or of a batch of windows, that keep to the budget."""
@@ -237,15 +251,6 @@ def _default_memory_mb() -> float:
     return MEMORY_MB
   available = memory.available()
   return MEMORY_MB if available is None else available / 2e6
-
-
-def _check_pairs(visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
-  for visible, infrared in zip(visibles, infrareds, strict=True):
-    if visible.shape[:2] != infrared.shape[:2]:
-      raise InputError(
-        f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
-        f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
-      )
 
 
 def _crop(image: np.ndarray, bucket: tuple, size: tuple, start: tuple) -> np.ndarray:
