@@ -231,3 +231,9 @@ for got, want in zip(*results):
 def test_several_devices_give_the_same_pictures():
   environment = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"}
   subprocess.run([sys.executable, "-c", DEVICES], check=True, env=os.environ | environment)
+
+
+def test_a_deeper_network_needs_larger_images(make_small):
+  small_images = np.zeros((2, 24, 31), np.uint8)
+  with pytest.raises(InputError, match="24x31.*a network of 5 levels needs 32 or more"):
+    make_small(levels=5, features=2).fuse(*small_images)
