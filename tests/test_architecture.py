@@ -2,10 +2,17 @@
 
 import ast
 import graphlib
+import inspect
+import itertools
 import pathlib
 
 import pytest
 from command_line import ROOT
+
+from cfi_jax import systems
+from cfi_jax.core import config as config_lib
+from cfi_jax.engine import loop
+from cfi_jax.systems.isfuse import step
 
 PACKAGE = ROOT / "cfi_jax"
 # A room imports from rooms on floors above its own in this list, and from itself.
@@ -82,8 +89,31 @@ def test_the_training_step_is_short():
     for node in ast.walk(tree)
     if isinstance(node, ast.FunctionDef)
   }
-  assert lengths["make_train_step"] + lengths["update"] <= 60
+  assert lengths["train_step"] + lengths["update"] <= 60
   assert max(lengths.values()) <= 40
+
+
+def test_the_walk_from_main_to_the_training_step_is_short(pairs, tmp_path, monkeypatch):
+  """Files on the stack when the step is traced: at most six with main.py, none entered thrice."""
+  values = config_lib.load(str(ROOT / "tests" / "systems" / "isfuse" / "tiny.py")).to_dict()
+  values["data"]["root"] = str(pairs)
+  walks = []
+
+  class Seen(Exception):
+    """The step was reached."""
+
+  def update(*arguments):
+    stack = [frame.filename for frame in reversed(inspect.stack())]
+    walks.append([name for name, _ in itertools.groupby(f for f in stack if str(PACKAGE) in f)])
+    raise Seen
+
+  monkeypatch.setattr(step, "update", update)
+  with pytest.raises(Seen):
+    loop.train(*systems.configure(values), tmp_path / "run")
+  walk = walks[0]
+  assert walk[0].endswith("engine/loop.py") and walk[-1].endswith("isfuse/step.py")
+  assert 1 + len(set(walk)) <= 6, walk
+  assert max(walk.count(name) for name in walk) <= 2, walk
 
 
 def test_importing_the_package_is_free_of_side_effects():
