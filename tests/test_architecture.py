@@ -26,9 +26,6 @@ NAMES = {path: str(path.relative_to(PACKAGE)) for path in FILES}
 LEFT = {
   "benchmark/fuse.py": ["convert"],
   "benchmark/harness/machine.py": ["__init__"],
-  "data/alignment.py": ["fusion"],
-  "data/pipeline.py": ["fusion"],
-  "data/resident.py": ["fusion"],
   "engine/dispatch.py": ["fusion", "systems"],
   "engine/feed.py": ["fusion"],
   "engine/loop.py": ["datasets", "systems"],

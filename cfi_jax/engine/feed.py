@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array
 from cfi_jax.data import pipeline, resident
-from cfi_jax.data.source import Headers, Source
+from cfi_jax.data.source import Source
 from cfi_jax.engine import sharding
 from cfi_jax.engine.memory import GB
 from cfi_jax.fusion.types import Pair
+from cfi_jax.images.read import Header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Streamed:
 
   def items(self, start: int, stop: int) -> Iterator[Pair]:
     """This process's rows of the batches of the steps after `start`, up to `stop`."""
-    return pipeline.train_batches(self.source, self.options, self.seed, self._stretch(start, stop))
+    stretch = self._stretch(start, stop)
+    batches = pipeline.train_batches(self.source, self.options, self.seed, stretch)
+    return (Pair(**batch) for batch in batches)
 
   def _stretch(self, start: int, stop: int) -> pipeline.Stretch:
     return pipeline.Stretch(self.batch_size, start, stop, jax.process_index(), jax.process_count())
@@ -94,17 +97,17 @@ class Resident(Streamed):
     return ", or --config.input.device_gb=0, which keeps no pairs there"
 
   @property
-  def images(self) -> Pair:
+  def images(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of the canvases."""
-    depths = self.layout.depths.items()
-    return Pair(**{name: jax.ShapeDtypeStruct(self.layout.shape, depth) for name, depth in depths})
+    layout = self.layout
+    return {n: jax.ShapeDtypeStruct(layout.shapes[n], depth) for n, depth in layout.depths.items()}
 
   @property
   def item(self) -> jax.ShapeDtypeStruct:
     """Shape of what a step takes from the host: the rows of `pipeline.train_cuts`."""
     return jax.ShapeDtypeStruct((self.batch_size, 6), jnp.int32)
 
-  def load(self, mesh: Mesh) -> Pair:
+  def load(self, mesh: Mesh) -> dict[str, Array]:
     """Reads all pairs and puts them on every device of this process."""
     canvases = resident.read(self.source, self.layout)
     # Not device_put, which compares what all processes give: hundreds of megabytes.
@@ -113,9 +116,10 @@ class Resident(Streamed):
       lambda x: jax.make_array_from_process_local_data(everywhere, x, x.shape), canvases
     )
 
-  def cut(self, images: Pair, item: Array) -> Pair:
+  def cut(self, images: dict[str, Array], item: Array) -> Pair:
     """The batch of a step, float32 [B, crop, crop, 1]; traced."""
-    return jax.vmap(functools.partial(resident.cut, images, crop=self.options.crop))(item)
+    cut = functools.partial(resident.cut, images, crop=self.options.crop)
+    return Pair(**jax.vmap(cut)(item))
 
   def items(self, start: int, stop: int) -> Iterator[np.ndarray]:
     """This process's rows of integers of the steps after `start`, up to `stop`."""
@@ -125,7 +129,7 @@ class Resident(Streamed):
 
 def choose(
   source: Source,
-  headers: Sequence[Headers],
+  headers: Sequence[Mapping[str, Header]],
   options: pipeline.Input,
   *,
   seed: int,

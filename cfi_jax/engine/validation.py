@@ -46,7 +46,7 @@ class Validation:
       process_count=jax.process_count(),
     )
     for names, rows in batches:
-      batch = sharding.to_devices(self.mesh, rows)
+      batch = sharding.to_devices(self.mesh, Pair(**rows))
       values, pictures = jax.device_get(self.program(state.variables, batch))
       names = names[:left]  # what is beyond them are repeats that fill the batch
       yield Measured(names, {k: v[: len(names)] for k, v in values.items()}, pictures[: len(names)])

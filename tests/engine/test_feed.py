@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cfi_jax.data import pipeline
-from cfi_jax.data.source import Headers
 from cfi_jax.engine import feed
 from cfi_jax.images import read as images
 
@@ -21,7 +20,7 @@ OPTIONS = pipeline.Input(
 def test_a_set_of_the_size_of_msrs_stays_if_it_fits(device_gb, kind):
   header = images.Header(480, 640, np.uint8)
   options = dataclasses.replace(OPTIONS, device_gb=device_gb)
-  headers = [Headers(header, header)] * 1083
+  headers = [{"visible": header, "infrared": header}] * 1083
   chosen = feed.choose(None, headers, options, seed=0, batch_size=16)  # no file is read
   assert type(chosen) is kind and chosen.gigabytes == pytest.approx(2 * 1083 * 480 * 640 / 1e9)
   assert "0.665 GB" in chosen.description and ("stay on" in chosen.description) == (

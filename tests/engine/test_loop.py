@@ -59,7 +59,7 @@ def test_validation_scores_each_pair_once(run, count, tmp_path):
   for i in range(4):
     place = augment.centre(24, 24, crop=16)
     sample = source[i]
-    images.append([augment.apply(place, x, 16) / 255 for x in (sample.visible, sample.infrared)])
+    images.append([augment.apply(place, x, 16) / 255 for x in sample.values()])
   eval_step = jax.jit(make_eval_step(run.procedure, ("SSIM",), "strict"))
   values = []
   for rows in (images[:2], images[2:]):

@@ -20,6 +20,7 @@ from cfi_jax.engine.compilation import Cache
 from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
 from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
 from cfi_jax.study.results import report
 from cfi_jax.study.results.report import Result
@@ -107,11 +108,11 @@ def _open(study: Study) -> _Tests:
   sizes = []
   for test, source in sources.items():
     for name, headers in zip(source.names, source.check_headers(), strict=True):
-      if {headers.visible.depth, headers.infrared.depth} != {np.uint8}:
+      if {header.depth for header in headers.values()} != {np.uint8}:
         raise InputError(
           f"config.tests.{test}: {name} has 16 bits per channel; metrics are defined on 8-bit files"
         )
-      sizes.append((headers.visible.height, headers.visible.width))
+      sizes.append((headers["visible"].height, headers["visible"].width))
   return _Tests(sources, tuple(sizes), train.describe(sources))
 
 
@@ -196,5 +197,6 @@ def _scores(study: Study, file: pathlib.Path, source: Source, fuse: Method) -> S
 
 def _triplets(source: Source, method: str, fuse: Method) -> Iterator[Triplet]:
   for index, pair in enumerate(source.names):
-    visible, infrared = (image[..., :3] for image in source.read(index))  # without alpha
+    images = source.read(index)
+    visible, infrared = (images[m][..., :3] for m in MODALITIES)  # without alpha
     yield Triplet(method, pair, visible, infrared, fuse(visible, infrared, pair))
