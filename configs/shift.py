@@ -17,6 +17,7 @@ accelerator the network and crops of the release: --config=configs/shift.py:full
 from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
+from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.systems.isfuse import recipes
 
 HOLES = ("complementary", "shared")
@@ -79,7 +80,7 @@ def get_config(size="cpu"):
 def train():
   """What all runs share: the release, made small."""
   config = recipes.released()
-  config.data = recipes.street_scenes()
+  config.data = street_scenes()
   config.data.validation_scenes = config.data.test_scenes = 0
   config.data.size = 96
   config.data.correlation = 0.9

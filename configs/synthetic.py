@@ -9,12 +9,13 @@ Recipes: the release (default); the paper with --config=configs/synthetic.py:pap
   more features with :wide; ours with :multiscale, :filling, :medical.
 """
 
+from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.systems.isfuse import recipes
 
 
 def get_config(recipe="released"):
   config = recipes.get(recipe)
-  config.data = recipes.street_scenes()
+  config.data = street_scenes()
   config.input.crop = 64
   config.batch_size = 4
   config.steps = 160

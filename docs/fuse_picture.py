@@ -31,9 +31,9 @@ def main() -> None:
   model = cfi_jax.load(options.weights)
   rows = []
   for index in options.scenes:
-    pair = scenes[index]
-    fused = model.fuse(pair.visible, pair.infrared)
-    rows.append(np.concatenate([pair.visible, pair.infrared, fused], axis=1))
+    visible, infrared = (scenes[index][name] for name in ("visible", "infrared"))
+    fused = model.fuse(visible, infrared)
+    rows.append(np.concatenate([visible, infrared, fused], axis=1))
   write_image(options.output, np.concatenate(rows))
 
 

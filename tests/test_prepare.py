@@ -18,10 +18,10 @@ def test_the_command_writes_what_can_be_read(tmp_path):
   assert "written to" in done.stdout
   options = {"builder": "m3fd", "validation_fraction": 0.0}
   options |= {"split_by": "shipped", "test_fraction": 0.0}
-  sample = datasets.load({"name": "tfds", "root": str(tmp_path / "tfds"), **options}).source(
-    "train"
-  )[0]
-  assert (sample.name, sample.visible.max(), sample.infrared.max()) == ("1", 3, 2)
+  dataset = datasets.load({"name": "tfds", "root": str(tmp_path / "tfds"), **options})
+  source = dataset.source("train")
+  assert source.names == ("1",)
+  assert {name: image.max() for name, image in source[0].items()} == {"visible": 3, "infrared": 2}
 
 
 def test_the_command_names_a_missing_flag_and_a_bad_root(tmp_path):

@@ -13,16 +13,16 @@ from cfi_jax.analyze.measures.samples import Sample, from_scenes
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Scene, align
 from cfi_jax.datasets.synthetic import Synthetic, scenes
+from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.arrays import MIN_SIDE
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import read as images
 from cfi_jax.report import page
-from cfi_jax.systems.isfuse import recipes
 
 LABELS = "labels"  # the name of the folder of label images in messages
 
-WORLD: Synthetic = datasets.load(recipes.street_scenes().to_dict())
+WORLD: Synthetic = datasets.load(street_scenes().to_dict())
 
 
 @dataclasses.dataclass(frozen=True)

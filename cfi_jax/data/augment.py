@@ -47,7 +47,7 @@ def draw(
 
 
 def centre(height: int, width: int, *, crop: int) -> Augmentation:
-  """The centred crop without flips, for validation."""
+  """Places a centred crop without flips, for validation."""
   return Augmentation(max(height - crop, 0) // 2, max(width - crop, 0) // 2, 0, 0, 0)
 
 
@@ -74,5 +74,5 @@ def pad_to(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def raw_bits(seed: int, stream: tuple[int, ...], count: int) -> np.ndarray:
-  """`count` uniform uint64 of the stream named by non-negative integers, the same everywhere."""
+  """Draws `count` uniform uint64 of the stream named by non-negative integers, on any machine."""
   return np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)).random_raw(count)

@@ -1,15 +1,15 @@
-"""Pairs of image files, matched by name."""
+"""Image files by name: records, listings of them, and the stores that open them."""
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from cfi_jax.core.types import InputError
 from cfi_jax.images.read import EXTENSIONS
 
-_SHOWN = 10
+_NAMES, _PROBLEMS = 10, 20  # shown of a list in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +22,23 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """One pair as stored; `name` is the file stem that both images share."""
+  """One sample as stored: the file stem that its images share, and their files by image name."""
 
   name: str
-  visible: File
-  infrared: File
+  files: Mapping[str, File]
+
+  @property
+  def noun(self) -> str:
+    """Name of its kind in messages: "image", "pair", or "set" of three images and more."""
+    return ("image", "pair", "set")[min(len(self.files), 3) - 1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """The pairs of one shipped part of a dataset, sorted by name.
+  """The records of one shipped part of a data set, sorted by name.
 
-  problems: what is wrong with the files' names, as sentences; training refuses them.
-  strays: relative paths of files that belong to no pair and are tolerated.
+  problems: sentences on what is wrong with the files' names; training refuses them.
+  strays: relative paths of files that belong to no record and are tolerated.
   """
 
   records: tuple[Record, ...]
@@ -43,13 +47,13 @@ class Listing:
 
 
 class Store(Protocol):
-  """Where encoded images lie: a folder, or the records of a prepared dataset."""
+  """A place of encoded images: a folder, or the records of a prepared data set."""
 
   def open(self, path: str) -> BinaryIO:
     """Opens the bytes of `File.path`; raises InputError naming it."""
 
   def label(self, path: str) -> str:
-    """How messages name `File.path`."""
+    """Names `File.path` in messages."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,45 +70,12 @@ class FolderStore:
       raise InputError(f"{self.label(path)}: {error.strerror or error}") from error
 
   def label(self, path: str) -> str:
-    """The file's full path."""
+    """Returns the file's full path."""
     return os.path.join(self.root, path)
 
 
-def pair_folders(root: str, visible: str, infrared: str) -> Listing:
-  """Pairs the images of two folders below `root` by file stem; extensions may differ.
-
-  Raises InputError for a missing root or folder and when neither folder holds an image; names
-  without a partner or with two files are returned as problems, other files as strays.
-  """
-  if visible == infrared:
-    raise InputError(f"visible and infrared are the same folder, {visible!r}")
-  found: dict[str, dict[str, File]] = {}
-  problems: list[str] = []
-  strays: list[str] = []
-  for folder in (visible, infrared):
-    files, others = files_in(root, folder)
-    found[folder], doubles = _by_stem(files)
-    problems += doubles
-    strays += [file.path for file in others]
-  if not found[visible] and not found[infrared]:
-    raise InputError(
-      f"no image in {os.path.join(root, visible)} nor in {os.path.join(root, infrared)} "
-      f"(looked for {', '.join(EXTENSIONS)})"
-    )
-  for here, there in ((visible, infrared), (infrared, visible)):
-    alone = sorted(set(found[here]) - set(found[there]))
-    if alone:
-      problems.append(
-        f"{len(alone)} of {len(found[here])} images in {os.path.join(root, here)} have no partner "
-        f"of the same name in {there}: {shorten(alone)}"
-      )
-  names = sorted(set(found[visible]) & set(found[infrared]))
-  records = tuple(Record(name, found[visible][name], found[infrared][name]) for name in names)
-  return Listing(records, tuple(problems), tuple(sorted(strays)))
-
-
 def files_in(root: str, folder: str) -> tuple[list[File], list[File]]:
-  """The files directly in a folder below `root`: images by their extension, and all others.
+  """Lists the files directly in a folder below `root`: images by their extension, and all others.
 
   Raises InputError when the root is not given or the folder is missing, naming what is there.
   """
@@ -124,31 +95,25 @@ def files_in(root: str, folder: str) -> tuple[list[File], list[File]]:
 
 
 def shorten(names: Iterable[str]) -> str:
-  """The first names, comma separated, and how many more there are."""
+  """Joins the first names by commas, and says how many more there are."""
   names = list(names)
-  more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-  return ", ".join(names[:_SHOWN]) + more
+  more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+  return ", ".join(names[:_NAMES]) + more
+
+
+def enumerate_problems(title: str, problems: Sequence[str]) -> str:
+  """Puts the title and the first problems on lines, and says how many more there are."""
+  more = [f"... and {len(problems) - _PROBLEMS} more"] if len(problems) > _PROBLEMS else []
+  return "\n  ".join([title, *problems[:_PROBLEMS], *more])
 
 
 def require(listings: Mapping[str, Listing], title: str) -> None:
-  """Raises InputError with every problem of the listings, or when one holds no pair."""
+  """Raises InputError with every problem of the listings, or when one holds no record."""
   problems = [problem for listing in listings.values() for problem in listing.problems]
   empty = [part for part, listing in listings.items() if not listing.records]
   problems += [f"no pair of equally named images in {part}" for part in empty]
   if problems:
     raise InputError("\n  ".join([f"{title}: the images cannot be paired", *problems]))
-
-
-def _by_stem(files: Iterable[File]) -> tuple[dict[str, File], list[str]]:
-  found: dict[str, File] = {}
-  problems = []
-  for file in files:
-    stem = Path(file.path).stem
-    if stem in found:
-      problems.append(f"two images of one name: {found[stem].path} and {file.path}")
-    else:
-      found[stem] = file
-  return found, problems
 
 
 def _what_is_there(root: str) -> str:

@@ -1,9 +1,13 @@
-"""The input pipeline: positions in the stream of samples -> batches of crops, with Grain, or only
-the integers that cut them (`cfi_jax.data.resident` does the rest on the device)."""
+"""The input pipeline: from positions in the stream of samples to batches of crops, with Grain.
+
+For samples that stay on the device it gives the integers alone that cut them there, see
+`cfi_jax.data.resident`.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -11,16 +15,18 @@ from absl import flags
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
-from cfi_jax.data.source import Sample, Source
-from cfi_jax.fusion.types import Pair
+from cfi_jax.data.source import Source
+
+# float32 in [0, 1] by image name: [crop, crop, C], of a batch [rows, crop, crop, C].
+Images = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-  """How samples are cut and read.
+  """Options of cutting and reading samples.
 
-  device_gb: training pairs of at most so many GB, decoded, are kept on each device and cut there;
-    0 never. All else is for what is larger, and for validation.
+  device_gb: training samples of at most so many GB, decoded, are kept on each device and cut there;
+    0 never. The workers, threads and prefetching are for larger sets, and for validation.
   crop: side of the square crop in pixels.
   flip: mirror at random, in both directions.
   transpose: swap rows and columns at random.
@@ -45,16 +51,15 @@ class Input:
         raise InputError(f"input.{name}={getattr(self, name)}: must be at least {low}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a position of the endless sample stream falls: its epoch and record index."""
+class Place(NamedTuple):
+  """Epoch and record index of a position in the endless stream of samples."""
 
   epoch: int
   index: int
 
 
 def plan(seed: int, position: int, length: int) -> Place:
-  """The record at a position of the stream over `length` records; a pure function.
+  """Finds the record at a position of the stream over `length` records; a pure function.
 
   Every epoch visits every record once, in an order that depends only on (seed, epoch, length).
   """
@@ -73,12 +78,12 @@ class Samples:
   def __post_init__(self):
     """Raises InputError for what has no samples."""
     if not len(self.source):
-      raise InputError("there is no image pair to train on")
+      raise InputError("there is no image to train on")
     if self.seed < 0:
       raise InputError(f"seed={self.seed}: must not be negative")
 
   def augmentation(self, place: Place, height: int, width: int) -> augment.Augmentation:
-    """The integers that make the sample at `place` out of its record of the given size."""
+    """Draws the integers that make the sample at `place` out of its record of the given size."""
     options = self.options
     return augment.draw(
       self.seed,
@@ -92,17 +97,16 @@ class Samples:
     )
 
   def cut(self, position: int, sizes: np.ndarray) -> tuple[int, ...]:
-    """The record at a position, of N of the given sizes [N, 2], and its augmentation's integers."""
+    """Returns the record at a position, and its augmentation's integers; sizes: of all, [N, 2]."""
     place = plan(self.seed, position, len(self.source))
     height, width = map(int, sizes[place.index])
     return place.index, *dataclasses.astuple(self.augmentation(place, height, width))
 
-  def __call__(self, position: int) -> Pair:
-    """The sample at a position, float32 [crop, crop, 1]."""
+  def __call__(self, position: int) -> Images:
+    """Makes the sample at a position; all its images are cut alike."""
     place = plan(self.seed, position, len(self.source))
     sample = self.source[place.index]
-    chosen = self.augmentation(place, *sample.visible.shape[:2])
-    return _cut(sample, chosen, self.options.crop)
+    return _cut(sample, self.augmentation(place, *_size(sample)), self.options.crop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +116,11 @@ class Centred:
   source: Source
   options: Input
 
-  def __call__(self, position: int) -> Pair:
-    """The centred crop of a record, float32 [crop, crop, 1]."""
+  def __call__(self, position: int) -> Images:
+    """Cuts the centre out of a record."""
     sample = self.source[min(position, len(self.source) - 1)]
     crop = self.options.crop
-    return _cut(sample, augment.centre(*sample.visible.shape[:2], crop=crop), crop)
+    return _cut(sample, augment.centre(*_size(sample), crop=crop), crop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Stretch:
 
   @property
   def rows(self) -> int:
-    """This process's rows of a batch."""
+    """Number of this process's rows of a batch."""
     return self.batch_size // self.process_count
 
   @property
@@ -151,13 +155,13 @@ class Stretch:
     return range((self.stop - self.start) * self.rows)
 
   def position(self, item: int) -> int:
-    """The stream position of one of `items`."""
+    """Returns the stream position of one of `items`."""
     step, row = divmod(item, self.rows)
     return (self.start + step) * self.batch_size + self.process_index * self.rows + row
 
 
-def train_batches(source: Source, options: Input, seed: int, stretch: Stretch) -> Iterator[Pair]:
-  """Batches of augmented samples, float32 in [0, 1]; Pairs [stretch.rows, crop, crop, 1].
+def train_batches(source: Source, options: Input, seed: int, stretch: Stretch) -> Iterator[Images]:
+  """Yields batches of augmented samples, [stretch.rows, crop, crop, C] by image name.
 
   Raises InputError for an empty source.
   """
@@ -167,10 +171,10 @@ def train_batches(source: Source, options: Input, seed: int, stretch: Stretch) -
 def train_cuts(
   source: Source, sizes: np.ndarray, options: Input, seed: int, stretch: Stretch
 ) -> Iterator[np.ndarray]:
-  """What cuts the samples of `train_batches`, of equal arguments, out of their records.
+  """Yields the integers that cut the samples of `train_batches` out of their records.
 
   sizes: height and width of every record, [N, 2]. Yields int32 [stretch.rows, 6]: record, top,
-  left, flip_horizontal, flip_vertical, transpose (see `Augmentation`).
+  left, flip_horizontal, flip_vertical, transpose (see `augment.Augmentation`).
   """
   samples = Samples(source, options, seed)
 
@@ -188,21 +192,23 @@ def validation_batches(
   batch_size: int,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterator[tuple[tuple[str, ...], Pair]]:
-  """Every pair once, in order, as centred crops: (names of the global batch, this process's rows).
+) -> Iterator[tuple[tuple[str, ...], Images]]:
+  """Yields every record once, in order, centred: names of the global batch, this process's rows.
 
-  Batches have one shape: the last is filled up with the last pair, so rows from len(names) on
+  Batches have one shape: the last is filled up with the last record, so rows from len(names) on
   (counted over the global batch) are repeats that must not be scored.
   """
   names = source.names
   steps = -(-len(names) // batch_size)
   stretch = Stretch(batch_size, 0, steps, process_index, process_count)
   batches = _batches(Centred(source, options), stretch, options)
-  for step, pair in enumerate(batches):
-    yield names[step * batch_size : (step + 1) * batch_size], pair
+  for step, batch in enumerate(batches):
+    yield names[step * batch_size : (step + 1) * batch_size], batch
 
 
-def _batches(samples: Callable[[int], Pair], stretch: Stretch, options: Input) -> Iterator[Pair]:
+def _batches(
+  samples: Callable[[int], Images], stretch: Stretch, options: Input
+) -> Iterator[Images]:
   # A thread makes a whole batch, so more threads than batches wanted ahead would idle.
   threads = min(options.threads, options.prefetch)
   read_ahead = grain.ReadOptions(threads, prefetch_buffer_size=options.prefetch)
@@ -220,26 +226,25 @@ def _batches(samples: Callable[[int], Pair], stretch: Stretch, options: Input) -
   return iter(stream)
 
 
-def _cut(sample: Sample, chosen: augment.Augmentation, crop: int) -> Pair:
-  return Pair(
-    visible=_to_float(augment.apply(chosen, sample.visible, crop)),
-    infrared=_to_float(augment.apply(chosen, sample.infrared, crop)),
-  )
+def _size(sample: Mapping[str, np.ndarray]) -> tuple[int, int]:
+  """Returns the height and width that all images of a sample have."""
+  return next(iter(sample.values())).shape[:2]
+
+
+def _cut(sample: Mapping[str, np.ndarray], chosen: augment.Augmentation, crop: int) -> Images:
+  return {name: _to_float(augment.apply(chosen, image, crop)) for name, image in sample.items()}
 
 
 def _to_float(image: np.ndarray) -> np.ndarray:
-  """Integers of the file's depth to float32: 255 or 65535 becomes 1."""
+  """Scales integers of the file's depth to float32: 255 or 65535 becomes 1."""
   return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
-def _stack(pairs: Sequence[Pair]) -> Pair:
-  return Pair(
-    visible=np.stack([pair.visible for pair in pairs]),
-    infrared=np.stack([pair.infrared for pair in pairs]),
-  )
+def _stack(samples: Sequence[Images]) -> Images:
+  return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
 @functools.lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, length: int) -> np.ndarray:
-  """The epoch's permutation of range(length), by sorting random bits: stable across numpys."""
+  """Permutes range(length) for an epoch by sorting random bits, which is stable across numpys."""
   return np.argsort(augment.raw_bits(seed, (epoch,), length), kind="stable")

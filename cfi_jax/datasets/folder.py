@@ -1,14 +1,14 @@
 """Any two folders of images with equal names."""
 
 import dataclasses
-from typing import ClassVar
 
-from cfi_jax.data.listing import Listing, pair_folders
-from cfi_jax.data.source import PairDataset
+from cfi_jax.data.listing import Listing
+from cfi_jax.data.matching import match_folders
+from cfi_jax.datasets.files import FileDataset
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder(PairDataset):
+class Folder(FileDataset):
   """A visible and an infrared folder, paired by file stem; extensions may differ.
 
   All pairs are for training, less those held out for validation.
@@ -18,8 +18,11 @@ class Folder(PairDataset):
   visible: str
   infrared: str
 
-  parts: ClassVar[tuple[str, ...]] = ("train",)
+  name = "folder"
+  parts = ("train",)
+  preparable = False
 
   def listing(self, part: str) -> Listing:
-    """The pairs of the two folders."""
-    return pair_folders(self.directory, self.visible, self.infrared)
+    """Lists the pairs of the two folders."""
+    folders = {"visible": self.visible, "infrared": self.infrared}
+    return match_folders(self.directory, folders)

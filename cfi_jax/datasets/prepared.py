@@ -1,102 +1,91 @@
-"""Reading back what `python -m cfi_jax.prepare` wrote: TFDS datasets in ArrayRecord files."""
+"""Data sets that `python -m cfi_jax.prepare` wrote: TFDS's ArrayRecord files, read back."""
 
 import dataclasses
 import functools
 import io
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store
-from cfi_jax.data.source import PairDataset
-from cfi_jax.datasets.medical import CtMri, Medical, PetMri, SpectMri
-from cfi_jax.datasets.visible_infrared import Llvip, M3fd, Msrs, RoadScene, Tno
+from cfi_jax.datasets.files import FileDataset
 
 VERSION = "1.0.0"  # of the records' layout
 
-FAMILIES = {
-  "msrs": Msrs,
-  "roadscene": RoadScene,
-  "tno": Tno,
-  "m3fd": M3fd,
-  "llvip": Llvip,
-  "ct_mri": CtMri,
-  "pet_mri": PetMri,
-  "spect_mri": SpectMri,
-}
-
-
-def family(name: str) -> type[PairDataset]:
-  """The dataset a builder was made from; raises InputError listing the valid names."""
-  if name not in FAMILIES:
-    raise InputError(f"builder={name!r}: must be one of {', '.join(FAMILIES)}")
-  return FAMILIES[name]
-
 
 @dataclasses.dataclass(frozen=True)
-class Tfds(PairDataset):
-  """A prepared dataset: the same pairs, splits and order as the folder it was made from.
+class Tfds(FileDataset):
+  """A prepared data set: the same records, splits and order as the folder it was made from.
 
   root: TFDS's data_dir, which holds {builder}/{version}.
-  builder: one of `FAMILIES`.
+  builder: name of the data set that was prepared.
   split_by, test_fraction: as in `Medical`; "shipped" and 0 for all others.
+
+  table: the data sets by name, `datasets.DATASETS`, which sets it: this class is in it.
   """
 
   builder: str
   split_by: str
   test_fraction: float
 
+  name = "tfds"
+  preparable = False
+  table: ClassVar[Mapping[str, type]]
+
   def __post_init__(self):
     """Raises InputError for an unknown builder or options that it does not have."""
-    self._family  # noqa: B018 (its own checks)
+    self.original  # noqa: B018 (its own checks)
 
   @functools.cached_property
-  def _family(self) -> PairDataset:
-    cls = family(self.builder)
-    if issubclass(cls, Medical):
-      return cls(self.root, self.validation_fraction, self.split_by, self.test_fraction)
-    if self.split_by != "shipped" or self.test_fraction != 0:
+  def original(self) -> FileDataset:
+    """The data set as it was shipped, with the same root."""
+    families = preparable(self.table)
+    if self.builder not in families:
+      raise InputError(f"builder={self.builder!r}: must be one of {', '.join(families)}")
+    cls, options = families[self.builder], dataclasses.asdict(self)
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if "split_by" not in fields and (self.split_by, self.test_fraction) != ("shipped", 0):
       raise InputError(
         f"builder {self.builder!r} has split_by='shipped' and test_fraction=0 only, "
         f"not {self.split_by!r} and {self.test_fraction}"
       )
-    return cls(self.root, self.validation_fraction)
+    return cls(**{name: value for name, value in options.items() if name in fields})
 
   @property
   def parts(self) -> tuple[str, ...]:
-    """The parts that were shipped."""
-    return self._family.parts
+    """Names of the parts that were shipped."""
+    return self.original.parts
 
   @property
   def title(self) -> str:
-    """The builder's name in messages."""
-    return f"{self._family.title} (tfds)"
+    """Name of the data set in messages."""
+    return f"{self.original.title} (tfds)"
 
   @property
   def store(self) -> Store:
-    """The records of the prepared files."""
+    """Opens the records of the prepared files."""
     return RecordStore(self.directory)
 
   def listing(self, part: str) -> Listing:
-    """The pairs as they were listed when the files were written."""
+    """Returns the records as they were listed when the files were written."""
     return _prepared(self.directory).listings[part]
 
   def group(self, name: str) -> str:
-    """As in the original."""
-    return self._family.group(name)
+    """Names the group of a record, as the original does."""
+    return self.original.group(name)
 
   def needs(self, split: str) -> tuple[str, ...]:
-    """As in the original."""
-    return self._family.needs(split)
+    """Names the parts that a split is made of, as the original does."""
+    return self.original.needs(split)
 
   def arrange(self, parts: Mapping[str, tuple[Record, ...]]) -> dict[str, tuple[Record, ...]]:
-    """As in the original."""
-    return self._family.arrange(parts)
+    """Makes the splits, as the original does."""
+    return self.original.arrange(parts)
 
   @property
   def directory(self) -> str:
-    """The folder of the records; raises InputError when nothing was prepared."""
+    """Folder of the records; raises InputError when nothing was prepared."""
     if not self.root:
       raise InputError("the data root is empty: set config.data.root to TFDS's data_dir")
     directory = os.path.join(os.path.expanduser(self.root), self.builder, VERSION)
@@ -110,45 +99,63 @@ class Tfds(PairDataset):
 
 @dataclasses.dataclass(frozen=True)
 class RecordStore:
-  """The encoded images of a prepared dataset, under the paths of the original files."""
+  """The encoded images of a prepared data set, under the paths of the original files."""
 
   directory: str
 
   def open(self, path: str) -> BinaryIO:
-    """The image's bytes; raises InputError when the record is not the listed one."""
+    """Opens the image's bytes; raises InputError when the record is not the listed one."""
     prepared = _prepared(self.directory)
-    part, row, name, modality = prepared.places[path]
+    part, row, name, image = prepared.places[path]
     record = prepared.parts[part][row]
     found = record["name"].decode()
     if found != name:
       raise InputError(
         f"{self.label(path)}: record {row} of {part} is {found!r}, expected {name!r}"
       )
-    return io.BytesIO(record[modality])
+    return io.BytesIO(record[image])
 
   def label(self, path: str) -> str:
-    """The dataset's folder and the original path."""
+    """Names the data set's folder and the original path."""
     return f"{self.directory}:{path}"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
+  """An open data set.
+
+  parts: TFDS's random access source of records with encoded images, by shipped part.
+  places: shipped part, row, record name and image name of every original path.
+  """
+
   listings: dict[str, Listing]
-  parts: dict[str, Any]  # per part TFDS's random access source of records with encoded images
-  places: dict[str, tuple[str, int, str, str]]  # path -> part, row, name, modality
+  parts: dict[str, Any]
+  places: dict[str, tuple[str, int, str, str]]
+
+
+def preparable(table: Mapping[str, type]) -> dict[str, type[FileDataset]]:
+  """Chooses the data sets of a table that have a prepared form."""
+  return {name: cls for name, cls in table.items() if getattr(cls, "preparable", False)}
 
 
 def to_metadata(listings: Mapping[str, Listing]) -> dict[str, Any]:
-  """Listings as JSON, which TFDS keeps beside the records."""
-  return {part: dataclasses.asdict(listing) for part, listing in listings.items()}
+  """Describes listings as JSON, which TFDS keeps beside the records.
+
+  A record is its name and, by image name, its files.
+  """
+  metadata = {part: dataclasses.asdict(listing) for part, listing in listings.items()}
+  for fields in metadata.values():
+    fields["records"] = [{"name": r["name"], **r["files"]} for r in fields["records"]]
+  return metadata
 
 
 def from_metadata(metadata: Mapping[str, Any]) -> dict[str, Listing]:
-  """The inverse of `to_metadata`."""
+  """Inverts `to_metadata`."""
   listings = {}
   for part, fields in metadata.items():
     records = tuple(
-      Record(r["name"], File(**r["visible"]), File(**r["infrared"])) for r in fields["records"]
+      Record(r["name"], {image: File(**file) for image, file in r.items() if image != "name"})
+      for r in fields["records"]
     )
     listings[part] = Listing(records, tuple(fields["problems"]), tuple(fields["strays"]))
   return listings
@@ -156,15 +163,16 @@ def from_metadata(metadata: Mapping[str, Any]) -> dict[str, Listing]:
 
 @functools.lru_cache(maxsize=4)
 def _prepared(directory: str) -> _Prepared:
-  import tensorflow_datasets as tfds  # here, since it is slow and no other dataset needs it
+  import tensorflow_datasets as tfds  # here, since it is slow and no other data set needs it
 
   builder = tfds.builder_from_directory(directory)
   listings = from_metadata(builder.info.metadata["listings"])
-  raw = {"visible": tfds.decode.SkipDecoding(), "infrared": tfds.decode.SkipDecoding()}
+  raw = {name: tfds.decode.SkipDecoding() for name in builder.info.features if name != "name"}
   parts = {part: builder.as_data_source(part, decoders=raw) for part in listings}
-  places = {}
-  for part, listing in listings.items():
-    for row, record in enumerate(listing.records):
-      places[record.visible.path] = (part, row, record.name, "visible")
-      places[record.infrared.path] = (part, row, record.name, "infrared")
+  places = {
+    file.path: (part, row, record.name, image)
+    for part, listing in listings.items()
+    for row, record in enumerate(listing.records)
+    for image, file in record.files.items()
+  }
   return _Prepared(listings, parts, places)

@@ -1,4 +1,4 @@
-"""The embedded dataset: procedural street scenes, generated on the device by key; no files.
+"""The embedded data set: procedural street scenes, generated on the device by key; no files.
 
 Scene i of a split depends on (seed, split, i) and the options alone: not on the number of scenes,
 nor on who asks.
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.source import SPLITS, Headers, Sample
+from cfi_jax.datasets.splits import SPLITS, require_split
 from cfi_jax.datasets.world.options import SceneOptions
 from cfi_jax.datasets.world.scenes import Scene, scene
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images.read import Header
 
 # Part of every fingerprint: raise it with each change of the world that changes a picture.
@@ -38,12 +39,13 @@ class Synthetic(SceneOptions):
   test_scenes: int
   seed: int
 
+  name: ClassVar[str] = "synthetic"
   title: ClassVar[str] = "Synthetic"
   splits: ClassVar[tuple[str, ...]] = SPLITS
 
   @property
   def options(self) -> SceneOptions:
-    """The world without the numbers of scenes."""
+    """Options of the world alone, without the numbers of scenes."""
     fields = dataclasses.fields(SceneOptions)
     return SceneOptions(**{field.name: getattr(self, field.name) for field in fields})
 
@@ -58,73 +60,67 @@ class Synthetic(SceneOptions):
 
   def source(self, split: str) -> "SyntheticSource":
     """Generates the scenes of a split; they stay in memory as uint8."""
+    require_split(split, self.title, self.splits)
     counts = (self.scenes, self.validation_scenes, self.test_scenes)
-    count = dict(zip(SPLITS, counts, strict=True))[_known(split)]
-    visible, infrared = np.empty((2, count, self.size, self.size, 1), np.uint8)
+    count = dict(zip(SPLITS, counts, strict=True))[split]
+    images = {name: np.empty((count, self.size, self.size, 1), np.uint8) for name in MODALITIES}
     for start in range(0, count, _CHUNK):
       chunk = slice(start, min(start + _CHUNK, count))
       made = scenes(self.seed, split, self.options, range(count)[chunk])
-      visible[chunk] = np.round(np.asarray(made.pair.visible) * 255)
-      infrared[chunk] = np.round(np.asarray(made.pair.infrared) * 255)
-    return SyntheticSource(split, self, visible, infrared)
+      for name, image in images.items():
+        image[chunk] = np.round(np.asarray(getattr(made.pair, name)) * 255)
+    return SyntheticSource(split, self, images)
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
-  """The scenes of one split, uint8 [N, S, S, 1] per modality."""
+  """The scenes of one split as a `Source`; images: uint8 [N, S, S, 1] by name."""
 
   split: str
   dataset: Synthetic
-  visible: np.ndarray
-  infrared: np.ndarray
+  images: dict[str, np.ndarray]
 
   @property
   def title(self) -> str:
-    """The source's name in messages."""
+    """Name of the split in messages."""
     return f"{self.dataset.title} {self.split}"
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The pairs' names, in order."""
-    return tuple(map(self._name, range(len(self))))
-
-  def _name(self, index: int) -> str:
-    return f"{self.split}-{index:06d}"
-
-  @property
-  def strays(self) -> tuple[str, ...]:
-    """Nothing is left unpaired."""
-    return ()
+    """Names of the scenes, in order."""
+    return tuple(f"{self.split}-{index:06d}" for index in range(len(self)))
 
   def __len__(self) -> int:
-    return len(self.visible)
+    return len(next(iter(self.images.values())))
 
-  def __getitem__(self, index: int) -> Sample:
-    """One pair of scenes' pictures."""
-    index = range(len(self))[index]
-    return Sample(self._name(index), self.visible[index], self.infrared[index])
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """Returns the images of a scene, uint8 [S, S, 1] by name."""
+    return {name: images[index] for name, images in self.images.items()}
+
+  read = __getitem__
 
   def fingerprint(self) -> str:
-    """SHA-256 (hex) of all options, the split and the edition of the world."""
+    """Returns the SHA-256 (hex) of all options, the split and the edition of the world."""
     described = f"{_EDITION}\t{self.split}\t{self.dataset}"
     return hashlib.sha256(described.encode()).hexdigest()
 
-  def check_headers(self) -> tuple[Headers, ...]:
-    """Size and depth of each pair; there are no files that could be damaged."""
+  def check_headers(self) -> tuple[dict[str, Header], ...]:
+    """Returns size and depth of every image; there are no files that could be damaged."""
     header = Header(self.dataset.size, self.dataset.size, np.uint8)
-    return (Headers(header, header),) * len(self)
+    return (dict.fromkeys(self.images, header),) * len(self)
 
 
 def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:
-  """Scenes of a split with their truth: a `Scene` whose arrays have a leading axis, on the host.
+  """Generates scenes of a split with their truth, as a `Scene` of arrays with a leading axis.
 
-  The pictures are those of `Synthetic.source` before rounding to uint8. Raises InputError for an
-  unknown split or an empty list of indices.
+  The arrays are on the host; the pictures are those of `Synthetic.source` before rounding. Raises
+  InputError for an unknown split or an empty list of indices.
   """
-  stream = SPLITS.index(_known(split))
+  require_split(split, Synthetic.title, SPLITS)
   indices = np.asarray(indices, np.uint32)
   if not indices.size:
     raise InputError("no scene was asked for: indices is empty")
+  stream = SPLITS.index(split)
   padded = np.pad(indices, (0, -indices.size % _CHUNK), mode="edge")
   chunks = [_generate(seed, stream, part, options) for part in padded.reshape(-1, _CHUNK)]
   return jax.tree.map(lambda *parts: np.concatenate(parts)[: indices.size], *chunks)
@@ -132,13 +128,7 @@ def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int])
 
 @jax.jit
 def _generate(seed, stream, indices, options: SceneOptions) -> Scene:
-  """A chunk of scenes [_CHUNK]: each from a key of its own."""
+  """Generates a chunk of scenes [_CHUNK], each from a key of its own."""
   key = jax.random.fold_in(jax.random.key(seed), stream)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(indices))
   return jax.vmap(functools.partial(scene, options=options))(keys)
-
-
-def _known(split: str) -> str:
-  if split not in SPLITS:
-    raise InputError(f"Synthetic has no split {split!r}; it offers {', '.join(SPLITS)}")
-  return split

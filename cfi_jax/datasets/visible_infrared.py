@@ -1,49 +1,44 @@
-"""Visible and infrared datasets in the layouts their authors ship."""
+"""Visible and infrared data sets in the layouts their authors ship."""
 
-import os
 from pathlib import Path
-from typing import ClassVar
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.listing import Listing, pair_folders, shorten
-from cfi_jax.data.source import PairDataset
+from cfi_jax.data.listing import Listing, shorten
+from cfi_jax.datasets.files import FileDataset
 from cfi_jax.images.read import EXTENSIONS
 
 
-class Msrs(PairDataset):
+class Msrs(FileDataset):
   """MSRS, {train,test}/{vi,ir}/NAME.png: 1083 and 361 pairs of 480 x 640."""
 
-  def listing(self, part: str) -> Listing:
-    """The pairs of {part}/vi and {part}/ir."""
-    return pair_folders(self.directory, os.path.join(part, "vi"), os.path.join(part, "ir"))
+  name = "msrs"
+  layout = {"visible": "{part}/vi", "infrared": "{part}/ir"}
 
 
-class Llvip(PairDataset):
+class Llvip(FileDataset):
   """LLVIP, {visible,infrared}/{train,test}/NAME.jpg: 12025 and 3463 pairs of 1024 x 1280."""
 
-  def listing(self, part: str) -> Listing:
-    """The pairs of visible/{part} and infrared/{part}."""
-    folders = os.path.join("visible", part), os.path.join("infrared", part)
-    return pair_folders(self.directory, *folders)
+  name = "llvip"
+  layout = {"visible": "visible/{part}", "infrared": "infrared/{part}"}
 
 
-class M3fd(PairDataset):
+class M3fd(FileDataset):
   """M3FD, Vis/NAME.png and Ir/NAME.png; it ships no test list, so all pairs are for training."""
 
-  parts: ClassVar[tuple[str, ...]] = ("train",)
-
-  def listing(self, part: str) -> Listing:
-    """The pairs of Vis and Ir; annotations beside them are not looked at."""
-    return pair_folders(self.directory, "Vis", "Ir")
+  name = "m3fd"
+  layout = {"visible": "Vis", "infrared": "Ir"}
+  parts = ("train",)
 
 
-class Tno(PairDataset):
+class Tno(FileDataset):
   """TNO as 42 pairs of odd sizes, vi/NN.png and ir/NN.png: a test set only.
 
   validation_fraction must be 0: there is nothing to hold out of.
   """
 
-  parts: ClassVar[tuple[str, ...]] = ("test",)
+  name = "tno"
+  layout = {"visible": "vi", "infrared": "ir"}
+  parts = ("test",)
 
   def __post_init__(self):
     """Raises InputError for a validation fraction."""
@@ -52,36 +47,36 @@ class Tno(PairDataset):
         f"Tno has a test list only: validation_fraction={self.validation_fraction} must be 0"
       )
 
-  def listing(self, part: str) -> Listing:
-    """The pairs of vi and ir."""
-    return pair_folders(self.directory, "vi", "ir")
 
-
-class RoadScene(PairDataset):
+class RoadScene(FileDataset):
   """RoadScene, crop_LR_visible/ and cropinfrared/NAME.jpg, 221 pairs of different sizes.
 
   train.txt and test.txt in the root name the pairs of each split, one per line.
   """
 
+  name = "roadscene"
+  layout = {"visible": "crop_LR_visible", "infrared": "cropinfrared"}
+
   def listing(self, part: str) -> Listing:
-    """The pairs that {part}.txt names; images in neither list are strays."""
-    whole = pair_folders(self.directory, "crop_LR_visible", "cropinfrared")
-    lists = {name: self._names(name) for name in self.parts}
+    """Lists the pairs that {part}.txt names; images in neither list are strays."""
+    whole = super().listing(part)
+    lists = {name: set(self._names(name)) for name in self.parts}
     problems = list(whole.problems)
-    both = sorted(set(lists["train"]) & set(lists["test"]))
+    both = sorted(lists["train"] & lists["test"])
     if both:
       problems.append(f"{len(both)} names are in train.txt and in test.txt: {shorten(both)}")
-    records = {record.name: record for record in whole.records}
-    absent = sorted(set(lists[part]) - set(records))
+    absent = sorted(lists[part] - {record.name for record in whole.records})
     if absent:
       problems.append(
         f"{len(absent)} names of {part}.txt have no pair of images: {shorten(absent)}"
       )
-    unlisted = set(records) - set(lists["train"]) - set(lists["test"])
     strays = [
-      file.path for name in unlisted for file in (records[name].visible, records[name].infrared)
+      file.path
+      for record in whole.records
+      if record.name not in lists["train"] | lists["test"]
+      for file in record.files.values()
     ]
-    chosen = tuple(records[name] for name in sorted(set(lists[part]) & set(records)))
+    chosen = tuple(record for record in whole.records if record.name in lists[part])
     return Listing(chosen, tuple(problems), tuple(sorted([*whole.strays, *strays])))
 
   def _names(self, part: str) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data import listing
+from cfi_jax.data import matching
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import colour
@@ -75,8 +75,8 @@ def find_jobs(
     if visible.resolve() == infrared.resolve():
       raise InputError(f"{visible}: given as the visible and as the infrared image")
     return [Job(visible.name, visible, infrared, output)], []
-  folders = [os.fspath(path.resolve()) for path in (visible, infrared)]
-  found = listing.pair_folders(os.sep, *folders)
+  folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
+  found = matching.match_folders(os.sep, folders)
   if output.resolve() in (visible.resolve(), infrared.resolve()):
     raise InputError(f"--output={output} is a folder of the images themselves")
   if output.is_file():
@@ -84,8 +84,8 @@ def find_jobs(
   jobs = [
     Job(
       r.name,
-      pathlib.Path(os.sep, r.visible.path),
-      pathlib.Path(os.sep, r.infrared.path),
+      pathlib.Path(os.sep, r.files["visible"].path),
+      pathlib.Path(os.sep, r.files["infrared"].path),
       output / (r.name + extension),
     )
     for r in found.records

@@ -85,11 +85,12 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """What a file's header tells: the picture's size in pixels, and uint8 or uint16."""
+  """Size of a picture in pixels, its depth, and how many channels are used of it; 1 is luma."""
 
   height: int
   width: int
   depth: type[np.unsignedinteger]
+  channels: int = 1
 
 
 def read_header(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Header:

@@ -5,7 +5,6 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment, pipeline
-from cfi_jax.data.source import Sample
 
 OPTIONS = pipeline.Input(
   crop=8, flip=True, transpose=True, workers=0, threads=2, prefetch=2, device_gb=0
@@ -31,17 +30,17 @@ class Numbered:
     height, width = 6 + index, 14 - index
     rows, columns = np.indices((height, width))
     image = (1000 * (index + 1) + 20 * rows + columns).astype(self.depth)[..., None]
-    return Sample(self.names[index], image, image + self.depth(1))
+    return {"visible": image, "infrared": image + self.depth(1)}
 
 
 def batches(start, stop, batch_size=3, options=OPTIONS, seed=5, source=None, **processes):
-  source = source or Numbered()
+  source = Numbered() if source is None else source
   stretch = pipeline.Stretch(batch_size, start, stop, **processes)
   return list(pipeline.train_batches(source, options, seed, stretch))
 
 
 def arrays(found):
-  return np.stack([b.visible for b in found]), np.stack([b.infrared for b in found])
+  return tuple(np.stack([b[name] for b in found]) for name in ("visible", "infrared"))
 
 
 def records_of(visible):
@@ -51,15 +50,16 @@ def records_of(visible):
 
 def test_batches_are_float_pairs_of_aligned_crops():
   for batch in batches(0, 5):
-    for image in (batch.visible, batch.infrared):
+    assert set(batch) == {"visible", "infrared"}
+    for image in batch.values():
       assert image.shape == (3, 8, 8, 1) and image.dtype == np.float32
       assert image.min() > 0 and image.max() < 1
-    difference = np.round((batch.infrared - batch.visible) * 65535)
+    difference = np.round((batch["infrared"] - batch["visible"]) * 65535)
     np.testing.assert_array_equal(difference, 1)
 
 
 def test_every_epoch_shows_every_record_once_in_a_new_order():
-  rows = [r for b in batches(0, LENGTH * 3, batch_size=2) for r in records_of(b.visible)]
+  rows = [r for b in batches(0, LENGTH * 3, batch_size=2) for r in records_of(b["visible"])]
   epochs = [rows[i : i + LENGTH] for i in range(0, len(rows), LENGTH)]
   assert len(epochs) == 6
   assert all(sorted(epoch) == list(range(LENGTH)) for epoch in epochs)
@@ -80,19 +80,19 @@ def test_samples_are_what_plan_and_augmentation_say():
   batch = batches(4, 5)[0]
   for row in range(3):
     place = pipeline.plan(5, 4 * 3 + row, LENGTH)
-    image = source[place.index].visible
+    image = source[place.index]["visible"]
     chosen = augment.draw(
       5, place.epoch, place.index, *image.shape[:2], crop=8, flip=True, transpose=True
     )
     assert samples.augmentation(place, *image.shape[:2]) == chosen
     expected = augment.apply(chosen, image, 8) / np.float32(65535)
-    np.testing.assert_array_equal(batch.visible[row], expected)
+    np.testing.assert_array_equal(batch["visible"][row], expected)
 
 
 def test_a_record_is_cut_anew_in_every_epoch():
   crops = {}
   for batch in batches(0, LENGTH, batch_size=LENGTH):
-    for record, image in zip(records_of(batch.visible), batch.visible, strict=True):
+    for record, image in zip(records_of(batch["visible"]), batch["visible"], strict=True):
       crops.setdefault(record, set()).add(image.tobytes())
   assert min(len(found) for found in crops.values()) >= 3
 
@@ -130,12 +130,11 @@ def test_8_and_16_bit_files_end_at_one():
   @dataclasses.dataclass(frozen=True)
   class White(Numbered):
     def __getitem__(self, index):
-      return Sample(
-        "white", np.full((8, 8, 1), 255, np.uint8), np.full((8, 8, 1), 65535, np.uint16)
-      )
+      white = {"visible": (255, np.uint8), "infrared": (65535, np.uint16)}
+      return {name: np.full((8, 8, 1), *value) for name, value in white.items()}
 
   batch = batches(0, 1, source=White())[0]
-  assert np.all(batch.visible == 1) and np.all(batch.infrared == 1)
+  assert np.all(batch["visible"] == 1) and np.all(batch["infrared"] == 1)
 
 
 def test_a_file_that_breaks_later_is_still_an_input_error():
@@ -147,10 +146,10 @@ def test_validation_shows_every_pair_once_centred_and_fills_the_last_batch():
   source = Numbered()
   found = list(pipeline.validation_batches(source, OPTIONS, batch_size=3))
   assert [names for names, _ in found] == [source.names[:3], source.names[3:6], source.names[6:]]
-  assert all(pair.visible.shape == (3, 8, 8, 1) for _, pair in found)
-  rows = np.concatenate([pair.visible for _, pair in found])
+  assert all(batch["visible"].shape == (3, 8, 8, 1) for _, batch in found)
+  rows = np.concatenate([batch["visible"] for _, batch in found])
   assert records_of(rows) == [0, 1, 2, 3, 4, 5, 6, 6, 6]
-  image = augment.pad_to(source[4].visible, 8)
+  image = augment.pad_to(source[4]["visible"], 8)
   expected = image[1:9, 1:9] / np.float32(65535)
   np.testing.assert_array_equal(rows[4], expected)
 
@@ -165,9 +164,41 @@ def test_validation_rows_of_processes_make_up_the_batches():
     )
     for p in range(2)
   ]
-  for (names, pair), (names0, pair0), (names1, pair1) in zip(whole, *shares, strict=True):
+  for (names, batch), (names0, batch0), (names1, batch1) in zip(whole, *shares, strict=True):
     assert names == names0 == names1
-    np.testing.assert_array_equal(pair.infrared, np.concatenate([pair0.infrared, pair1.infrared]))
+    together = np.concatenate([batch0["infrared"], batch1["infrared"]])
+    np.testing.assert_array_equal(batch["infrared"], together)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coloured(Numbered):
+  """Three images per sample, one of them RGB with the record's pixels in all channels."""
+
+  def __getitem__(self, index):
+    image = super().__getitem__(index)["visible"]
+    return {"rain": np.repeat(image, 3, -1) + self.depth((0, 1, 2)), "clear": image, "ir": image}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_all_images_of_a_sample_are_cut_alike_whatever_their_names_and_channels(workers):
+  options = dataclasses.replace(OPTIONS, workers=workers)
+  plain = batches(0, 4)
+  for batch, expected in zip(batches(0, 4, options=options, source=Coloured()), plain, strict=True):
+    assert {name: image.shape for name, image in batch.items()} == {
+      "rain": (3, 8, 8, 3), "clear": (3, 8, 8, 1), "ir": (3, 8, 8, 1),
+    }  # fmt: skip
+    np.testing.assert_array_equal(batch["clear"], expected["visible"])
+    np.testing.assert_array_equal(batch["ir"], expected["visible"])
+    np.testing.assert_array_equal(batch["rain"][..., 1:2], expected["infrared"])
+
+
+def test_a_source_without_samples_is_refused():
+  class Empty(Numbered):
+    def __len__(self):
+      return 0
+
+  with pytest.raises(InputError, match="no image to train on"):
+    batches(0, 1, source=Empty())
 
 
 def test_impossible_options_are_refused():

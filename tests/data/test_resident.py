@@ -10,7 +10,6 @@ from PIL import Image
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data import pipeline, resident
-from cfi_jax.data.source import Headers, Sample
 from cfi_jax.images import read as images
 
 OPTIONS = pipeline.Input(
@@ -21,7 +20,7 @@ SIZES = ((6, 14), (13, 7), (9, 8), (31, 5), (8, 8), (1, 3), (17, 23), (8, 40))
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-  """Pairs of noise of `SIZES`; the visible image is 16 bits deep in every other pair or always."""
+  """Noise of `SIZES`; the visible image is RGB, 16 bits deep in every other sample or always."""
 
   wide: bool = False
   title = "Noise train"
@@ -32,20 +31,28 @@ class Noise:
   def __getitem__(self, index):
     rng = np.random.default_rng(index)
     depth = np.uint16 if self.wide or index % 2 else np.uint8
-    visible = rng.integers(0, np.iinfo(depth).max, (*SIZES[index], 1), depth, endpoint=True)
-    infrared = rng.integers(0, 255, (*SIZES[index], 1), np.uint8, endpoint=True)
-    return Sample(f"pair{index}", visible, infrared)
+    return {
+      "visible": rng.integers(0, np.iinfo(depth).max, (*SIZES[index], 3), depth, endpoint=True),
+      "infrared": rng.integers(0, 255, (*SIZES[index], 1), np.uint8, endpoint=True),
+      "mask": rng.integers(0, 255, (*SIZES[index], 1), np.uint8, endpoint=True),
+    }
 
   def check_headers(self):
-    pairs = [(self[index].visible, self[index].infrared) for index in range(len(self))]
-    return [Headers(*(images.Header(*x.shape[:2], x.dtype.type) for x in pair)) for pair in pairs]
+    return tuple(
+      {
+        name: images.Header(*image.shape[:2], image.dtype.type, image.shape[2])
+        for name, image in self[index].items()
+      }
+      for index in range(len(self))
+    )
 
 
 def on_device(source, cuts):
   layout = resident.lay_out(source.check_headers(), OPTIONS.crop)
   canvases = resident.read(source, layout)
-  assert canvases.visible.shape == canvases.infrared.shape == layout.shape
-  assert canvases.visible.nbytes + canvases.infrared.nbytes == layout.bytes
+  assert {name: canvas.shape for name, canvas in canvases.items()} == layout.shapes
+  assert {name: canvas.dtype for name, canvas in canvases.items()} == layout.depths
+  assert sum(canvas.nbytes for canvas in canvases.values()) == layout.bytes
   batch = jax.vmap(lambda canvases, row: resident.cut(canvases, row, OPTIONS.crop), (None, 0))
   return [jax.jit(batch)(canvases, rows) for rows in cuts(layout.sizes)]
 
@@ -58,10 +65,11 @@ def test_samples_are_those_of_the_pipeline(wide):
   expected = list(pipeline.train_batches(source, OPTIONS, 5, stretch))
   assert len(found) == len(expected) == 30
   for ours, theirs in zip(found, expected, strict=True):
-    for modality in ("visible", "infrared"):
-      ours_BHW1, theirs_BHW1 = getattr(ours, modality), getattr(theirs, modality)
-      assert ours_BHW1.dtype == theirs_BHW1.dtype == np.float32
-      np.testing.assert_array_equal(ours_BHW1, theirs_BHW1)
+    assert ours.keys() == theirs.keys() == {"visible", "infrared", "mask"}
+    for name in theirs:
+      assert ours[name].dtype == theirs[name].dtype == np.float32
+      assert ours[name].shape == (10, 8, 8, 3 if name == "visible" else 1)
+      np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_processes_share_the_rows_of_a_step():
@@ -86,8 +94,11 @@ def test_every_level_becomes_the_fraction_that_numpy_gives(depth):
 
 def test_the_layout_has_room_for_the_largest_image_and_for_the_crop():
   layout = resident.lay_out(Noise().check_headers(), 32)
-  assert layout.shape == (8, 32, 40) and layout.bytes == 8 * 32 * 40 * 3
-  assert resident.lay_out(Noise().check_headers(), 8).shape == (8, 31, 40)
+  assert layout.shapes == {
+    "visible": (8, 3, 32, 40), "infrared": (8, 32, 40), "mask": (8, 32, 40),
+  }  # fmt: skip
+  assert layout.bytes == 8 * 32 * 40 * (3 * 2 + 1 + 1)
+  assert resident.lay_out(Noise().check_headers(), 8).shapes["infrared"] == (8, 31, 40)
 
 
 def test_headers_tell_size_and_depth(tmp_path):
@@ -105,12 +116,13 @@ def test_headers_tell_size_and_depth(tmp_path):
   options = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0)
   source = datasets.load(options | {"root": str(tmp_path)}).source("train")
   headers = source.check_headers()
-  depths = [pair.visible.depth for pair in headers]
+  depths = [header["visible"].depth for header in headers]
   assert depths == [np.uint8, np.uint16, np.uint8, np.uint16]
-  for pair, sample in zip(headers, map(source.__getitem__, range(4)), strict=True):
-    assert pair.visible == pair.infrared
-    assert (pair.visible.height, pair.visible.width) == sample.visible.shape[:2] == (8, 10)
-    assert pair.visible.depth == sample.visible.dtype.type
+  for header, sample in zip(headers, map(source.__getitem__, range(4)), strict=True):
+    assert header["visible"] == header["infrared"]
+    height_width = header["visible"].height, header["visible"].width
+    assert height_width == sample["visible"].shape[:2] == (8, 10)
+    assert header["visible"].depth == sample["visible"].dtype.type
   Image.fromarray(grey.T).save(tmp_path / "visible" / "a.png")
   Image.fromarray(grey.T).save(tmp_path / "infrared" / "a.png")
   with pytest.raises(InputError, match="a has changed since its header was read"):

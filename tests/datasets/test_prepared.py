@@ -1,16 +1,18 @@
 import json
 import pathlib
 import sys
+import tarfile
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data import pipeline
 from cfi_jax.datasets import tfds_builders
-from cfi_jax.datasets.prepared import FAMILIES
+from cfi_jax.datasets.prepared import preparable
 
 RNG = np.random.default_rng(0)
 OPTIONS = pipeline.Input(
@@ -19,14 +21,17 @@ OPTIONS = pipeline.Input(
 MEDICAL = dict(split_by="case", test_fraction=0.25)
 LAYOUTS = {  # per builder: folder of visible and of infrared images, per shipped part
   "msrs": [("train/vi", "train/ir"), ("test/vi", "test/ir")],
-  "llvip": [("visible/train", "infrared/train"), ("visible/test", "infrared/test")],
-  "m3fd": [("Vis", "Ir")],
-  "tno": [("vi", "ir")],
   "roadscene": [("crop_LR_visible", "cropinfrared")],
+  "tno": [("vi", "ir")],
+  "m3fd": [("Vis", "Ir")],
+  "llvip": [("visible/train", "infrared/train"), ("visible/test", "infrared/test")],
   "ct_mri": [(f"CT-MRI/{part}/CT", f"CT-MRI/{part}/MRI") for part in ("train", "test")],
   "pet_mri": [(f"PET-MRI/{part}/PET", f"PET-MRI/{part}/MRI") for part in ("train", "test")],
   "spect_mri": [(f"SPECT-MRI/{part}/SPECT", f"SPECT-MRI/{part}/MRI") for part in ("train", "test")],
 }
+
+
+FIRST = ["dbf436617fe4a646", "853e3fbc717a8710", "576eaf190c76293e"]
 
 
 def make_tree(root, name):
@@ -58,16 +63,17 @@ def both(name, root, data_dir):
 
 
 def assert_equal_sources(a, b):
-  assert a.names == b.names and a.strays == b.strays and a.fingerprint() == b.fingerprint()
-  b.check_headers()
+  assert a.names == b.names and a.fingerprint() == b.fingerprint()
+  assert a.check_headers() == b.check_headers()
   for x, y in zip((a[i] for i in range(len(a))), (b[i] for i in range(len(b))), strict=True):
-    assert x.name == y.name
-    np.testing.assert_array_equal(x.visible, y.visible)
-    np.testing.assert_array_equal(x.infrared, y.infrared)
+    assert list(x) == list(y) == ["visible", "infrared"]
+    for name in x:
+      np.testing.assert_array_equal(x[name], y[name])
 
 
-def test_every_family_has_a_builder():
-  assert list(tfds_builders.BUILDERS) == list(FAMILIES)
+def test_every_data_set_that_can_be_prepared_has_a_builder_of_its_name():
+  assert list(preparable(datasets.DATASETS)) == list(LAYOUTS)
+  assert list(tfds_builders.BUILDERS) == list(LAYOUTS)  # names of folders on users' disks
   assert all(builder.name == name for name, builder in tfds_builders.BUILDERS.items())
 
 
@@ -78,6 +84,8 @@ def test_prepared_records_equal_the_folder(tmp_path, name):
   assert list(pathlib.Path(written).glob("*.array_record*"))
   plain, prepared = both(name, tmp_path / "raw", tmp_path / "tfds")
   assert plain.splits == prepared.splits
+  for part in prepared.parts:
+    assert plain.listing(part) == prepared.listing(part)
   for split in plain.splits:
     assert_equal_sources(plain.source(split), prepared.source(split))
   assert "tensorflow" not in sys.modules
@@ -91,8 +99,22 @@ def test_training_batches_are_equal_too(tmp_path):
     for d in both("msrs", tmp_path / "raw", tmp_path / "tfds")
   ]
   for a, b in zip(*streams, strict=True):
-    np.testing.assert_array_equal(a.visible, b.visible)
-    np.testing.assert_array_equal(a.infrared, b.infrared)
+    for name in ("visible", "infrared"):
+      np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_files_of_the_first_version_are_still_read(tmp_path):
+  """Written, from the folder beside them, when records knew two images only."""
+  with tarfile.open(ROOT / "tests" / "fixtures" / "prepared_1.tar.xz") as archive:
+    archive.extractall(tmp_path, filter="data")
+  plain, prepared = both("msrs", tmp_path / "raw", tmp_path / "tfds")
+  for split in ("train", "validation", "test"):
+    assert_equal_sources(plain.source(split), prepared.source(split))
+  assert prepared.listing("train").strays == ("train/vi/Thumbs.db",)
+  prints = [plain.source(split).fingerprint()[:16] for split in plain.splits]
+  assert prints == FIRST  # as work directories of that version name them
+  written = tfds_builders.prepare("msrs", str(tmp_path / "raw"), str(tmp_path / "tfds"))
+  assert written == str(tmp_path / "tfds" / "msrs" / "1.0.0")  # kept: it holds the same images
 
 
 def test_written_files_are_kept_only_for_the_same_images(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Record
-from cfi_jax.data.source import hold_out
+from cfi_jax.datasets.splits import hold_out
 
 
 def write(path, value=0, size=(8, 6), mode="L"):
@@ -39,15 +39,30 @@ def test_pairs_are_made_by_stem_and_sorted(pairs):
   assert source.names == ("0", "1", "2", "3", "4", "5") and len(source) == 6
   for number in range(6):
     sample = source[number]
-    assert sample.name == str(number)
-    assert sample.visible.shape == sample.infrared.shape == (6, 8, 1)
-    assert np.all(sample.visible == number) and np.all(sample.infrared == number + 100)
+    assert list(sample) == ["visible", "infrared"]
+    assert sample["visible"].shape == sample["infrared"].shape == (6, 8, 1)
+    assert np.all(sample["visible"] == number) and np.all(sample["infrared"] == number + 100)
   source.check_headers()
 
 
 def test_colour_is_reduced_to_luma(pairs):
   write(pairs / "vi" / "0.png", 200, mode="RGB")
-  assert np.all(folder(pairs).source("train")[0].visible == (16384 * 200 - 1868 * 145 + 8192) >> 14)
+  source = folder(pairs).source("train")
+  assert np.all(source[0]["visible"] == (16384 * 200 - 1868 * 145 + 8192) >> 14)
+  assert [image.shape for image in source.read(0).values()] == [(6, 8, 3), (6, 8, 1)]
+
+
+def test_named_images_stay_in_colour(pairs):
+  write(pairs / "vi" / "0.png", 200, mode="RGB")
+  source = dataclasses.replace(folder(pairs).source("train"), colour=("visible",))
+  assert source[0]["visible"].shape == source[1]["visible"].shape == (6, 8, 3)  # 1 is grey
+  assert source[0]["visible"][0, 0].tolist() == [200, 200, 55]
+  assert source[1]["visible"][0, 0].tolist() == [1, 1, 1] and source[0]["infrared"].shape[2] == 1
+  headers = source.check_headers()
+  assert {(h["visible"].channels, h["infrared"].channels) for h in headers} == {(3, 1)}
+  assert source.fingerprint() == folder(pairs).source("train").fingerprint()
+  with pytest.raises(InputError, match="'visable'; the images are visible, infrared"):
+    dataclasses.replace(source, colour=("visable",))
 
 
 def test_names_without_partner_are_listed_with_counts(pairs):
@@ -72,9 +87,8 @@ def test_other_files_are_strays(pairs):
   for name in ("Thumbs.db", ".DS_Store", "._0.png"):
     (pairs / "vi" / name).write_bytes(b"x")
   (pairs / "ir" / "notes").mkdir()
-  source = folder(pairs).source("train")
-  assert len(source) == 6
-  assert source.strays == ("vi/.DS_Store", "vi/._0.png", "vi/Thumbs.db")
+  assert len(folder(pairs).source("train")) == 6
+  assert folder(pairs).listing("train").strays == ("vi/.DS_Store", "vi/._0.png", "vi/Thumbs.db")
 
 
 def test_missing_and_empty_folders_say_what_was_looked_for(tmp_path):
@@ -146,7 +160,10 @@ def test_fingerprint_depends_on_names_and_sizes_alone(pairs, tmp_path):
 
 
 def records(names):
-  return [Record(name, File(f"vi/{name}", 1), File(f"ir/{name}", 1)) for name in names]
+  return [
+    Record(name, {"visible": File(f"vi/{name}", 1), "infrared": File(f"ir/{name}", 1)})
+    for name in names
+  ]
 
 
 def test_hold_out_keeps_groups_whole_and_ignores_the_order():
@@ -159,9 +176,9 @@ def test_hold_out_keeps_groups_whole_and_ignores_the_order():
   assert len(held) == 15 and len(kept) == 45
   assert not {case(r.name) for r in kept} & {case(r.name) for r in held}
   backwards = hold_out(given[::-1], 0.25, case, "fraction")
-  assert set(backwards[1]) == set(held)
+  assert backwards[1] == held[::-1] and backwards[0] == kept[::-1]
   more = hold_out(given, 0.5, case, "fraction")[1]
-  assert set(held) < set(more)
+  assert {record.name for record in held} < {record.name for record in more}
 
 
 def test_hold_out_never_takes_nothing_or_everything():
@@ -190,12 +207,12 @@ def test_load_lists_what_is_valid():
     with pytest.raises(InputError, match="must be one of msrs, roadscene, .*synthetic"):
       datasets.load({"name": name})
   with pytest.raises(
-    InputError, match="unknown option 'rot'; missing option 'root'; .*options are"
+    InputError, match="unknown 'rot'.*'root'.*, missing 'root'; valid keys: root, validation_fr"
   ):
     datasets.load({"name": "msrs", "rot": "x", "validation_fraction": 0.1})
-  with pytest.raises(InputError, match="root=3 must be of type str"):
+  with pytest.raises(InputError, match="data.root is 3; it must be a str"):
     msrs(root=3)
-  with pytest.raises(InputError, match="validation_fraction=True must be of type float"):
+  with pytest.raises(InputError, match="data.validation_fraction is True; it must be a float"):
     msrs(validation_fraction=True)
   for fraction in (-0.1, 1, 1.5):
     with pytest.raises(InputError, match="must be in"):

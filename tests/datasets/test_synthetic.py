@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from cfi_jax import datasets
 from cfi_jax.core.types import InputError
-from cfi_jax.data.source import SPLITS
+from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.datasets.world.options import SceneOptions
 from cfi_jax.datasets.world.scenes import BOTH, INFRARED, NONE, VISIBLE, scene
@@ -155,16 +156,25 @@ def test_source_holds_the_scenes_rounded_once(world):
   source = dataset.source("train")
   assert len(source) == len(source.names) == 18
   sample = source[17]
-  assert sample.name == source.names[17] == "train-000017"
-  assert sample.visible.dtype == np.uint8 and sample.visible.shape == (SIZE, SIZE, 1)
-  np.testing.assert_array_equal(sample.visible, np.round(world.pair.visible[17] * 255))
-  np.testing.assert_array_equal(sample.infrared, np.round(world.pair.infrared[17] * 255))
-  assert source.strays == ()
+  assert source.names[17] == "train-000017"
+  assert sample["visible"].dtype == np.uint8 and sample["visible"].shape == (SIZE, SIZE, 1)
+  np.testing.assert_array_equal(sample["visible"], np.round(world.pair.visible[17] * 255))
+  np.testing.assert_array_equal(sample["infrared"], np.round(world.pair.infrared[17] * 255))
+  np.testing.assert_array_equal(source.read(17)["infrared"], sample["infrared"])
   headers = source.check_headers()
-  assert len(headers) == 18 and headers[3].visible == Header(SIZE, SIZE, np.uint8)
+  assert len(headers) == 18 and headers[3]["visible"] == Header(SIZE, SIZE, np.uint8)
   assert len(dataset.source("validation")) == 3 and len(dataset.source("test")) == 0
   with pytest.raises(IndexError):
     source[18]
+
+
+def test_the_fingerprint_is_that_of_earlier_versions():
+  """Work directories name it; it is made of the options as they are written."""
+  fields = dict(name="synthetic", **FIELDS, **COUNTS) | dict(night=0, objects=[1, 5])
+  assert (
+    datasets.load(fields).source("test").fingerprint()
+    == "52fc72c8316e5594df2dad17cf2a14b639792824f7834a8c8f01634e52873134"
+  )
 
 
 def test_fingerprint_tells_worlds_and_splits_apart():

@@ -13,6 +13,7 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
 from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
 from cfi_jax.study import grid, models
 from cfi_jax.study.results import report
@@ -83,11 +84,11 @@ def _sizes(sources: Mapping[str, Source]) -> list[tuple[int, int]]:
   sizes = []
   for test, source in sources.items():
     for name, headers in zip(source.names, source.check_headers(), strict=True):
-      if {headers.visible.depth, headers.infrared.depth} != {np.uint8}:
+      if {header.depth for header in headers.values()} != {np.uint8}:
         raise InputError(
           f"config.tests.{test}: {name} has 16 bits per channel; metrics are defined on 8-bit files"
         )
-      sizes.append((headers.visible.height, headers.visible.width))
+      sizes.append((headers["visible"].height, headers["visible"].width))
   return sizes
 
 
@@ -123,7 +124,8 @@ def _scores(study: Study, file: pathlib.Path, source: Source, method: Method) ->
 
   def triplets() -> Iterator[Triplet]:
     for index, pair in enumerate(source.names):
-      visible, infrared = (image[..., :3] for image in source.read(index))  # without alpha
+      images = source.read(index)
+      visible, infrared = (images[m][..., :3] for m in MODALITIES)  # without alpha
       yield Triplet(file.stem, pair, visible, infrared, method(visible, infrared, pair))
 
   if not file.exists():

@@ -5,7 +5,8 @@ from typing import Any
 
 from cfi_jax import datasets, metrics
 from cfi_jax.core.types import InputError
-from cfi_jax.data.source import PairDataset, Source
+from cfi_jax.data.source import Source
+from cfi_jax.datasets.files import FileDataset
 from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.study import grid
 from cfi_jax.systems.isfuse.config import Config
@@ -51,7 +52,7 @@ class Study(grid.Rows):
     metrics.find_metrics(self.metrics, self.convention)
     for test in self.score:
       dataset = datasets.load(self.tests[test])
-      if not isinstance(dataset, PairDataset) or "test" not in dataset.splits:
+      if not isinstance(dataset, FileDataset) or "test" not in dataset.splits:
         raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
 
   def config(self, row: str, seed: int) -> Config:

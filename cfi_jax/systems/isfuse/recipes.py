@@ -1,11 +1,14 @@
 """Complete training recipes: of the authors' release, of the paper, and ours.
 
-A config file takes one and adds its data set, of which the embedded one is here too.
+A config file takes one and adds its data set.
 """
 
 from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
+from cfi_jax.datasets.world.defaults import street_scenes
+
+__all__ = ["get", "longer", "small", "street_scenes", "RECIPES"]  # for config files
 
 
 def released() -> ConfigDict:
@@ -171,32 +174,6 @@ def longer(config: ConfigDict, times: int) -> ConfigDict:
   length = "steps" if config.steps else "epochs"
   config[length] *= times
   return config
-
-
-def street_scenes() -> ConfigDict:
-  """The embedded data set as it is by default; see `cfi_jax.datasets.world.options`."""
-  return ConfigDict(
-    dict(
-      name="synthetic",
-      scenes=256,
-      validation_scenes=16,
-      test_scenes=16,
-      seed=0,
-      size=128,
-      objects=(2, 6),
-      correlation=0.5,
-      night=0.3,
-      smoke=0.07,
-      darkness=0.06,
-      crossover=0.12,
-      read_noise=0.008,
-      shot_noise=0.02,
-      infrared_noise=0.012,
-      pattern_noise=0.005,
-      infrared_blur=0.9,
-      visibility=3.0,
-    )
-  )
 
 
 RECIPES = {

@@ -1,0 +1,218 @@
+"""Inspection of a data set before training: every file is decoded, all that is wrong is listed."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data.listing import File, Listing, Record, Store, shorten
+from cfi_jax.data.source import require_one_size, rgb
+from cfi_jax.data.threads import each
+from cfi_jax.datasets import Dataset
+from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.splits import SPLITS
+from cfi_jax.images import read as images
+
+_COLOUR_STEP = 8 / 255  # channels that differ more than this (as JPEG's rounding may) show colour,
+_COLOUR_SHARE = 0.001  # if that holds for more than this share of the pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """Findings in a data root.
+
+  noun: name of a record: "image", "pair" or "set".
+  counts: number of records per split. sizes: number of records per "HEIGHTxWIDTH".
+  kinds: number of files per image name, channels and depth.
+  problems: sentences on what must be mended. notes: sentences on what does no harm.
+  """
+
+  title: str
+  noun: str
+  counts: dict[str, int]
+  sizes: dict[str, int]
+  kinds: dict[str, int]
+  problems: tuple[str, ...]
+  notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+  """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma."""
+
+  size: tuple[int, int]
+  kind: str
+  colour: bool
+  constant: bool
+  digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+  """A record of one split, its decoded images by name, and what is wrong with it."""
+
+  split: str
+  record: Record
+  images: Mapping[str, _Image]
+  problems: tuple[str, ...]
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """Height and width of a record without problems."""
+    return next(iter(self.images.values())).size
+
+
+def check(dataset: Dataset, crop: int) -> Report:
+  """Decodes every file of the data set and reports on all of them, going on after what is wrong.
+
+  crop: side of the training crop in pixels. Raises InputError when no part of the data set can be
+  listed. Generated data sets have no files.
+  """
+  if not isinstance(dataset, FileDataset):
+    note = "the pictures are generated: there are no files to check"
+    return Report(dataset.title, "image", {}, {}, {}, (), (note,))
+  listings, problems = _list(dataset)
+  splits = {part: listing.records for part, listing in listings.items()}
+  try:
+    splits = dataset.arrange(splits)
+  except InputError as error:  # the parts as shipped are looked at instead
+    problems.append(str(error))
+  todo = [(split, record) for split, records in splits.items() for record in records]
+  store = dataset.store
+  seen = each(lambda item: _examine(store, *item), todo, f"checking {dataset.title}", "record")
+  whole = [s for s in seen if not s.problems]
+  problems += [problem for s in seen for problem in s.problems]
+  problems += [*_mixed_up(whole), *_duplicates(seen)]
+  strays = sorted({stray for listing in listings.values() for stray in listing.strays})
+  small = [s.record.name for s in whole if min(s.size) < crop]
+  constant = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.constant]
+  noun = todo[0][1].noun if todo else "pair"
+  padded = f"{noun}s with a side below the crop of {crop}, to be reflect-padded"
+  return Report(
+    title=dataset.title,
+    noun=noun,
+    counts={split: len(splits[split]) for split in SPLITS if split in splits},
+    sizes=_count("x".join(map(str, s.size)) for s in whole),
+    kinds=dict(sorted(_count(f"{n}: {i.kind}" for s in seen for n, i in s.images.items()).items())),
+    problems=tuple(dict.fromkeys(problems)),
+    notes=(
+      *_named(f"files that belong to no {noun}", strays),
+      *_named(padded, small),
+      *_named("constant images", constant),
+      *_named("cases in several splits", _leaks(dataset, seen)),
+    ),
+  )
+
+
+def describe(report: Report) -> str:
+  """Writes the report as text."""
+  lines = [f"{report.title}:"]
+  lines += [f"  {split}: {count} {report.noun}s" for split, count in report.counts.items()]
+  sizes = [f"{size} ({count})" for size, count in report.sizes.items()]
+  lines += [f"  {report.noun}s by size: {shorten(sizes)}"] if sizes else []
+  lines += [f"  {kind}: {count}" for kind, count in report.kinds.items()]
+  lines += [f"note: {note}" for note in report.notes]
+  lines += [f"problem: {problem}" for problem in report.problems]
+  lines.append(f"problems: {len(report.problems)}" if report.problems else "nothing wrong")
+  return "\n".join(lines)
+
+
+def _list(dataset: FileDataset) -> tuple[dict[str, Listing], list[str]]:
+  listings, problems = {}, []
+  for part in dataset.parts:
+    try:
+      listings[part] = dataset.listing(part)
+    except InputError as error:
+      problems.append(f"{part}: {error}")
+  if not listings:
+    raise InputError("\n  ".join([f"{dataset.title}: nothing to check", *problems]))
+  problems += [problem for listing in listings.values() for problem in listing.problems]
+  return listings, problems
+
+
+def _examine(store: Store, split: str, record: Record) -> _Seen:
+  found, problems = {}, []
+  for name, file in record.files.items():
+    try:
+      found[name] = _decode(store, file)
+    except InputError as error:
+      problems.append(str(error))
+  try:
+    require_one_size(store, record, {name: image.size for name, image in found.items()})
+  except InputError as error:
+    problems.append(str(error))
+  return _Seen(split, record, found, tuple(problems))
+
+
+def _decode(store: Store, file: File) -> _Image:
+  with store.open(file.path) as stream:
+    image = images.decode(stream, store.label(file.path))
+  height, width, channels = image.shape
+  luma = images.luma(image)
+  colour = np.mean(np.ptp(rgb(image), axis=-1) > _COLOUR_STEP * np.iinfo(image.dtype).max)
+  colour = bool(colour > _COLOUR_SHARE)
+  names = {1: "grey", 3: "RGB", 4: "RGBA"}
+  equal = "" if channels == 1 or colour else " without colour"
+  kind = f"{names[channels]}{equal}, {8 * image.itemsize} bits"
+  digest = hashlib.sha256(f"{height} {width}".encode() + luma.tobytes()).hexdigest()
+  return _Image((height, width), kind, colour, bool(np.ptp(luma) == 0), digest)
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+  """Counts equal values, the most frequent first."""
+  return dict(collections.Counter(values).most_common())
+
+
+def _named(what: str, names: Iterable[str]) -> list[str]:
+  """Makes one sentence on names, or none where there are none."""
+  names = list(names)
+  return [f"{what} ({len(names)}): {shorten(names)}"] if names else []
+
+
+def _mixed_up(whole: Iterable[_Seen]) -> list[str]:
+  """Finds visible and infrared images in each other's place, and one picture given as both."""
+  pairs = [s for s in whole if {"visible", "infrared"} <= set(s.images)]
+  swapped = [s for s in pairs if s.images["infrared"].colour and not s.images["visible"].colour]
+  doubled = [s for s in pairs if s.images["visible"].digest == s.images["infrared"].digest]
+  what = "pairs that look swapped: visible is grey, infrared has colour"
+  return [
+    *_named(what, [s.record.name for s in swapped]),
+    *_named("pairs of one picture, given as both", [s.record.name for s in doubled]),
+  ]
+
+
+def _duplicates(seen: Iterable[_Seen]) -> list[str]:
+  """Finds pictures of one image name in two splits; constant ones prove nothing."""
+  where = collections.defaultdict(list)
+  for s in seen:
+    for name, image in s.images.items():
+      if not image.constant:
+        where[name, image.digest].append(s)
+  found = collections.defaultdict(list)
+  for (name, _), same in where.items():
+    for a, b in itertools.combinations(same, 2):
+      if a.split != b.split:
+        found[name, a.split, b.split].append(f"{a.record.name} = {b.record.name}")
+  return [
+    sentence
+    for (name, a, b), names in found.items()
+    for sentence in _named(f"{name} pictures in {a} and in {b}", names)
+  ]
+
+
+def _leaks(dataset: FileDataset, seen: Iterable[_Seen]) -> list[str]:
+  """Names groups, such as the slices of one medical case, that occur in two splits."""
+  splits = collections.defaultdict(set)
+  for s in seen:
+    name = s.record.name
+    try:
+      group = dataset.group(name)
+    except InputError:  # reported already, when the splits were made
+      continue
+    if group != name:
+      splits[group].add(s.split)
+  return sorted(group for group, found in splits.items() if len(found) > 1)
