@@ -1,5 +1,6 @@
 """Feature maps of the FMI family: pixels, gradient, edges, cosine transform."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,8 @@ from cfi_jax.metrics.windows import constant, inside, materialize, mean
 
 
 def pixels(x: Array, height, width) -> Array:
-  """The levels themselves."""
-  del height, width
+  """The levels themselves, as floats."""
+  chex.assert_rank(x, 2)
   return x.astype(float)
 
 
@@ -26,7 +27,8 @@ def gradient(x: Array, height, width) -> Array:
 def edges(x: Array, height, width) -> Array:
   """MATLAB's Sobel edge map with automatic threshold: 1 on thin ridges of the gradient, else 0.
 
-  All decisions are made on exact integers: b = (X^2 + Y^2) / 64, cutoff = 4 mean(b).
+  A pixel is an edge where b = (X^2 + Y^2) / 64 exceeds 4 mean(b) and is a ridge along X or along Y.
+  All decisions are made on exact integers.
   """
   across, down = sobel(x, height, width, "replicate")
   square = across * across + down * down
