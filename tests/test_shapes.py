@@ -132,8 +132,8 @@ WITHOUT = {
   ops.statistics_dtype, ops.resize_matrix, ops.pool_matrix, ops.to_uint8, levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,
-  windows.uniform, catalogue.find_metric, catalogue.find_metrics, definition.check_convention,
-  levels.grey_levels, table.read_scores, table.score,
+  windows.uniform, windows.materialize, catalogue.find_metric, catalogue.find_metrics,
+  definition.check_convention, levels.grey_levels, table.read_scores, table.score,
 }  # fmt: skip
 # Functions of `Images`, which only `Metric.__call__` makes, of images that it has checked.
 OF_IMAGES = {getattr(m.function, "func", m.function) for m in METRICS.values()}
@@ -158,13 +158,8 @@ def test_every_public_function_is_listed(module):
 def images(arguments):
   """The leaves of arguments, their tree, and which leaves are images."""
   leaves, tree = jax.tree.flatten(arguments)
-  found = [
-    k
-    for k, x in enumerate(leaves)
-    if isinstance(x, jax.Array | np.ndarray)
-    and x.ndim > 1
-    and not np.array_equal(x, np.eye(len(x)))
-  ]
+  arrays = {k: x for k, x in enumerate(leaves) if isinstance(x, jax.Array | np.ndarray)}
+  found = [k for k, x in arrays.items() if x.ndim > 1 and not np.array_equal(x, np.eye(len(x)))]
   return leaves, tree, found
 
 
@@ -183,7 +178,8 @@ def test_wrong_shapes_raise(function):
 
     def call(values):
       changed = [values.get(k, x) for k, x in enumerate(leaves)]
-      return function(*jax.tree.unflatten(tree, changed), **options)
+      result = function(*jax.tree.unflatten(tree, changed), **options)
+      return result.pair if isinstance(result, interventions.View) else result
 
     traced = {k: spoilt.get(k, leaves[k]) for k in found}
     jax.eval_shape(call, traced)

@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
 
 
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Like `read_image`, of a label image: a palette's indices, not its colours, are the classes."""
+  """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
   try:
     with open(path, "rb") as file, _readable(os.fspath(path)):
       picture = _open(file, max_pixels)
@@ -68,7 +68,7 @@ def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.nd
 
 
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Like `read_image`, from an open seekable file; `label` names it in errors."""
+  """Reads an open seekable file as `read_image` does; `label` names it in errors."""
   with _readable(label):
     picture = _open(file, max_pixels)
     raw_modes = _WIDE_PNG.get(_raw_mode(picture))
@@ -85,7 +85,7 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """What a file's header tells: the picture's size in pixels, and uint8 or uint16."""
+  """The facts of a file's header: the picture's size in pixels, and uint8 or uint16."""
 
   height: int
   width: int

@@ -65,6 +65,7 @@ def cosines(x: Array, height, width) -> Array:
 
   A constant image gives exact zeros but for the first coefficient.
   """
+  chex.assert_rank(x, 2)
   region = inside(x.shape, height, width)
   pivot = jnp.round(mean(x, height, width)).astype(jnp.int32)
   offsets = jnp.where(region & ~constant(x, height, width), x - pivot, 0).astype(float)
@@ -76,7 +77,7 @@ def cosines(x: Array, height, width) -> Array:
 
 
 def _cosine_matrix(size: int, length) -> Array:
-  """[size, size] orthonormal DCT-II of vectors of `length` entries, zero beyond them."""
+  """The orthonormal DCT-II of vectors of `length` entries, [size, size], zero beyond them."""
   length = jnp.asarray(length, jnp.int32)
   k = lax.broadcasted_iota(jnp.int32, (size, size), 0)
   n = lax.broadcasted_iota(jnp.int32, (size, size), 1)

@@ -1,4 +1,4 @@
-"""Trained variables folded into what inference needs (ISFUSE: exact algebra, evaluation mode).
+"""Trained variables folded into what inference needs.
 
 BatchNorm goes into the convolution before it; the query projection goes into the keys, since
 (W f + b) . k = f . (W^T k) + b . k; keys and values are projected on the pooled grid only.
