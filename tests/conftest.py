@@ -72,7 +72,7 @@ def random():
 
 @pytest.fixture(scope="session")
 def inference_reference():
-  """Random weights, images and the reference's outputs (ISFUSE.md section 7)."""
+  """Random weights (`state/...`), uint8 images and the reference's outputs, by size."""
   return load_fixture("inference")
 
 

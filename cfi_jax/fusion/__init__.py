@@ -1,1 +1,1 @@
-"""What any fusion system needs: nouns, interventions, losses, rules."""
+"""The parts that any fusion system needs: nouns, interventions, loss terms, rules, arrays."""

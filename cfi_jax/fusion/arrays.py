@@ -1,4 +1,4 @@
-"""Between images as users hold them and the windows that the network computes on."""
+"""Conversions between images as users hold them and the windows that a network computes on."""
 
 import numpy as np
 
@@ -15,7 +15,11 @@ def has_channels(image: np.ndarray) -> bool:
 
 
 def as_batch(image: np.ndarray, name: str) -> np.ndarray:
-  """[H, W], [H, W, C], [B, H, W] or [B, H, W, C] as [B, H, W, C]; refuses what cannot be fused."""
+  """Returns an image or a batch as [B, H, W, C]; refuses what cannot be fused.
+
+  image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4; uint8,
+    uint16 or floating point in [0, 1].
+  """
   if not isinstance(image, np.ndarray):
     raise InputError(f"{name} is a {type(image).__name__}; allowed: a numpy array")
   batch = image if has_channels(image) else image[..., None]
@@ -35,7 +39,7 @@ def as_batch(image: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_image(image: np.ndarray, name: str) -> np.ndarray:
-  """[H, W] or [H, W, C] as [H, W, C]; refuses batches and what cannot be fused."""
+  """Returns [H, W] or [H, W, C] as [H, W, C]; refuses batches and what cannot be fused."""
   batch = as_batch(image, name)
   if len(batch) != 1:
     raise InputError(f"{name} is a batch of {len(batch)} images; allowed here: one")
@@ -45,7 +49,7 @@ def as_image(image: np.ndarray, name: str) -> np.ndarray:
 def window(
   image: np.ndarray, start: tuple[int, int], shape: tuple[int, int], dtype: np.dtype
 ) -> np.ndarray:
-  """Luma of [H, W, C] in [0, 1] in the window of `shape` at `start`, zero outside the image."""
+  """Cuts the luma of [H, W, C], in [0, 1], to the window of `shape` at `start`; 0 outside."""
   begin = [max(0, s) for s in start]
   end = [min(n, s + m) for n, s, m in zip(image.shape, start, shape, strict=False)]
   part = colour.luma(image[begin[0] : end[0], begin[1] : end[1]]).astype(dtype)
@@ -58,12 +62,12 @@ def window(
 
 
 def quantize(fused: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Fused luma in [0, 1] in the dtype of the images."""
+  """Converts fused luma in [0, 1] to the dtype of the images."""
   if np.dtype(dtype).kind == "u":
     return colour.to_integer(fused, dtype)
   return np.clip(fused, 0, 1).astype(dtype)
 
 
 def finish(visible: np.ndarray, luma: np.ndarray, gray: bool) -> np.ndarray:
-  """The fused image [H, W, C] from the visible one and the fused luma [H, W] of its dtype."""
+  """Makes the fused image [H, W, C] of the visible one and the fused luma [H, W] of its dtype."""
   return luma[..., None] if gray else colour.recolour(visible, luma)

@@ -1,8 +1,8 @@
-"""Interventions on one pair: complementary masking, shared random masking, modality dropout; and
-masking of one image alone and darkening, which are ours.
+"""Interventions on one pair: masking, modality dropout, darkening.
 
-Each is f(key, pair, options) -> pair for ONE pair [H, W, 1]; `intervene` maps it over a batch.
-Masks are 1 where a pixel is kept and 0 where it is removed (set to `options.fill`).
+Each is f(key, pair, options) -> pair for ONE pair [H, W, 1] in [0, 1]; `intervene` maps it over a
+batch. Masks are True where a pixel is kept; removed pixels become `options.fill`. Complementary and
+shared masking and dropout are those of arXiv 2603.23272; `one_sided` and `darker` are ours.
 """
 
 import dataclasses
@@ -15,17 +15,18 @@ import jax.numpy as jnp
 from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.images.ops import assert_grey
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskOptions:
-  """How holes are drawn, and how dark images get.
+  """Options of the holes that masks have, and of darkening.
 
   holes: least and greatest number of holes per image, uniform, both included.
   size: least and greatest side of a square hole or diameter of a disk, in pixels, uniform.
   square_probability: probability that a hole is a square; else it is a disk.
-  fill: value that removed pixels take.
-  darkest: least factor of the intervention `darker`.
+  fill: the value of removed pixels.
+  darkest: the least factor of the intervention `darker`.
   """
 
   holes: tuple[int, int]
@@ -49,11 +50,11 @@ class MaskOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Intervention:
-  """An intervention, and what is known of its result before it runs.
+  """An intervention, and the parts of its result that are known before it runs.
 
   apply: f(key, pair, options) -> pair, for one pair.
-  keeps: modalities that it returns unchanged; their features are those of the original view.
-  blanks: modalities that it sets to `options.fill` everywhere; one sample stands for the batch.
+  keeps: modalities that stay unchanged; their features are those of the original view.
+  blanks: modalities that become `options.fill` everywhere; one sample stands for the batch.
   """
 
   apply: Callable[[Array, Pair, MaskOptions], Pair]
@@ -68,11 +69,11 @@ def sample_mask(
   options: MaskOptions,
   canvas: tuple[int, int] | None = None,
 ) -> Array:
-  """A mask [height, width, 1] (bool, True = kept) with randomly many holes inside the image.
+  """Draws a mask, bool [height, width, 1], with holes that lie inside the image.
 
-  A disk is inscribed in the square of its size: the pixel centres within size / 2 of its centre.
-  canvas: shape of a larger mask with the image in its top left corner, so that images of many
-    sizes are served by the same compiled operations.
+  A disk holds the pixel centres within size / 2 of the centre of the square of its size.
+  canvas: shape of a larger mask with the image in its top left corner; the same compiled operations
+    then serve images of many sizes.
   """
   rows, columns = canvas or (height, width)
   most = options.holes[1]
@@ -98,9 +99,9 @@ def complementary_masks(
   options: MaskOptions,
   canvas: tuple[int, int] | None = None,
 ) -> Pair:
-  """One mask per modality whose holes are disjoint; see `sample_mask`.
+  """Draws one mask per modality so that no pixel is removed from both; see `sample_mask`.
 
-  A pixel that both would remove is given back to one of them at random.
+  A pixel in the holes of both is given back to one of them at random.
   """
   visible_key, infrared_key, tie_key = jax.random.split(key, 3)
   visible = sample_mask(visible_key, height, width, options, canvas)
@@ -111,40 +112,44 @@ def complementary_masks(
 
 
 def apply_masks(pair: Pair, masks: Pair, fill: float) -> Pair:
-  """The pair with pixels outside `masks` (True = kept) set to `fill`."""
+  """Sets the pixels outside `masks` to `fill`; all images and masks are [..., H, W, 1]."""
+  assert_grey(pair, masks)
   return jax.tree.map(lambda image, mask: jnp.where(mask, image, fill), pair, masks)
 
 
 def complementary(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes spatially disjoint holes from the two images."""
+  assert_grey(pair, rank=3)
   masks = complementary_masks(key, *pair.visible.shape[:2], options)
   return apply_masks(pair, masks, options.fill)
 
 
 def shared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes the same holes from both images."""
+  assert_grey(pair, rank=3)
   mask = sample_mask(key, *pair.visible.shape[:2], options)
   return apply_masks(pair, Pair(visible=mask, infrared=mask), options.fill)
 
 
 def without_visible(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes the visible image."""
-  del key
+  assert_grey(pair, rank=3)
   return pair.replace(visible=jnp.full_like(pair.visible, options.fill))
 
 
 def without_infrared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes the infrared image."""
-  del key
+  assert_grey(pair, rank=3)
   return pair.replace(infrared=jnp.full_like(pair.infrared, options.fill))
 
 
 def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes holes from one of the two images, either with probability 1/2.
 
-  Ours: where both images always have holes, a network may take those of one image as a sign that
-  there are some in the other, and leave a hole that comes alone.
+  Where both images always have holes, a network may take those of one image as a sign that there
+  are some in the other, and leave a hole that comes alone.
   """
+  assert_grey(pair, rank=3)
   mask_key, side_key = jax.random.split(key)
   mask = sample_mask(mask_key, *pair.visible.shape[:2], options)
   in_visible = jax.random.bernoulli(side_key)
@@ -155,9 +160,10 @@ def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
 def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Multiplies each image by a factor between `options.darkest` and 1, its logarithm uniform.
 
-  Ours: the levels of a data set are those of its cameras. A network that saw no dark pair may
-  make grey of black ones.
+  The levels of a data set are those of its cameras. A network that saw no dark pair may make grey
+  of black ones.
   """
+  assert_grey(pair, rank=3)
   visible_key, infrared_key = jax.random.split(key)
 
   def scale(key: Array, image: Array) -> Array:
@@ -186,10 +192,10 @@ def get(name: str) -> Intervention:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """One view of a batch.
+  """A batch as one intervention shows it.
 
-  pair: the images, a blank one as a batch of one.
-  sources: per modality the name of the image: views with the same name share the same image.
+  pair: the images [B, H, W, 1]; a blank one is a batch of one.
+  sources: the name of the image by modality; views share the images of equal names.
   """
 
   pair: Pair
@@ -197,18 +203,20 @@ class View:
 
 
 def stand_alone(name: str, view: View, batch_size: int) -> View:
-  """The view with images of its own, blank ones for every sample."""
+  """Returns the view with images of its own, and with blank ones for every sample."""
   pair = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape[1:])), view.pair)
   return View(pair, dict.fromkeys(MODALITIES, name))
 
 
 def original_view(batch: Pair) -> View:
-  """The batch as it is."""
+  """Returns the batch [B, H, W, 1] as a view without an intervention."""
+  assert_grey(batch, rank=4)
   return View(batch, dict.fromkeys(MODALITIES, "original"))
 
 
 def intervene(name: str, key: Array, batch: Pair, options: MaskOptions) -> View:
-  """A view of a batch [B, H, W, 1]; sample i uses the key folded from (key, i) and the name."""
+  """Applies the intervention to a batch [B, H, W, 1]; the name and i give sample i its key."""
+  assert_grey(batch, rank=4)
   intervention = get(name)
   draws = keys.per_sample(keys.fold(key, name), len(batch.visible))
   pair = jax.vmap(lambda k, p: intervention.apply(k, p, options))(draws, batch)

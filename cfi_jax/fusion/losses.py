@@ -1,8 +1,9 @@
-"""Loss terms, per example: of the fusion loss, and of what an intervention should change.
+"""Loss terms per example: distances of the fused image from its sources and from other views.
 
-A term takes images or maps [..., H, W, 1] and returns a value for each leading index: it averages
-over pixels and channels only. Source: the paper's objective L = L_f + alpha L_inv + beta L_nec as
-its authors' release computes it.
+A term takes images or maps [..., H, W, 1] in [0, 1] and returns a value for each leading index: it
+averages over pixels and channels only. F is the fused image, V the visible one, I the infrared one,
+and G the mean of a view's gates. Source: arXiv 2603.23272 as its authors' release computes it, or
+the paper that a term names.
 """
 
 import dataclasses
@@ -15,22 +16,21 @@ from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion import rules
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
+from cfi_jax.images.ops import PIXELS, assert_grey
 from cfi_jax.metrics.windows import gaussian
-
-PIXELS = (-3, -2, -1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetOptions:
-  """The fused image that `multiscale` wants, put together from wavelet planes of the two sources.
+  """The target of the term `multiscale`: a fusion by `rules.wavelet_fusion`.
 
-  planes: their number; the coarsest holds details of about 2^planes pixels.
-  exponent: a plane's weights are as |w|^exponent of the sources, |w| smoothed; 0 is the mean, large
-    a choice. gain: what details are multiplied with, in the term `detail`, too.
-  spread: of both rests' deviations from their means, summed, what the fused image gets; 0.5 is the
-    mean of both rests.
-  brighter: how far it goes from there to the brighter rest of each pixel: with a spread of 0.5, 0
-    is the mean and 1 the maximum of both rests.
+  planes: number of wavelet planes; the coarsest holds details of about 2^planes pixels.
+  exponent: a source's weight in a plane is proportional to |w|^exponent, |w| smoothed; 0 averages,
+    a large one chooses.
+  gain: factor on the details; the term `detail` takes it, too.
+  spread: factor on the sum of the two mean-free low-pass residuals; 0.5 averages them.
+  brighter: share of the way from there to the brighter residual of each pixel. With a spread of
+    0.5, 0 is their mean and 1 their maximum.
   """
 
   planes: int
@@ -40,7 +40,7 @@ class TargetOptions:
   brighter: float
 
   def __post_init__(self):
-    """Refuses targets that are no images."""
+    """Refuses values out of range."""
     if not 1 <= self.planes <= 8:
       raise InputError(f"loss.target.planes is {self.planes}; allowed: 1 to 8")
     for name in ("exponent", "gain", "spread", "brighter"):
@@ -50,41 +50,46 @@ class TargetOptions:
 
 def intensity(fused: Array, pair: Pair) -> Array:
   """mean |F - V| + mean |F - I|."""
+  assert_grey(fused, pair)
   return jnp.abs(fused - pair.visible).mean(PIXELS) + jnp.abs(fused - pair.infrared).mean(PIXELS)
 
 
 def gradient(fused: Array, pair: Pair) -> Array:
   """mean | |lap F| - max(|lap V|, |lap I|) |, lap the 8-neighbour Laplacian."""
+  assert_grey(fused, pair)
   visible, infrared = jnp.abs(ops.laplacian(pair.visible)), jnp.abs(ops.laplacian(pair.infrared))
   target = jnp.maximum(visible, infrared)
   return jnp.abs(jnp.abs(ops.laplacian(fused)) - target).mean(PIXELS)
 
 
 def consistency(fused: Array, view: Fusion) -> Array:
-  """mean |F_view - F| G_view: change of the fused image where the view's gate selects."""
+  """mean |F_view - F| G_view: the change of the fused image where the view's gate selects."""
+  assert_grey(fused, view.fused, view.gates[0])
   return (jnp.abs(view.fused - fused) * ops.mean_map(view.gates)).mean(PIXELS)
 
 
 def area(view: Fusion, target: float) -> Array:
-  """| mean(G_view) - target |: distance of the selected share of the image from `target`."""
+  """|mean(G_view) - target|: distance of the selected share of the image from `target`."""
   return jnp.abs(ops.mean_map(view.gates).mean(PIXELS) - target)
 
 
 def filling(fused: Array, view: Fusion, removed: Array) -> Array:
   """mean |F_view - F| over the pixels `removed` (bool), 0 without any; F takes no gradient.
 
-  How far the fused image is from what it would be without the holes, seen from inside them.
+  It is 0 where the view shows, inside the holes, what it would show without them.
   """
+  assert_grey(fused, view.fused, removed)
   change = jnp.abs(view.fused - jax.lax.stop_gradient(fused))
   inside = removed.astype(change.dtype)
   return (change * inside).sum(PIXELS) / jnp.maximum(1, inside.sum(PIXELS))
 
 
 def one_sided(pair: Pair, treated: Pair) -> Array:
-  """bool: the pixels where the treatment changed one image and left the other.
+  """The pixels where the treatment changed one image and left the other, bool [..., H, W, 1].
 
-  A pixel in a hole that had the value of the filling already is not among them.
+  A pixel that had the value of the filling before is not among them.
   """
+  assert_grey(pair, treated)
   return (treated.visible != pair.visible) ^ (treated.infrared != pair.infrared)
 
 
@@ -95,17 +100,20 @@ def entropy(view: Fusion) -> Array:
 
 
 def difference(fused: Array, view: Fusion) -> Array:
-  """mean |F - F_view|: what the fused image loses with a modality."""
+  """mean |F - F_view|: the share of the fused image that hangs on what the view lacks."""
+  assert_grey(fused, view.fused)
   return jnp.abs(fused - view.fused).mean(PIXELS)
 
 
 def maximum(fused: Array, pair: Pair) -> Array:
   """mean |F - max(V, I)|."""
+  assert_grey(fused, pair)
   return jnp.abs(fused - jnp.maximum(pair.visible, pair.infrared)).mean(PIXELS)
 
 
 def structure(fused: Array, pair: Pair) -> Array:
-  """1 - (SSIM(F, V) + SSIM(F, I)) / 2, SSIM of Wang 2004 in [0, 1] with mirrored borders."""
+  """1 - (SSIM(F, V) + SSIM(F, I)) / 2, SSIM of Wang et al. 2004 on [0, 1] with mirrored borders."""
+  assert_grey(fused, pair)
   similarity = sum(
     _similarity(fused, source).mean(PIXELS) for source in (pair.visible, pair.infrared)
   )
@@ -113,7 +121,8 @@ def structure(fused: Array, pair: Pair) -> Array:
 
 
 def correlation(fused: Array, pair: Pair) -> Array:
-  """1 - (r(F, V) + r(F, I)) / 2, r Pearson's correlation over the pixels; 0 with a constant."""
+  """1 - (r(F, V) + r(F, I)) / 2, r Pearson's correlation over the pixels, 0 with a constant."""
+  assert_grey(fused, pair)
 
   def centred(image: Array) -> Array:
     return image - image.mean(PIXELS, keepdims=True)
@@ -127,28 +136,27 @@ def correlation(fused: Array, pair: Pair) -> Array:
 
 
 def detail(fused: Array, pair: Pair, target: TargetOptions) -> Array:
-  """mean |lap F - gain lap S|, S at each pixel the source of greater |lap|.
-
-  Like `gradient`, but with signs.
-  """
+  """mean |lap F - gain lap S|, S the source of greater |lap|: `gradient`, but with signs."""
+  assert_grey(fused, pair)
   visible, infrared = ops.laplacian(pair.visible), ops.laplacian(pair.infrared)
   stronger = jnp.where(jnp.abs(visible) >= jnp.abs(infrared), visible, infrared)
   return jnp.abs(ops.laplacian(fused) - target.gain * stronger).mean(PIXELS)
 
 
 def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
-  """Sum over wavelet planes w of mean |w(F - T)|, plus mean |c(F - T)|, c what they leave.
+  """mean |c(F - T)| + sum_k mean |w_k(F - T)|, w_k the wavelet planes and c the smooth rest.
 
-  T: `rules.wavelet_fusion` of the pair. Every plane counts as much as every other, although the
-  energy of images lies in the coarse ones.
+  T is `rules.wavelet_fusion` of the pair. All planes count alike, although the energy of images
+  lies in the coarse ones.
   """
+  assert_grey(fused, pair)
   distance = fused - rules.wavelet_fusion(pair, **dataclasses.asdict(target))
   planes, rest = rules.wavelet_planes(distance, target.planes)
   return sum(jnp.abs(part).mean(PIXELS) for part in (*planes, rest))
 
 
 def _similarity(first: Array, second: Array) -> Array:
-  """The map of SSIM."""
+  """The map of SSIM, [..., H, W, 1]."""
   c1, c2 = 0.01**2, 0.03**2
   window = tuple(gaussian(11, 1.5).tolist())
   x, y = ops.blur(first, window), ops.blur(second, window)

@@ -1,4 +1,4 @@
-"""The nouns of fusion: a pair of images, and what a network makes of it."""
+"""The nouns of fusion: a pair of images, and the fusion of it."""
 
 from flax import struct
 
@@ -11,7 +11,7 @@ MODALITIES = ("visible", "infrared")
 class Pair:
   """Two aligned images of one scene, [..., H, W, 1], floating point in [0, 1].
 
-  `visible` is the luma of a colour image (or CT, PET, SPECT); `infrared` the other modality (MRI).
+  visible: the luma of a colour image, or CT, PET, SPECT. infrared: the other modality, or MRI.
   """
 
   visible: Array
@@ -20,11 +20,11 @@ class Pair:
 
 @struct.dataclass
 class Fusion:
-  """What a fusion model returns for a `Pair`: the picture, and what it was made from.
+  """The fused picture of a `Pair`, and the maps that it was made from.
 
   fused: [..., H, W, 1] in [0, 1].
   gates: invariance gates in [0, 1], one per level, finest first, [..., h, w, 1].
-  features: per modality its encoder features, one per level, finest first, [..., h, w, C].
+  features: encoder features by modality, one per level, finest first, [..., h, w, C].
   levels: decoder features, one per level, finest first, [..., h, w, C].
   """
 

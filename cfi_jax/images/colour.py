@@ -13,7 +13,7 @@ ROWS = 256  # rows treated at once: bounds the memory of the wide intermediate i
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-  """[..., H, W, C] -> [..., H, W] of the same dtype, uint8, uint16 or floating point."""
+  """Luma [..., H, W] of [..., H, W, C] in the same dtype, uint8, uint16 or floating point."""
   if image.shape[-1] == 1 or image.dtype.kind != "f":
     return images.luma(image)[..., 0]
   red, green, blue = (image[..., c] for c in range(3))
@@ -42,7 +42,7 @@ def is_grey(image: np.ndarray) -> bool:
 
 
 def to_integer(fused: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """[0, 1] as the nearest integers of the full range of `dtype`."""
+  """Maps [0, 1] to the nearest integers of the full range of `dtype`."""
   return np.rint(fused * np.asarray(np.iinfo(dtype).max, fused.dtype)).astype(dtype)
 
 

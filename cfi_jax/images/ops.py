@@ -1,10 +1,13 @@
-"""Image arithmetic on arrays [..., H, W, C]: Laplacian, resizing and pooling as matrices."""
+"""Image arithmetic on arrays [..., H, W, C]: Laplacian, blur, resizing and pooling as matrices."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import Array
+
+PIXELS = (-3, -2, -1)  # the axes of one image
 
 
 def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -12,8 +15,25 @@ def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
   return jnp.promote_types(dtype, jnp.float32)
 
 
+def assert_grey(*images: Array, rank: int | None = None) -> None:
+  """Raises AssertionError unless all images, and those of pairs, are [..., H, W, 1] of one shape.
+
+  rank: their number of axes, where it matters. Costs nothing after tracing.
+  """
+  leaves = jax.tree.leaves(images)
+  chex.assert_shape(leaves, (..., None, None, 1))
+  chex.assert_equal_shape(leaves)
+  if rank is not None:
+    chex.assert_rank(leaves, rank)
+
+
+def _assert_image(image: Array) -> None:
+  chex.assert_shape(image, (..., None, None, None))
+
+
 def laplacian(image: Array) -> Array:
   """8-neighbour Laplacian (centre weight -8) with zero padding, same shape as `image`."""
+  _assert_image(image)
   height, width = image.shape[-3:-1]
   border = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
   rows = jnp.pad(image, border)
@@ -24,6 +44,7 @@ def laplacian(image: Array) -> Array:
 
 def blur(image: Array, taps: tuple[float, ...], spacing: int = 1) -> Array:
   """Both axes correlated with an odd number of taps, `spacing` pixels apart; borders mirrored."""
+  _assert_image(image)
   for axis in (image.ndim - 3, image.ndim - 2):
     size, reach = image.shape[axis], len(taps) // 2 * spacing
     border = [(0, 0)] * image.ndim
@@ -62,6 +83,8 @@ def pool_matrix(size: int, bins: int) -> np.ndarray:
 
 def apply_matrices(rows: np.ndarray, columns: np.ndarray, image: Array) -> Array:
   """Applies `rows` [h, H] along the height and `columns` [w, W] along the width of an image."""
+  _assert_image(image)
+  chex.assert_shape([rows, columns], [(None, n) for n in image.shape[-3:-1]])
   rows, columns = rows.astype(image.dtype), columns.astype(image.dtype)
   # Two contractions, the cheaper axis order left to XLA; full precision also on GPU and TPU.
   image = jnp.einsum("hH,...HWC->...hWC", rows, image, precision=jax.lax.Precision.HIGHEST)
@@ -70,6 +93,7 @@ def apply_matrices(rows: np.ndarray, columns: np.ndarray, image: Array) -> Array
 
 def resize(image: Array, height: int, width: int) -> Array:
   """Bilinear resize (see `resize_matrix`) to [..., height, width, C]."""
+  _assert_image(image)
   if image.shape[-3:-1] == (height, width):
     return image
   rows = resize_matrix(image.shape[-3], height)
@@ -78,12 +102,16 @@ def resize(image: Array, height: int, width: int) -> Array:
 
 def average_pool(image: Array, grid: int) -> Array:
   """Adaptive average pooling (see `pool_matrix`) to [..., grid, grid, C]."""
+  _assert_image(image)
   rows = pool_matrix(image.shape[-3], grid)
   return apply_matrices(rows, pool_matrix(image.shape[-2], grid), image)
 
 
 def mean_map(maps: tuple[Array, ...]) -> Array:
   """Mean of maps [..., h, w, 1] of several levels, each resized to the size of the first."""
+  chex.assert_shape(maps, (..., None, None, 1))
+  chex.assert_rank(maps, maps[0].ndim)
+  chex.assert_equal_shape_prefix(maps, maps[0].ndim - 3)
   height, width = maps[0].shape[-3:-1]
   return sum(resize(m, height, width) for m in maps) / len(maps)
 

@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
 
 
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Like `read_image`, of a label image: a palette's indices, not its colours, are the classes."""
+  """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
   try:
     with open(path, "rb") as file, _readable(os.fspath(path)):
       picture = _open(file, max_pixels)
@@ -68,7 +68,7 @@ def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.nd
 
 
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Like `read_image`, from an open seekable file; `label` names it in errors."""
+  """Reads an open seekable file as `read_image` does; `label` names it in errors."""
   with _readable(label):
     picture = _open(file, max_pixels)
     raw_modes = _WIDE_PNG.get(_raw_mode(picture))

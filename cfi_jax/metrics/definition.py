@@ -1,4 +1,4 @@
-"""What a metric is: name, direction, range and conventions, and the call that checks its input."""
+"""The type of a metric: name, direction, range, conventions, and the call that checks its input."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ class Score(NamedTuple):
   """One metric of one triplet.
 
   value: float scalar. Under `tang` and `cddfuse` it is NaN or infinite where the toolkit's is.
-  degenerate: bool scalar; true where the images hold nothing that the metric can measure (under
-    `strict` the value is then the agreed one, and finite except PSNR = +inf). Leave such images out
-    of means.
+  degenerate: bool scalar, true where the images hold nothing that the metric can measure. Under
+    `strict` the value is then the agreed one, finite but for PSNR = +inf. Leave such images out of
+    means.
   """
 
   value: Array
@@ -30,10 +30,10 @@ class Score(NamedTuple):
 
 
 class Images(NamedTuple):
-  """A triplet on a canvas: int32 [H, W] levels 0..255 of which the top left height x width count.
+  """A triplet on a canvas: levels 0..255, int32 [H, W], of which the top left height x width count.
 
-  Pixels of the canvas outside that rectangle never enter a metric. One compiled program thus
-  serves every size that fits on its canvas, with the result of the exact size.
+  Pixels outside that rectangle never enter a metric. One compiled program thus serves every size
+  that fits on its canvas, with the result of the exact size.
   """
 
   visible: Array
@@ -49,7 +49,7 @@ class Images(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metric:
-  """One metric: a pure function of one triplet, with what one must know to read its value.
+  """One metric: a pure function of one triplet, and the facts that reading its value takes.
 
   Attributes:
     name: the short name used in tables (for example "Qabf").

@@ -1,5 +1,6 @@
 """Feature maps of the FMI family: pixels, gradient, edges, cosine transform."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,8 @@ from cfi_jax.metrics.windows import constant, inside, materialize, mean
 
 
 def pixels(x: Array, height, width) -> Array:
-  """The levels themselves."""
-  del height, width
+  """The levels themselves, as floats."""
+  chex.assert_rank(x, 2)
   return x.astype(float)
 
 
@@ -26,7 +27,8 @@ def gradient(x: Array, height, width) -> Array:
 def edges(x: Array, height, width) -> Array:
   """MATLAB's Sobel edge map with automatic threshold: 1 on thin ridges of the gradient, else 0.
 
-  All decisions are made on exact integers: b = (X^2 + Y^2) / 64, cutoff = 4 mean(b).
+  A pixel is an edge where b = (X^2 + Y^2) / 64 exceeds 4 mean(b) and is a ridge along X or along Y.
+  All decisions are made on exact integers.
   """
   across, down = sobel(x, height, width, "replicate")
   square = across * across + down * down
@@ -63,6 +65,7 @@ def cosines(x: Array, height, width) -> Array:
 
   A constant image gives exact zeros but for the first coefficient.
   """
+  chex.assert_rank(x, 2)
   region = inside(x.shape, height, width)
   pivot = jnp.round(mean(x, height, width)).astype(jnp.int32)
   offsets = jnp.where(region & ~constant(x, height, width), x - pivot, 0).astype(float)
@@ -74,7 +77,7 @@ def cosines(x: Array, height, width) -> Array:
 
 
 def _cosine_matrix(size: int, length) -> Array:
-  """[size, size] orthonormal DCT-II of vectors of `length` entries, zero beyond them."""
+  """The orthonormal DCT-II of vectors of `length` entries, [size, size], zero beyond them."""
   length = jnp.asarray(length, jnp.int32)
   k = lax.broadcasted_iota(jnp.int32, (size, size), 0)
   n = lax.broadcasted_iota(jnp.int32, (size, size), 1)

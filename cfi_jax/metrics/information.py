@@ -11,12 +11,12 @@ LEVELS = 256
 
 
 def _histogram(x: Array, height, width) -> Array:
-  """int32 [256]: how many pixels of the image have each level."""
+  """Number of pixels of each level, int32 [256]."""
   return _counts(jnp.where(inside(x.shape, height, width), x, LEVELS), LEVELS)
 
 
 def _joint_histogram(x: Array, y: Array, height, width) -> Array:
-  """int32 [256, 256]: how many pixels have level i in x and level j in y."""
+  """Number of pixels with level i in x and level j in y, int32 [256, 256]."""
   code = jnp.where(inside(x.shape, height, width), x * LEVELS + y, LEVELS * LEVELS)
   return _counts(code, LEVELS * LEVELS).reshape(LEVELS, LEVELS)
 
@@ -87,7 +87,7 @@ def mutual_information(images: Images, convention: str) -> Score:
 
 
 def _saturated_information(joint: Array) -> Array:
-  """What the toolkit computes: levels 254 and 255 share a bin in the joint histogram only."""
+  """Mutual information with levels 254 and 255 in one bin of the joint histogram only."""
   merged = joint[:, :255].at[:, 254].add(joint[:, 255])
   merged = merged[:255].at[254].add(merged[255])
   fused, source = joint.sum(axis=1), joint.sum(axis=0)

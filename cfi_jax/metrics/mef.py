@@ -1,4 +1,4 @@
-"""What the tang toolkit calls MS-SSIM: a three-scale MEF-SSIM (Ma et al. 2015)."""
+"""The three-scale MEF-SSIM (Ma et al. 2015) that the tang toolkit calls MS-SSIM."""
 
 import jax.numpy as jnp
 import numpy as np

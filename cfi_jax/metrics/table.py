@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -257,6 +258,9 @@ def score_levels(
   convention: str,
 ) -> tuple[Array, Array]:
   """Values and degenerate flags [B, metrics] of triplets [B, H, W] of true sizes [B, 2]."""
+  chex.assert_rank([visible, infrared, fused], 3)
+  chex.assert_equal_shape([visible, infrared, fused])
+  chex.assert_shape(sizes, (len(visible), 2))
 
   def one(visible, infrared, fused, size):
     scores = [

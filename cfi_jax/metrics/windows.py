@@ -6,6 +6,7 @@ traced. A window that would leave the canvas is dropped, so a map shrinks as its
 
 from collections.abc import Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ from cfi_jax.core.types import Array
 
 @custom_vmap
 def materialize(x):
-  """The same array or tuple of arrays, kept from being recomputed by everything that reads it.
+  """Returns its argument, kept from being recomputed by everything that reads it.
 
   XLA's CPU backend fuses a stencil into each shifted read of its result (n times the work) and
   into reductions (no vector instructions): 20 times slower here. A branch that the compiler
@@ -33,7 +34,7 @@ def materialize(x):
 
 
 def _spoil(x: Array) -> Array:
-  """x with its first entry set to 0, in place: the cheapest way to differ."""
+  """Sets the first entry of x to 0, in place: the cheapest way to differ."""
   return x.at[(0,) * x.ndim].set(jnp.zeros((), x.dtype))
 
 
@@ -44,7 +45,7 @@ def _materialize_batch(axis_size, in_batched, x):
 
 
 def inside(shape: tuple[int, int], height, width) -> Array:
-  """bool [H, W]: the pixels of the image on its canvas."""
+  """The pixels of the image on its canvas, bool [H, W]."""
   rows = lax.broadcasted_iota(jnp.int32, shape, 0)
   columns = lax.broadcasted_iota(jnp.int32, shape, 1)
   return (rows < height) & (columns < width)
@@ -52,6 +53,7 @@ def inside(shape: tuple[int, int], height, width) -> Array:
 
 def total(x: Array, height, width) -> Array:
   """Sum over the image, as a float; integers are summed exactly along rows (2**15 columns)."""
+  chex.assert_rank(x, 2)
   x = jnp.where(inside(x.shape, height, width), x, jnp.zeros((), x.dtype))
   if jnp.issubdtype(x.dtype, jnp.integer):
     return x.sum(axis=1).astype(float).sum()
@@ -70,22 +72,24 @@ def area(height, width) -> Array:
 
 def extremes(x: Array, height, width) -> tuple[Array, Array]:
   """Minimum and maximum over the image."""
+  chex.assert_rank(x, 2)
   region = inside(x.shape, height, width)
   first = x[0, 0]
   return jnp.where(region, x, first).min(), jnp.where(region, x, first).max()
 
 
 def constant(x: Array, height, width) -> Array:
-  """bool: all pixels of the image are equal (decided on integers, never by a float variance)."""
+  """Whether all pixels of the image are equal, decided by their extremes and no float variance."""
   low, high = extremes(x, height, width)
   return low == high
 
 
 def extend(x: Array, height, width, margin: int, border: str) -> Array:
-  """[H + 2 margin, W + 2 margin]: the image continued over its true edges.
+  """Continues the image over its true edges, [H + 2 margin, W + 2 margin].
 
   border: "zero", "replicate" (the edge value) or "reflect" (mirror, edge pixel not repeated).
   """
+  chex.assert_rank(x, 2)
   if border == "zero":
     kept = jnp.where(inside(x.shape, height, width), x, jnp.zeros((), x.dtype))
     return materialize(jnp.pad(kept, margin))
@@ -95,7 +99,7 @@ def extend(x: Array, height, width, margin: int, border: str) -> Array:
 
 
 def _source(size: int, length, margin: int, border: str) -> Array:
-  """Index of the pixel that each position -margin .. size + margin - 1 shows."""
+  """Indices of the pixels that the positions -margin .. size + margin - 1 show."""
   position = jnp.arange(-margin, size + margin)
   last = jnp.asarray(length, jnp.int32) - 1
   if border == "reflect":
@@ -105,13 +109,13 @@ def _source(size: int, length, margin: int, border: str) -> Array:
 
 
 def gaussian(size: int, sigma: float) -> np.ndarray:
-  """float64 [size]: Gaussian taps about the centre, of sum 1."""
+  """Gaussian taps about the centre, float64 [size] of sum 1."""
   taps = np.exp(-((np.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma**2))
   return taps / taps.sum()
 
 
 def uniform(size: int) -> np.ndarray:
-  """float64 [size]: equal taps of sum 1."""
+  """Equal taps, float64 [size] of sum 1."""
   return np.full(size, 1 / size)
 
 
@@ -129,7 +133,8 @@ def _weighted(x: Array, taps: np.ndarray, axis: int) -> Array:
 
 
 def smooth(x: Array, taps: np.ndarray) -> Array:
-  """[H - size + 1, W - size + 1]: separable window mean over full windows."""
+  """Separable window mean over full windows, [H - size + 1, W - size + 1]."""
+  chex.assert_rank(x, 2)
   return materialize(_weighted(materialize(_weighted(x, taps, 1)), taps, 0))
 
 
@@ -150,6 +155,8 @@ def moments(
   Returns:
     means, one [H - size + 1, W - size + 1] per image, and {pair: covariance} of the same shape.
   """
+  chex.assert_rank(list(images), 2)
+  chex.assert_equal_shape(list(images))
   x, inner = list(images), None
   for axis in (1, 0):
     means = materialize([_weighted(image, taps, axis) for image in x])
@@ -171,6 +178,7 @@ def halve(x: Array, height, width) -> tuple[Array, Array, Array]:
   Takes images [n, H, W]; returns them as [n, ceil(H/2), ceil(W/2)], and the halved height and
   width, rounded up.
   """
+  chex.assert_rank(x, 3)
   x = jax.vmap(lambda image: extend(image, height, width, 1, "replicate")[1:, 1:])(x)
   rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
   x = x[:, :rows, :columns]

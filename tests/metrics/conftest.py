@@ -56,7 +56,7 @@ def measure():
 
 @pytest.fixture(scope="session")
 def reference():
-  """(arrays, values) of METRICS section 12; null in the values means NaN."""
+  """(arrays, values): four triplets and their scores by other programs; null means NaN."""
   with np.load(FIXTURES / "metrics_fixture.npz") as arrays:
     images = dict(arrays)
   return images, json.loads((FIXTURES / "metrics_fixture.json").read_text())
@@ -64,7 +64,7 @@ def reference():
 
 @pytest.fixture(scope="session")
 def degenerate_images():
-  """Constant and identical images of METRICS section 9; keys CASE_f, CASE_a, CASE_b."""
+  """Constant and identical images ; keys CASE_f, CASE_a, CASE_b."""
   with np.load(FIXTURES / "metrics_degenerate.npz") as arrays:
     return dict(arrays)
 

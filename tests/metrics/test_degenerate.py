@@ -1,4 +1,4 @@
-"""Constant and identical images: METRICS sections 0.3 and 9."""
+"""Constant and identical images: the values agreed on in `strict`, and those of the toolkits."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Every value of the reference fixture, in float64 and in float32 (METRICS section 12)."""
+"""Every value of the reference fixture, in float64 and in float32."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Grey conversion and 8-bit rounding (METRICS section 0.2)."""
+"""Grey conversion and 8-bit rounding."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`strict` against definitions written out anew in NumPy and SciPy (METRICS sections 2 to 8)."""
+"""`strict` against definitions written out anew in NumPy and SciPy."""
 
 import numpy as np
 import pytest

@@ -73,7 +73,7 @@ def test_adding_a_constant_changes_no_contrast_metric(scene, measure, x64):
 
 
 def test_conventions_are_tied_as_documented(scene, measure, x64):
-  """METRICS section 10."""
+  """Which values of one convention follow from those of another, and by which factor."""
   tang, cddfuse, strict = (measure(*scene, c) for c in ("tang", "cddfuse", "strict"))
   height, width = scene[0].shape
   for metric in ("EN", "SD", "SF", "CC", "SCD", "VIF"):

@@ -1,7 +1,7 @@
-"""What goes wrong with a pair of images: noise, blur, misregistration, fog, rain, a lost modality.
+"""Corruptions of a pair: noise, blur, misregistration, fog, rain, a lost modality.
 
-Each is f(key, pair, strength) -> pair for ONE pair [H, W, 1]; `corrupt` maps it over a batch.
-Strength 0 changes nothing. Under one key a greater strength is the same disturbance, only more.
+Each is f(key, pair, strength) -> pair for ONE pair [H, W, 1] in [0, 1]; `corrupt` maps it over a
+batch. Strength 0 changes nothing. Under one key a greater strength is more of the same disturbance.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
+from cfi_jax.images.ops import assert_grey
 
 # Brightness of scattered daylight, the range of RESIDE (Li et al. 2019, "Benchmarking Single-Image
 # Dehazing and Beyond").
@@ -35,7 +36,7 @@ class Corruption:
   """A disturbance of one pair.
 
   apply: f(key, pair, strength) -> pair in [0, 1], for one pair; strength may be traced.
-  unit: what strength counts. greatest: the greatest strength that makes sense.
+  unit: the unit of strength. greatest: the greatest strength that makes sense.
   """
 
   apply: Callable[[Array, Pair, Array | float], Pair]
@@ -51,7 +52,8 @@ class Corruption:
 
 
 def noise(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """Independent Gaussian noise of that standard deviation on both images, clipped to [0, 1]."""
+  """Adds independent Gaussian noise of that standard deviation to both images."""
+  assert_grey(pair, rank=3)
 
   def add(key: Array, image: Array) -> Array:
     return _clip(image + strength * jax.random.normal(key, image.shape, image.dtype))
@@ -61,11 +63,11 @@ def noise(key: Array, pair: Pair, strength: Array | float) -> Pair:
 
 
 def blur(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """A Gaussian of that standard deviation, in pixels, over both images.
+  """Blurs both images by a Gaussian of that standard deviation in pixels.
 
   At the border the weights that fall inside the image are normalised: a constant stays constant.
   """
-  del key
+  assert_grey(pair, rank=3)
   rows, columns = (_gaussian_matrix(size, strength) for size in pair.visible.shape[:2])
   return jax.tree.map(lambda image: _clip(ops.apply_matrices(rows, columns, image)), pair)
 
@@ -73,8 +75,9 @@ def blur(key: Array, pair: Pair, strength: Array | float) -> Pair:
 def misregistration(key: Array, pair: Pair, strength: Array | float) -> Pair:
   """Moves the infrared image by so many pixels up, down, left or right; its edge is repeated.
 
-  Whole numbers of pixels are exact; between them it is interpolated linearly.
+  Shifts by whole pixels are exact; others interpolate linearly.
   """
+  assert_grey(pair, rank=3)
   along_rows, sign = jax.random.bernoulli(key, shape=(2,))
   shift = jnp.where(sign, strength, -strength)
   height, width = pair.infrared.shape[:2]
@@ -84,28 +87,30 @@ def misregistration(key: Array, pair: Pair, strength: Array | float) -> Pair:
 
 
 def fog(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """Fog of that optical depth (extinction coefficient x distance) in the visible image.
+  """Covers the visible image with fog of that optical depth, extinction times distance.
 
-  The model of atmospheric scattering (Koschmieder 1924; Narasimhan and Nayar 2002), all of the
-  scene at one distance: V' = V t + A (1 - t), t = exp(-strength), A drawn from `AIRLIGHT`; then
-  the noise of the sensor (`SENSOR_NOISE`). At depth 3.0 the scene is at the limit of the
-  meteorological optical range (5 % of contrast left). Long-wave infrared is left as it is.
+  V' = V t + A (1 - t) + noise, t = exp(-strength), A drawn from `AIRLIGHT`: atmospheric scattering
+  (Koschmieder 1924; Narasimhan and Nayar 2002) with the scene at one distance. The noise is that of
+  the sensor (`SENSOR_NOISE`). At depth 3.0 the scene is at the limit of the meteorological optical
+  range, 5 % of contrast left. Long-wave infrared is left as it is.
   """
+  assert_grey(pair, rank=3)
   noise_key, light_key = jax.random.split(key)
   light = jax.random.uniform(light_key, (), minval=AIRLIGHT[0], maxval=AIRLIGHT[1])
   return pair.replace(visible=_clip(_scatter(noise_key, pair.visible, strength, light)))
 
 
 def rain(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """Rain of that many mm/h in the visible image: far drops scatter, near ones draw streaks.
+  """Lets that many mm/h of rain fall in the visible image: far drops scatter, near ones streak.
 
-  Far drops are a fog with extinction 0.312 R^0.67 per km (as Halder et al. 2019, "Physics-Based
-  Rendering for Improving Robustness to Rain") over `RAIN_DISTANCE`. Streaks are blended,
-  V' = (1 - a) V + a A, as brighter than what lies behind them (Garg and Nayar 2007, "Vision and
-  Rain"), parallel, each of its own opacity a. Their number is that of drops of more than 1 mm after
-  Marshall and Palmer 1948, N = 8000 / L exp(-L) per cubic metre, L = 4.1 R^-0.21 per mm, in
-  `RAIN_VOLUME`; their length and opacity are our choice. Infrared is left as it is.
+  Far drops are a fog with extinction 0.312 R^0.67 per km over `RAIN_DISTANCE` (Halder et al. 2019,
+  "Physics-Based Rendering for Improving Robustness to Rain"). Streaks are parallel and blended,
+  V' = (1 - a) V + a A, each of its own opacity a: brighter than the background (Garg and Nayar
+  2007, "Vision and Rain"). Their number is that of drops of more than 1 mm in `RAIN_VOLUME`,
+  N = 8000 / L exp(-L) per cubic metre with L = 4.1 R^-0.21 per mm (Marshall and Palmer 1948). Their
+  length and opacity are our choice. Infrared is left as it is.
   """
+  assert_grey(pair, rank=3)
   noise_key, light_key, heads_key, opacity_key, slope_key = jax.random.split(key, 5)
   light = jax.random.uniform(light_key, (), minval=AIRLIGHT[0], maxval=AIRLIGHT[1])
   height, width = pair.visible.shape[:2]
@@ -126,14 +131,14 @@ def rain(key: Array, pair: Pair, strength: Array | float) -> Pair:
 
 
 def missing_visible(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """That share of the visible image's intensity is lost: at 1 it is black."""
-  del key
+  """Takes that share of the visible image's intensity away; at 1 it is black."""
+  assert_grey(pair, rank=3)
   return pair.replace(visible=pair.visible * (1 - strength))
 
 
 def missing_infrared(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """That share of the infrared image's intensity is lost: at 1 it is black."""
-  del key
+  """Takes that share of the infrared image's intensity away; at 1 it is black."""
+  assert_grey(pair, rank=3)
   return pair.replace(infrared=pair.infrared * (1 - strength))
 
 
@@ -156,7 +161,8 @@ def get(name: str) -> Corruption:
 
 
 def corrupt(name: str, key: Array, batch: Pair, strength: Array | float) -> Pair:
-  """A batch [B, H, W, 1], disturbed; sample i uses the key folded from (key, i) and the name."""
+  """Disturbs a batch [B, H, W, 1]; sample i's key is folded from the name and i."""
+  assert_grey(batch, rank=4)
   corruption = get(name)
   draws = keys.per_sample(keys.fold(key, name), len(batch.visible))
   return jax.vmap(lambda k, p: corruption.apply(k, p, strength))(draws, batch)
@@ -167,7 +173,7 @@ def _clip(image: Array) -> Array:
 
 
 def _scatter(key: Array, image: Array, depth: Array | float, light: Array) -> Array:
-  """What is seen of an image through a medium of that optical depth, lit to `light`; unclipped."""
+  """Shows an image through a medium of that optical depth, lit to `light`; not clipped."""
   kept = jnp.exp(-jnp.asarray(depth, image.dtype))
   lost_noise = SENSOR_NOISE * jnp.sqrt(1 - kept**2)
   seen = image * kept + light * (1 - kept)
@@ -175,13 +181,13 @@ def _scatter(key: Array, image: Array, depth: Array | float, light: Array) -> Ar
 
 
 def _gaussian_matrix(size: int, deviation: Array | float) -> Array:
-  """Smooths one axis, [size, size]; the unit matrix at deviation 0."""
+  """The matrix [size, size] that smooths one axis; the unit matrix at deviation 0."""
   distance = jnp.arange(size)[:, None] - jnp.arange(size)[None]
   weights = jnp.exp(-0.5 * (distance / jnp.maximum(deviation, 1e-3)) ** 2)
   return weights / weights.sum(1, keepdims=True)
 
 
 def _shift_matrix(size: int, shift: Array | float) -> Array:
-  """Moves one axis by `shift` pixels to greater indices, its ends repeated, [size, size]."""
+  """The matrix [size, size] that moves one axis by `shift` pixels up its indices, ends repeated."""
   source = jnp.clip(jnp.arange(size) - shift, 0, size - 1)
   return jnp.maximum(0.0, 1.0 - jnp.abs(source[:, None] - jnp.arange(size)[None]))

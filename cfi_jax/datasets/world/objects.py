@@ -1,4 +1,4 @@
-"""What fusion is for, measured on scenes with known objects: does the picture show them?"""
+"""The contrast of known objects in a picture: whether fusion shows what it is for."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.images.ops import assert_grey
 
 # Standard deviation of rounding to 8-bit levels: no surroundings are quieter than that.
 ROUNDING = 1 / (255 * 12**0.5)
@@ -16,11 +17,11 @@ LEAST_RING = 16  # pixels; fewer say nothing about the surroundings
 
 @dataclasses.dataclass(frozen=True)
 class ObjectOptions:
-  """How objects are judged.
+  """Options of the measure of objects.
 
-  threshold: contrast-to-noise ratio from which on an object is visible.
-  gap, width: the ring around an object begins `gap` pixels beyond its edge, so that the optics'
-    blur stays out, and is `width` pixels wide.
+  threshold: contrast-to-noise ratio from which on an object counts as visible.
+  gap: pixels between an object and its ring, so that the blur of the optics stays out.
+  width: width of the ring in pixels.
   """
 
   threshold: float
@@ -28,7 +29,7 @@ class ObjectOptions:
   width: int
 
   def __post_init__(self):
-    """Refuses what no ring or threshold can be."""
+    """Refuses values out of range."""
     for name, least in (("threshold", 0), ("gap", 0), ("width", 1)):
       if not getattr(self, name) >= least:
         raise InputError(f"objects.{name} is {getattr(self, name)}; allowed: {least} or more")
@@ -36,18 +37,19 @@ class ObjectOptions:
 
 @functools.partial(jax.jit, static_argnames=("slots", "options"))
 def contrast_to_noise(images: Array, objects: Array, slots: int, options: ObjectOptions) -> Array:
-  """The contrast-to-noise ratio of every object in its picture, [N, slots].
-
-  images: [N, H, W, 1] in [0, 1]. objects: int [N, H, W, 1], k + 1 at the pixels of the object in
-  slot k, 0 elsewhere (`data.scenes.Scene.objects`).
+  """The contrast-to-noise ratio of every object in its picture, [N, slots], 0 or more.
 
     CNR = |mean inside - mean of the ring| / sqrt(variance of the ring + ROUNDING^2)
 
-  The ring of an object is the pixels more than `gap` and at most `gap + width` pixels from it
-  (Chebyshev distance) that are more than `gap` from every object; its variance is the population
-  one, of noise and texture alike: what an observer must tell the object from. NaN for an empty
-  slot and for a ring of fewer than `LEAST_RING` pixels; 0 in a constant picture.
+  The ring of an object holds the pixels at most `gap + width` pixels from it (Chebyshev distance)
+  that are more than `gap` from every object. Its variance is the population one, of noise and
+  texture alike: an observer must tell the object from both. NaN for an empty slot and for a ring of
+  fewer than `LEAST_RING` pixels; 0 in a constant picture.
+
+  images: [N, H, W, 1] in [0, 1]. objects: int [N, H, W, 1], k + 1 at the pixels of the object in
+  slot k, 0 elsewhere (`world.scenes.Scene.objects`).
   """
+  assert_grey(images, objects, rank=4)
   return jax.vmap(lambda i, o: _contrast_to_noise(i[..., 0], o[..., 0], slots, options))(
     images, objects
   )
@@ -67,6 +69,6 @@ def _contrast_to_noise(image: Array, objects: Array, slots: int, options: Object
 
 
 def _grow(masks: Array, pixels: int) -> Array:
-  """Masks [K, H, W] and all pixels within that Chebyshev distance."""
+  """Grows masks [K, H, W] by all pixels within that Chebyshev distance."""
   side = 2 * pixels + 1
   return lax.reduce_window(masks, False, lax.bitwise_or, (1, side, side), (1, 1, 1), "SAME")

@@ -5,6 +5,9 @@ L = L_f + alpha L_inv + beta L_nec of the paper as its authors' release computes
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
+
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion import losses
 from cfi_jax.fusion.types import Fusion, Pair
@@ -94,6 +97,8 @@ def objective(
 
   views: the fusions of the pairs `treated` by name.
   """
+  # A blank image comes as a batch of one.
+  treated = jax.tree.map(lambda x: jnp.broadcast_to(x, pair.visible.shape), treated)
   parts, total = {}, 0.0
 
   def add(name: str, weight: float, value: Array) -> None:
