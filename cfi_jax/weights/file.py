@@ -117,7 +117,7 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
   if not jnp.issubdtype(array.dtype, jnp.floating):
     return array
   with np.errstate(over="ignore"):
-    return np.ascontiguousarray(array, np.float32)
+    return np.asarray(array, np.float32, order="C")
 
 
 def _check(flat: Mapping[str, np.ndarray], template: Mapping) -> None:

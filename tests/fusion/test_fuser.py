@@ -12,8 +12,9 @@ from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import Fusion
-from cfi_jax.systems.isfuse import model as isfuse
+from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.inference.model import Model
+from cfi_jax.systems.isfuse.model import make_model
 
 MEMBERS = ("bucket", "devices", "fuse", "fuse_pairs", "reserve")
 
@@ -60,7 +61,7 @@ def test_the_jobs_of_fuse_need_no_more(folders):
 
 
 def test_evaluate_needs_no_more(folders, monkeypatch):
-  monkeypatch.setattr(evaluate, "load", lambda path: Average())
+  monkeypatch.setattr(evaluate, "load_fuser", lambda path: Average())
   visible, infrared, output = folders
   request = evaluate.Request(visible, infrared, {}, output / "x", "strict", ("EN", "SD"))
   found = evaluate.evaluate(request, output, progress=False)
@@ -78,7 +79,8 @@ def test_the_protocol_and_isfuse_agree():
 
 
 def test_images_are_no_smaller_than_the_network_takes():
-  assert arrays.MIN_SIDE >= isfuse.MIN_SIDE
+  released = make_model(recipes.released().model.to_dict())
+  assert arrays.MIN_SIDE >= released.min_side
   side = arrays.MIN_SIDE
   assert arrays.as_image(np.zeros((side, side), np.uint8), "visible").shape == (side, side, 1)
   with pytest.raises(ValueError, match="height and width from 8"):

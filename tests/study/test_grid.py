@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 from command_line import ROOT, run
+from ml_collections import ConfigDict
 
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
+from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import grid, models
 from cfi_jax.systems.isfuse import recipes
@@ -159,3 +161,20 @@ def test_flags_are_required_and_known():
   assert "--config is missing" in run("cfi_jax.study").stderr
   missing = run("cfi_jax.study", f"--config={ROOT / 'configs' / 'shift.py'}")
   assert missing.returncode == 2 and "--workdir is missing" in missing.stderr
+
+
+@pytest.mark.parametrize("outcome", ["done", "stopped", "diverged"])
+def test_the_command_says_how_it_ended(outcome, tmp_path, monkeypatch, capsys):
+  def study(values, workdir):
+    assert values == {"rows": {}} and workdir == tmp_path
+    if outcome == "diverged":
+      raise DivergedError("step 3: loss = nan")
+    return outcome == "done"
+
+  given = {"config": ConfigDict({"rows": {}}), "workdir": str(tmp_path)}
+  monkeypatch.setattr(command.cli, "flag_values", lambda *_, **__: given)
+  monkeypatch.setattr(command, "run", study)
+  status, printed = command.main([]), capsys.readouterr()
+  assert status == (outcome == "diverged")
+  assert printed.out == ("stopped; the same command goes on from there\n" * (outcome == "stopped"))
+  assert ("the loss is not finite at step 3: loss = nan" in printed.err) == (outcome == "diverged")

@@ -75,7 +75,7 @@ def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ("order=('fusion_only','papre')", "config.order: there is no 'papre'; valid: fusion_only"),
+    ("order=('fusion_only','papre')", "config.order: there is no 'papre'; valid: complementary"),
     ("reference=papre", "config.order lacks the reference 'papre'"),
     ("order=('paper',)", "config.order lacks the reference 'fusion_only'"),
     ("seeds=(0,0)", r"config.seeds is \(0, 0\); allowed: one or more, each once"),

@@ -28,6 +28,8 @@ from cfi_jax.study.shift.settings import CONVENTION, CORRELATION, Condition, Stu
 TRIVIAL = ("average", "maximum")  # rules of `fusion.rules`
 EITHER = "either source"  # what the better of the two given sources shows
 CARRIERS = ("all", "only visible", "only infrared", "both")
+SHARES = tuple(f"visible objects, {carrier}" for carrier in CARRIERS)
+CONTRASTS = tuple(f"CNR, {carrier}" for carrier in CARRIERS)
 LOSS = "fusion loss"
 
 # Fuses uint8 pairs [N, S, S, 1] into uint8 [N, S, S, 1].
@@ -63,9 +65,7 @@ class Measured(NamedTuple):
 
 def quantities(study: Study) -> tuple[str, ...]:
   """The names of what is measured, in the order of `Measured`."""
-  shown = [f"visible objects, {carrier}" for carrier in CARRIERS]
-  contrast = [f"CNR, {carrier}" for carrier in CARRIERS]
-  return (*shown, *contrast, LOSS, *study.tests.metrics)
+  return (*SHARES, *CONTRASTS, LOSS, *study.tests.metrics)
 
 
 def trials(study: Study) -> list[Trial]:
@@ -82,37 +82,29 @@ def trials(study: Study) -> list[Trial]:
   for condition in conditions(study.tests):
     if condition.sweep == CORRELATION:
       scene = scenes_of(condition.x)
-      given = scene.pair
+      made.append(_trial(study, condition, scene, scene.pair))
     else:
       scene = scenes_of(world.correlation)
       given = _corrupt(condition.sweep, key, scene.pair, condition.x)
-    made.append(_trial(study, condition, scene, given))
+      made.append(_trial(study, condition, scene, given))
   return made
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _corrupt(name: str, key: Array, batch: Pair, strength: float) -> Pair:
-  return corruptions.corrupt(name, key, batch, strength)
+_corrupt = jax.jit(corruptions.corrupt, static_argnums=0)
 
 
-def _trial(study: Study, condition: Condition, scene: Scene, given: Pair) -> Trial:
+def _trial(study: Study, condition: Condition, scene: Scene, pair: Pair) -> Trial:
   given, clean = (
-    jax.tree.map(lambda x: np.asarray(ops.to_uint8(x)), p) for p in (given, scene.pair)
+    jax.tree.map(lambda x: np.asarray(ops.to_uint8(x)), p) for p in (pair, scene.pair)
   )
   contrast, undisturbed = (
     [_contrast(study, image, scene.objects) for image in (pair.visible, pair.infrared)]
     for pair in (given, clean)
   )
   visible, infrared = (ratio >= study.tests.objects.threshold for ratio in undisturbed)
-  carriers = (visible | infrared, visible & ~infrared, infrared & ~visible, visible & infrared)
-  return Trial(
-    condition=condition,
-    given=given,
-    clean=clean,
-    objects=scene.objects,
-    contrast=np.maximum(*contrast),
-    carriers=dict(zip(CARRIERS, carriers, strict=True)),
-  )
+  shown = (visible | infrared, visible & ~infrared, infrared & ~visible, visible & infrared)
+  carriers = dict(zip(CARRIERS, shown, strict=True))
+  return Trial(condition, given, clean, scene.objects, np.maximum(*contrast), carriers)
 
 
 def _contrast(study: Study, images: np.ndarray, objects: np.ndarray) -> np.ndarray:

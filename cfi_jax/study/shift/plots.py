@@ -5,41 +5,35 @@ from collections.abc import Mapping, Sequence
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.report import figures
-from cfi_jax.study.shift import measure
-from cfi_jax.study.shift.report import SHARE
+from cfi_jax.study.shift.measure import CONTRASTS, SHARES
 from cfi_jax.study.shift.results import Findings
 from cfi_jax.study.shift.settings import CORRELATION, Study
 
 COLUMNS = 4  # panels in a row
-SHARES = tuple(f"visible objects, {carrier}" for carrier in measure.CARRIERS)
-CONTRASTS = tuple(f"CNR, {carrier}" for carrier in measure.CARRIERS)
 
 
 def write_plots(study: Study, found: Findings, output: pathlib.Path) -> None:
   """Writes worlds and corruptions, each as PNG and SVG, into `output`."""
-  models = list(dict.fromkeys(model for model, *_ in found))
   worlds = {CORRELATION: tuple(sorted(study.tests.correlations))}
-  _draw(found, models, [(CORRELATION, q) for q in (*SHARES, *CONTRASTS)], worlds, output / "worlds")
+  _draw(found, [(CORRELATION, q) for q in (*SHARES, *CONTRASTS)], worlds, output / "worlds")
   sweeps = {name: tuple(sorted(x)) for name, x in study.tests.corruptions.items() if x}
   if sweeps:
-    panels = [(name, SHARE) for name in sweeps]
-    _draw(found, models, panels, sweeps, output / "corruptions")
+    panels = [(name, SHARES[0]) for name in sweeps]
+    _draw(found, panels, sweeps, output / "corruptions")
 
 
 def _draw(
   found: Findings,
-  models: Sequence[str],
   panels: Sequence[tuple[str, str]],
   places: Mapping[str, tuple[float, ...]],
   path: pathlib.Path,
 ) -> None:
   """One panel per (sweep, quantity): means with intervals over the places of the sweep."""
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
+  models = list(dict.fromkeys(model for model, *_ in found))
   rows_count = -(-len(panels) // COLUMNS)
   figure = Figure(figsize=(3.2 * COLUMNS, 3.2 * rows_count), layout="constrained")
-  FigureCanvasAgg(figure)
   axes = figure.subplots(rows_count, COLUMNS, squeeze=False).ravel()
   for axis in axes[len(panels) :]:
     axis.set_axis_off()
@@ -47,8 +41,8 @@ def _draw(
     if quantity in SHARES:
       axis.sharey(axes[0])  # shares compare between panels, too
     for k, model in enumerate(models):
-      rows = [found.get((model, quantity, sweep, x)) for x in places[sweep]]
-      rows = [row for row in rows if row is not None]
+      keys = [(model, quantity, sweep, x) for x in places[sweep]]
+      rows = [found[key] for key in keys if key in found]
       means = [row.estimate.mean for row in rows]
       below = [max(0.0, row.estimate.mean - row.estimate.low) for row in rows]
       above = [max(0.0, row.estimate.high - row.estimate.mean) for row in rows]

@@ -9,27 +9,23 @@ from cfi_jax.study.shift import measure
 from cfi_jax.study.shift.results import Findings, difference_name, excludes_zero
 from cfi_jax.study.shift.settings import CORRELATION, Condition, Study, conditions
 
-SHARE, CONTRAST = "visible objects, all", "CNR, all"
+SHARE, CONTRAST = measure.SHARES[0], measure.CONTRASTS[0]  # of all objects
 
 
 def write_summary(
-  study: Study,
-  found: Findings,
-  trials: Sequence[measure.Trial],
-  seeds: Sequence[int],
+  study: Study, found: Findings, trials: Sequence[measure.Trial], seeds: Sequence[int]
 ) -> str:
   """The text of summary.md; seeds: those that every recipe has been trained from."""
-  models = list(dict.fromkeys(model for model, *_ in found))
   parts = ["# Distribution shift", _setting(study, seeds), _definitions(study, trials)]
   parts.append("## Does training help at all?\n\n" + _first_check(study, found))
   worlds = [c for c in conditions(study.tests) if c.sweep == CORRELATION]
   corrupted = [c for c in conditions(study.tests) if c.sweep != CORRELATION]
   for quantity in measure.quantities(study):
-    parts += [f"## {quantity}: worlds", _section(study, found, models, quantity, worlds)]
+    parts += [f"## {quantity}: worlds", _section(study, found, quantity, worlds)]
   if corrupted:
-    for quantity in (SHARE, CONTRAST, *measure.quantities(study)[1:4], measure.LOSS):
+    for quantity in (SHARE, CONTRAST, *measure.SHARES[1:], measure.LOSS):
       parts.append(f"## {quantity}: corruptions, correlation {study.world.correlation:+g}")
-      parts.append(_section(study, found, models, quantity, corrupted))
+      parts.append(_section(study, found, quantity, corrupted))
   return "\n\n".join(parts) + "\n"
 
 
@@ -98,28 +94,15 @@ def _first_check(study: Study, found: Findings) -> str:
   return "\n".join(lines)
 
 
-def _section(
-  study: Study,
-  found: Findings,
-  models: Sequence[str],
-  quantity: str,
-  columns: Sequence[Condition],
-) -> str:
-  """Values, then differences to the reference, of every model under some conditions."""
-  compared = [model for model in models if model != study.reference]
-  name = difference_name(quantity, study.reference)
-  values = _table(found, models, quantity, columns)
-  return f"{values}\n\nMinus {study.reference}:\n\n{_table(found, compared, name, columns, True)}"
+def _section(study: Study, found: Findings, quantity: str, columns: Sequence[Condition]) -> str:
+  """Values, then differences to the reference, under some conditions."""
+  difference = difference_name(quantity, study.reference)
+  values, differences = _table(found, quantity, columns), _table(found, difference, columns, True)
+  return f"{values}\n\nMinus {study.reference}:\n\n{differences}"
 
 
-def _table(
-  found: Findings,
-  models: Sequence[str],
-  quantity: str,
-  columns: Sequence[Condition],
-  bold: bool = False,
-) -> str:
-  """One row per condition, one column per model, so that many conditions fit."""
+def _table(found: Findings, quantity: str, columns: Sequence[Condition], bold: bool = False) -> str:
+  """One row per condition, one column per model that has the quantity, so that many fit."""
 
   def cell(model: str, condition: Condition) -> str:
     finding = found.get((model, quantity, condition.sweep, condition.x))
@@ -128,5 +111,6 @@ def _table(
     text = f"{number(finding.estimate.mean)} {interval(finding.estimate)}"
     return f"**{text}**" if bold and excludes_zero(finding.estimate) else text
 
+  models = dict.fromkeys(model for model, *_ in found)
   kept = [m for m in models if any(cell(m, c) != "-" for c in columns)]
   return table(["", *kept], ([c.name, *(cell(m, c) for m in kept)] for c in columns))
