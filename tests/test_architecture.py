@@ -22,7 +22,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path: str(path.relative_to(PACKAGE)) for path in FILES}
-# Imports that the migration (ARCHITECTURE.md, steps 2 to 6) has yet to take out: file -> rooms.
+# Imports that the migration has yet to take out: file -> rooms.
 LEFT = {
   "benchmark/fuse.py": ["convert"],
   "benchmark/harness/machine.py": ["__init__"],
