@@ -42,7 +42,7 @@ LONG += ("test_commands", "test_exact", "test_step", "test_shift")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-  """Declares --renew_golden, see tests/test_golden.py."""
+  """Declares --renew_golden, see tests/systems/isfuse/test_golden.py."""
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
 
 

@@ -47,7 +47,7 @@ def test_it_gives_the_reference_outputs(inference_reference, reference_state):
 
 
 def test_its_step_equals_the_reference_and_so_ours(reference_state, train_reference):
-  """Losses, gradients and running statistics in float64, as tests/test_step.py has them of ours."""
+  """Losses, gradients and running statistics in float64, as test_step.py has them of ours."""
   from cfi_jax.benchmark.rivals import torch_isfuse, torch_train
 
   config = config_lib.build(Config, recipes.released().to_dict())

@@ -1,7 +1,10 @@
 """Input checks of the metrics and of their lookup."""
 
+import re
+
 import numpy as np
 import pytest
+from command_line import ROOT
 
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import METRICS, find_metric, find_metrics
@@ -62,3 +65,10 @@ def test_minimum_side(name, convention, side):
   small = np.zeros((side - 1, side + 20), np.uint8)
   with pytest.raises(InputError, match=f"{name}.*at least {side}x{side}.*got {side - 1}x"):
     metric(small, small, small, convention=convention)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_defined_in_the_documents(name):
+  scores = (ROOT / "docs" / "scores.md").read_text()
+  assert re.search(rf"(^|\W){name}(\W|$)", scores), f"docs/scores.md lacks {name}"
+  assert METRICS[name].direction in scores

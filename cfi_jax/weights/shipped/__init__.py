@@ -1,4 +1,4 @@
-"""The weights that the package carries, each with its model card, NAME.md, beside it."""
+"""The weights that the package carries, each with its model card beside it."""
 
 import hashlib
 import os

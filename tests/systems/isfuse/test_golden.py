@@ -3,7 +3,7 @@
 A refactoring changes none of it. A change that is meant to (another order of sums, another random
 number) renews the fixture, by
 
-  python -m pytest -n 0 tests/test_golden.py --renew_golden
+  python -m pytest -n 0 tests/systems/isfuse/test_golden.py --renew_golden
 
 and its commit says which numbers moved and why. Bits depend on the processor and on XLA: on another
 machine than the fixture's the logged values are compared to a relative 1e-4, and hashes are not.

@@ -1,4 +1,4 @@
-"""The folded network on a batch of windows; `models/isfuse.py` is the reference it must equal.
+"""The folded network on a batch of windows; `isfuse/model.py` is the reference it must equal.
 
 Windows are [B, H, W], `Geometry` says where they lie in their images (see `geometry.py`). Values
 at positions outside the image are arbitrary and never reach a position inside.
