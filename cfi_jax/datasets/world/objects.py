@@ -1,4 +1,4 @@
-"""What fusion is for, measured on scenes with known objects: does the picture show them?"""
+"""Visibility of known objects in a picture, by their contrast-to-noise ratio."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ LEAST_RING = 16  # pixels; fewer say nothing about the surroundings
 
 @dataclasses.dataclass(frozen=True)
 class ObjectOptions:
-  """How objects are judged.
+  """Criteria by which objects are judged.
 
   threshold: contrast-to-noise ratio from which on an object is visible.
   gap, width: the ring around an object begins `gap` pixels beyond its edge, so that the optics'
@@ -39,7 +39,7 @@ def contrast_to_noise(images: Array, objects: Array, slots: int, options: Object
   """The contrast-to-noise ratio of every object in its picture, [N, slots].
 
   images: [N, H, W, 1] in [0, 1]. objects: int [N, H, W, 1], k + 1 at the pixels of the object in
-  slot k, 0 elsewhere (`data.scenes.Scene.objects`).
+  slot k, 0 elsewhere (`scenes.Scene.objects`).
 
     CNR = |mean inside - mean of the ring| / sqrt(variance of the ring + ROUNDING^2)
 
