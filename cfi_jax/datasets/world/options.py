@@ -1,4 +1,4 @@
-"""What can be chosen about the embedded world."""
+"""Options of the embedded world."""
 
 import dataclasses
 

@@ -75,7 +75,7 @@ class Scene:
 
 @struct.dataclass
 class _Drawn:
-  """What is drawn for K objects, [K] each, beside their place and kind."""
+  """Random properties of K objects, [K] each, beside their place and kind."""
 
   temperature: Array
   brightness: Array
@@ -190,7 +190,7 @@ def _mean(image: Array, weights: Array) -> Array:
 
 
 def _contrast(image: Array, image_empty: Array, inside: Array, around: Array) -> Array:
-  """By how much each object stands out, as far as it is the cause, [K] in image units."""
+  """Contrast of each object, as far as the object is its cause, [K] in image units."""
   surroundings = _mean(image, around)[:, None, None]
   stands_out = ((image[None] - surroundings) ** 2 * inside).sum((1, 2))
   is_cause = ((image - image_empty)[None] ** 2 * inside).sum((1, 2))

@@ -18,7 +18,7 @@ _BUILDINGS, _TREES, _LAMPS = 7, 2, 3
 
 @struct.dataclass
 class Camera:
-  """Where the street vanishes: `horizon` (y) and `centre` (x), scalars."""
+  """Vanishing point of the street: `horizon` (y) and `centre` (x), scalars."""
 
   horizon: Array
   centre: Array

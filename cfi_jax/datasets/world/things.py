@@ -118,7 +118,7 @@ class Things:
 
 @struct.dataclass
 class Silhouettes:
-  """How K things look, [K, S, S] each.
+  """Outlines of K things, [K, S, S] each.
 
   distance: to the outline, negative inside. albedo, heat: factors on those of the thing.
   """
