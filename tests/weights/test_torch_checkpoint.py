@@ -1,9 +1,13 @@
 """Reading PyTorch files without PyTorch: what is read, and what is refused without running it."""
 
+import copyreg
 import io
 import os
 import pickle
+import pickletools
+import random
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -118,6 +122,11 @@ class Evil:
     return self.call
 
 
+def tuples_of_tuples():
+  """2^60 elements when printed or hashed."""
+  return b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
+
+
 def malicious(marker):
   command = f"touch {marker}"
   code = f"open({str(marker)!r}, 'w')"
@@ -146,8 +155,7 @@ def malicious(marker):
     name("collections", "OrderedDict") + b"}" + text("__class__") + text("x") + b"sb"
   )
   yield protocol_2(tensor() + b"}b")
-  # Tuples of tuples, 2^60 elements when printed
-  laughs = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
+  laughs = tuples_of_tuples()
   yield protocol_2(laughs + b"Q")
   yield protocol_2(name("torch._utils", "_rebuild_tensor_v2") + laughs + b"R")
   yield b"\x80\x04" + laughs + laughs + b"\x93."
@@ -173,26 +181,25 @@ def test_malicious_pickles_are_refused_and_do_nothing(tmp_path):
     (state_dict(("a", tensor((2, 3), (3, -1)))), "refused: a tensor"),
     (state_dict(("a", tensor((1,), (2**62,)))), "damaged"),
     (state_dict(("a", tensor((1,) * 33, (1,) * 33))), "33 dimensions"),
-    (state_dict(("a", tensor(size=7))), "24 bytes, declared 28"),
+    (state_dict(("a", tensor(size=7))), "24 bytes of float32, declared 28"),
     (state_dict(("a", tensor(key="1"))), "'x/data/1' is missing"),
     (state_dict(("a", tensor(key="../../etc/passwd"))), "refused: storage"),
     (state_dict(("a", tensor(size=2**31 - 1))), "allowed: 2147483648"),
-    (  # many tensors of one storage: a small file that would fill the memory
-      state_dict(*((f"{i}", tensor((2**28,), (1,), size=2**28)) for i in range(3))),
-      "3.22e\\+09 bytes.*allowed: 2147483648",
-    ),
+    (state_dict(("a", tensor(size=2**28))), "24 bytes of float32, declared 1073741824"),
+    (state_dict(("a", tensor(size=5))), "24 bytes; allowed: 20"),
+    (state_dict(("a", tensor(key="a" * 65))), "refused: storage"),
     (state_dict(("a", tensor(kind=("torch", "CharStorage")))), "CharStorage"),
-    (state_dict(("a", tensor()), ("b", tensor(kind=("torch", "IntStorage")))), "two ways"),
+    (state_dict(("a", tensor()), ("b", tensor(kind=("torch", "IntStorage")))), "24 of int32"),
     (state_dict(("epoch", number(3)), ("a", tensor())), "epoch is no tensor"),
     (state_dict(), "not a state dict"),
     (protocol_2(number(3)), "not a state dict"),
-    (protocol_2(b"h\x00"), "no value 0"),
-    (protocol_2(b"t"), "no mark"),
+    (protocol_2(b"h\x00"), "damaged.*not found at index 0"),
+    (protocol_2(b"t"), "damaged"),
     (protocol_2(b"0"), "instruction POP"),
-    (protocol_2(b"R"), "stack is empty"),
+    (protocol_2(b"R"), "refused: the pickle calls"),
     (b"\x80\x02}", "damaged"),
     (b"", "damaged"),
-    (b"\xff\xff", "damaged"),
+    (b"\xff\xff", "instruction 0xff"),
   ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path, content, words):
@@ -238,3 +245,98 @@ def test_a_damaged_storage_is_refused(tmp_path):
   path.write_bytes(content[:position] + b"\xaa" * 8 + content[position + 8 :])
   with pytest.raises(InputError, match="damaged"):
     torch_checkpoint.read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+  ("content", "words"),
+  [
+    (protocol_2(b"}r\xff\xff\xff\xff"), "not a state dict"),  # an index of the memo
+    (protocol_2(b"}X\xff\xff\xff\xff"), "damaged"),  # the length of a text
+    (b"\x80\x04\x95" + b"\xff" * 7 + b"\x0f}.", "not a state dict"),  # a frame
+    (protocol_2(b"}" + tuples_of_tuples() + b"Ns"), "key that is no text"),
+    (protocol_2(b"}(" + tuples_of_tuples() + b"Nu"), "key that is no text"),
+    (protocol_2(b"})" + b"\x85" * 200_000 + b"Ns"), "key that is no text"),  # deeper than C's stack
+    (protocol_2(tuples_of_tuples() + b"K\x01R"), "refused: the pickle calls"),
+    (protocol_2(name("collections", "OrderedDict") + b"K\x01R"), "refused: the pickle calls"),
+    (protocol_2(name("collections", "OrderedDict") + b"N\x85R"), "wrong call"),
+    (protocol_2(tensor() + text("a") + b"Ns"), "items of something that is no dict"),
+    (protocol_2(tensor((0,), (1,)) + tuples_of_tuples() + b"Ns"), "items of something"),
+    (protocol_2(name("torch._utils", "_rebuild_tensor_v2") + b"}b"), "sets attributes"),
+    (protocol_2(name("torch._utils", "_rebuild_tensor_v2") + b"N}\x86b"), "sets attributes"),
+    (protocol_2(tensor(size=int.from_bytes(b"\x7f" * 8, "little"))), "refused: storage"),
+    (  # one storage in many tensors: 1 MiB in the file, 2 GiB in memory
+      state_dict(*((f"{i}", tensor((2**18,), (1,), key="1", size=2**18)) for i in range(2049))),
+      "2.15e\\+09 bytes.*allowed: 2147483648",
+    ),
+  ],
+)
+def test_bombs_are_refused_before_they_take_memory(tmp_path, content, words):
+  path = write(tmp_path, content, {"0": NUMBERS.tobytes(), "1": bytes(2**20)})
+  tracemalloc.start()
+  with pytest.raises(InputError, match=words) as error:
+    torch_checkpoint.read_state_dict(path)
+  assert tracemalloc.get_traced_memory()[1] < 2**25
+  tracemalloc.stop()
+  assert len(str(error.value)) < 1000
+
+
+def test_the_storages_that_the_pickle_refers_to_count_together(tmp_path, monkeypatch):
+  content = state_dict(("a", tensor()), ("b", tensor(key="1")))
+  storages = {"0": NUMBERS.tobytes(), "1": NUMBERS.tobytes()}
+  assert len(read(tmp_path, content, storages)) == 2
+  monkeypatch.setattr(torch_checkpoint, "MAX_STORAGE_BYTES", 47)
+  with pytest.raises(InputError, match="48 bytes of tensors; allowed: 47"):
+    read(tmp_path, content, storages)
+
+
+def test_registered_extensions_are_refused(tmp_path):
+  marker = tmp_path / "executed"
+  copyreg.add_extension("posix", "system", 255)
+  try:
+    for opcode in (b"\x82\xff", b"\x83\xff\0", b"\x84\xff\0\0\0"):
+      with pytest.raises(InputError, match="instruction EXT"):
+        read(tmp_path, protocol_2(opcode + text(f"touch {marker}") + b"\x85R"))
+  finally:
+    copyreg.remove_extension("posix", "system", 255)
+  assert not marker.exists()
+
+
+def test_tensors_without_elements_and_metadata(tmp_path):
+  metadata = b"}" + text("_metadata") + b"}sb"
+  content = state_dict(("a", tensor((0, 3), (3, 1), size=0, key="1")), ("b", tensor()))
+  state = read(tmp_path, content[:-1] + metadata + b".", {"0": NUMBERS.tobytes(), "1": b""})
+  assert state["a"].shape == (0, 3) and state["a"].dtype == np.float32
+  assert state["b"].flags.writeable and state.keys() == {"a", "b"}
+
+
+def mutated(generator, path, content):
+  """The bytes of the file at `path`, which holds the pickle `content`, with one kind of damage."""
+  kind = generator.randrange(4)
+  if kind > 1:  # in the pickle, with a valid checksum
+    place = generator.randrange(len(content))
+    opcodes = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
+    new = b"".join(generator.choice(opcodes) for _ in range(generator.randint(1, 3)))
+    removed = generator.randint(0, 3) if kind == 2 else 0
+    write(path.parent, content[:place] + new + content[place + removed :])
+  damaged = bytearray(path.read_bytes())
+  if kind == 0:
+    damaged = damaged[: generator.randrange(len(damaged))]
+  if kind == 1:
+    for _ in range(generator.randint(1, 4)):
+      damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
+  return bytes(damaged)
+
+
+def test_damage_of_any_kind_is_read_or_refused(tmp_path):
+  generator = random.Random(0)
+  content = state_dict(("a", tensor()), ("b", tensor((3, 2), (1, 3))), ("c", tensor((), ())))
+  refused = 0
+  for _ in range(200):
+    path = write(tmp_path, content)
+    path.write_bytes(mutated(generator, path, content))
+    try:
+      assert torch_checkpoint.read_state_dict(path)
+    except InputError as error:
+      assert "x.pth" in str(error)
+      refused += 1
+  assert 100 < refused < 200
