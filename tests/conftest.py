@@ -37,8 +37,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-LONG = ("test_resume", "test_launch", "test_readme", "test_bad_input", "test_toolkit", "test_paper")
-LONG += ("test_commands", "test_exact", "test_step", "test_shift")
+# Files that take longest, longest first.
+LONG = ("test_resume", "test_documents", "test_launch", "test_step", "test_golden", "test_paper")
+LONG += ("test_analyze", "test_exact", "test_bad_input", "test_shift", "test_toolkit")
+LONG += ("test_commands", "test_results")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -177,8 +179,8 @@ def scoring_program():
 
 @pytest.fixture
 def one_canvas(monkeypatch, scoring_program):
-  """Scores pictures of all sizes up to 768x1024 by one program, compiled once."""
-  monkeypatch.setattr(table, "_canvas", lambda shape, known: (768, 1024))
+  """Scores pictures of all sizes up to 720x960, which TNO's have, by one program."""
+  monkeypatch.setattr(table, "_canvas", lambda shape, known: (720, 960))
   monkeypatch.setattr(table, "score_levels", scoring_program)
 
 

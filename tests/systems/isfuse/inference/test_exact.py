@@ -57,10 +57,17 @@ def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding,
   np.testing.assert_allclose(tiled, expected, atol=1e-11, rtol=0)
 
 
-def test_bucket_equals_the_exact_size_for_twenty_random_sizes(make_small, random):
-  """Two buckets of different shapes against the plain model, which is compiled for each size."""
+def test_bucket_equals_the_exact_size_for_every_remainder(make_small, random):
+  """Two buckets of different shapes against the plain model, which is compiled for each size.
+
+  Eight sizes in which height and width have every remainder of division by 8, which decides what
+  two halvings drop, where the windows of both levels end, and how unequal the grid's 8 cells are.
+  """
   one, other = make_small(features=2), make_small(features=2)
-  sizes = random.integers(77, 97, (20, 2)).tolist()
+  sides = np.stack([random.permutation(np.arange(80, 88)), random.permutation(np.arange(80, 88))])
+  sides += 8 * random.integers(0, 2, sides.shape)
+  sizes = sides.T.tolist()
+  assert all(len({side % 8 for side in axis}) == 8 for axis in sides)
   one.reserve([*sizes, (96, 96)], limit=1)
   other.reserve([*sizes, (108, 120)], limit=1)
   for height, width in sizes:
@@ -77,9 +84,10 @@ def tiny(make_small):
   return make_small(features=2, grid=4)
 
 
-# The tiles own 64 (the smallest) of 193 and 257 pixels: the last one ends a pixel from the border.
+# Several tiles in both directions, of even and of odd sizes. In the last the tiles own 64 (the
+# smallest) of 193 and 257 pixels: the last one ends a pixel from the border.
 @pytest.mark.parametrize(
-  ("size", "memory_mb"), [((2048, 2048), 32), ((1501, 2003), 32), ((193, 257), 1e-3)]
+  ("size", "memory_mb"), [((1024, 1024), 8), ((751, 1003), 8), ((193, 257), 1e-3)]
 )
 def test_tiled_equals_whole(tiny, random, size, memory_mb):
   visible, infrared = (a.astype(np.float32) for a in images(random, *size))

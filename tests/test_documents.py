@@ -1,0 +1,267 @@
+"""Every command of the documents is run, shrunk by overrides; links and named files exist."""
+
+import importlib.util
+import itertools
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from command_line import FIXTURES, ROOT, run
+from PIL import Image
+
+from cfi_jax.weights import shipped
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "launch/README.md"]
+DOCUMENTS += ["benchmarks/README.md"]
+DOCUMENTS += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+CARDS = [f"cfi_jax/weights/shipped/{name}.md" for name in shipped.SHA256]
+TEXTS = {name: (ROOT / name).read_text() for name in (*DOCUMENTS, *CARDS)}
+# Beginnings of commands that are not run here, and why.
+NOT_RUN = {
+  "pip install": "would change the environment of the tests; .ci/run installs into a fresh one",
+  "pytest": "this is pytest; that the files named exist is tested below",
+  ".ci/run": "runs these tests",
+  "pre-commit install": "writes into .git",
+  "ruff": "asks about the whole tree, scratch files too; .ci/run does it",
+  "mypy": "takes half a minute without its cache; .ci/run does it",
+  "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
+  "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
+}
+# Studies as that of configs/results.py, which is run; tests/study builds these configs.
+ONE_STUDY_IS_ENOUGH = ("configs/medical_results.py", "configs/levers.py")
+
+
+def commands(text):
+  """The commands of a document: in ```bash blocks, and indented ones that begin with python."""
+  blocks = re.findall("```bash\n(.*?)```", text, re.DOTALL)
+  indented = re.findall(r"(?:^    .*\n)+", re.sub("```.*?```", "", text, flags=re.DOTALL), re.M)
+  blocks += [block for block in indented if re.match(r" +(python|[A-Z_]+=\S+ )", block)]
+  lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+  return [" ".join(part.split()) for line in lines for part in line.split("&&")]
+
+
+COMMANDS = {name: commands(text) for name, text in TEXTS.items() if commands(text)}
+
+TINY = ["steps=1", "input.crop=16", "batch_size=2", "model.features=4", "model.grid=2"]
+TINY += ["validation_pairs=1", "pictures=1", "validation_metrics=('EN',)"]
+# As the other tests, and with that their compiled step.
+TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0"]
+TINY += ["model.gate=paper", "model.shared_encoder=True", "optim.schedule=constant"]
+TINY += ["optim.learning_rate=1e-4", "masks.size=(4, 4)"]
+SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
+# Studies: one row, one step of it, one metric.
+ROW = [f"rows.fusion_only.{item}" for item in TINY if not item.startswith(("loss", "input.device"))]
+ROW += ["order=('fusion_only',)", "seeds=(0,)", "metrics=('EN',)", "published.shipped="]
+ROW += ["published.authors="]
+SHIFT = [f"train.{item}" for item in TINY if not item.startswith(("loss", "optim", "model.gate"))]
+SHIFT = [item for item in SHIFT if "shared_encoder" not in item]
+SHIFT += ["recipes.fusion_only.model.shared_encoder=True", "recipes.fusion_only.model.gate=paper"]
+SHIFT += ["train.data.size=32", "train.data.scenes=4", "order=('fusion_only',)", "seeds=(0,)"]
+SHIFT += ["tests.scenes=2", "tests.metrics=('EN',)", "tests.correlations=(0.9,)"]
+SHIFT += ["tests.objects.width=3", "train.checkpoint.every=1", "train.log_every=1"]
+SHIFT += [
+  f"tests.corruptions.{name}=()"
+  for name in ("noise", "blur", "misregistration", "fog", "rain", "missing_visible")
+]
+OVERRIDES = {
+  "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
+  "cfi_jax.analyze": ["--parts=gates,features"],
+  "cfi_jax.benchmark": ["--turns=1", "--floor_mb=1", "--floor_side=64"],
+}
+
+
+def overrides(command):
+  """Flags that make a command small."""
+  if "cfi_jax.study" in command:
+    values = SHIFT if "configs/shift.py" in command else ROW
+  elif "--config=" in command and "cfi_jax.check" not in command:
+    values = TINY
+  else:
+    values = []
+  if "synthetic" in command:
+    values = [*values, *SYNTHETIC]
+  flags = next((flags for name, flags in OVERRIDES.items() if name in command), [])
+  return [*flags, *(f"--config.{value}" for value in values)]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, write_pairs):
+  """A folder with what the documents take for granted: data, weights, fused images.
+
+  MSRS is the folder itself; RoadScene and TNO are below it.
+  """
+  root = tmp_path_factory.mktemp("workspace")
+  for seed, part in enumerate(("train", "test")):
+    write_pairs(root / part / "pairs", 4, seed)
+    (root / part / "pairs" / "visible").rename(root / part / "vi")
+    (root / part / "pairs" / "infrared").rename(root / part / "ir")
+    (root / part / "pairs").rmdir()
+  for path in list((root / "test").rglob("*.png")):
+    path.rename(path.with_stem(f"test{path.stem}"))
+  shutil.copytree(root / "test" / "vi", root / "FUSED")
+  with tarfile.open(FIXTURES / "work_directory_1.tar.xz") as archive:
+    archive.extractall(root / "authors", filter="data")
+  roadscene, tno = root / "roadscene", root / "tno"
+  for folder, part in (("crop_LR_visible", "vi"), ("cropinfrared", "ir")):
+    (roadscene / folder).mkdir(parents=True)
+    (tno / part).mkdir(parents=True)
+    for path in (root / "train" / part).iterdir():
+      Image.open(path).save(roadscene / folder / f"FLIR_{path.stem}.jpg")
+    Image.open(path).convert("L").save(tno / part / "01.png")
+  names = sorted(path.stem for path in (roadscene / "cropinfrared").iterdir())
+  (roadscene / "train.txt").write_text("\n".join(names[:3]))
+  (roadscene / "test.txt").write_text(names[3])
+  shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
+  yield root
+  shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def done():
+  """Commands that were run; one that several documents have is run once."""
+  return set()
+
+
+def shrink(command, root):
+  """The command as it is run: small, in the workspace, with our files in the place of theirs."""
+  words = command.replace("isfuse_best.pth", str(root / "authors" / "run"))
+  # One process has its program already; two are started by tests/engine/test_resume.py.
+  words = words.replace("launch/local.sh 2", "launch/local.sh 1")
+  # Studies are one command; here they may still be one each.
+  if importlib.util.find_spec("cfi_jax.study.__main__") is None:
+    kind = "shift" if "configs/shift.py" in command else "results"
+    words = re.sub(r"cfi_jax\.study ", f"cfi_jax.study.{kind} ", words)
+  for name in ("roadscene", "tno"):
+    words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
+  ours = r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|scores\b|results/|analysis\b)"
+  words = re.sub(ours, rf"{root}/\1", words)
+  for name, path in (("VISIBLE", "test/vi"), ("INFRARED", "test/ir"), ("PATH", "")):
+    words = re.sub(rf"\b{name}\b", str(root / path), words)
+  small = overrides(command)
+  keys = {flag.split("=")[0] for flag in small}
+  # A tuple that is given twice is not replaced, but longer.
+  return [*(word for word in shlex.split(words) if word.split("=")[0] not in keys), *small]
+
+
+def is_run(command):
+  return not any(command.startswith(name) for name in NOT_RUN) and not any(
+    name in command for name in ONE_STUDY_IS_ENOUGH
+  )
+
+
+@pytest.mark.parametrize("document", COMMANDS)
+def test_commands_run_in_order(document, workspace, done):
+  for command in filter(is_run, COMMANDS[document]):
+    words = shrink(command, workspace)
+    if tuple(words) in done:
+      continue
+    if words[:2] == ["python", "-m"]:
+      result = run(*words[2:])
+    else:
+      result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    done.add(tuple(words))
+    workdir = re.search(r"--workdir=(\S+)", " ".join(words))
+    if workdir and "cfi_jax.study" not in command:
+      assert list(pathlib.Path(workdir[1], "pictures").glob("*.png"))
+      assert (pathlib.Path(workdir[1]) / "checkpoints" / "1").is_dir()
+
+
+def test_commands_are_found_and_what_is_not_run_is_said():
+  every = list(itertools.chain(*COMMANDS.values()))
+  assert {"README.md", "CONTRIBUTING.md", "docs/RESULTS.md", "docs/training.md"} <= set(COMMANDS)
+  assert len(set(filter(is_run, every))) >= 18
+  for name in (*NOT_RUN, *ONE_STUDY_IS_ENOUGH):
+    assert any(name in command for command in every), f"no document has {name} any longer"
+  extras = [c.split("[")[1].split("]")[0] for c in every if c.startswith("pip") and "[" in c]
+  project = (ROOT / "pyproject.toml").read_text()
+  assert extras
+  for extra in extras:
+    assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+  for command in every:
+    for path in re.findall(r"(?:configs|tests|launch)/\S+\.(?:py|sh)", command):
+      assert (ROOT / path).exists(), command
+
+
+def test_pictures_exist():
+  pictures = re.findall(r"!\[.*?\]\((.*?)\)", TEXTS["README.md"])
+  assert pictures
+  for path in pictures:
+    assert (ROOT / path).exists(), path
+
+
+def headings(text):
+  """Anchors of a document, as GitHub makes them."""
+  found = re.findall(r"^#+ (.*)$", re.sub("```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+  return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+# Written on another branch of the same change.
+COMING = {"docs/scores.md", "docs/method.md"}
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_links_lead_somewhere(document):
+  for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[document]):
+    if "://" in link:
+      continue
+    name, _, anchor = link.partition("#")
+    path = (ROOT / document).parent.joinpath(name).resolve() if name else ROOT / document
+    if str(path.relative_to(ROOT)) in COMING:
+      continue
+    assert path.exists(), link
+    assert not anchor or anchor in headings(path.read_text()), link
+
+
+NAMED = sorted(
+  (document, path)
+  for document, text in TEXTS.items()
+  for path in set(re.findall(r"`([\w/.]+/[\w/.]*\.(?:py|sh|cff|jsonl|json|txt|yaml|csv))`", text))
+)
+# Files of the systems' contract, which another branch of the same change writes.
+NAMED = [named for named in NAMED if not named[0].startswith("docs/adding")]
+
+
+@pytest.mark.parametrize(("document", "path"), NAMED)
+def test_named_files_exist(document, path):
+  folders = (ROOT, ROOT / "cfi_jax", (ROOT / document).parent)
+  assert any((folder / path).exists() for folder in folders)
+
+
+def test_tables_of_results_are_those_that_were_written():
+  tables = {path: path.read_text().splitlines() for path in (ROOT / "docs/results").glob("*.md")}
+  written = {line for lines in tables.values() for line in lines}
+  lines = [line for line in TEXTS["docs/RESULTS.md"].splitlines() if line.startswith("| ")]
+  assert len(lines) > 40
+  for line in lines:
+    assert line in written, line
+
+
+def test_the_picture_can_be_drawn_anew(tmp_path):
+  output = tmp_path / "fuse.png"
+  command = [sys.executable, "docs/fuse_picture.py", f"--output={output}", "--size=48"]
+  subprocess.run(command, cwd=ROOT, check=True)
+  with Image.open(output) as picture:
+    assert picture.size == (3 * 48, 4 * 48)
+
+
+def test_python_of_the_documents_compiles():
+  blocks = [b for text in TEXTS.values() for b in re.findall("```python\n(.*?)```", text, re.S)]
+  assert len(blocks) >= 4
+  for block in blocks:
+    compile(block, "<document>", "exec")
+
+
+def test_the_python_of_fusing_runs():
+  (block,) = re.findall("```python\n(.*?)```", TEXTS["docs/fusing.md"], re.DOTALL)
+  rng = np.random.default_rng(0)
+  values = {name: rng.integers(0, 256, (16, 24), np.uint8) for name in ("visible", "infrared")}
+  exec(block, values)
+  assert values["fused"].shape == (16, 24) and values["fused"].dtype == np.uint8
+  assert np.isfinite(values["details"].gates[0]).all()
