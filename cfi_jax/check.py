@@ -1,6 +1,6 @@
 """Checks a data root before training.
 
-python -m cfi_jax.check --config=configs/msrs.py --config.data.root=PATH
+  python -m cfi_jax.check --config=configs/msrs.py --config.data.root=PATH
 
 Decodes every file of every split and lists all that is wrong. Exits with 0 if nothing is, 1 if
 something is, 2 if the config or the root cannot be used at all.
@@ -14,6 +14,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -256,15 +257,15 @@ def _leaks(dataset: PairDataset, seen: Iterable[_Seen]) -> list[str]:
   return [f"cases in several splits ({len(leaking)}): {shorten(leaking)}"] if leaking else []
 
 
-def main(argv: list[str]) -> int:
+def main(given: Mapping[str, Any]) -> int:
   """Checks the data that the flags name and prints the report."""
-  given = cli.flag_values(argv, ("config",), required=("config",))
-  config = config_lib.build(Config, given["config"].to_dict())
+  config = config_lib.build(Config, given["config"])
   report = check(datasets.load(config.data), config.input)
   print(describe(report))
   return 1 if report.problems else 0
 
 
+FLAGS = {"config": cli.NEEDED_CONFIG}
+
 if __name__ == "__main__":
-  cli.define_flag()
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

@@ -1,7 +1,7 @@
 """Turns a checkpoint into a weights file (.safetensors).
 
-python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
-python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
+  python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
+  python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
 
 The authors' PyTorch file is read without PyTorch. Of a workdir the best checkpoint is taken (by
 the validation value that its config names), the last where none was validated; name another one by
@@ -12,9 +12,9 @@ import dataclasses
 import datetime
 import json
 import pathlib
+from collections.abc import Mapping
 
 import jax
-from absl import flags
 
 from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
@@ -27,16 +27,8 @@ from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse import torch_names
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.model import MIN_SIDE, make_model
+from cfi_jax.systems.isfuse.release import RELEASED
 from cfi_jax.weights import torch_checkpoint
-
-RELEASED = {
-  "name": "isfuse",
-  "features": 32,
-  "grid": 8,
-  "shared_encoder": False,
-  "gate": "released",
-  "padding": "zeros",
-}
 
 
 def read(path: pathlib.Path) -> tuple[dict, weights.Card]:
@@ -109,16 +101,17 @@ def _modified(path: pathlib.Path) -> str:
   return time.date().isoformat()
 
 
-_FLAGS = {
-  "checkpoint": "the authors' .pth file, a workdir, or WORKDIR/checkpoints/STEP",
-  "output": "the weights file to write, NAME.safetensors",
-  "licence": "of the weights, written into the file (default: what is known of the checkpoint)",
+FLAGS = {
+  "checkpoint": cli.Flag(
+    "the authors' .pth file, a workdir, or WORKDIR/checkpoints/STEP", required=True
+  ),
+  "output": cli.Flag("the weights file to write, NAME.safetensors", required=True),
+  "licence": cli.Flag("licence of the weights, written into the file; by default what is known"),
 }
 
 
-def main(argv: list[str]) -> int:
+def main(given: Mapping[str, str]) -> int:
   """Converts what the flags name."""
-  given = cli.flag_values(argv, _FLAGS, required=("checkpoint", "output"))
   if pathlib.Path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
   variables, card = read(pathlib.Path(given["checkpoint"]))
@@ -131,6 +124,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  for flag, text in _FLAGS.items():
-    flags.DEFINE_string(flag, None, text)
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

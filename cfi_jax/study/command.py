@@ -5,13 +5,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import flags
-
 from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.engine.workdir.logs import DivergedError
-
-_NAMES = ("config", "workdir")
 
 
 def command(kind: type, run: Callable[[Any, pathlib.Path], bool], workdir: str) -> None:
@@ -21,9 +17,8 @@ def command(kind: type, run: Callable[[Any, pathlib.Path], bool], workdir: str) 
   workdir: what it will hold, for the flag's help.
   """
 
-  def main(argv: list[str]) -> int:
-    given = cli.flag_values(argv, _NAMES, required=_NAMES)
-    study = config_lib.build(kind, given["config"].to_dict())
+  def main(given: dict[str, Any]) -> int:
+    study = config_lib.build(kind, given["config"])
     try:
       done = run(study, pathlib.Path(given["workdir"]))
     except DivergedError as error:
@@ -33,6 +28,5 @@ def command(kind: type, run: Callable[[Any, pathlib.Path], bool], workdir: str) 
       print("stopped; the same command goes on from there")
     return 0
 
-  cli.define_flag()
-  flags.DEFINE_string("workdir", None, workdir)
-  cli.run(main)
+  flags = {"config": cli.NEEDED_CONFIG, "workdir": cli.Flag(workdir, required=True)}
+  cli.run(main, flags, sys.modules["__main__"].__doc__)

@@ -1,7 +1,7 @@
-"""Trains recipes from several seeds and scores them: python -m cfi_jax.study.results.
+"""Trains recipes from several seeds and scores them.
 
-python -m cfi_jax.study.results --config=configs/results.py --workdir=runs/results \
-    --config.roots.roadscene=PATH --config.roots.tno=PATH
+  python -m cfi_jax.study.results --config=configs/results.py --workdir=runs/results \
+      --config.roots.roadscene=PATH --config.roots.tno=PATH
 
 Writes results.csv, results.md and curves.csv into the workdir after every run, and goes on where it
 was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.

@@ -1,6 +1,6 @@
-"""Runs a study of distribution shift: python -m cfi_jax.study.shift.
+"""Runs a study of distribution shift.
 
-python -m cfi_jax.study.shift --config=configs/shift.py --workdir=runs/shift
+  python -m cfi_jax.study.shift --config=configs/shift.py --workdir=runs/shift
 
 Writes findings.csv, summary.md and plots into the workdir after every seed, and goes on where it
 was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
