@@ -1,7 +1,7 @@
 """Turns a checkpoint into a weights file (.safetensors).
 
-python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
-python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
+  python -m cfi_jax.convert --checkpoint=isfuse_best.pth --output=isfuse.safetensors
+  python -m cfi_jax.convert --checkpoint=runs/msrs --output=msrs.safetensors
 
 The authors' PyTorch file is read without PyTorch. Of a workdir the best checkpoint is taken (by
 the validation value that its config names), the last where none was validated; name another one by
@@ -11,24 +11,25 @@ its folder, runs/msrs/checkpoints/STEP. The workdir is left as it is: its run ma
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 
 import jax
-from absl import flags
 
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files
 
-_FLAGS = {
-  "checkpoint": "the authors' .pth file, a workdir, or WORKDIR/checkpoints/STEP",
-  "output": "the weights file to write, NAME.safetensors",
-  "licence": "of the weights, written into the file (default: what is known of the checkpoint)",
+FLAGS = {
+  "checkpoint": cli.Flag(
+    "the authors' .pth file, a workdir, or WORKDIR/checkpoints/STEP", required=True
+  ),
+  "output": cli.Flag("the weights file to write, NAME.safetensors", required=True),
+  "licence": cli.Flag("licence of the weights, written into the file; by default what is known"),
 }
 
 
-def main(argv: list[str]) -> int:
+def main(given: Mapping[str, str]) -> int:
   """Converts what the flags name."""
-  given = cli.flag_values(argv, _FLAGS, required=("checkpoint", "output"))
   if pathlib.Path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
   variables, card = files.read(given["checkpoint"])
@@ -41,6 +42,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  for flag, text in _FLAGS.items():
-    flags.DEFINE_string(flag, None, text)
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

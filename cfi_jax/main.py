@@ -1,35 +1,44 @@
-"""Trains a fusion model: python -m cfi_jax.main --config=configs/msrs.py --workdir=runs/msrs."""
+"""Trains a system: a fusion network, by default.
+
+  python -m cfi_jax.main --config=configs/msrs.py --workdir=runs/msrs
+
+Stopped, the same command goes on from the last checkpoint. Exits with 1 when the loss is not
+finite, with 2 when the config or the data cannot be used.
+"""
 
 import pathlib
 import sys
+from typing import Any
 
-import jax
-from absl import flags
-
-from cfi_jax import systems
 from cfi_jax.core import cli
-from cfi_jax.engine import compilation, loop
-from cfi_jax.engine.cluster import processes
-from cfi_jax.engine.workdir.logs import DivergedError
+from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
 
-_CONFIG = cli.define_flag()
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures")
+FLAGS = {
+  "config": cli.NEEDED_CONFIG,
+  "workdir": cli.Flag("folder of the run: checkpoints, logs, pictures", required=True),
+  **PROCESSES,
+}
 _AGAIN = "the same command goes on from the last checkpoint"
-processes.define_flags()
 
 
-def main(argv: list[str]) -> int:
+def main(given: dict[str, Any]) -> int:
   """Runs the training that the flags describe."""
-  names = (_CONFIG.name, _WORKDIR.name)
-  cli.flag_values(argv, names, required=names)
-  return processes.run(processes.from_flags(), _train, _AGAIN)
+  from cfi_jax.engine.cluster import processes  # imported here, as help needs no JAX
+
+  return processes.run(processes.from_flags(given), lambda: _train(given), _AGAIN)
 
 
-def _train() -> int:
-  system, config = systems.configure(_CONFIG.value.to_dict())
+def _train(given: dict[str, Any]) -> int:
+  import jax
+
+  from cfi_jax import systems
+  from cfi_jax.engine import compilation, loop
+  from cfi_jax.engine.workdir.logs import DivergedError
+
+  system, config = systems.configure(given["config"])
   compilation.use_cache()
   try:
-    loop.train(system, config, pathlib.Path(_WORKDIR.value))
+    loop.train(system, config, pathlib.Path(given["workdir"]))
   except DivergedError as error:  # in every process, as all have the same loss
     if jax.process_index() == 0:
       print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)
@@ -38,4 +47,4 @@ def _train() -> int:
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

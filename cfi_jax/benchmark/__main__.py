@@ -1,76 +1,63 @@
-"""Measures speed and memory: python -m cfi_jax.benchmark PART [--output=FILE.json].
+"""Measures speed and memory.
 
-Parts: train, fuse, metrics, input; gpu, which measures everything that needs a GPU; and scaling,
-which predicts. Each prints a table and writes it, with every figure, to FILE.json and FILE.txt;
-PART --help lists its flags.
-Exits with 1 when a contender failed or two do not compute the same, with 2 for unusable input.
+  python -m cfi_jax.benchmark train --config=configs/msrs.py --output=FILE.json
+  python -m cfi_jax.benchmark fuse --help
+
+Each part prints a table and writes it, with every figure, to FILE.json and FILE.txt. `gpu` measures
+everything that needs a GPU; `scaling` predicts. Exits with 1 when a contender failed or two do not
+compute the same, with 2 for unusable input.
 """
 
-import argparse
+import importlib
 import os
+import pathlib
 import shlex
 import sys
+import types
 from collections.abc import Sequence
+from typing import Any
 
-from cfi_jax.benchmark import fuse, gpu, input, metrics, scaling, train
-from cfi_jax.benchmark.harness import results, roofline
-from cfi_jax.benchmark.harness.compare import UnequalError
+from cfi_jax.benchmark.flags import PARTS
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
-
-PARTS = {
-  "train": train,
-  "fuse": fuse,
-  "metrics": metrics,
-  "input": input,
-  "gpu": gpu,
-  "scaling": scaling,
-}
-WITH_CONFIG = ("train", "input", "scaling")  # they take --config=FILE and --config.a.b=value
 
 
 def main(arguments: Sequence[str]) -> int:
   """Runs one part; returns the exit status."""
-  options, rest = _parser().parse_known_args(arguments)
-  options.config = rest
-  options.command = shlex.join(["python", "-m", "cfi_jax.benchmark", *arguments])
-  # The contenders need the memory of a GPU that this process only measures.
-  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  files = {name: pathlib.Path(__file__).with_name(f"{name}.py") for name in PARTS}
   try:
-    if options.turns < 1:
-      raise InputError(f"--turns={options.turns}; allowed: 1 or more")
-    if rest and options.part not in WITH_CONFIG:
-      raise InputError(f"unexpected argument {rest[0]!r}; see {options.part} --help")
-    if options.part != "gpu":
-      results.output_path(options)  # refused before anything is measured
-    return PARTS[options.part].run(options)
+    part = cli.choose(files, __doc__, arguments)
   except InputError as error:
     return cli.refuse(error)
-  except UnequalError as error:
+  if part is None:
+    return 0
+
+  def run(given: dict[str, Any]) -> int:
+    return measure(part, options(given, arguments))
+
+  return cli.status(run, PARTS[part], cli.docstring(files[part]), arguments[1:])
+
+
+def options(given: dict[str, Any], arguments: Sequence[str]) -> types.SimpleNamespace:
+  """The values of the flags as attributes, and the `command` that reports show."""
+  if given["turns"] < 1:
+    raise InputError(f"--turns={given['turns']}; allowed: 1 or more")
+  command = shlex.join(["python", "-m", "cfi_jax.benchmark", *arguments])
+  return types.SimpleNamespace(**given, command=command)
+
+
+def measure(part: str, chosen: types.SimpleNamespace) -> int:
+  """Runs the part, with --output checked before; the contenders share a GPU with this process."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  from cfi_jax.benchmark.harness import compare, results  # imported here, as help needs no JAX
+
+  if part != "gpu":
+    results.output_path(chosen)
+  try:
+    return importlib.import_module(f"cfi_jax.benchmark.{part}").run(chosen)
+  except compare.UnequalError as error:
     print(f"stopped: {error}", file=sys.stderr)
     return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    "python -m cfi_jax.benchmark",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
-  parts = parser.add_subparsers(dest="part", required=True)
-  for name, part in PARTS.items():
-    own = parts.add_parser(
-      name,
-      description=part.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-    )
-    own.add_argument("--turns", type=int, default=15, help="measurements of each contender")
-    own.add_argument("--output", help="FILE.json (gpu: a folder)")
-    roofline.add_arguments(own)
-    part.add_arguments(own)
-  return parser
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ pixel. On a CPU the time is from float32 arrays to a float32 array in the host's
 accelerator the images stay on the device (--no-resident: also there from host to host).
 """
 
-import argparse
 import json
 import pathlib
 import shutil
@@ -19,40 +18,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 from PIL import Image
 
 from cfi_jax.benchmark.harness import compare as compare_lib
-from cfi_jax.benchmark.harness import contenders, floors, results, roofline, timing, worker
+from cfi_jax.benchmark.harness import contenders, floors, ours, results, roofline, timing, worker
 from cfi_jax.benchmark.harness.images import make_images, parse_size
 from cfi_jax.benchmark.harness.spec import Spec
-from cfi_jax.convert import RELEASED
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse import torch_names
 from cfi_jax.systems.isfuse.inference import load
+from cfi_jax.systems.isfuse.release import RELEASED
 from cfi_jax.weights import shipped
 
-DTYPES = ("float32", "bfloat16")
 DEFAULT_SIZE = {"compare": "480x640", "buckets": "480x640", "large": "8192x8192"}
 NO_LIMIT_MB = 1e6
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  parser.add_argument("--weights", required=True, help="weights: a file or a name")
-  parser.add_argument("--study", choices=STUDIES, default="compare")
-  parser.add_argument("--size", help="HEIGHTxWIDTH")
-  parser.add_argument("--batch", type=int, default=1)
-  parser.add_argument("--dtype", choices=DTYPES, default="float32")
-  parser.add_argument("--tile_mb", type=float, default=64, help="memory for tiles in `buckets`")
-  parser.add_argument("--resident", action=argparse.BooleanOptionalAction, default=None)
-  contenders.add_arguments(parser)
-
-
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Measures; returns the exit status."""
   if options.batch < 1:
     raise InputError(f"--batch={options.batch}; allowed: 1 or more")
@@ -61,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
   return results.publish(report, options)
 
 
-def compare(options: argparse.Namespace, size: tuple[int, int]) -> results.Report:
+def compare(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   """All contenders on one case."""
   usual = contenders.TORCH_NAMES["fuse"] * options.torch + contenders.JAX_NAMES["fuse"]
   names, notes = contenders.choose("fuse", usual, options)
@@ -83,7 +70,7 @@ def compare(options: argparse.Namespace, size: tuple[int, int]) -> results.Repor
   return results.Report("fuse", case, rows, floor, tuple(notes))
 
 
-def describe(options: argparse.Namespace, size: tuple[int, int]) -> dict:
+def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:
   """What was measured."""
   return {
     "study": options.study,
@@ -94,18 +81,15 @@ def describe(options: argparse.Namespace, size: tuple[int, int]) -> dict:
   }
 
 
-def make_floor(options: argparse.Namespace, size: tuple[int, int]) -> results.Floor:
+def make_floor(options: SimpleNamespace, size: tuple[int, int]) -> results.Floor:
   """The floor of fusing one batch on one device."""
   architecture = weights.load(options.weights)[1].architecture
-  features = architecture["features"]
-  hidden = features // 2 if architecture["gate"] == "released" else 1
-  network = floors.Network(features, architecture["grid"], hidden)
-  needed = floors.fuse_cost(network, options.batch, *size, options.dtype)
+  needed = floors.fuse_cost(ours.network(architecture), options.batch, *size, options.dtype)
   rates = roofline.measure(options.dtype, 1, options)
-  return results.Floor(needed, rates, "schedule: cfi_jax/benchmark/floors.py")
+  return results.Floor(needed, rates, floors.SCHEDULE)
 
 
-def write(options: argparse.Namespace, size: tuple[int, int], folder: pathlib.Path) -> None:
+def write(options: SimpleNamespace, size: tuple[int, int], folder: pathlib.Path) -> None:
   """The contenders' files: images, weights, and for PyTorch those under the release's names."""
   variables, card = weights.load(options.weights)
   shutil.copyfile(shipped.resolve(options.weights), folder / "weights.safetensors")
@@ -122,7 +106,7 @@ def differ(reference: compare_lib.Output, output: compare_lib.Output) -> float:
   return float(np.abs(reference["fused"] - output["fused"]).max())
 
 
-def buckets(options: argparse.Namespace, size: tuple[int, int]) -> results.Report:
+def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   """What a larger window, and tiles, cost compared with the exact window of one size."""
   images = [image[0] for image in make_images(1, *size).values()]
   cases = {"exact": 1.0, "bucket +5 %": 1.05, "bucket +12 %": 1.12}
@@ -159,7 +143,7 @@ def buckets(options: argparse.Namespace, size: tuple[int, int]) -> results.Repor
   return results.Report("fuse", case, rows, floor, (note,))
 
 
-def large(options: argparse.Namespace, size: tuple[int, int]) -> results.Report:
+def large(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   """One huge colour pair with the default memory budget, files to file by the command."""
   floor = make_floor(options, size)
   with tempfile.TemporaryDirectory() as folder:

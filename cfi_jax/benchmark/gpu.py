@@ -16,25 +16,17 @@ it was stopped; --seconds ends the command before a case once so much time has p
 GPU it stops at once. Exits with 1 when a case failed; the others are done.
 """
 
-import argparse
 import pathlib
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 
 from cfi_jax.core.types import InputError
 
 CASE_SECONDS = 3600
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  parser.add_argument("--weights", help="weights (file or name) for the cases of fusing")
-  parser.add_argument("--cases", help="names with commas; all by default")
-  parser.add_argument("--seconds", type=float, help="begin no case after so many")
-  parser.add_argument("--list", action="store_true", help="print the commands and stop")
 
 
 def cases(weights: str) -> dict[str, list[str]]:
@@ -57,10 +49,10 @@ def cases(weights: str) -> dict[str, list[str]]:
   return found
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Runs the cases; returns the exit status."""
   known = cases(options.weights or "WEIGHTS")
-  names = options.cases.split(",") if options.cases else list(known)
+  names = options.cases or list(known)
   for name in names:
     if name not in known:
       raise InputError(f"--cases: no case {name!r}; valid: {', '.join(known)}")
@@ -80,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
   return _run_all({name: known[name] for name in names}, options)
 
 
-def _run_all(chosen: dict[str, list[str]], options: argparse.Namespace) -> int:
+def _run_all(chosen: dict[str, list[str]], options: SimpleNamespace) -> int:
   folder, began, failed = pathlib.Path(options.output), time.monotonic(), []
   for name, arguments in chosen.items():
     path = folder / f"{name}.json"

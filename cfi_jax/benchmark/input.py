@@ -11,7 +11,6 @@ waiting share is the time blocked in the next inputs over the time of the loop; 
 has steps to do that waiting costs nothing, so compare `loop` with `step` too.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import math
@@ -19,39 +18,26 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 
 from cfi_jax.benchmark.harness import (
   floors,
-  jax_contenders,
   machine,
+  ours,
   results,
   roofline,
   timing,
   worker,
 )
-from cfi_jax.benchmark.harness import settings as settings_lib
 from cfi_jax.benchmark.harness.images import parse_size, write_pairs
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import dispatch, feed
-from cfi_jax.engine import loop as trainer
-from cfi_jax.engine.state import TrainState
 from cfi_jax.systems.isfuse.config import Config
 
 FOLDER = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0.0)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  settings_lib.add_arguments(parser)
-  parser.add_argument("--pairs", type=int, help="so many generated files instead of the data set")
-  parser.add_argument("--size", default="480x640", help="HEIGHTxWIDTH of generated files")
-  parser.add_argument("--steps", type=int, default=20, help="steps of each loop")
-  parser.add_argument("--paths", default=",".join(INPUT_PATHS), help="ways of feeding, with commas")
 
 
 # Ways of feeding the step, by the `input.device_gb` that chooses them.
@@ -67,17 +53,17 @@ class Loop:
   total: float
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Measures; returns the exit status."""
   if options.steps < 2:
     raise InputError(f"--steps={options.steps}; allowed: 2 or more")
-  names = options.paths.split(",")
+  names = options.paths
   for name in names:
     if name not in INPUT_PATHS:
       raise InputError(f"--paths: no way of feeding {name!r}; valid: {', '.join(INPUT_PATHS)}")
-  values = settings_lib.read(options)
+  values = ours.settings(options)
   with contextlib.ExitStack() as stack:
-    if options.pairs or not options.config:
+    if options.pairs or options.config is None:
       folder = stack.enter_context(tempfile.TemporaryDirectory())
       write_pairs(pathlib.Path(folder), options.pairs or 64, *parse_size(options.size))
       values["data"] = FOLDER | {"root": folder}
@@ -85,32 +71,16 @@ def run(options: argparse.Namespace) -> int:
     return results.publish(measure(config, names, options), options)
 
 
-def open_run(config: Config, name: str) -> trainer.Run:
-  """A run without work directory, fed in the way of that name."""
-  sources = trainer.open_sources(config)
-  headers = sources["train"].check_headers()
-  chosen = dataclasses.replace(config.input, device_gb=INPUT_PATHS[name])
-  fed = feed.choose(
-    sources["train"], headers, chosen, seed=config.seed, batch_size=config.batch_size
-  )
-  steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
-  run = jax_contenders.make_run(config, steps)
-  return dataclasses.replace(run, sources=sources, feed=fed)
-
-
-def measure(config: Config, names: list[str], options: argparse.Namespace) -> results.Report:
+def measure(config: Config, names: list[str], options: SimpleNamespace) -> results.Report:
   """All rows."""
-  runs = {name: open_run(config, name) for name in names}
+  runs = {name: ours.open_run(config, INPUT_PATHS[name]) for name in names}
   first, batch = runs[names[0]], config.batch_size
   dtype, crop = config.model["dtype"], config.input.crop
   rates = roofline.measure(dtype, first.mesh.size, options)
-  needed = floors.train_cost(
-    settings_lib.network(config), config.loss.views, batch, crop, crop, dtype
-  )
-  floor = results.Floor(needed, rates, "of a training step; schedule: benchmark/floors.py")
+  floor = results.Floor(ours.step_cost(config), rates, f"of a training step; {floors.SCHEDULE}")
   rows, notes = [], []
   for name, run in runs.items():
-    program, compile_seconds = timing.timed(lambda run=run: trainer.compile_train_step(run))
+    program, compile_seconds = timing.timed(lambda run=run: ours.compile_step(run))
     loaded = worker.peak_mb()
     known = {
       "floor_seconds": floor.seconds,
@@ -150,25 +120,18 @@ def _row(name: str, config: Config, seconds: list[float], **known: Any) -> resul
   return results.Row(name, config.model["dtype"], config.batch_size, spread, **known)
 
 
-def _whole_run(how: str, seconds: float, run: trainer.Run) -> str:
+def _whole_run(how: str, seconds: float, run: ours.Run) -> str:
   return f"{how}: {run.steps * seconds:.1f} s for the whole run of {run.steps} steps"
 
 
-def chunks(run: trainer.Run, steps: int) -> Iterator[dispatch.Chunk]:
-  """What the trainer takes its first `steps` steps from."""
-  most = run.config.steps_per_dispatch
-  ends = dispatch.ends(0, steps, most, (run.config.log_every,))
-  return dispatch.chunks(run.mesh, run.feed.items(0, steps), 0, ends, most)
-
-
-def pipeline_alone(run: trainer.Run, steps: int) -> list[float]:
+def pipeline_alone(run: ours.Run, steps: int) -> list[float]:
   """Seconds per step's inputs, from one to the next on the device, nothing else running.
 
   The first, which fills the buffers, is left out.
   """
   seconds = []
   began = time.perf_counter()
-  for chunk in chunks(run, steps + run.config.steps_per_dispatch):
+  for chunk in ours.chunks(run, steps + run.config.steps_per_dispatch):
     jax.block_until_ready(chunk.inputs)
     now = time.perf_counter()
     seconds.append((now - began) / chunk.count)
@@ -177,11 +140,11 @@ def pipeline_alone(run: trainer.Run, steps: int) -> list[float]:
 
 
 def steps_alone(
-  run: trainer.Run, program: trainer.TrainStep, images: Any, options: argparse.Namespace
-) -> tuple[TrainState, list[float]]:
+  run: ours.Run, program: ours.TrainStep, images: Any, options: SimpleNamespace
+) -> tuple[Any, list[float]]:
   """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
-  chunk = next(chunks(run, run.config.steps_per_dispatch))
-  state = trainer.initial_state(run)
+  chunk = next(ours.chunks(run, run.config.steps_per_dispatch))
+  state = ours.initial_state(run)
   repeats, seconds = 1, []
   for turn in range(-2, options.turns):
     began = time.perf_counter()
@@ -198,12 +161,12 @@ def steps_alone(
 
 
 def train_loop(
-  run: trainer.Run, program: trainer.TrainStep, images: Any, state: TrainState, steps: int
-) -> tuple[TrainState, Loop]:
+  run: ours.Run, program: ours.TrainStep, images: Any, state: Any, steps: int
+) -> tuple[Any, Loop]:
   """The state after, and the trainer's loop without its files."""
   seconds, waited, looked = [], 0.0, 0
   began = since = time.perf_counter()
-  for chunk in chunks(run, steps):
+  for chunk in ours.chunks(run, steps):
     state, metrics = program(state, images, chunk.inputs)
     waited += chunk.waited
     if chunk.last % run.config.log_every == 0 or chunk.last == steps:

@@ -11,10 +11,10 @@ windows would take hours: it is timed on a crop of every image and EXTRAPOLATED 
 windows, which one larger crop checks.
 """
 
-import argparse
 import functools
 import importlib.util
 import pathlib
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -35,24 +35,11 @@ SCHEDULE = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  parser.add_argument("--visible", type=pathlib.Path, help="folder of visible images")
-  parser.add_argument("--infrared", type=pathlib.Path, help="folder of infrared images, same names")
-  parser.add_argument("--images", type=int, default=42, help="at most so many pairs of the folders")
-  parser.add_argument("--size", default="480x640", help="HEIGHTxWIDTH of generated triplets")
-  parser.add_argument("--count", type=int, help="generated triplets; 4 on a CPU, else 64")
-  parser.add_argument("--metrics", help="names with commas; all but those with FMI_w by default")
-  parser.add_argument("--fmi_crop", type=int, default=24, help="crops of the public loop of FMI")
-  parser.add_argument("--fmi_check", type=int, default=96, help="crop that checks extrapolation")
-
-
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Measures; returns the exit status."""
   if (options.visible is None) != (options.infrared is None):
     raise InputError("--visible and --infrared are given together or not at all")
-  wanted = options.metrics.split(",") if options.metrics else None
-  chosen = [metric.name for metric in find_metrics(wanted, CONVENTION)]
+  chosen = [metric.name for metric in find_metrics(options.metrics, CONVENTION)]
   fmi = tuple(n for n in chosen if n.startswith("FMI") and n != "FMI_w")
   names = Names(tuple(n for n in chosen if not n.startswith("FMI")), fmi)
   rates = roofline.measure("float32", 1, options)
@@ -75,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def throughput(
-  options: argparse.Namespace, names: Names, rates: roofline.Roofline
+  options: SimpleNamespace, names: Names, rates: roofline.Roofline
 ) -> tuple[list[results.Row], Cost]:
   """Rows of generated triplets, and what the first group needs."""
   size = parse_size(options.size)
@@ -121,10 +108,12 @@ def scaled(cost: Cost | None, factor: float) -> Cost | None:
 
 
 def folders(
-  options: argparse.Namespace, names: Names, public: bool
+  options: SimpleNamespace, names: Names, public: bool
 ) -> tuple[list[results.Row], list[str]]:
   """Rows and notes of the pairs of two folders, by us and by the public way."""
-  triplets = read_triplets(options.visible, options.infrared, options.images)
+  triplets = read_triplets(
+    pathlib.Path(options.visible), pathlib.Path(options.infrared), options.images
+  )
   count, own, first, rows = len(triplets), {}, {}, []
   values: dict[tuple[str, str], float] = {}
   for title, group in names.groups().items():

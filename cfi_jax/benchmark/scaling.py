@@ -13,23 +13,21 @@ chips' rates are the manufacturers'. A prediction adds, for one step,
 Every chip has --batch samples (weak scaling). The latencies are assumptions, see CHIPS.
 """
 
-import argparse
 import dataclasses
 import json
 import os
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import jax
 
-from cfi_jax.benchmark.harness import collectives, floors, jax_contenders, machine, results
-from cfi_jax.benchmark.harness import settings as settings_lib
+from cfi_jax.benchmark.harness import collectives, machine, ours, results
 from cfi_jax.benchmark.harness.collectives import Traffic
 from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import loop as trainer
 from cfi_jax.systems.isfuse.config import Config
 
 DEVICES = 8  # simulated, to read the collectives from
@@ -82,26 +80,18 @@ class Prediction:
   share: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  settings_lib.add_arguments(parser)
-  parser.add_argument(
-    "--efficiency", type=float, default=0.5, help="share of the floor's speed that is reached"
-  )
-
-
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Counts and predicts; returns the exit status."""
   if not 0 < options.efficiency <= 1:
     raise InputError(f"--efficiency={options.efficiency}; allowed: above 0, up to 1")
-  values = settings_lib.read(options)
-  if options.batch is None and not options.config:
+  values = ours.settings(options)
+  if options.batch is None and options.config is None:
     values["batch_size"], values["model"]["dtype"] = 16, options.dtype or "bfloat16"
   config = config_lib.build(Config, values)
   simulate_devices()
-  needed = cost(config)
+  needed = ours.step_cost(config)
   run_ = counted(values)
-  sent = collectives.traffic(trainer.compile_train_step(run_).compiled)
+  sent = collectives.traffic(ours.compile_step(run_).compiled)
   found = [
     predict(chip, n, config.batch_size, needed, sent, options.efficiency)
     for chip in CHIPS
@@ -113,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     report = {
       "command": options.command,
       "versions": machine.versions(),
-      "parameters": sum(x.size for x in jax.tree.leaves(trainer.initial_shapes(run_).params)),
+      "parameters": ours.parameters(run_),
       "cost": dataclasses.asdict(needed),
       "traffic": dataclasses.asdict(sent),
       "chips": [dataclasses.asdict(chip) for chip in CHIPS],
@@ -124,20 +114,7 @@ def run(options: argparse.Namespace) -> int:
   return 0
 
 
-def cost(config: Config) -> Cost:
-  """Of one chip's part of a step: `config.batch_size` samples."""
-  crop = config.input.crop
-  return floors.train_cost(
-    settings_lib.network(config),
-    config.loss.views,
-    config.batch_size,
-    crop,
-    crop,
-    config.model["dtype"],
-  )
-
-
-def counted(values: dict) -> trainer.Run:
+def counted(values: dict) -> ours.Run:
   """The run on `DEVICES` simulated devices whose step's collectives are read."""
   if jax.device_count() != DEVICES or jax.default_backend() != "cpu":
     raise InputError(
@@ -150,7 +127,7 @@ def counted(values: dict) -> trainer.Run:
     "checkpoint": values["checkpoint"] | {"best": "loss", "direction": "lower"},
     "model": values["model"] | {"attention": "matmul"},
   }
-  return jax_contenders.make_run(config_lib.build(Config, small))
+  return ours.make_run(config_lib.build(Config, small))
 
 
 def simulate_devices() -> None:
@@ -175,7 +152,7 @@ def predict(
 
 
 def table(
-  options: argparse.Namespace,
+  options: SimpleNamespace,
   config: Config,
   needed: Cost,
   sent: Traffic,

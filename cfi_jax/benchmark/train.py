@@ -11,24 +11,20 @@ masks the losses of the first step must agree: to 1e-4 in float32 on a CPU, to 5
 contender computes in bfloat16 or a GPU in TF32. `difference` is the largest relative one.
 """
 
-import argparse
 import dataclasses
 import json
 import pathlib
 import tempfile
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 
-from cfi_jax.benchmark.harness import compare, contenders, floors, jax_contenders, results, roofline
-from cfi_jax.benchmark.harness import settings as settings_lib
+from cfi_jax.benchmark.harness import compare, contenders, floors, ours, results, roofline
 from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import loop as trainer
-from cfi_jax.fusion.types import MODALITIES, Pair
-from cfi_jax.systems.isfuse import step as step_lib
 from cfi_jax.systems.isfuse import torch_names
 from cfi_jax.systems.isfuse.config import Config
 
@@ -38,15 +34,9 @@ RELEASED_VIEWS = (*MASKED, "without_visible", "without_infrared")
 RELEASED_TERMS = ("intensity", "gradient")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The flags of this part."""
-  settings_lib.add_arguments(parser)
-  contenders.add_arguments(parser)
-
-
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
   """Measures; returns the exit status."""
-  values = settings_lib.read(options)
+  values = ours.settings(options)
   config = config_lib.build(Config, values)
   names, notes = contenders.choose("train", usual(options), options)
   with_torch = any(name in contenders.TORCH_NAMES["train"] for name in names)
@@ -54,10 +44,7 @@ def run(options: argparse.Namespace) -> int:
     check_released(config)
   dtype, crop = config.model["dtype"], config.input.crop
   rates = roofline.measure(dtype, jax.device_count(), options)
-  needed = floors.train_cost(
-    settings_lib.network(config), config.loss.views, config.batch_size, crop, crop, dtype
-  )
-  floor = results.Floor(needed, rates, "schedule: cfi_jax/benchmark/floors.py")
+  floor = results.Floor(ours.step_cost(config), rates, floors.SCHEDULE)
   with tempfile.TemporaryDirectory() as folder:
     write(config, values, pathlib.Path(folder), with_torch)
     specs = [Spec("train", name, folder, dtype_of(name, config), True) for name in names]
@@ -80,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
   return results.publish(results.Report("train", case, rows, floor, tuple(notes)), options)
 
 
-def usual(options: argparse.Namespace) -> tuple[str, ...]:
+def usual(options: SimpleNamespace) -> tuple[str, ...]:
   """PyTorch first, as the reference: eager on a CPU, all variants on a GPU."""
   torch = contenders.TORCH_NAMES["train"] if options.torch else ()
   if jax.default_backend() == "cpu":
@@ -123,23 +110,10 @@ def write(config: Config, values: dict, folder: pathlib.Path, with_torch: bool) 
   crop = config.input.crop
   inputs = make_images(config.batch_size, crop, crop)
   if with_torch:
-    run = jax_contenders.make_run(config)
-    state = torch_names.to_torch(jax.device_get(trainer.initial_state(run).variables))
-    np.savez(folder / "state.npz", **state)
-    inputs |= first_masks(run.procedure, inputs["visible"].shape)
+    made = ours.make_run(config)
+    np.savez(folder / "state.npz", **torch_names.to_torch(ours.first_weights(made)))
+    inputs |= ours.first_masks(made, inputs["visible"].shape, MASKED)
   np.savez(folder / "inputs.npz", **inputs)
-
-
-def first_masks(procedure: step_lib.Procedure, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-  """The masks of our first step, bool [B, H, W] by "VIEW/MODALITY": what it leaves of ones."""
-  ones = np.ones((*shape, 1), np.float32)
-  key = jax.random.fold_in(jax.random.key(procedure.seed), 0)
-  views = step_lib.make_views(procedure, key, Pair(visible=ones, infrared=ones))
-  return {
-    f"{name}/{m}": np.asarray(getattr(views[name].pair, m)[..., 0] > 0)
-    for name in MASKED
-    for m in MODALITIES
-  }
 
 
 def differ(reference: compare.Output, output: compare.Output) -> float:

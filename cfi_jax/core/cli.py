@@ -1,78 +1,93 @@
-"""Command lines: flags, `--config=FILE` with overrides (`--config.a.b=value`), and exit codes."""
+"""Command lines: a table of flags, `--config=FILE` with overrides, help, and exit codes.
 
-import itertools
+A command is a function of the values of its flags, their table, and a docstring with an example:
+`cli.run(main, {"output": cli.Flag("folder to write", required=True)}, __doc__)`.
+"""
+
+import ast
+import dataclasses
+import pathlib
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, logging
+from absl import flags as absl_flags
+from ml_collections import config_dict, config_flags
 
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
 
+HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+WIDTH = 100
 
-def read(arguments: Sequence[str]) -> dict[str, Any]:
-  """The values of `--config=FILE --config.a.b=value`; for a command that reads its other flags.
 
-  Raises `InputError` for what is neither, and for files and keys that do not exist.
+@dataclasses.dataclass(frozen=True)
+class Flag:
+  """A flag of a command.
+
+  text: its help. kind: str, int, float, bool, list (with commas) or tuple (may be repeated); that
+  of the default, if there is one. valid: the values allowed, any where it is empty.
   """
-  for argument in arguments:
-    if not re.match(r"--?(no)?config[.=]", argument):
-      raise InputError(f"unexpected argument {argument!r}; values are given as --flag=value")
-  argv, values = ["", *arguments], flags.FlagValues()
-  _check_overrides(argv)
-  config_flags.DEFINE_config_file(
-    "config", None, lock_config=True, flag_values=values, sys_argv=argv
-  )
+
+  text: str
+  default: Any = None
+  kind: type = str
+  required: bool = False
+  valid: Sequence[str] = ()
+
+  def define(self, name: str, values: absl_flags.FlagValues) -> None:
+    """Declares the flag to absl."""
+    kind = self.kind if self.default is None else type(self.default)
+    _DEFINE[kind](name, self.default, self.text, flag_values=values)
+
+  def describe(self, name: str) -> str:
+    """The flag with its help and its default."""
+    switch = self.kind is bool or isinstance(self.default, bool)
+    text = f"{self.text}; one of {', '.join(self.valid)}" if self.valid else self.text
+    default = ", ".join(self.default) if isinstance(self.default, list | tuple) else self.default
+    known = "none" if default in (None, "") else default
+    state = "required" if self.required and not self.default else f"default: {known}"
+    return _entry(f"--[no]{name}" if switch else f"--{name}", f"{text} ({state})")
+
+
+_DEFINE = {
+  str: absl_flags.DEFINE_string,
+  int: absl_flags.DEFINE_integer,
+  float: absl_flags.DEFINE_float,
+  bool: absl_flags.DEFINE_bool,
+  list: absl_flags.DEFINE_list,
+  tuple: absl_flags.DEFINE_multi_string,
+}
+CONFIG = Flag("config file, or its name among those of the package; FILE:RECIPE takes a recipe")
+NEEDED_CONFIG = dataclasses.replace(CONFIG, required=True)
+_VERBOSITY = Flag("what libraries report: 0 all, -1 warnings, -2 errors", logging.ERROR)
+
+
+def run(main: Callable[[dict[str, Any]], int], flags: Mapping[str, Flag], doc: str) -> None:
+  """Runs a command with the arguments of this process, and exits."""
+  app.run(lambda _: status(main, flags, doc, sys.argv[1:]), argv=sys.argv[:1])
+
+
+def status(
+  main: Callable[[dict[str, Any]], int],
+  flags: Mapping[str, Flag],
+  doc: str,
+  arguments: Sequence[str],
+) -> int:
+  """The exit status of a command; 2 after an `InputError`, which is printed without a traceback."""
   try:
-    values(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    raise InputError(f"the command line cannot be read: {error}") from error
-  return values.config.to_dict()
-
-
-def define_flag() -> flags.FlagHolder:
-  """Declares `--config`; called by a command, not on import of a library module."""
-  text = "config file, or FILE:RECIPE; override values by --config.a.b=value"
-  return config_flags.DEFINE_config_file("config", None, text, lock_config=True)
-
-
-def flag_values(argv: list[str], names: Iterable[str], required: Iterable[str]) -> dict[str, Any]:
-  """The values of a command's flags by name; argv: what absl leaves of the command line.
-
-  Raises `InputError` for an argument that is no flag, and for a flag in `required` without a value.
-  """
-  if len(argv) > 1:
-    raise InputError(f"unexpected argument {argv[1]!r}; values are given as --flag=value")
-  values = {name: flags.FLAGS[name].value for name in names}
-  for name in required:
-    if not values[name]:
-      raise InputError(f"--{name} is missing; it is required: {flags.FLAGS[name].help}")
-  return values
-
-
-def run(main: Callable[[list[str]], int | None]) -> None:
-  """Runs a command: an `InputError` is printed without a traceback and exits with status 2."""
-
-  def guarded(argv: list[str]) -> int | None:
-    try:
-      return main(argv)
-    except InputError as error:
-      return refuse(error)
-
-  def parse(argv: list[str]) -> list[str]:
-    try:
-      _check_overrides(argv)
-      return flags.FLAGS(argv)
-    except (InputError, flags.Error) as error:
-      sys.exit(refuse(error))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # from ml_collections
-      sys.exit(refuse(f"the command line cannot be read: {error}"))
-
-  logging.set_verbosity(logging.ERROR)  # --verbosity=0 shows what the libraries report
-  app.run(guarded, flags_parser=parse)
+    if set(arguments) & set(HELP):
+      print(describe(flags, doc, arguments))
+      return 0
+    given = parse(flags, arguments)
+    logging.set_verbosity(given.pop("verbosity"))
+    return main(given)
+  except InputError as error:
+    return refuse(error)
 
 
 def refuse(error: Exception | str) -> int:
@@ -81,16 +96,105 @@ def refuse(error: Exception | str) -> int:
   return 2
 
 
-def _check_overrides(argv: Sequence[str]) -> None:
-  """Refuses a missing or broken config file and overrides of keys it does not have."""
-  paths = [match[1] for match in (re.match(r"--?config=(.+)", a) for a in argv) if match]
-  paths += [path for flag, path in itertools.pairwise(argv) if flag in ("-config", "--config")]
-  overrides = [m for m in (re.match(r"--?(?:no)?config\.([^=]*)", a) for a in argv) if m]
-  if not paths:
+def choose(commands: Mapping[str, pathlib.Path], doc: str, arguments: Sequence[str]) -> str | None:
+  """The command that the first argument names; None after printing help, which lists them all.
+
+  commands: the file of each by name; its docstring begins with a line for the list.
+  """
+  if arguments and arguments[0] in HELP:
+    lines = [_entry(name, docstring(path).splitlines()[0]) for name, path in commands.items()]
+    print("\n".join([doc.strip(), "", *lines]))
+    return None
+  if not arguments:
+    raise InputError(f"a command is missing; valid: {', '.join(commands)}")
+  if arguments[0] not in commands:
+    near = guess(arguments[0], list(commands))
+    raise InputError(f"no command {arguments[0]!r}{near}; valid: {', '.join(commands)}")
+  return arguments[0]
+
+
+def docstring(path: pathlib.Path) -> str:
+  """The docstring of a module's file, without importing it."""
+  return ast.get_docstring(ast.parse(path.read_text()))
+
+
+def describe(flags: Mapping[str, Flag], doc: str, arguments: Sequence[str]) -> str:
+  """The help of a command; with --config=FILE among the arguments also the values of the file."""
+  lines = [doc.strip(), "", *(flag.describe(name) for name, flag in flags.items())]
+  if "config" in flags:
+    override = "overrides a value of the config; --config=FILE --help lists all of them"
+    lines.append(_entry("--config.a.b=VALUE", override))
+  lines.append(_VERBOSITY.describe("verbosity"))
+  path, _ = _take_config(arguments)
+  if "config" in flags and path:
+    lines += ["", f"Values of {path}:", *_values(load(path), "--config")]
+  return "\n".join(lines)
+
+
+def parse(flags: Mapping[str, Flag], arguments: Sequence[str]) -> dict[str, Any]:
+  """The values of the flags by name; that of "config" is a dict of the file's values, or None.
+
+  Raises `InputError` for what is no flag or has no such value, for a required flag without a value,
+  and for files and keys of configs that do not exist.
+  """
+  values, config, path = absl_flags.FlagValues(), None, None
+  if "config" in flags:
+    path, arguments = _take_config(arguments)
+    config = _load(path, arguments)
+  others = {name: flag for name, flag in flags.items() if name != "config"}
+  others["verbosity"] = _VERBOSITY
+  argv = ["", *(re.sub(r"^--no-", "--no", argument) for argument in arguments)]
+  try:
+    for name, flag in others.items():
+      flag.define(name, values)
+    if config is not None:
+      config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+    rest = values(argv)[1:]
+  except absl_flags.UnrecognizedFlagError as error:
+    name = f"--{error.flagname}"
+    near = guess(name, [f"--{flag}" for flag in flags])
+    raise InputError(f"unexpected argument {name!r}{near}; --help lists all") from error
+  except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise InputError(f"the command line cannot be read: {error}") from error
+  if rest:
+    raise InputError(f"unexpected argument {rest[0]!r}; values are given as --flag=value")
+  given = {name: values[name].value for name in others}
+  if "config" in flags:
+    given["config"] = None if config is None else values["config"].value.to_dict()
+  for name, flag in flags.items():
+    if flag.required and not given[name]:
+      raise InputError(f"--{name} is missing; it is required: {flag.text}")
+    if flag.valid and given[name] not in (flag.default, *flag.valid):
+      raise InputError(f"--{name}={given[name]}; allowed: {', '.join(flag.valid)}")
+  return given
+
+
+def read(arguments: Sequence[str]) -> dict[str, Any]:
+  """The values of `--config=FILE --config.a.b=value`."""
+  return parse({"config": NEEDED_CONFIG}, arguments)["config"]
+
+
+def _take_config(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+  """The value of the last --config, and the other arguments."""
+  path, others, rest = None, [], iter(arguments)
+  for argument in rest:
+    if argument in ("-config", "--config"):
+      path = next(rest, None)
+    elif match := re.match(r"--?config=(.*)", argument):
+      path = match[1]
+    else:
+      others.append(argument)
+  return path, others
+
+
+def _load(path: str | None, arguments: Sequence[str]) -> config_dict.ConfigDict | None:
+  """The config of a file; refuses overrides of keys that it does not have."""
+  overrides = [m for m in (re.match(r"--?(?:no)?config\.([^=]*)", a) for a in arguments) if m]
+  if not path:
     if overrides:
-      raise InputError(f"{overrides[0][0]} without --config=FILE before it")
-    return
-  config = load(paths[-1])
+      raise InputError(f"{overrides[0][0]} without --config=FILE")
+    return None
+  config = load(path)
   for override in overrides:
     values, where = config, "config"
     for key in override[1].split("."):
@@ -101,3 +205,19 @@ def _check_overrides(argv: Sequence[str]) -> None:
           f"valid keys: {', '.join(valid) or 'none'}"
         )
       values, where = values[key], f"{where}.{key}"
+  return config
+
+
+def _values(values: Any, where: str) -> list[str]:
+  """All values below a key of a config, each as the argument that sets it."""
+  if hasattr(values, "items") and values:
+    return [line for key, below in values.items() for line in _values(below, f"{where}.{key}")]
+  text = shlex.quote(f"{where}={values}")
+  return ["  " + (text.replace("'\"'\"'", "\0").replace("'", '"').replace("\0", "'"))]
+
+
+def _entry(name: str, text: str) -> str:
+  """A line of a list, wrapped."""
+  indent = " " * 24
+  first = f"  {name}".ljust(len(indent) - 2) + "  "
+  return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=indent)

@@ -8,12 +8,18 @@ import copy
 import dataclasses
 import difflib
 import math
+import os
+import pathlib
 import runpy
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfi_jax.core.types import InputError
+
+_PACKAGE = pathlib.Path(__file__).parents[1]
+# Of the configs that travel with the package: in a wheel inside it, in a checkout beside it.
+FOLDER = (_PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent) / "configs"
 
 
 def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
@@ -74,11 +80,29 @@ def guess(key: str, valid: Sequence[str]) -> str:
   return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def find(name: str) -> pathlib.Path:
+  """The config file of a path; where there is none, that of the package under such a name.
+
+  name: a path, or NAME, NAME.py or configs/NAME.py for the configs that travel with the package.
+  """
+  path = pathlib.Path(name)
+  if path.is_file():
+    return path
+  shipped = {file.stem: file for file in sorted(FOLDER.glob("*.py"))}
+  if name.removeprefix("configs/").removesuffix(".py") in shipped:
+    return shipped[path.stem]
+  raise InputError(
+    f"--config={name}: there is no such file{guess(path.stem, list(shipped))}; configs of the "
+    f"package: {', '.join(shipped)}"
+  )
+
+
 def load(path: str) -> Any:
-  """What get_config() of the file returns; FILE:STRING passes it the string."""
-  file, *argument = path.split(":", 1)
+  """The result of get_config() of a config file (see `find`); FILE:STRING passes it the string."""
+  name, *argument = path.split(":", 1)
+  file = find(name)
   try:
-    get_config = runpy.run_path(file).get("get_config")
+    get_config = runpy.run_path(os.fspath(file)).get("get_config")
   except (OSError, ImportError, SyntaxError) as error:
     raise InputError(f"--config={path}: cannot be read: {error}") from error
   if get_config is None:

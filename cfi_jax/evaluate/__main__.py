@@ -1,15 +1,15 @@
-"""Scores fused images: python -m cfi_jax.evaluate.
+"""Scores fused images beside trivial baselines.
 
-python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --fused=NAME:DIR [--fused=NAME:DIR ...] \
-  [--weights=FILE_OR_NAME] --output=DIR [--convention=tang] [--metrics=EN,SSIM] [--compare_to=NAME]
+  python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --fused=NAME:DIR --output=DIR
+  python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=medical --metrics=EN,SSIM \\
+      --output=DIR
 
 Writes scores.csv, summary.md and report.html. Exits with 2 when the input cannot be used.
 """
 
 import pathlib
 from collections.abc import Sequence
-
-from absl import flags
+from typing import Any
 
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
@@ -17,38 +17,33 @@ from cfi_jax.data.alignment import cut
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
 from cfi_jax.metrics import CONVENTIONS
 
-_FLAGS = {
-  "visible": (flags.DEFINE_string, None, "folder of visible images"),
-  "infrared": (flags.DEFINE_string, None, "folder of infrared images"),
-  "fused": (flags.DEFINE_multi_string, [], "NAME:DIR, a method and its images; may be repeated"),
-  "weights": (
-    flags.DEFINE_string,
-    None,
-    "weights (file or name) to fuse with and score",
-  ),
-  "output": (flags.DEFINE_string, None, "folder for scores.csv, summary.md and report.html"),
-  "convention": (flags.DEFINE_string, "tang", f"one of {', '.join(CONVENTIONS)}"),
-  "metrics": (flags.DEFINE_list, None, "names with commas; all of the convention by default"),
-  "compare_to": (flags.DEFINE_string, None, "method that paired differences refer to"),
-  "protocol": (flags.DEFINE_string, "", f"one of {', '.join(PROTOCOLS)}; sets the metrics"),
+FLAGS = {
+  "visible": cli.Flag("folder of visible images", required=True),
+  "infrared": cli.Flag("folder of infrared images", required=True),
+  "fused": cli.Flag("NAME:DIR, a method and its images; may be repeated", kind=tuple),
+  "weights": cli.Flag("weights (file or name) to fuse with and score"),
+  "output": cli.Flag("folder for scores.csv, summary.md and report.html", required=True),
+  "convention": cli.Flag(f"one of {', '.join(CONVENTIONS)}; {Request.convention} by default"),
+  "metrics": cli.Flag("names with commas; all of the convention by default", kind=list),
+  "compare_to": cli.Flag("method that paired differences refer to; the first by default"),
+  "protocol": cli.Flag(f"one of {', '.join(PROTOCOLS)}; sets convention and metrics"),
 }
 
 
-def main(argv: list[str]) -> int:
+def main(given: dict[str, Any]) -> int:
   """Scores what the flags name."""
-  given = cli.flag_values(argv, _FLAGS, required=("visible", "infrared", "output"))
   for name in ("convention", "metrics"):
-    if given["protocol"] and flags.FLAGS[name].present:
+    if given["protocol"] and given[name] is not None:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
   request = Request(
     visible=pathlib.Path(given["visible"]),
     infrared=pathlib.Path(given["infrared"]),
-    fused=parse_methods(given["fused"]),
+    fused=parse_methods(given["fused"] or ()),
     weights=pathlib.Path(given["weights"]) if given["weights"] else None,
-    convention=given["convention"],
+    convention=given["convention"] or Request.convention,
     metrics=None if given["metrics"] is None else tuple(given["metrics"]),
     compare_to=given["compare_to"],
-    protocol=given["protocol"],
+    protocol=given["protocol"] or "",
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)
@@ -72,6 +67,4 @@ def parse_methods(texts: Sequence[str]) -> dict[str, pathlib.Path]:
 
 
 if __name__ == "__main__":
-  for flag, (define, default, text) in _FLAGS.items():
-    define(flag, default, text)
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

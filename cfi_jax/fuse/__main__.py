@@ -1,132 +1,49 @@
 """Fuses images: two files, or two folders whose images are paired by name.
 
-python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH [--weights=medical]
+  python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH
+  python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
 
 Results keep the visible image's name, colour and depth. Exits with 0 when every pair was fused, 1
 when some failed (each is listed; the others are written), 2 when nothing could be begun.
 """
 
-import dataclasses
-import pathlib
-import sys
-import time
-import warnings
 from typing import Any
 
-import jax
-import tqdm
-from absl import flags
-from PIL import Image
-
 from cfi_jax.core import cli
-from cfi_jax.core.types import InputError
-from cfi_jax.engine.cluster import processes
-from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
-from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.images import read as images
-from cfi_jax.systems.files import load_fuser
+from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
+from cfi_jax.images.read import MAX_PIXELS
 from cfi_jax.weights import shipped
 
-_FLAGS = {
-  "visible": (flags.DEFINE_string, None, "visible image or folder (the coloured one: PET, SPECT)"),
-  "infrared": (flags.DEFINE_string, None, "infrared image or folder (MRI)"),
-  "output": (flags.DEFINE_string, None, "file, or folder for folders"),
-  "weights": (
-    flags.DEFINE_string,
-    shipped.DEFAULT,
+FLAGS = {
+  "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
+  "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
+  "output": cli.Flag("file, or folder for folders", required=True),
+  "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}, or a weights file (python -m cfi_jax.convert)",
+    shipped.DEFAULT,
+    required=True,
   ),
-  "gray": (flags.DEFINE_bool, False, "write the fused luma without the visible image's colour"),
-  "format": (flags.DEFINE_string, "png", "extension of the results in a folder"),
-  "resize": (flags.DEFINE_string, "", "'infrared': fit it to the visible image where sizes differ"),
-  "skip_existing": (flags.DEFINE_bool, False, "leave out pairs whose result exists"),
-  "dtype": (flags.DEFINE_string, "float32", "of the computation: float32, bfloat16, float64"),
-  "memory_mb": (flags.DEFINE_float, None, "memory per device; larger images are tiled"),
-  "max_pixels": (flags.DEFINE_integer, images.MAX_PIXELS, "larger files are refused unread"),
-  "process_index": (flags.DEFINE_integer, None, "of several processes that share a folder, from 0"),
-  "process_count": (flags.DEFINE_integer, None, "number of processes that share a folder"),
+  "gray": cli.Flag("write the fused luma without the visible image's colour", False),
+  "format": cli.Flag("extension of the results in a folder", "png"),
+  "resize": cli.Flag("fit this image to the other one where sizes differ", "", valid=("infrared",)),
+  "skip_existing": cli.Flag("leave out pairs whose result exists", False),
+  "dtype": cli.Flag("of the computation: float32, bfloat16, float64", "float32"),
+  "memory_mb": cli.Flag("memory per device; larger images are tiled", kind=float),
+  "max_pixels": cli.Flag("larger files are refused unread", MAX_PIXELS),
+  "process_index": cli.Flag("of several processes that share a folder, from 0", kind=int),
+  "process_count": cli.Flag("number of processes that share a folder", kind=int),
+  **PROCESSES,
 }
 
 
-def main(argv: list[str]) -> int:
+def main(given: dict[str, Any]) -> int:
   """Fuses what the flags name."""
-  given = cli.flag_values(argv, _FLAGS, required=("visible", "infrared", "output", "weights"))
-  if given["resize"] not in ("", "infrared"):
-    raise InputError(f"--resize={given['resize']}; allowed: infrared")
+  from cfi_jax.engine.cluster import processes  # imported here, as help needs no JAX
+  from cfi_jax.fuse.command import fuse
+
   again = "the same command with --skip_existing fuses the rest"
-  return processes.run(processes.from_flags(), lambda: _fuse(given), again)
-
-
-def _fuse(given: dict[str, Any]) -> int:
-  """Fuses this process's share of the pairs."""
-  Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
-  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
-  index, count = share(given["process_index"], given["process_count"])
-  jobs = jobs[index::count]
-  wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
-  fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
-  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
-
-
-def _is_written(job: Job) -> bool:
-  return job.output.exists() and job.output.stat().st_size > 0
-
-
-def share(index: int | None, count: int | None) -> tuple[int, int]:
-  """This process's index and the number of processes, by flags or by jax.distributed."""
-  if index is None and count is None:
-    return jax.process_index(), jax.process_count()
-  if index is None or count is None or not 0 <= index < count:
-    raise InputError(
-      f"--process_index={index} --process_count={count}; both are needed, 0 <= index < count"
-    )
-  return index, count
-
-
-def _run(
-  fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
-) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
-  failures = list(problems)
-  pixels, began, done = 0, time.perf_counter(), 0
-  with (
-    warnings.catch_warnings(record=True) as doubts,
-    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
-  ):
-    warnings.simplefilter("always", UserWarning)
-    for job, reason in fuse_jobs(fusing, jobs, options):
-      bar.update()
-      if reason:
-        failures.append(f"{job.name}: {reason}")
-      else:
-        done += 1
-        pixels += job.size[0] * job.size[1]
-  seconds = time.perf_counter() - began
-  _print_warnings(doubts)
-  for failure in failures:
-    print(f"failed: {failure}", file=sys.stderr)
-  speed = pixels / 1e6 / seconds
-  print(
-    f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
-    + (f", {skipped} skipped" if skipped else "")
-    + (f", {len(failures)} failed" if failures else "")
-  )
-  return 1 if failures else 0
-
-
-def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
-  """Of the pairs that look swapped the first and their number; other warnings once each."""
-  swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
-  others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
-  more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""
-  for message in [*(text + more for text in swapped[:1]), *others]:
-    print(f"warning: {message}", file=sys.stderr)
+  return processes.run(processes.from_flags(given), lambda: fuse(given), again)
 
 
 if __name__ == "__main__":
-  for flag, (define, default, text) in _FLAGS.items():
-    define(flag, default, text)
-  processes.define_flags()
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
 from cfi_jax.core import cli, config
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import compilation
@@ -23,7 +21,10 @@ from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import results, shift
 
 STUDIES = {"results": results, "shift": shift}
-_NAMES = ("config", "workdir")
+FLAGS = {
+  "config": cli.NEEDED_CONFIG,
+  "workdir": cli.Flag("folder of the study: runs, what is measured, tables", required=True),
+}
 
 
 def run(values: Mapping[str, Any], workdir: pathlib.Path) -> bool:
@@ -38,12 +39,11 @@ def run(values: Mapping[str, Any], workdir: pathlib.Path) -> bool:
   return STUDIES[name].run(config.build(STUDIES[name].Study, values), workdir)
 
 
-def main(argv: list[str]) -> int:
+def main(given: dict[str, Any]) -> int:
   """Runs the study that the flags name."""
-  given = cli.flag_values(argv, _NAMES, required=_NAMES)
   compilation.use_cache()
   try:
-    done = run(given["config"].to_dict(), pathlib.Path(given["workdir"]))
+    done = run(given["config"], pathlib.Path(given["workdir"]))
   except DivergedError as error:
     print(f"stopped: the loss is not finite at {error}; the study is kept", file=sys.stderr)
     return 1
@@ -53,6 +53,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  cli.define_flag()
-  flags.DEFINE_string("workdir", None, "folder of the study: runs, what is measured, tables")
-  cli.run(main)
+  cli.run(main, FLAGS, __doc__)

@@ -12,8 +12,10 @@ from command_line import ROOT
 from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import gpu
 from cfi_jax.benchmark import input as input_part
-from cfi_jax.benchmark.harness import settings
+from cfi_jax.benchmark.flags import PARTS
+from cfi_jax.benchmark.harness import ours
 from cfi_jax.benchmark.harness.images import write_pairs
+from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse.config import Config
@@ -69,6 +71,11 @@ def weights_file(tmp_path_factory):
   path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
   weights.save(path, variables, weights.Card(ARCHITECTURE, "random", "none", "2026", "none"))
   return path
+
+
+def read(part, *arguments):
+  """The options of a part."""
+  return command.options(cli.parse(PARTS[part], arguments), [part, *arguments])
 
 
 @pytest.fixture
@@ -127,10 +134,10 @@ def test_train_alone_where_pytorch_is_missing(monkeypatch, capsys):
   from cfi_jax.benchmark.harness import contenders
 
   monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
-  options = command._parser().parse_args(["train", "--torch"])
+  options = read("train", "--torch")
   names, notes = contenders.choose("train", ("torch_eager", "cfi_jax"), options)
   assert names == ["cfi_jax"] and "not installed" in notes[0]
-  options.contenders = "torch_amp"
+  options.contenders = ["torch_amp"]
   with pytest.raises(ValueError, match="none of torch_amp can run"):
     contenders.choose("train", (), options)
 
@@ -202,14 +209,15 @@ def test_input(measure):
 
 def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
   write_pairs(tmp_path, 4, 24, 24)
-  options, options.config = command._parser().parse_known_args(["input", *TINY])
-  values = settings.read(options) | {"data": input_part.FOLDER | {"root": str(tmp_path)}}
+  values = ours.settings(read("input", *TINY)) | {
+    "data": input_part.FOLDER | {"root": str(tmp_path)}
+  }
   config = config_lib.build(Config, values)
   batches = []
-  for name in input_part.INPUT_PATHS:
-    run = input_part.open_run(config, name)
+  for device_gb in input_part.INPUT_PATHS.values():
+    run = ours.open_run(config, device_gb)
     images = run.feed.load(run.mesh)
-    cuts = [run.feed.cut(images, chunk.inputs) for chunk in input_part.chunks(run, 3)]
+    cuts = [run.feed.cut(images, chunk.inputs) for chunk in ours.chunks(run, 3)]
     batches.append(cuts)
   assert len(batches[0]) == 3
   jax.tree.map(np.testing.assert_array_equal, *batches)
@@ -219,8 +227,7 @@ def test_all_that_needs_a_gpu_is_one_command(capsys):
   assert command.main(["gpu", "--list"]) == 0
   assert "run_msrs: python -m cfi_jax.benchmark input --pairs=1083" in capsys.readouterr().out
   for arguments in gpu.cases("w.safetensors").values():
-    options, rest = command._parser().parse_known_args(arguments)
-    assert not rest and options.part in command.PARTS
+    assert read(*arguments).command.endswith(" ".join(arguments))
   assert command.main(["gpu", "--output=x", "--weights=w.safetensors"]) == 2
   assert "no GPU is at hand" in capsys.readouterr().err
 

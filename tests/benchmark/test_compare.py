@@ -1,6 +1,6 @@
 """Contenders that fail, differ or end, and the order in which the others are asked."""
 
-import argparse
+import types
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def run(monkeypatch, names, sequential=False):
   monkeypatch.setattr(compare, "Local", Player)
   Player.log = []
   specs = [Spec("fuse", name, "", "float32", False) for name in names]
-  options = argparse.Namespace(in_process=True, sequential=sequential, turns=2)
+  options = types.SimpleNamespace(in_process=True, sequential=sequential, turns=2)
   outcomes = compare.compare(
     specs, options, lambda a, b: float(abs(a["x"] - b["x"])), lambda *_: 0.5
   )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cfi_jax.benchmark import train
-from cfi_jax.benchmark.harness import settings
+from cfi_jax.benchmark.harness import ours
 from cfi_jax.core import config as config_lib
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.systems.isfuse import recipes, torch_names
@@ -101,4 +101,4 @@ def test_what_it_does_not_implement_is_refused():
 def test_the_counting_takes_the_gate_of_the_recipe():
   for recipe, hidden in (("released", 16), ("paper", 1)):
     config = config_lib.build(Config, recipes.get(recipe).to_dict())
-    assert settings.network(config).hidden == hidden
+    assert ours.network(config.model).hidden == hidden

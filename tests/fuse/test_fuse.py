@@ -11,7 +11,7 @@ from PIL import Image
 
 from cfi_jax import convert
 from cfi_jax.core.types import InputError
-from cfi_jax.fuse import __main__ as fuse
+from cfi_jax.fuse import command as fuse
 from cfi_jax.images.read import read_image
 from cfi_jax.systems import files as weights
 from cfi_jax.systems import isfuse
@@ -92,7 +92,7 @@ def test_a_folder_with_a_bad_pair(tmp_path, weights_file):
     ({"visible": "absent"}, "absent: does not exist"),
     ({"weights": __file__}, "python -m cfi_jax.convert"),
     ({"output": __file__}, "is a file; two folders need a folder"),
-    ({"memory": 3}, "Unknown command line flag 'memory'"),
+    ({"memory": 3}, "unexpected argument '--memory' (did you mean '--memory_mb'?)"),
     ({"memory_mb": 0}, "memory_mb is 0"),
     ({"resize": "visible"}, "--resize=visible; allowed: infrared"),
     ({"format": "gif"}, "cannot write '.gif' files; allowed: .png"),

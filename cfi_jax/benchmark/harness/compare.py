@@ -1,8 +1,8 @@
 """Contenders side by side: first equal, then timed, then their memory; and the rows of a report."""
 
-import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -33,14 +33,14 @@ class Outcome:
   failure: str | None = None
 
 
-def is_sequential(options: argparse.Namespace) -> bool:
+def is_sequential(options: SimpleNamespace) -> bool:
   """--sequential: usual on accelerators, where several would not fit into the memory at once."""
   return jax.default_backend() != "cpu" if options.sequential is None else options.sequential
 
 
 def compare(
   specs: Sequence[Spec],
-  options: argparse.Namespace,
+  options: SimpleNamespace,
   differ: Callable[[Output, Output], float],
   tolerance: Callable[[Spec, Spec], float],
 ) -> list[Outcome]:
@@ -92,7 +92,7 @@ def _finish(outcome: Outcome, seconds: Mapping, facts: Mapping) -> Outcome:
 
 def rows(
   outcomes: Sequence[Outcome],
-  options: argparse.Namespace,
+  options: SimpleNamespace,
   samples: float,
   floor_seconds: float,
 ) -> tuple[Row, ...]:

@@ -1,6 +1,5 @@
 """Contenders: who does the work that is timed, each in a process of its own or in this one."""
 
-import argparse
 import dataclasses
 import importlib.util
 import json
@@ -8,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,21 +30,10 @@ class ContenderError(Exception):
   """A contender cannot do the work: out of memory, or its process ended."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """How contenders are chosen and run."""
-  parser.add_argument("--torch", action="store_true", help="with PyTorch beside it")
-  parser.add_argument("--contenders", help="names with commas, instead of those usual here")
-  parser.add_argument(
-    "--sequential", action=argparse.BooleanOptionalAction, default=None,
-    help="all turns of one, then of the next (usual on accelerators), instead of turn by turn",
-  )  # fmt: skip
-  parser.add_argument("--in_process", action="store_true", help="no processes; memory is shared")
-
-
-def choose(task: str, usual: Sequence[str], options: argparse.Namespace) -> tuple[list[str], list]:
+def choose(task: str, usual: Sequence[str], options: SimpleNamespace) -> tuple[list[str], list]:
   """(names, notes): those asked for, or the `usual` ones; PyTorch's only where it is installed."""
   valid = TORCH_NAMES[task] + JAX_NAMES[task]
-  names = options.contenders.split(",") if options.contenders else list(usual)
+  names = options.contenders or list(usual)
   for name in names:
     if name not in valid:
       raise InputError(f"--contenders: no contender {name!r}; valid: {', '.join(valid)}")

@@ -29,6 +29,7 @@ from cfi_jax.fusion import interventions
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.systems.isfuse.model import LEVELS
 
+SCHEDULE = "schedule: cfi_jax/benchmark/harness/floors.py"
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
 

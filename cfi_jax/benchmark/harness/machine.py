@@ -7,11 +7,8 @@ import platform
 
 import jax
 
-import cfi_jax
-
-PACKAGES = (
-  "jax", "jaxlib", "flax", "grain", "numpy", "torch", "scipy", "scikit-image", "scikit-learn",
-)  # fmt: skip
+PACKAGES = ("cfi_jax", "jax", "jaxlib", "flax", "grain", "numpy", "torch", "scipy")
+PACKAGES += ("scikit-image", "scikit-learn")
 
 
 def machine() -> dict[str, str | int]:
@@ -32,7 +29,7 @@ def machine() -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
   """Versions of Python and of the packages that matter; "absent" where one is not installed."""
-  found = {"python": platform.python_version(), "cfi_jax": cfi_jax.__version__}
+  found = {"python": platform.python_version()}
   for name in PACKAGES:
     try:
       found[name] = importlib.metadata.version(name)

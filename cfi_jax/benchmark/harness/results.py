@@ -1,11 +1,11 @@
 """What a part reports: rows with every figure, as a table and as JSON."""
 
-import argparse
 import dataclasses
 import json
 import os
 import pathlib
 import time
+from types import SimpleNamespace
 from typing import Any
 
 from cfi_jax.benchmark.harness import machine
@@ -178,7 +178,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
   ]
 
 
-def output_path(options: argparse.Namespace) -> pathlib.Path | None:
+def output_path(options: SimpleNamespace) -> pathlib.Path | None:
   """--output, checked before anything is measured."""
   if not options.output:
     return None
@@ -191,7 +191,7 @@ def output_path(options: argparse.Namespace) -> pathlib.Path | None:
   return path
 
 
-def publish(report: Report, options: argparse.Namespace) -> int:
+def publish(report: Report, options: SimpleNamespace) -> int:
   """Prints the table and writes FILE.json and FILE.txt; the exit status: 1 if a row failed."""
   values = report.to_json(options.command)
   text = table(values)

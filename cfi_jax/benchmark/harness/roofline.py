@@ -1,9 +1,9 @@
 """What a device can do, measured: memory bandwidth and arithmetic rate; and XLA's own counting."""
 
-import argparse
 import dataclasses
 import statistics
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +38,7 @@ class Roofline:
     return "memory" if by_memory else "arithmetic"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Sizes to measure with, for slow machines."""
-  parser.add_argument("--floor_mb", type=float, help="arrays that measure the memory bandwidth")
-  parser.add_argument("--floor_side", type=int, help="matrices that measure the arithmetic rate")
-
-
-def measure(dtype: str, devices: int, options: argparse.Namespace) -> Roofline:
+def measure(dtype: str, devices: int, options: SimpleNamespace) -> Roofline:
   """Measures the first device; run while nothing else does."""
   sizes = SIZES.get(jax.default_backend(), ACCELERATOR_SIZES)
   megabytes = options.floor_mb or sizes[0]

@@ -31,7 +31,7 @@ class Spec:
 
 
 class Contender(Protocol):
-  """What `make` of `jax_contenders` and `torch_contenders` returns: weights and data are loaded."""
+  """What `make` of `ours` and `torch_contenders` returns: weights and data are loaded."""
 
   def prepare(self) -> None:
     """Compiles."""

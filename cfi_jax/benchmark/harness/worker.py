@@ -42,7 +42,7 @@ class Local:
     if spec.name.startswith("torch"):
       from cfi_jax.benchmark.rivals import torch_contenders as side
     else:
-      from cfi_jax.benchmark.harness import jax_contenders as side
+      from cfi_jax.benchmark.harness import ours as side
     self._contender: Contender = side.make(spec)
     self._loaded = peak_mb()
     self._contender.prepare()

@@ -1,7 +1,7 @@
 """Times the public way of scoring, and compares its values with ours."""
 
-import argparse
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ Values = Mapping[tuple[str, str], float]
 
 
 def measure(
-  triplets: Sequence[Triplet], names: Names, values: Values, options: argparse.Namespace
+  triplets: Sequence[Triplet], names: Names, values: Values, options: SimpleNamespace
 ) -> tuple[dict[str, float], dict[str, float], list[str]]:
   """(seconds by group, largest relative difference by group, notes).
 

@@ -3,13 +3,14 @@
 import dataclasses
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
-from absl import flags
 from jax.experimental import multihost_utils
 
 from cfi_jax.core.types import InputError
+from cfi_jax.engine.cluster.flags import FLAGS
 from cfi_jax.engine.cluster.watch import LOST_AFTER, End, Watch
 
 AUTO = "auto"
@@ -52,22 +53,13 @@ class Place:
       )
 
 
-def define_flags() -> None:
-  """Declares --coordinator, --processes and --process; called by a command, not on import."""
-  text = f"HOST:PORT of process 0, for several processes; or {AUTO}: as Slurm or TPUs say"
-  flags.DEFINE_string("coordinator", None, text)
-  flags.DEFINE_integer("processes", None, "number of processes, with --coordinator=HOST:PORT")
-  flags.DEFINE_integer("process", None, "index of this process, with --coordinator=HOST:PORT")
-
-
-def from_flags() -> Place | None:
-  """The place that the flags give; None where they say nothing: this process is the only one."""
-  names = ("coordinator", "processes", "process")
-  values = {name: flags.FLAGS[name].value for name in names}
-  given = [name for name, value in values.items() if value is not None]
-  if given and values["coordinator"] is None:
-    raise InputError(f"--{given[0]} is given without --coordinator; several processes need both")
-  return Place(**values) if given else None
+def from_flags(given: Mapping[str, Any]) -> Place | None:
+  """The place that `flags.FLAGS` give; None where they say nothing: there is one process only."""
+  values = {name: given[name] for name in FLAGS}
+  named = [name for name, value in values.items() if value is not None]
+  if named and values["coordinator"] is None:
+    raise InputError(f"--{named[0]} is given without --coordinator; several processes need both")
+  return Place(**values) if named else None
 
 
 def run(

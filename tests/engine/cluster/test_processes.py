@@ -18,26 +18,24 @@ from cfi_jax.engine.cluster.processes import Place
 # Flags as of the real commands; what each process does is given by its place: sleep, broken, bug.
 WORK = """
 import sys, time
-from absl import app, flags, logging
+from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
-from cfi_jax.engine.cluster import processes
+from cfi_jax.engine.cluster import flags, processes
 
-flags.DEFINE_list("do", None, "")
-processes.define_flags()
+FLAGS = {"do": cli.Flag("what each process does", kind=list), **flags.FLAGS}
 
-def main(argv):
+def main(given):
   import jax
   def work():
     sys.stdout.write(f"process {jax.process_index()} of {jax.process_count()}\\n")
     sys.stdout.flush()
-    match flags.FLAGS.do[jax.process_index()]:
+    match given["do"][jax.process_index()]:
       case "sleep": time.sleep(100)
       case "broken": raise InputError("picture.png is broken")
       case number: return int(number)
-  return processes.run(processes.from_flags(), work, "do it again", lost_after=6)
+  return processes.run(processes.from_flags(given), work, "do it again", lost_after=6)
 
-logging.set_verbosity(logging.ERROR)
-app.run(main)
+cli.run(main, FLAGS, "Works.")
 """
 
 

@@ -1,22 +1,27 @@
-"""Our contenders of `fuse` and `train`."""
+"""Our side: the contenders of `fuse` and `train`, and all that is measured of the trainer."""
 
+import dataclasses
 import json
+import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 
-from cfi_jax.benchmark.harness import machine, roofline
+from cfi_jax.benchmark.harness import floors, machine, roofline
 from cfi_jax.benchmark.harness.spec import Contender, Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.core import config as config_lib
-from cfi_jax.engine import dispatch, memory, sharding
+from cfi_jax.engine import dispatch, feed, memory, sharding
 from cfi_jax.engine import loop as trainer
-from cfi_jax.engine.feed import Streamed
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.systems import files as weights
+from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse import step as step_lib
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.inference import geometry, load
 
@@ -165,13 +170,89 @@ class Train(_Compiled):
     return self.losses
 
 
+def settings(options: SimpleNamespace) -> dict[str, Any]:
+  """The values of the config; without --config the released recipe with 2 crops of 256x256."""
+  values = options.config
+  if values is None:
+    values = recipes.released().to_dict()
+    values["batch_size"], values["input"]["crop"] = 2, 256
+  if options.batch is not None:
+    values["batch_size"] = options.batch
+  if options.crop is not None:
+    values["input"]["crop"] = options.crop
+  if options.dtype is not None:
+    values["model"]["dtype"] = options.dtype
+  return values
+
+
+def network(architecture: Mapping[str, Any]) -> floors.Network:
+  """The sizes of a model that the floors' counting needs."""
+  features = architecture["features"]
+  hidden = features // 2 if architecture["gate"] == "released" else 1
+  return floors.Network(features, architecture["grid"], hidden)
+
+
+def step_cost(config: Config) -> floors.Cost:
+  """The needs of a training step of `config.batch_size` samples."""
+  crop, batch = config.input.crop, config.batch_size
+  return floors.train_cost(
+    network(config.model), config.loss.views, batch, crop, crop, config.model["dtype"]
+  )
+
+
 def make_run(config: Config, steps: int = 1000) -> trainer.Run:
   """A run without images and work directory: enough to compile and take steps."""
   mesh = sharding.make_mesh(config.batch_size)
   procedure = trainer.make_procedure(config, steps)
-  fed = Streamed(None, config.input, config.seed, config.batch_size, 0.0)
+  fed = feed.Streamed(None, config.input, config.seed, config.batch_size, 0.0)
   return trainer.Run(config, pathlib.Path(), mesh, {}, fed, steps, procedure)
 
+
+def open_run(config: Config, device_gb: float) -> trainer.Run:
+  """A run without work directory, fed from its data set."""
+  sources = trainer.open_sources(config)
+  headers = sources["train"].check_headers()
+  chosen = dataclasses.replace(config.input, device_gb=device_gb)
+  fed = feed.choose(
+    sources["train"], headers, chosen, seed=config.seed, batch_size=config.batch_size
+  )
+  steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
+  return dataclasses.replace(make_run(config, steps), sources=sources, feed=fed)
+
+
+def chunks(run: trainer.Run, steps: int) -> Iterator[dispatch.Chunk]:
+  """The inputs of the trainer's first `steps` steps."""
+  most = run.config.steps_per_dispatch
+  ends = dispatch.ends(0, steps, most, (run.config.log_every,))
+  return dispatch.chunks(run.mesh, run.feed.items(0, steps), 0, ends, most)
+
+
+def first_weights(run: trainer.Run) -> dict:
+  """Parameters and statistics before the first step."""
+  return jax.device_get(trainer.initial_state(run).variables)
+
+
+def first_masks(
+  run: trainer.Run, shape: tuple[int, ...], views: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """The masks of the first step, bool [B, H, W] by "VIEW/MODALITY": what it leaves of ones."""
+  ones = np.ones((*shape, 1), np.float32)
+  key = jax.random.fold_in(jax.random.key(run.procedure.seed), 0)
+  made = step_lib.make_views(run.procedure, key, Pair(visible=ones, infrared=ones))
+  return {
+    f"{name}/{m}": np.asarray(getattr(made[name].pair, m)[..., 0] > 0)
+    for name in views
+    for m in MODALITIES
+  }
+
+
+def parameters(run: trainer.Run) -> int:
+  """The number of parameters."""
+  return sum(x.size for x in jax.tree.leaves(trainer.initial_shapes(run).params))
+
+
+Run, TrainStep = trainer.Run, trainer.TrainStep
+compile_step, initial_state = trainer.compile_train_step, trainer.initial_state
 
 CONTENDERS = {
   "fuse": {"cfi_jax": Folded, "plain_graph": Plain},

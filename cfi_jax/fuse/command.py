@@ -1,0 +1,86 @@
+"""The command of fusing: this process's share of the pairs, under a progress bar."""
+
+import dataclasses
+import pathlib
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import tqdm
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
+from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.systems.files import load_fuser
+
+
+def fuse(given: Mapping[str, Any]) -> int:
+  """Fuses this process's share of the pairs that the flags name; returns the exit status."""
+  Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
+  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
+  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  index, count = share(given["process_index"], given["process_count"])
+  jobs = jobs[index::count]
+  wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
+  fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
+  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
+  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+
+
+def _is_written(job: Job) -> bool:
+  return job.output.exists() and job.output.stat().st_size > 0
+
+
+def share(index: int | None, count: int | None) -> tuple[int, int]:
+  """This process's index and the number of processes, by flags or by jax.distributed."""
+  if index is None and count is None:
+    return jax.process_index(), jax.process_count()
+  if index is None or count is None or not 0 <= index < count:
+    raise InputError(
+      f"--process_index={index} --process_count={count}; both are needed, 0 <= index < count"
+    )
+  return index, count
+
+
+def _run(
+  fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
+) -> int:
+  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  failures = list(problems)
+  pixels, began, done = 0, time.perf_counter(), 0
+  with (
+    warnings.catch_warnings(record=True) as doubts,
+    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
+  ):
+    warnings.simplefilter("always", UserWarning)
+    for job, reason in fuse_jobs(fusing, jobs, options):
+      bar.update()
+      if reason:
+        failures.append(f"{job.name}: {reason}")
+      else:
+        done += 1
+        pixels += job.size[0] * job.size[1]
+  seconds = time.perf_counter() - began
+  _print_warnings(doubts)
+  for failure in failures:
+    print(f"failed: {failure}", file=sys.stderr)
+  speed = pixels / 1e6 / seconds
+  print(
+    f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
+    + (f", {skipped} skipped" if skipped else "")
+    + (f", {len(failures)} failed" if failures else "")
+  )
+  return 1 if failures else 0
+
+
+def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
+  """Of the pairs that look swapped the first and their number; other warnings once each."""
+  swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
+  others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
+  more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""
+  for message in [*(text + more for text in swapped[:1]), *others]:
+    print(f"warning: {message}", file=sys.stderr)
