@@ -36,7 +36,7 @@ class _Compiled:
   devices: int = 1
 
   def facts(self) -> dict[str, float | None]:
-    """See `worker.Contender`; XLA counts one device's share."""
+    """See `spec.Contender`; XLA counts one device's share."""
     cost = roofline.xla_cost(self.program)
     return {
       "compile_seconds": self.compile_seconds,
@@ -59,7 +59,7 @@ class _Fuse(_Compiled):
     self.from_host: Callable[[], np.ndarray]
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     if not self.resident:
       for _ in range(count):
         self.from_host()
@@ -158,7 +158,7 @@ class Train(_Compiled):
     self.losses = {k: np.asarray(v, np.float64) for k, v in first.items()}
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     last = 0
     for end in dispatch.ends(0, count, self.run_.config.steps_per_dispatch, ()):
       self.state, metrics = self.step(self.state, (), self.inputs[end - last])
