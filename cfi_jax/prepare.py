@@ -1,6 +1,6 @@
 """Writes a folder of pairs as TFDS ArrayRecord files, without TensorFlow.
 
-  python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
+python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
 """
 
 from typing import Any
