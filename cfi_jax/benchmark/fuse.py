@@ -60,14 +60,9 @@ def compare(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
     specs = [Spec("fuse", name, folder, options.dtype, resident) for name in names]
     limit = 1e-5 if on_cpu and options.dtype == "float32" else 5e-2
     outcomes = compare_lib.compare(specs, options, differ, lambda *_: limit)
-  case = describe(options, size) | {
-    "from": "device to device" if resident else "host to host",
-    "repeats": {o.spec.name: o.facts.get("repeats") for o in outcomes},
-    "order": "one after the other" if compare_lib.is_sequential(options) else "turn by turn",
-  }
+  case = describe(options, size) | {"from": "device to device" if resident else "host to host"}
   notes += ["growth MB: above the resident size with libraries, weights and images loaded"]
-  rows = compare_lib.rows(outcomes, options, options.batch, floor.seconds)
-  return results.Report("fuse", case, rows, floor, tuple(notes))
+  return compare_lib.report(outcomes, options, case, options.batch, floor, notes)
 
 
 def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:

@@ -1,7 +1,7 @@
 """Everything that needs a GPU, in one command; each case is a command of its own.
 
   python -m cfi_jax.benchmark gpu --weights=isfuse.safetensors --output=benchmarks/results/gpu
-  python -m cfi_jax.benchmark gpu --weights=... --output=... --cases=train_16_bfloat16,run_msrs
+  python -m cfi_jax.benchmark gpu --weights=FILE --output=DIR --cases=train_16_bfloat16,run_msrs
 
 Cases (--cases chooses; --list prints them with their commands):
 - train_{16,64}_{float32,bfloat16}: training steps at 256x256 beside PyTorch eager, TF32, AMP,
@@ -16,6 +16,7 @@ it was stopped; --seconds ends the command before a case once so much time has p
 GPU it stops at once. Exits with 1 when a case failed; the others are done.
 """
 
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -31,16 +32,13 @@ CASE_SECONDS = 3600
 
 def cases(weights: str) -> dict[str, list[str]]:
   """Arguments of `python -m cfi_jax.benchmark` by name of the case."""
-  found = {}
-  for batch in (16, 64):
-    for dtype in ("float32", "bfloat16"):
-      arguments = ["train", "--torch", f"--batch={batch}", "--crop=256", f"--dtype={dtype}"]
-      found[f"train_{batch}_{dtype}"] = arguments
-  for size in ("480x640", "768x1024"):
-    for batch in (1, 16):
-      for dtype in ("float32", "bfloat16"):
-        arguments = ["fuse", "--torch", f"--weights={weights}", f"--size={size}"]
-        found[f"fuse_{size}_{batch}_{dtype}"] = [*arguments, f"--batch={batch}", f"--dtype={dtype}"]
+  found, dtypes = {}, ("float32", "bfloat16")
+  for batch, dtype in itertools.product((16, 64), dtypes):
+    arguments = ["train", "--torch", f"--batch={batch}", "--crop=256", f"--dtype={dtype}"]
+    found[f"train_{batch}_{dtype}"] = arguments
+  for size, batch, dtype in itertools.product(("480x640", "768x1024"), (1, 16), dtypes):
+    arguments = ["fuse", "--torch", f"--weights={weights}", f"--size={size}"]
+    found[f"fuse_{size}_{batch}_{dtype}"] = [*arguments, f"--batch={batch}", f"--dtype={dtype}"]
   found["metrics_480x640"] = ["metrics", "--size=480x640"]
   found["run_msrs"] = [
     "input", "--pairs=1083", "--size=480x640", "--batch=16", "--crop=256", "--dtype=bfloat16",

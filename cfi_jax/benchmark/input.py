@@ -87,7 +87,7 @@ def measure(config: Config, names: list[str], options: SimpleNamespace) -> resul
       "compile_seconds": compile_seconds,
       "cost": roofline.xla_cost(program.compiled),
     }
-    images, read_seconds = timing.timed(lambda run=run: run.feed.load(run.mesh))
+    images, read_seconds = timing.timed(lambda run=run: ours.load(run))
     rows.append(_row(f"pipeline ({name})", config, pipeline_alone(run, options.steps)))
     state, alone = steps_alone(run, program, images, options)
     rows.append(_row(f"step ({name})", config, alone, **known))
@@ -100,14 +100,14 @@ def measure(config: Config, names: list[str], options: SimpleNamespace) -> resul
     share, each = loop.waited / loop.total, loop.total / options.steps
     times = each / statistics.median(alone)
     notes += [
-      f"{name}: {run.feed.description}; {read_seconds:.2f} s to put them there",
+      f"{name}: {ours.feed_of(run).description}; {read_seconds:.2f} s to put them there",
       f"{name}: {share:.1%} of the loop's {loop.total:.2f} s ({options.steps} steps) blocked in "
       f"the next inputs; a step of the loop takes {times:.2f}x a step alone",
       _whole_run(f"{name}: steps alone", statistics.median(alone), run),
       _whole_run(f"{name}: loop, measured directly", each, run),
     ]
   case = {
-    "data": config.data["name"], "pairs": len(first.sources["train"]), "batch": batch,
+    "data": config.data["name"], "pairs": len(ours.feed_of(first).stream.source), "batch": batch,
     "size": f"{crop}x{crop}", "dtype": dtype, "steps": options.steps, "turns": options.turns,
     "log_every": config.log_every, "workers": config.input.workers,
     "threads": config.input.threads, "prefetch": config.input.prefetch,
@@ -144,12 +144,12 @@ def steps_alone(
 ) -> tuple[Any, list[float]]:
   """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
   chunk = next(ours.chunks(run, run.config.steps_per_dispatch))
-  state = ours.initial_state(run)
+  state = run.initial_state()
   repeats, seconds = 1, []
   for turn in range(-2, options.turns):
     began = time.perf_counter()
     for _ in range(repeats):
-      state, metrics = program(state, images, chunk.inputs)
+      state, metrics = program(state, images, (), chunk.inputs)
     jax.block_until_ready((state, metrics))
     taken = (time.perf_counter() - began) / (repeats * chunk.count)
     if turn >= 0:
@@ -167,7 +167,7 @@ def train_loop(
   seconds, waited, looked = [], 0.0, 0
   began = since = time.perf_counter()
   for chunk in ours.chunks(run, steps):
-    state, metrics = program(state, images, chunk.inputs)
+    state, metrics = program(state, images, (), chunk.inputs)
     waited += chunk.waited
     if chunk.last % run.config.log_every == 0 or chunk.last == steps:
       jax.device_get(metrics)

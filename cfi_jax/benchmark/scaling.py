@@ -14,7 +14,6 @@ Every chip has --batch samples (weak scaling). The latencies are assumptions, se
 """
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ from cfi_jax.benchmark.harness import collectives, machine, ours, results
 from cfi_jax.benchmark.harness.collectives import Traffic
 from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.core import config as config_lib
-from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.systems.isfuse.config import Config
 
@@ -91,26 +89,23 @@ def run(options: SimpleNamespace) -> int:
   simulate_devices()
   needed = ours.step_cost(config)
   run_ = counted(values)
-  sent = collectives.traffic(ours.compile_step(run_).compiled)
+  sent = collectives.read(ours.compile_step(run_).compiled.as_text())
   found = [
     predict(chip, n, config.batch_size, needed, sent, options.efficiency)
     for chip in CHIPS
     for n in COUNTS
   ]
   text = table(options, config, needed, sent, found)
-  print(text, flush=True)
-  if path := results.output_path(options):
-    report = {
-      "command": options.command,
-      "versions": machine.versions(),
-      "parameters": ours.parameters(run_),
-      "cost": dataclasses.asdict(needed),
-      "traffic": dataclasses.asdict(sent),
-      "chips": [dataclasses.asdict(chip) for chip in CHIPS],
-      "predictions": [dataclasses.asdict(one) for one in found],
-    }
-    write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(path.with_suffix(".txt"), text.encode())
+  report = {
+    "command": options.command,
+    "versions": machine.versions(),
+    "parameters": ours.parameters(run_),
+    "cost": dataclasses.asdict(needed),
+    "traffic": dataclasses.asdict(sent),
+    "chips": [dataclasses.asdict(chip) for chip in CHIPS],
+    "predictions": [dataclasses.asdict(one) for one in found],
+  }
+  results.write(report, text, options)
   return 0
 
 

@@ -55,16 +55,14 @@ def run(options: SimpleNamespace) -> int:
     "dtype": dtype,
     "views": 1 + len(config.loss.views),
     "turns": options.turns,
-    "repeats": {o.spec.name: o.facts.get("repeats") for o in outcomes},
-    "order": "one after the other" if compare.is_sequential(options) else "turn by turn",
   }
   notes += [
     "TFLOP/s and GB/s: FLOPs and bytes accessed of our compiled program by XLA's cost analysis",
     "growth MB: above the resident size with libraries, weights and data loaded; the compiler's "
     "memory counts, program MB is what our compiled step alone needs",
   ]
-  rows = compare.rows(outcomes, options, config.batch_size, floor.seconds)
-  return results.publish(results.Report("train", case, rows, floor, tuple(notes)), options)
+  report = compare.report(outcomes, options, case, config.batch_size, floor, notes)
+  return results.publish(report, options)
 
 
 def usual(options: SimpleNamespace) -> tuple[str, ...]:
@@ -112,7 +110,7 @@ def write(config: Config, values: dict, folder: pathlib.Path, with_torch: bool) 
   if with_torch:
     made = ours.make_run(config)
     np.savez(folder / "state.npz", **torch_names.to_torch(ours.first_weights(made)))
-    inputs |= ours.first_masks(made, inputs["visible"].shape, MASKED)
+    inputs |= ours.first_masks(config, inputs["visible"].shape, MASKED)
   np.savez(folder / "inputs.npz", **inputs)
 
 

@@ -18,6 +18,7 @@ from cfi_jax.benchmark.harness.images import write_pairs
 from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.systems import files as weights
+from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse.config import Config
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -60,7 +61,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
-  shapes = weights.shapes(weights.model(ARCHITECTURE, "float32"))
+  shapes = isfuse.shapes(ARCHITECTURE)
   random = np.random.default_rng(0)
 
   def leaf(path, shape):
@@ -69,7 +70,9 @@ def weights_file(tmp_path_factory):
 
   variables = jax.tree_util.tree_map_with_path(leaf, shapes)
   path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-  weights.save(path, variables, weights.Card(ARCHITECTURE, "random", "none", "2026", "none"))
+  weights.save(
+    path, variables, weights.Card("isfuse", ARCHITECTURE, "random", "none", "2026", "none")
+  )
   return path
 
 

@@ -1,21 +1,11 @@
 """What devices say to each other in a compiled step, read from its HLO."""
 
 import dataclasses
+import math
 import re
 
-import jax
-
-KINDS = (
-  "all-reduce",
-  "all-gather",
-  "all-to-all",
-  "collective-broadcast",
-  "collective-permute",
-  "ragged-all-to-all",
-  "reduce-scatter",
-  "send",
-  "recv",
-)
+KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-broadcast", "collective-permute")
+KINDS += ("ragged-all-to-all", "reduce-scatter", "send", "recv")
 HOST = ("callback", "outfeed", "infeed")  # in the name of an operation or custom call
 ITEM_BYTES = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
 ITEM_BYTES |= {"pred": 1, "s8": 1, "u8": 1}
@@ -37,11 +27,6 @@ class Traffic:
   host: tuple[str, ...]
 
 
-def traffic(compiled: jax.stages.Compiled) -> Traffic:
-  """Counts a compiled program's collectives."""
-  return read(compiled.as_text())
-
-
 def read(hlo: str) -> Traffic:
   """Counts the collectives in the text of an HLO module after optimisation."""
   kinds: dict[str, int] = {}
@@ -61,11 +46,8 @@ def read(hlo: str) -> Traffic:
 
 
 def _bytes(shape: str) -> int:
-  """Of a shape such as f32[32]{0} or (f32[], f32[3,3,32,32]{3,2,1,0})."""
+  """The bytes of a shape such as f32[32]{0} or (f32[], f32[3,3,32,32]{3,2,1,0})."""
   total = 0
   for kind, sizes in _ARRAY.findall(shape):
-    count = 1
-    for size in filter(None, sizes.split(",")):
-      count *= int(size)
-    total += ITEM_BYTES[kind] * count
+    total += ITEM_BYTES[kind] * math.prod(int(size) for size in sizes.split(",") if size)
   return total

@@ -10,7 +10,7 @@ import numpy as np
 from cfi_jax.benchmark.harness import timing
 from cfi_jax.benchmark.harness.contenders import ContenderError, Process
 from cfi_jax.benchmark.harness.floors import Cost
-from cfi_jax.benchmark.harness.results import Row
+from cfi_jax.benchmark.harness.results import Floor, Report, Row
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.worker import Local
 
@@ -88,6 +88,23 @@ def _finish(outcome: Outcome, seconds: Mapping, facts: Mapping) -> Outcome:
   if name not in seconds or outcome.failure:
     return outcome
   return dataclasses.replace(outcome, seconds=tuple(seconds[name]), facts=facts[name])
+
+
+def report(
+  outcomes: Sequence[Outcome],
+  options: SimpleNamespace,
+  case: dict,
+  samples: float,
+  floor: Floor,
+  notes: Sequence[str],
+) -> Report:
+  """The report of a comparison, with the repeats and the order added to its case."""
+  case |= {
+    "repeats": {o.spec.name: o.facts.get("repeats") for o in outcomes},
+    "order": "one after the other" if is_sequential(options) else "turn by turn",
+  }
+  found = rows(outcomes, options, samples, floor.seconds)
+  return Report(outcomes[0].spec.task, case, found, floor, tuple(notes))
 
 
 def rows(

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,17 +69,11 @@ class Process:
     with np.load(path) as arrays:
       return dict(arrays)
 
-  def warm(self) -> None:
-    """See `Local`."""
-    self._ask("warm")
-
-  def seconds(self) -> float:
-    """See `Local`."""
-    return self._ask("seconds")
-
-  def facts(self) -> dict[str, float | None]:
-    """See `Local`."""
-    return self._ask("facts")
+  def __getattr__(self, name: str) -> Callable[[], Any]:
+    """`warm`, `seconds` and `facts` of its `Local`."""
+    if name not in ("warm", "seconds", "facts"):
+      raise AttributeError(name)
+    return lambda: self._ask(name)
 
   def close(self) -> None:
     """Ends the process."""

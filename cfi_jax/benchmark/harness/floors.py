@@ -27,7 +27,6 @@ from typing import Literal
 
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.systems.isfuse.model import LEVELS
 
 SCHEDULE = "schedule: cfi_jax/benchmark/harness/floors.py"
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
@@ -43,11 +42,12 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """What the counting depends on. hidden: channels between the gate's two convolutions."""
+  """Sizes that the counting depends on; hidden: channels between the gate's two convolutions."""
 
   features: int = 32
   grid: int = 8
   hidden: int = 16
+  levels: int = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def forward(network: Network, level: int, train: bool) -> Iterator[Pass]:
   else:
     yield Pass("view", 9 * c * hidden + hidden, 1, 1)
   yield Pass("view", 9 * c * c, 1, 1)  # refine
-  if level < LEVELS:
+  if level < network.levels:
     yield Pass("view", 9 * c * c, 1 + 1 / 4, 1)
     yield Pass("view", 9 * c * c, 1, 1)
   if finest:
@@ -129,10 +129,10 @@ def backward(network: Network, level: int, train: bool) -> Iterator[Pass]:
   from_finer = 1 if finest else 4  # the gradient of an upsampled map is read at the finer size
   if finest:
     yield Pass("view", 18 * c, 1 / c + 1, 1)
-  if level < LEVELS:
+  if level < network.levels:
     yield Pass("view", 18 * c * c, from_finer + 2, 1)
     yield Pass("view", 18 * c * c, 2 + 1 + 1 / 4, 1)
-  yield Pass("view", 18 * c * c, (1 if level < LEVELS else from_finer) + 2, 1)  # refine
+  yield Pass("view", 18 * c * c, (1 if level < network.levels else from_finer) + 2, 1)  # refine
   yield Pass("view", 2 * hidden, 2 + hidden / c, hidden / c)  # mix and gate's head
   yield Pass("feature", 0, 1, 0)  # the local sum, for the gate's gradient
   yield Pass("view", 18 * c * hidden, 2 * hidden / c + 1, 1)  # gate
@@ -140,7 +140,7 @@ def backward(network: Network, level: int, train: bool) -> Iterator[Pass]:
   yield Pass("feature", 2 * c * c, 1, 1)
   # The second convolution collects the gradients that the views and the coarser level wrote.
   yield Pass("feature", 0, 1, 0)
-  yield Pass("image", 18 * c * c, 2 + (1 / 4 if level < LEVELS else 0), 1)
+  yield Pass("image", 18 * c * c, 2 + (1 / 4 if level < network.levels else 0), 1)
   yield Pass(
     "image", 9 * c if finest else 18 * c * c, 2 + (1 / c if finest else 4), 0 if finest else 1
   )
@@ -150,7 +150,7 @@ def _total(
   kinds: Sequence, network: Network, counts: Counts, train: bool, height: int, width: int, dtype
 ) -> Cost:
   flops = moved = 0.0
-  for level in range(1, LEVELS + 1):
+  for level in range(1, network.levels + 1):
     pixels = (height >> (level - 1)) * (width >> (level - 1))
     for one in (p for kind in kinds for p in kind(network, level, train)):
       times = pixels * getattr(counts, one.per)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -15,15 +14,19 @@ from cfi_jax.benchmark.harness import floors, machine, roofline
 from cfi_jax.benchmark.harness.spec import Contender, Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.core import config as config_lib
-from cfi_jax.engine import dispatch, feed, memory, sharding
-from cfi_jax.engine import loop as trainer
+from cfi_jax.engine import dispatch, feed, memory, programs, sharding
+from cfi_jax.engine import run as run_lib
+from cfi_jax.engine.procedure import Stream
+from cfi_jax.engine.run import Run
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
-from cfi_jax.systems import files as weights
+from cfi_jax.systems import files, isfuse
 from cfi_jax.systems.isfuse import recipes
-from cfi_jax.systems.isfuse import step as step_lib
+from cfi_jax.systems.isfuse import views as views_lib
 from cfi_jax.systems.isfuse.config import Config
-from cfi_jax.systems.isfuse.inference import geometry, load
+from cfi_jax.systems.isfuse.inference import geometry
+from cfi_jax.systems.isfuse.model import from_architecture
+from cfi_jax.systems.isfuse.procedure import make_pair, make_parts
 
 NO_LIMIT_MB = 1e6  # of memory: whole images
 
@@ -36,7 +39,7 @@ class _Compiled:
   devices: int = 1
 
   def facts(self) -> dict[str, float | None]:
-    """See `worker.Contender`; XLA counts one device's share."""
+    """See `spec.Contender`; XLA counts one device's share."""
     cost = roofline.xla_cost(self.program)
     return {
       "compile_seconds": self.compile_seconds,
@@ -59,7 +62,7 @@ class _Fuse(_Compiled):
     self.from_host: Callable[[], np.ndarray]
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     if not self.resident:
       for _ in range(count):
         self.from_host()
@@ -84,16 +87,15 @@ class Folded(_Fuse):
 
   def __init__(self, spec: Spec):
     super().__init__(spec)
-    self.model = load(spec.file("weights.safetensors"), dtype=spec.dtype)
+    self.model = files.load_fuser(spec.file("weights.safetensors"), dtype=spec.dtype)
     self.from_host = lambda: self.model.fuse(*self.images, memory_mb=NO_LIMIT_MB)
 
   def prepare(self) -> None:
     """Compiles the program of the images' window."""
     size, model = self.images[0].shape[1:], self.model
-    grid, padding = model.module.grid, model.module.padding
-    bucket = model.bucket(size)
-    exact = geometry.fills(size, bucket, padding)
-    start, where = geometry.whole(size, bucket, grid, padding, exact)
+    bucket, frame = model.bucket(size), model.frame
+    exact = geometry.fills(size, bucket, frame)
+    start, where = geometry.whole(size, bucket, frame, exact)
     windows = [
       {
         m: arrays.window(image[..., None], start, bucket, model.programs.input_dtype)
@@ -114,8 +116,8 @@ class Plain(_Fuse):
 
   def __init__(self, spec: Spec):
     super().__init__(spec)
-    variables, card = weights.load(spec.file("weights.safetensors"))
-    module = weights.model(card.architecture, spec.dtype)
+    variables, card = files.load(spec.file("weights.safetensors"))
+    module = from_architecture(card.architecture, spec.dtype)
 
     def forward(variables, visible, infrared):
       pair = Pair(visible[..., None], infrared[..., None])
@@ -141,29 +143,32 @@ class Train(_Compiled):
     self.run_ = make_run(config)
     self.devices = self.run_.mesh.size
     with np.load(spec.file("inputs.npz")) as inputs:
-      batch = Pair(*(inputs[m][..., None] for m in MODALITIES))
+      items = {"pairs": {m: inputs[m][..., None] for m in MODALITIES}}
     most = config.steps_per_dispatch
     self.inputs = {
-      count: dispatch.put(self.run_.mesh, [batch] * count, most) for count in range(1, most + 1)
+      count: dispatch.put(self.run_.mesh, [items] * count, most) for count in range(1, most + 1)
     }
-    self.state = trainer.initial_state(self.run_)
+    self.state = self.run_.initial_state()
     self.losses: dict[str, np.ndarray] = {}
 
   def prepare(self) -> None:
     """Compiles and takes the first step."""
-    self.step, self.compile_seconds = timed(lambda: trainer.compile_train_step(self.run_))
+    self.step, self.compile_seconds = timed(lambda: compile_step(self.run_))
     self.program = self.step.compiled
-    self.state, metrics = self.step(self.state, (), self.inputs[1])
+    self.state, metrics = self._take(self.inputs[1])
     first = {k: np.ravel(v)[0] for k, v in jax.device_get(metrics).items()}
     self.losses = {k: np.asarray(v, np.float64) for k, v in first.items()}
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     last = 0
     for end in dispatch.ends(0, count, self.run_.config.steps_per_dispatch, ()):
-      self.state, metrics = self.step(self.state, (), self.inputs[end - last])
+      self.state, metrics = self._take(self.inputs[end - last])
       last = end
     jax.block_until_ready((self.state, metrics))
+
+  def _take(self, inputs: Any) -> tuple[Any, Mapping[str, jax.Array]]:
+    return self.step(self.state, {"pairs": ()}, (), inputs)
 
   def output(self) -> dict[str, np.ndarray]:
     """The metrics of the first step: its losses, and more."""
@@ -189,7 +194,7 @@ def network(architecture: Mapping[str, Any]) -> floors.Network:
   """The sizes of a model that the floors' counting needs."""
   features = architecture["features"]
   hidden = features // 2 if architecture["gate"] == "released" else 1
-  return floors.Network(features, architecture["grid"], hidden)
+  return floors.Network(features, architecture["grid"], hidden, architecture["levels"])
 
 
 def step_cost(config: Config) -> floors.Cost:
@@ -200,45 +205,51 @@ def step_cost(config: Config) -> floors.Cost:
   )
 
 
-def make_run(config: Config, steps: int = 1000) -> trainer.Run:
+def make_run(config: Config, steps: int = 1000) -> Run:
   """A run without images and work directory: enough to compile and take steps."""
-  mesh = sharding.make_mesh(config.batch_size)
-  procedure = trainer.make_procedure(config, steps)
-  fed = feed.Streamed(None, config.input, config.seed, config.batch_size, 0.0)
-  return trainer.Run(config, pathlib.Path(), mesh, {}, fed, steps, procedure)
+  stream = Stream(None, config.batch_size, config.input, make_pair)
+  fed = feed.Streamed(stream, dict.fromkeys(MODALITIES, 1), config.seed, 0.0)
+  mesh, procedure = sharding.make_mesh(config.batch_size), isfuse.procedure(config, steps)
+  return Run(config, pathlib.Path(), mesh, procedure, {"pairs": fed}, None, (), {}, steps)
 
 
-def open_run(config: Config, device_gb: float) -> trainer.Run:
+def open_run(config: Config, device_gb: float) -> Run:
   """A run without work directory, fed from its data set."""
-  sources = trainer.open_sources(config)
-  headers = sources["train"].check_headers()
   chosen = dataclasses.replace(config.input, device_gb=device_gb)
-  fed = feed.choose(
-    sources["train"], headers, chosen, seed=config.seed, batch_size=config.batch_size
-  )
-  steps = config.steps or math.ceil(config.epochs * len(sources["train"]) / config.batch_size)
-  return dataclasses.replace(make_run(config, steps), sources=sources, feed=fed)
+  (stream,) = isfuse.streams(dataclasses.replace(config, input=chosen)).values()
+  made = make_run(config, run_lib.count_steps(config, stream))
+  return dataclasses.replace(made, feeds={"pairs": feed.choose(stream, config.seed)})
 
 
-def chunks(run: trainer.Run, steps: int) -> Iterator[dispatch.Chunk]:
+def feed_of(run: Run) -> feed.Feed:
+  """The way of the run's pairs to the devices."""
+  return run.feeds["pairs"]
+
+
+def chunks(run: Run, steps: int) -> Iterator[dispatch.Chunk]:
   """The inputs of the trainer's first `steps` steps."""
   most = run.config.steps_per_dispatch
   ends = dispatch.ends(0, steps, most, (run.config.log_every,))
-  return dispatch.chunks(run.mesh, run.feed.items(0, steps), 0, ends, most)
+  return dispatch.chunks(run.mesh, feed.items(run.feeds, 0, steps), 0, ends, most)
 
 
-def first_weights(run: trainer.Run) -> dict:
+def load(run: Run) -> dict[str, Any]:
+  """The pairs that stay on the devices, if any."""
+  return {"pairs": feed_of(run).load(run.mesh)}
+
+
+def first_weights(run: Run) -> dict:
   """Parameters and statistics before the first step."""
-  return jax.device_get(trainer.initial_state(run).variables)
+  return jax.device_get(run.initial_state().variables)
 
 
 def first_masks(
-  run: trainer.Run, shape: tuple[int, ...], views: Sequence[str]
+  config: Config, shape: tuple[int, ...], views: Sequence[str]
 ) -> dict[str, np.ndarray]:
   """The masks of the first step, bool [B, H, W] by "VIEW/MODALITY": what it leaves of ones."""
   ones = np.ones((*shape, 1), np.float32)
-  key = jax.random.fold_in(jax.random.key(run.procedure.seed), 0)
-  made = step_lib.make_views(run.procedure, key, Pair(visible=ones, infrared=ones))
+  key = jax.random.fold_in(jax.random.key(config.seed), 0)
+  made = views_lib.make_views(make_parts(config, 1), key, Pair(visible=ones, infrared=ones))
   return {
     f"{name}/{m}": np.asarray(getattr(made[name].pair, m)[..., 0] > 0)
     for name in views
@@ -246,13 +257,12 @@ def first_masks(
   }
 
 
-def parameters(run: trainer.Run) -> int:
+def parameters(run: Run) -> int:
   """The number of parameters."""
-  return sum(x.size for x in jax.tree.leaves(trainer.initial_shapes(run).params))
+  return sum(x.size for x in jax.tree.leaves(run.state_shapes().params))
 
 
-Run, TrainStep = trainer.Run, trainer.TrainStep
-compile_step, initial_state = trainer.compile_train_step, trainer.initial_state
+compile_step = programs.compile_train_step
 
 CONTENDERS = {
   "fuse": {"cfi_jax": Folded, "plain_graph": Plain},

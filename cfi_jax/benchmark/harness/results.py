@@ -101,7 +101,7 @@ class Report:
   part: str
   case: dict[str, Any]
   rows: tuple[Row, ...]
-  floor: Floor | None
+  floor: Floor
   notes: tuple[str, ...]
 
   def to_json(self, command: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Report:
       "machine": machine.machine(),
       "versions": machine.versions(),
       "case": self.case,
-      "floor": self.floor.to_json() if self.floor else None,
+      "floor": self.floor.to_json(),
       "rows": [row.to_json() for row in self.rows],
       "notes": list(self.notes),
     }
@@ -145,8 +145,7 @@ def table(values: dict[str, Any]) -> str:
     ", ".join(f"{name} {version}" for name, version in values["versions"].items()),
     ", ".join(f"{name}={value}" for name, value in values["case"].items()),
   ]
-  if values["floor"]:
-    lines.append(_floor_line(values["floor"]))
+  lines.append(_floor_line(values["floor"]))
   cells = [["", "dtype", "median s", "quartiles", *(title for title, _, _ in COLUMNS)]]
   cells += [_cells(row) for row in values["rows"]]
   widths = [max(len(line[i]) for line in cells if i < len(line)) for i in range(len(cells[0]))]
@@ -191,13 +190,16 @@ def output_path(options: SimpleNamespace) -> pathlib.Path | None:
   return path
 
 
+def write(values: dict[str, Any], text: str, options: SimpleNamespace) -> None:
+  """Prints the text, and writes it and the values to FILE.txt and FILE.json."""
+  print(text, flush=True)
+  if path := output_path(options):
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+    write_atomically(path.with_suffix(".txt"), text.encode())
+
+
 def publish(report: Report, options: SimpleNamespace) -> int:
   """Prints the table and writes FILE.json and FILE.txt; the exit status: 1 if a row failed."""
   values = report.to_json(options.command)
-  text = table(values)
-  print(text, flush=True)
-  path = output_path(options)
-  if path:
-    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
-    write_atomically(path.with_suffix(".txt"), text.encode())
+  write(values, table(values), options)
   return 1 if any(row.failure for row in report.rows) else 0

@@ -2,13 +2,13 @@
 
 import dataclasses
 import statistics
-import time
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
 from cfi_jax.benchmark.harness.floors import Cost
+from cfi_jax.benchmark.harness.timing import timed
 
 REPEATS = 15
 # Array size in MB of the bandwidth, side of the matrices of the rate.
@@ -55,9 +55,8 @@ def bandwidth(megabytes: float) -> float:
   a, b = jnp.zeros(count), jnp.ones(count)
   seconds = []
   for _ in range(REPEATS + 2):
-    began = time.perf_counter()
-    a = jax.block_until_ready(step(a, b))
-    seconds.append(time.perf_counter() - began)
+    a, taken = timed(lambda a=a: jax.block_until_ready(step(a, b)))
+    seconds.append(taken)
   return 3 * 4 * count / statistics.median(seconds[2:])
 
 
@@ -65,11 +64,7 @@ def rate(dtype: str, side: int) -> float:
   """FLOPs per second of a square matrix product at the default precision (TF32 on such GPUs)."""
   product = jax.jit(jnp.matmul)
   a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
-  seconds = []
-  for _ in range(REPEATS + 2):
-    began = time.perf_counter()
-    jax.block_until_ready(product(a, a))
-    seconds.append(time.perf_counter() - began)
+  seconds = [timed(lambda: jax.block_until_ready(product(a, a)))[1] for _ in range(REPEATS + 2)]
   return 2.0 * side**3 / statistics.median(seconds[2:])
 
 

@@ -86,7 +86,7 @@ class _Torch:
       torch.cuda.synchronize()
 
   def facts(self) -> dict[str, float | None]:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     peak = torch.cuda.max_memory_allocated() / 1e6 if self.device == "cuda" else None
     return {
       "compile_seconds": self.compile_seconds, "flops": None, "bytes": None, "device_peak_mb": peak,
@@ -116,7 +116,7 @@ class TorchFuse(_Torch):
       return fused if self.resident else fused[:, 0].float().cpu()
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     for _ in range(count):
       self._fuse()
     self.wait()
@@ -150,7 +150,7 @@ class TorchTrain(_Torch):
     self.losses = self.first(self.step)
 
   def run(self, count: int) -> None:
-    """See `worker.Contender`."""
+    """See `spec.Contender`."""
     for _ in range(count):
       self.step()
     self.wait()
