@@ -301,6 +301,18 @@ def test_registered_extensions_are_refused(tmp_path):
   assert not marker.exists()
 
 
+@pytest.mark.parametrize("kind", ["Double", "Half", "BFloat16", "Long", "Int"])
+def test_all_kinds_of_storages_are_read_also_as_parameters(tmp_path, kind):
+  values = np.arange(6).astype(torch_checkpoint.GLOBALS[f"torch.{kind}Storage"])
+  of_kind = tensor((3, 2), (1, 3), kind=("torch", f"{kind}Storage"))
+  hooks = name("collections", "OrderedDict") + b")R"
+  parameter = name("torch._utils", "_rebuild_parameter") + of_kind + b"\x88" + hooks + b"\x87R"
+  state = read(tmp_path, state_dict(("a", of_kind), ("b", parameter)), {"0": values.tobytes()})
+  for array in state.values():
+    assert array.dtype == values.dtype
+    np.testing.assert_array_equal(array, values.reshape(2, 3).T)
+
+
 def test_tensors_without_elements_and_metadata(tmp_path):
   metadata = b"}" + text("_metadata") + b"}sb"
   content = state_dict(("a", tensor((0, 3), (3, 1), size=0, key="1")), ("b", tensor()))
