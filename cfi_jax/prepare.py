@@ -1,6 +1,8 @@
 """Writes a folder of pairs as TFDS ArrayRecord files, without TensorFlow.
 
-python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
+  python -m cfi_jax.prepare --dataset=msrs --root=PATH --data_dir=PATH
+
+Files written before are kept if they hold the same images.
 """
 
 from typing import Any

@@ -30,8 +30,8 @@ from cfi_jax.benchmark.harness.images import make_images, parse_size
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files as weights
+from cfi_jax.systems.files import load_fuser
 from cfi_jax.systems.isfuse import torch_names
-from cfi_jax.systems.isfuse.inference import load
 from cfi_jax.systems.isfuse.release import RELEASED
 from cfi_jax.weights import shipped
 
@@ -107,9 +107,12 @@ def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   cases = {"exact": 1.0, "bucket +5 %": 1.05, "bucket +12 %": 1.12}
   models, budget = {}, dict.fromkeys(cases, NO_LIMIT_MB)
   for name, factor in cases.items():
-    models[name] = load(options.weights, dtype=options.dtype)
+    models[name] = load_fuser(options.weights, dtype=options.dtype)
     models[name].reserve([tuple(round(n * factor / 4) * 4 for n in size)])
-  models["tiles"], budget["tiles"] = load(options.weights, dtype=options.dtype), options.tile_mb
+  models["tiles"], budget["tiles"] = (
+    load_fuser(options.weights, dtype=options.dtype),
+    options.tile_mb,
+  )
   measures = {
     name: lambda n=name: timing.timed(lambda: models[n].fuse(*images, memory_mb=budget[n]))[1]
     for name in models

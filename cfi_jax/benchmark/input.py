@@ -35,6 +35,8 @@ from cfi_jax.benchmark.harness import (
 from cfi_jax.benchmark.harness.images import parse_size, write_pairs
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.engine.programs import TrainStep
+from cfi_jax.engine.run import Run
 from cfi_jax.systems.isfuse.config import Config
 
 FOLDER = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0.0)
@@ -120,11 +122,11 @@ def _row(name: str, config: Config, seconds: list[float], **known: Any) -> resul
   return results.Row(name, config.model["dtype"], config.batch_size, spread, **known)
 
 
-def _whole_run(how: str, seconds: float, run: ours.Run) -> str:
+def _whole_run(how: str, seconds: float, run: Run) -> str:
   return f"{how}: {run.steps * seconds:.1f} s for the whole run of {run.steps} steps"
 
 
-def pipeline_alone(run: ours.Run, steps: int) -> list[float]:
+def pipeline_alone(run: Run, steps: int) -> list[float]:
   """Seconds per step's inputs, from one to the next on the device, nothing else running.
 
   The first, which fills the buffers, is left out.
@@ -140,7 +142,7 @@ def pipeline_alone(run: ours.Run, steps: int) -> list[float]:
 
 
 def steps_alone(
-  run: ours.Run, program: ours.TrainStep, images: Any, options: SimpleNamespace
+  run: Run, program: TrainStep, images: Any, options: SimpleNamespace
 ) -> tuple[Any, list[float]]:
   """The state after, and seconds of a step: means of as many as last `worker.TURN_SECONDS`."""
   chunk = next(ours.chunks(run, run.config.steps_per_dispatch))
@@ -161,7 +163,7 @@ def steps_alone(
 
 
 def train_loop(
-  run: ours.Run, program: ours.TrainStep, images: Any, state: Any, steps: int
+  run: Run, program: TrainStep, images: Any, state: Any, steps: int
 ) -> tuple[Any, Loop]:
   """The state after, and the trainer's loop without its files."""
   seconds, waited, looked = [], 0.0, 0

@@ -5,10 +5,10 @@
 
 Always: all metrics of `strict` on generated triplets of --size, without FMI and FMI alone. With two
 folders also our passes over the plain average of every pair, and the same by
-`benchmark/rivals/public_metrics.py`: dense SciPy convolutions, scikit-learn, scikit-image, image by image;
-the values are compared (`difference`, relative). The public loop over FMI's windows would take
-hours: it is timed on a crop of every image and EXTRAPOLATED by the number of windows, which one
-larger crop checks.
+`benchmark/rivals/public_metrics.py`: dense SciPy convolutions, scikit-learn, scikit-image, image
+by image; the values are compared (`difference`, relative). The public loop over FMI's windows would
+take hours: it is timed on a crop of every image and EXTRAPOLATED by the number of windows, which
+one larger crop checks.
 """
 
 import functools

@@ -26,6 +26,7 @@ from cfi_jax.benchmark.harness.collectives import Traffic
 from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.engine.run import Run
 from cfi_jax.systems.isfuse.config import Config
 
 DEVICES = 8  # simulated, to read the collectives from
@@ -109,7 +110,7 @@ def run(options: SimpleNamespace) -> int:
   return 0
 
 
-def counted(values: dict) -> ours.Run:
+def counted(values: dict) -> Run:
   """The run on `DEVICES` simulated devices whose step's collectives are read."""
   if jax.device_count() != DEVICES or jax.default_backend() != "cpu":
     raise InputError(

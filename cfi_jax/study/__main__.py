@@ -1,14 +1,15 @@
-"""Trains the rows of a study from several seeds and tabulates them: python -m cfi_jax.study.
+"""Trains the rows of a study from several seeds and tabulates them.
 
-python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \
-    --config.roots.roadscene=PATH --config.roots.tno=PATH
-python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
+  python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \\
+      --config.roots.roadscene=PATH --config.roots.tno=PATH
+  python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; or shift, what is left of
 them in other worlds. Goes on where it was stopped. Exits with 2 when the input cannot be used, with
 1 when a training diverges.
 """
 
+import importlib
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -16,11 +17,8 @@ from typing import Any
 
 from cfi_jax.core import cli, config
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import compilation
-from cfi_jax.engine.workdir.logs import DivergedError
-from cfi_jax.study import results, shift
 
-STUDIES = {"results": results, "shift": shift}
+STUDIES = ("results", "shift")  # folders beside this file
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
   "workdir": cli.Flag("folder of the study: runs, what is measured, tables", required=True),
@@ -36,11 +34,15 @@ def run(values: Mapping[str, Any], workdir: pathlib.Path) -> bool:
   name = values.pop("study", "shift" if "recipes" in values else "results")
   if name not in STUDIES:
     raise InputError(f"config.study is {name!r}; valid: {', '.join(STUDIES)}")
-  return STUDIES[name].run(config.build(STUDIES[name].Study, values), workdir)
+  study = importlib.import_module(f"cfi_jax.study.{name}")
+  return study.run(config.build(study.Study, values), workdir)
 
 
 def main(given: dict[str, Any]) -> int:
   """Runs the study that the flags name."""
+  from cfi_jax.engine import compilation  # imported here, as help needs no JAX
+  from cfi_jax.engine.workdir.logs import DivergedError
+
   compilation.use_cache()
   try:
     done = run(given["config"], pathlib.Path(given["workdir"]))

@@ -9,7 +9,6 @@ import pytest
 from command_line import SHARED
 from PIL import Image
 
-from cfi_jax import convert
 from cfi_jax.core.types import InputError
 from cfi_jax.fuse import command as fuse
 from cfi_jax.images.read import read_image
@@ -136,7 +135,7 @@ def test_the_authors_weights_give_their_pictures(tmp_path):
 
 @needs_official
 def test_the_authors_weights_in_float64(x64, tmp_path):
-  variables, card = convert.read(OFFICIAL / "isfuse_best.pth")
+  variables, card = weights.read(OFFICIAL / "isfuse_best.pth")
   weights.save(tmp_path / "w.safetensors", variables, card)
   model = load(tmp_path / "w.safetensors", dtype="float64")
   with np.load(OFFICIAL / "outputs.npz") as reference:
@@ -189,6 +188,6 @@ def test_shares_of_a_folder_do_not_overlap():
 
 def test_what_is_no_checkpoint_is_named(tmp_path):
   with pytest.raises(InputError, match="absent.pth: does not exist"):
-    convert.read(tmp_path / "absent.pth")
+    weights.read(tmp_path / "absent.pth")
   with pytest.raises(InputError, match="no workdir of a run"):
-    convert.read(tmp_path)
+    weights.read(tmp_path)

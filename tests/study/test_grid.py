@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from command_line import ROOT, run
-from ml_collections import ConfigDict
 
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
@@ -171,10 +170,9 @@ def test_the_command_says_how_it_ended(outcome, tmp_path, monkeypatch, capsys):
       raise DivergedError("step 3: loss = nan")
     return outcome == "done"
 
-  given = {"config": ConfigDict({"rows": {}}), "workdir": str(tmp_path)}
-  monkeypatch.setattr(command.cli, "flag_values", lambda *_, **__: given)
+  given = {"config": {"rows": {}}, "workdir": str(tmp_path)}
   monkeypatch.setattr(command, "run", study)
-  status, printed = command.main([]), capsys.readouterr()
+  status, printed = command.main(given), capsys.readouterr()
   assert status == (outcome == "diverged")
   assert printed.out == ("stopped; the same command goes on from there\n" * (outcome == "stopped"))
   assert ("the loss is not finite at step 3: loss = nan" in printed.err) == (outcome == "diverged")

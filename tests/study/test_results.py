@@ -150,7 +150,7 @@ BAD = {
   "no root": ({"roots.tno": ""}, "config.tests.tno.root is empty; give its folder by --config.roo"),
   "no pictures": ({"roots.tno": "/nowhere"}, "/nowhere"),
   "no weights": ({"published.authors": "/no.safetensors"}, "/no.safetensors"),
-  "bad network": ({"rows.fusion_only.model.gate": "papr"}, "model.gate is 'papr'"),
+  "bad network": ({"rows.fusion_only.model.gate": "papr"}, "model.gate='papr'"),
   "small crop": (
     {"rows.fusion_only.input.crop": 7, "rows.fusion_only.masks.size": (4, 4)},
     "crop is 7",

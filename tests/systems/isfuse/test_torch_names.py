@@ -22,6 +22,7 @@ def template():
       shared_encoder=False,
       gate="released",
       padding="zeros",
+      levels=3,
       attention="matmul",
       dtype="float32",
       param_dtype="float32",
