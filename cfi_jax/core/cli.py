@@ -54,7 +54,7 @@ class Flag:
     return _entry(f"--[no]{name}" if switch else f"--{name}", f"{text} ({state})")
 
 
-_DEFINE = {
+_DEFINE: dict[type, Callable[..., Any]] = {
   str: absl_flags.DEFINE_string,
   int: absl_flags.DEFINE_integer,
   float: absl_flags.DEFINE_float,
@@ -115,7 +115,7 @@ def choose(commands: Mapping[str, pathlib.Path], doc: str, arguments: Sequence[s
 
 def docstring(path: pathlib.Path) -> str:
   """The docstring of a module's file, without importing it."""
-  return ast.get_docstring(ast.parse(path.read_text()))
+  return ast.get_docstring(ast.parse(path.read_text())) or ""
 
 
 def describe(flags: Mapping[str, Flag], doc: str, arguments: Sequence[str]) -> str:
@@ -160,7 +160,7 @@ def parse(flags: Mapping[str, Flag], arguments: Sequence[str]) -> dict[str, Any]
     raise InputError(f"unexpected argument {rest[0]!r}; values are given as --flag=value")
   given = {name: values[name].value for name in others}
   if "config" in flags:
-    given["config"] = None if config is None else values["config"].value.to_dict()
+    given["config"] = None if config is None else values.config.to_dict()
   for name, flag in flags.items():
     if flag.required and not given[name]:
       raise InputError(f"--{name} is missing; it is required: {flag.text}")

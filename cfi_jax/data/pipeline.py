@@ -7,7 +7,6 @@ For samples that stay on the device it gives the integers alone that cut them th
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -51,7 +50,8 @@ class Input:
         raise InputError(f"input.{name}={getattr(self, name)}: must be at least {low}")
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Place:
   """Epoch and record index of a position in the endless stream of samples."""
 
   epoch: int

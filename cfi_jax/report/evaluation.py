@@ -73,7 +73,7 @@ def _headings(summary: Summary) -> dict[str, str]:
 
 def _means(summary: Summary) -> list[page.Row]:
   """The mean of every metric by method."""
-  found = []
+  found: list[page.Row] = []
   for method in summary.methods:
     entries = [summary.entries[metric, method] for metric in summary.metrics]
     means = [Cell(number(e.estimate.mean), e.estimate.mean, e.rank == 1) for e in entries]
@@ -83,7 +83,7 @@ def _means(summary: Summary) -> list[page.Row]:
 
 def _ranking(summary: Summary, metric: str) -> tuple[list[str], list[page.Row]]:
   """Labels of the columns and one row per method, best first."""
-  rows = []
+  rows: list[page.Row] = []
   for entry in summary.ranked(metric):
     estimate, difference = entry.estimate, entry.difference
     cells = [

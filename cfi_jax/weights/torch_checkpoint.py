@@ -34,8 +34,10 @@ INSTRUCTIONS = (  # a pattern of their names
   "LONG1|BINFLOAT"
 )
 # What zipfile and pickle raise on damaged bytes. RuntimeError: an unknown zip version, too.
-_DAMAGE = (zipfile.BadZipFile, pickle.UnpicklingError, struct.error, RuntimeError, ValueError)
-_DAMAGE += (OverflowError, IndexError, EOFError, MemoryError)
+_DAMAGE = (
+  *(zipfile.BadZipFile, pickle.UnpicklingError, struct.error, RuntimeError, ValueError),
+  *(OverflowError, IndexError, EOFError, MemoryError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,8 +191,8 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   if type(state) is not dict or not state:
     raise InputError(f"not a state dict, or an empty one; {RESAVE}")
   if wrong := [name for name, value in state.items() if not isinstance(value, np.ndarray)]:
-    wrong = ", ".join(name[:SHOWN] for name in wrong[:5])
-    raise InputError(f"not a plain state dict: {wrong} is no tensor; {RESAVE}")
+    names = ", ".join(name[:SHOWN] for name in wrong[:5])
+    raise InputError(f"not a plain state dict: {names} is no tensor; {RESAVE}")
   _check_total(sum(view.nbytes for view in state.values()))
   return {name: np.array(view) for name, view in state.items()}
 
