@@ -191,8 +191,8 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
   if type(state) is not dict or not state:
     raise InputError(f"not a state dict, or an empty one; {RESAVE}")
   if wrong := [name for name, value in state.items() if not isinstance(value, np.ndarray)]:
-    names = ", ".join(name[:SHOWN] for name in wrong[:5])
-    raise InputError(f"not a plain state dict: {names} is no tensor; {RESAVE}")
+    shown = ", ".join(str(name)[:SHOWN] for name in wrong[:5])
+    raise InputError(f"not a plain state dict: {shown} is no tensor; {RESAVE}")
   _check_total(sum(view.nbytes for view in state.values()))
   return {name: np.array(view) for name, view in state.items()}
 

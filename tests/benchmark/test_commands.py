@@ -34,7 +34,13 @@ AS_TRAINED += ["--config.loss.invariance.views=('complementary',)"]
 AS_TRAINED += ["--config.loss.necessity.views=()", "--config.model.gate=paper"]
 AS_TRAINED += ["--config.model.shared_encoder=True"]
 ARCHITECTURE = dict(
-  name="isfuse", features=4, grid=2, shared_encoder=False, gate="released", padding="zeros"
+  name="isfuse",
+  features=4,
+  grid=2,
+  shared_encoder=False,
+  gate="released",
+  padding="zeros",
+  levels=3,
 )
 REPORT = {"command", "date", "part", "machine", "versions", "case", "floor", "rows", "notes"}
 MACHINE = {"cpu", "cpu_count", "backend", "device", "device_count", "system", "malloc"}
@@ -219,8 +225,8 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
   batches = []
   for device_gb in input_part.INPUT_PATHS.values():
     run = ours.open_run(config, device_gb)
-    images = run.feed.load(run.mesh)
-    cuts = [run.feed.cut(images, chunk.inputs) for chunk in ours.chunks(run, 3)]
+    images, own = ours.load(run)["pairs"], ours.feed_of(run)
+    cuts = [own.cut(images, chunk.inputs["pairs"]) for chunk in ours.chunks(run, 3)]
     batches.append(cuts)
   assert len(batches[0]) == 3
   jax.tree.map(np.testing.assert_array_equal, *batches)

@@ -7,6 +7,7 @@ to train in seconds on pairs of 24x24.
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -245,3 +246,19 @@ def test_a_process_of_its_own_finds_no_toy():
   code = "from cfi_jax import systems; print(systems.names())"
   done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
   assert done.stdout.strip() == str(tuple(REAL)), done.stderr
+
+
+def test_the_example_of_the_documents_trains(pairs, tmp_path, monkeypatch):
+  text = (ROOT / "docs" / "adding_a_system.md").read_text()
+  (code,) = [c for c in re.findall("```python\n(.*?)```", text, re.DOTALL) if "class Config" in c]
+  package = tmp_path / "average"
+  package.mkdir()
+  (package / "__init__.py").write_text(code)
+  monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
+  values = values_of("one", pairs) | {"system": "average", "rate": 0.3, "steps": 20}
+  assert loop.train(*systems.configure(values), tmp_path / "run") == 20
+  losses = [row["loss"] for row in rows(tmp_path / "run") if row["kind"] == "train"]
+  assert losses[-1] < losses[0]
+  variables, card = files.from_workdir(tmp_path / "run")
+  files.save(tmp_path / "average.safetensors", variables, card)
+  assert files.load(tmp_path / "average.safetensors")[1].system == "average"
