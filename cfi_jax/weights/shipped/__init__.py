@@ -8,8 +8,8 @@ from cfi_jax.core.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
-  "visible-infrared": "0a7f40b0a0c703194213a7c7835ec100533bfe65e512937a902b2f66375ad108",
-  "medical": "f02b9fef4bcaa8ab4bcc6292a53e89f589cae02fdd4638b02444f91adc78683a",
+  "visible-infrared": "6de16cc166172f81fdf1b68e5b69bc12227a02981cf706629a2de50be98c5981",
+  "medical": "e624fbff34452ed047d5dae565fab95c036670750469a6c0a8f79a36dbc1affc",
 }
 DEFAULT = "visible-infrared"
 
