@@ -1,6 +1,5 @@
 """Every command of the documents is run, shrunk by overrides; links and named files exist."""
 
-import importlib.util
 import itertools
 import pathlib
 import re
@@ -133,10 +132,6 @@ def shrink(command, root):
   words = command.replace("isfuse_best.pth", str(root / "authors" / "run"))
   # One process has its program already; two are started by tests/engine/test_resume.py.
   words = words.replace("launch/local.sh 2", "launch/local.sh 1")
-  # Studies are one command; here they may still be one each.
-  if importlib.util.find_spec("cfi_jax.study.__main__") is None:
-    kind = "shift" if "configs/shift.py" in command else "results"
-    words = re.sub(r"cfi_jax\.study ", f"cfi_jax.study.{kind} ", words)
   for name in ("roadscene", "tno"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
   ours = r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|scores\b|results/|analysis\b)"
@@ -202,10 +197,6 @@ def headings(text):
   return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
-# Written on another branch of the same change.
-COMING = {"docs/scores.md", "docs/method.md"}
-
-
 @pytest.mark.parametrize("document", TEXTS)
 def test_links_lead_somewhere(document):
   for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[document]):
@@ -213,8 +204,6 @@ def test_links_lead_somewhere(document):
       continue
     name, _, anchor = link.partition("#")
     path = (ROOT / document).parent.joinpath(name).resolve() if name else ROOT / document
-    if str(path.relative_to(ROOT)) in COMING:
-      continue
     assert path.exists(), link
     assert not anchor or anchor in headings(path.read_text()), link
 
@@ -224,8 +213,6 @@ NAMED = sorted(
   for document, text in TEXTS.items()
   for path in set(re.findall(r"`([\w/.]+/[\w/.]*\.(?:py|sh|cff|jsonl|json|txt|yaml|csv))`", text))
 )
-# Files of the systems' contract, which another branch of the same change writes.
-NAMED = [named for named in NAMED if not named[0].startswith("docs/adding")]
 
 
 @pytest.mark.parametrize(("document", "path"), NAMED)

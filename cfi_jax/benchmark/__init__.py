@@ -1,4 +1,4 @@
-"""What is measured: training steps, fusing, scoring, input; `python -m cfi_jax.benchmark --help`.
+"""Measurements of training steps, fusing, scoring and input; see `python -m cfi_jax.benchmark -h`.
 
 This file imports nothing: processes of PyTorch contenders pass it and must stay free of JAX.
 """

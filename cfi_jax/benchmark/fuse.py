@@ -66,7 +66,7 @@ def compare(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
 
 
 def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:
-  """What was measured."""
+  """The sizes and settings that were measured."""
   return {
     "study": options.study,
     "batch": options.batch,
@@ -102,7 +102,7 @@ def differ(reference: compare_lib.Output, output: compare_lib.Output) -> float:
 
 
 def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
-  """What a larger window, and tiles, cost compared with the exact window of one size."""
+  """Times a larger window, and tiles, beside the exact window of one size."""
   images = [image[0] for image in make_images(1, *size).values()]
   cases = {"exact": 1.0, "bucket +5 %": 1.05, "bucket +12 %": 1.12}
   models, budget = {}, dict.fromkeys(cases, NO_LIMIT_MB)

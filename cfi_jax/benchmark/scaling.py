@@ -154,7 +154,7 @@ def table(
   sent: Traffic,
   found: Sequence[Prediction],
 ) -> str:
-  """What was counted and predicted, as text."""
+  """The counts and predictions, as text."""
   views, crop = 1 + len(config.loss.views), config.input.crop
   each = config.batch_size * views
   kinds = ", ".join(f"{number} {kind}" for kind, number in sent.kinds.items())

@@ -96,7 +96,7 @@ def check_released(config: Config) -> None:
 
 
 def dtype_of(name: str, config: Config) -> str:
-  """What a contender computes in: PyTorch in the parameters' dtype, AMP apart."""
+  """The dtype that a contender computes in: PyTorch in that of the parameters, AMP apart."""
   return config.model["dtype" if name == "cfi_jax" else "param_dtype"]
 
 
@@ -122,7 +122,7 @@ def differ(reference: compare.Output, output: compare.Output) -> float:
 
 
 def tolerance(one: Spec, other: Spec) -> float:
-  """How far two contenders may be apart."""
+  """The largest difference allowed between two contenders."""
   exact = jax.default_backend() == "cpu"
   for spec in (one, other):
     exact = exact and spec.dtype != "bfloat16" and spec.name not in ("torch_amp", "torch_all")

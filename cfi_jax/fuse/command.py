@@ -78,7 +78,7 @@ def _run(
 
 
 def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
-  """Of the pairs that look swapped the first and their number; other warnings once each."""
+  """Prints the first of the pairs that look swapped with their number, and other warnings once."""
   swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
   others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
   more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""

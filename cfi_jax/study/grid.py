@@ -74,7 +74,7 @@ class Grid:
     return self.workdir / RUNS / f"{row}-{seed}"
 
   def file(self, row: str, seed: int) -> pathlib.Path:
-    """What a finished run leaves."""
+    """The file that a finished run leaves."""
     return self.workdir / self.product.format(f"{row}-{seed}")
 
   def claim(self, records: Mapping[str, tuple]) -> None:

@@ -1,1 +1,1 @@
-"""How contenders are run, timed and reported."""
+"""Running, timing and reporting of contenders."""

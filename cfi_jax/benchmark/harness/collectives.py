@@ -1,4 +1,4 @@
-"""What devices say to each other in a compiled step, read from its HLO."""
+"""Messages between devices in a compiled step, read from its HLO."""
 
 import dataclasses
 import math

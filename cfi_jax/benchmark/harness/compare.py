@@ -24,7 +24,7 @@ class UnequalError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What became of a contender: seconds of its turns and its facts, or why it failed."""
+  """The result of a contender: seconds of its turns and its facts, or why it failed."""
 
   spec: Spec
   difference: float | None = None

@@ -34,7 +34,7 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """What something needs, or takes: FLOPs, and bytes that pass through the device's memory."""
+  """FLOPs of some work, and bytes that it moves through the device's memory."""
 
   flops: float
   bytes: float
@@ -52,7 +52,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-  """How many maps of each kind there are in one step or call.
+  """Numbers of maps of each kind in one step or call.
 
   image: images encoded. feature: encoded images that views read, one modality at a time.
   view: pairs of features that are fused.

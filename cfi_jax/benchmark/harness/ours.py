@@ -32,7 +32,7 @@ NO_LIMIT_MB = 1e6  # of memory: whole images
 
 
 class _Compiled:
-  """What both tasks share: a program compiled in `prepare`, and what is known of it."""
+  """Common part of both tasks: a program compiled in `prepare`, and its facts."""
 
   program: jax.stages.Compiled
   compile_seconds: float

@@ -1,4 +1,4 @@
-"""What a part reports: rows with every figure, as a table and as JSON."""
+"""Reports of a part: rows with every figure, as a table and as JSON."""
 
 import dataclasses
 import json

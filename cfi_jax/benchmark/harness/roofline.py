@@ -1,4 +1,4 @@
-"""What a device can do, measured: memory bandwidth and arithmetic rate; and XLA's own counting."""
+"""Measured memory bandwidth and arithmetic rate of a device, and XLA's own counting."""
 
 import dataclasses
 import statistics
@@ -33,7 +33,7 @@ class Roofline:
     return max(cost.bytes / self.bandwidth, cost.flops / self.rate) / self.devices
 
   def bound(self, cost: Cost) -> str:
-    """What limits the work."""
+    """The limit of the work."""
     by_memory = cost.bytes / self.bandwidth >= cost.flops / self.rate
     return "memory" if by_memory else "arithmetic"
 

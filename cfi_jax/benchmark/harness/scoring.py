@@ -1,4 +1,4 @@
-"""What scoring is measured on: metrics, pairs, and our way of scoring them."""
+"""Metrics and pairs that scoring is measured on, and our way of scoring them."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""What a contender is asked to do, and what it can be asked.
+"""The order that a contender gets, and the protocol that it follows.
 
 This module imports neither JAX nor PyTorch, which would count as the other's memory.
 """
@@ -31,7 +31,7 @@ class Spec:
 
 
 class Contender(Protocol):
-  """What `make` of `ours` and `torch_contenders` returns: weights and data are loaded."""
+  """The result of `make` of `ours` and `torch_contenders`: weights and data are loaded."""
 
   def prepare(self) -> None:
     """Compiles."""

@@ -44,7 +44,7 @@ def take_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[
 
 
 def speedup(reference: Seconds, own: Seconds, paired: bool) -> float:
-  """How often `own` fits into `reference`: the median of the ratios within a turn where the
+  """Speed-up of `own` over `reference`: the median of the ratios within a turn where the
   measurements are paired, else the ratio of the medians.
   """
   if paired:

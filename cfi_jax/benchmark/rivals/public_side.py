@@ -70,7 +70,7 @@ def central_crop(triplet: Triplet, side: int) -> Triplet:
 
 
 def windows(triplet: Triplet) -> int:
-  """How many 3x3 windows the image has."""
+  """Number of 3x3 windows of the image."""
   return (triplet.fused.shape[0] - 2) * (triplet.fused.shape[1] - 2)
 
 

@@ -15,7 +15,7 @@ from cfi_jax.benchmark.rivals.torch_isfuse import TorchISFuse, from_state
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """How PyTorch is asked to run.
+  """Settings of PyTorch.
 
   tf32: products of float32 in TF32 where a GPU has it. amp: autocast to bfloat16.
   channels_last: memory layout. compiled: torch.compile.
@@ -44,7 +44,7 @@ VARIANTS = {
 
 
 class _Torch:
-  """What both tasks share: the network with its weights on the device, laid out as asked."""
+  """Common part of both tasks: the network with its weights on the device, laid out as asked."""
 
   def __init__(self, spec: Spec):
     self.variant = VARIANTS[spec.task][spec.name]
