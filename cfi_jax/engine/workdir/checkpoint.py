@@ -113,7 +113,8 @@ class Checkpoints:
     tree = jax.device_get(serialization.to_state_dict(state))
     # Without the value that ranks it a checkpoint takes no part in the choice of the best.
     ranked = dict(metrics) if metrics and self._options.best in metrics else None
-    self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=ranked, force=True)
+    with jax.transfer_guard("allow"):  # processes agree on the save through small arrays
+      self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=ranked, force=True)
 
   def wait(self) -> None:
     """Waits until the saves that have begun are on disk."""
