@@ -6,11 +6,11 @@
 `cfi-jax fuse` is `python -m cfi_jax.fuse`; `cfi-jax --version` prints the version.
 """
 
-import importlib.metadata
 import pathlib
 import runpy
 import sys
 
+from cfi_jax import __version__
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 
@@ -31,7 +31,7 @@ def main() -> None:
   """Runs the command that the first argument names, and exits with its status."""
   arguments = sys.argv[1:]
   if arguments == ["--version"]:
-    print(f"cfi_jax {importlib.metadata.version('cfi_jax')}")
+    print(f"cfi_jax {__version__}")
     return
   folder = pathlib.Path(__file__).parent
   try:

@@ -162,7 +162,7 @@ def parse(flags: Mapping[str, Flag], arguments: Sequence[str]) -> dict[str, Any]
   if "config" in flags:
     given["config"] = None if config is None else values.config.to_dict()
   for name, flag in flags.items():
-    if flag.required and not given[name]:
+    if flag.required and given[name] in (None, "", {}):
       raise InputError(f"--{name} is missing; it is required: {flag.text}")
     if flag.valid and given[name] not in (flag.default, *flag.valid):
       raise InputError(f"--{name}={given[name]}; allowed: {', '.join(flag.valid)}")

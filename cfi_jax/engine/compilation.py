@@ -53,10 +53,13 @@ def use_cache() -> None:
   """
   if not jax.config.jax_enable_compilation_cache or getattr(jax.config, _FOLDER):
     return
-  folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfi_jax"
   try:
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "cfi_jax"
+    if not cache.is_absolute():
+      return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-  except OSError:
+  except (OSError, RuntimeError):  # RuntimeError: a user without a home
     return
   if os.access(folder, os.W_OK | os.X_OK):
     jax.config.update(_FOLDER, str(folder))

@@ -24,7 +24,11 @@ class Config:
   OLDER: fields that were added, by path, each with the value that versions without it behaved by.
   """
 
-  OLDER: ClassVar[dict[str, Any]] = {"system": "isfuse"}
+  OLDER: ClassVar[dict[str, Any]] = {
+    "system": "isfuse",
+    "steps_per_dispatch": 1,
+    "input.device_gb": 0.0,
+  }
 
   seed: int
   system: str

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -139,7 +139,7 @@ def _channels(headers: Sequence[Mapping[str, Header]]) -> dict[str, int]:
   return {name: header.channels for name, header in headers[0].items()} if headers else {}
 
 
-def seeds(seed: int, names: Iterator[str]) -> dict[str, int]:
+def seeds(seed: int, names: Iterable[str]) -> dict[str, int]:
   """The seed of each stream: the run's own for the first, for others one that their name draws."""
   first, *others = names
   drawn = {

@@ -45,7 +45,7 @@ def train(system: System, config: Config, workdir: pathlib.Path) -> int:
       else:
         state = run.initial_state()
       with jax.transfer_guard("disallow"):  # what moves between host and device is said in the code
-        done = _loop(run, ready, start, state, checkpoints, preemption)
+        done = _loop(run, ready, start, state, checkpoints, preemption, lock)
   if done < run.steps:
     run.say(f"SIGTERM: saved after step {done} of {run.steps}; the same command goes on from there")
   else:
@@ -86,6 +86,8 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
   # Nothing is written before everything that can be refused has been looked at.
   if jax.process_index() == 0:
     lock.acquire()
+    # Another run may have come and gone while this one compiled.
+    record.check(run.workdir, run.config, run.identity, run.config.OLDER)
     record.write(run.workdir, run.config, run.identity)
   return Ready(train_step, evaluated, canvases, constants, compilations)
 
@@ -97,6 +99,7 @@ def _loop(
   state: State,
   checkpoints: Checkpoints,
   preemption: Preemption,
+  lock: Lock,
 ) -> int:
   """Takes steps until the last or SIGTERM; returns how many have been taken."""
   config, steps = run.config, run.steps
@@ -118,6 +121,7 @@ def _loop(
         means = ready.validation.measure(step, state)
         values = means.values
         writer.validated(step, means.values, means.pictures)
+      lock.require()
       if validate or stop or step % every == 0:
         checkpoints.save(state, step, values)
       if stop:

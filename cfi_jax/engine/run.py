@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from cfi_jax.core.types import InputError
 from cfi_jax.engine import feed as feed_lib
 from cfi_jax.engine import sharding
 from cfi_jax.engine.config import Config
@@ -64,6 +65,12 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   mesh = sharding.make_mesh(config.batch_size)
   system.procedure(config, 1)  # refused before any file is looked at
   streams, held_out = system.streams(config), system.held_out(config)
+  for name, stream in (streams | ({} if held_out is None else {"held out": held_out})).items():
+    if stream.rows % mesh.size:
+      raise InputError(
+        f"stream {name!r} has {stream.rows} rows of a batch, which {mesh.size} devices cannot "
+        f"share evenly; allowed: multiples of {mesh.size}"
+      )
   constants, frozen = system.constants(config)
   seeds = feed_lib.seeds(config.seed, streams)
   feeds = {name: feed_lib.choose(stream, seeds[name]) for name, stream in streams.items()}
@@ -98,6 +105,8 @@ def describe(streams: dict[str, Stream], held_out: Stream | None) -> dict[str, d
   The first stream is called "train", which is what it was called before there were streams.
   """
   first, *others = streams
+  if taken := {"train", "validation", "constants"} & set(others):
+    raise InputError(f"a stream is called {taken.pop()!r}, which the record of a run uses itself")
   parts = {"train": streams[first]} | {name: streams[name] for name in others}
   parts |= {} if held_out is None else {"validation": held_out}
   return {name: describe_source(stream.source) for name, stream in parts.items()}

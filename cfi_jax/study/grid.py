@@ -91,6 +91,7 @@ class Grid:
       self.steps[run] = models.count_steps(self.study.config(*run), self.folder(*run))
     self.lock.acquire()
     for folder, identity in records.items():
+      record.check(self.workdir / folder, *identity)  # another study may have come and gone
       record.write(self.workdir / folder, *identity[:2])
 
   def complete(

@@ -105,14 +105,9 @@ def from_release(path: pathlib.Path) -> tuple[Mapping, Card]:
 
 def from_workdir(workdir: pathlib.Path, step: int | None = None) -> tuple[Mapping, Card]:
   """Variables and card of a checkpoint of one of our runs: `step`, or the best, or the last."""
-  try:
-    stored = record.read(workdir)
-  except json.JSONDecodeError as error:
-    raise InputError(f"{workdir / record.FILE}: damaged ({error})") from error
+  stored = record.read(workdir)
   if stored is None:
     raise InputError(f"{workdir}: no workdir of a run, there is no {record.FILE} in it")
-  if not isinstance(stored, dict) or not {"config", "data"} <= set(stored):
-    raise InputError(f"{workdir / record.FILE}: is not the record of a run")
   where = f"{workdir / record.FILE}: config"
   system, config = systems.configure_older(stored["config"], where)
   template = jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))

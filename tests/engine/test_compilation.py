@@ -62,3 +62,16 @@ def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path, no_cache_of_the_use
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   use_cache()
   assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_user_without_a_home_has_no_cache(tmp_path, no_cache_of_the_user, monkeypatch):
+  def no_home(path):
+    raise RuntimeError("Could not determine home directory.")
+
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  monkeypatch.setattr("pathlib.Path.expanduser", no_home)
+  use_cache()
+  monkeypatch.undo()
+  monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+  use_cache()
+  assert jax.config.jax_compilation_cache_dir is None

@@ -12,6 +12,7 @@ from command_line import ROOT
 
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
 from cfi_jax.engine import loop, programs, validation
 from cfi_jax.engine import run as run_lib
@@ -124,7 +125,7 @@ def test_nothing_moves_to_or_from_the_devices_unsaid(run, monkeypatch):
   """The loop runs under a guard, which an implicit transfer in it would meet."""
   seen = []
 
-  def spy(run, ready, start, state, checkpoints, preemption):
+  def spy(run, ready, start, state, checkpoints, preemption, lock):
     seen.append(jax.config.jax_transfer_guard)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
       jnp.sin(np.ones(3))
@@ -186,3 +187,18 @@ def test_nothing_is_compiled_after_the_first_step(trained):
 def test_epochs_count_the_training_pairs(run):
   values = dataclasses.asdict(run.config) | {"steps": 0, "epochs": 2.5}
   assert open_run(values, run.workdir).steps == 5
+
+
+def test_a_run_that_came_and_went_while_this_one_compiled_is_not_overwritten(run, monkeypatch):
+  other = dataclasses.replace(run.config, seed=1, steps=1)
+  compiling = programs.compile_train_step
+
+  def meanwhile(opened):
+    monkeypatch.setattr(programs, "compile_train_step", compiling)
+    assert loop.train(isfuse, other, run.workdir) == 1
+    return compiling(opened)
+
+  monkeypatch.setattr(programs, "compile_train_step", meanwhile)
+  with pytest.raises(InputError, match="holds another run; differences.*config.seed: 1, 0"):
+    loop.train(isfuse, run.config, run.workdir)
+  assert not (run.workdir / "run.lock").exists()

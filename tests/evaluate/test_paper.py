@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from command_line import SHARED, run
 
-from cfi_jax import convert
 from cfi_jax.data.alignment import align, read
 from cfi_jax.evaluate import PROTOCOLS, through_jpeg
 from cfi_jax.metrics import Triplet, score
+from cfi_jax.systems import files
 from cfi_jax.systems.files import save
 
 CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
@@ -19,7 +19,7 @@ TNO = SHARED / "data" / "tno"
 )
 def test_the_papers_row(tmp_path, one_canvas):
   path = tmp_path / "isfuse.safetensors"
-  save(path, *convert.read(CHECKPOINT))
+  save(path, *files.read(CHECKPOINT))
   scenes = align({"visible": TNO / "vi", "infrared": TNO / "ir"}).scenes
   assert len(scenes) == 42
   pairs = [[read(scene.paths[m]) for m in ("visible", "infrared")] for scene in scenes]

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -262,3 +263,17 @@ def test_the_example_of_the_documents_trains(pairs, tmp_path, monkeypatch):
   variables, card = files.from_workdir(tmp_path / "run")
   files.save(tmp_path / "average.safetensors", variables, card)
   assert files.load(tmp_path / "average.safetensors")[1].system == "average"
+
+
+def test_streams_that_cannot_be_are_named(pairs, tmp_path, monkeypatch):
+  system, config = systems.configure(values_of("one", pairs))
+  mesh = sharding.make_mesh(config.batch_size)
+  monkeypatch.setattr(sharding, "make_mesh", lambda rows: types.SimpleNamespace(size=3))
+  with pytest.raises(InputError, match="'pairs' has 4 rows.*3 devices.*multiples of 3"):
+    run_lib.open_run(system, config, tmp_path / "run")
+  monkeypatch.setattr(sharding, "make_mesh", lambda rows: mesh)
+  monkeypatch.setattr(
+    system, "streams", lambda c: dict.fromkeys(("pairs", "validation"), system.held_out(c))
+  )
+  with pytest.raises(InputError, match="a stream is called 'validation'"):
+    run_lib.open_run(system, config, tmp_path / "run")

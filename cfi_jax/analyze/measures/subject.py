@@ -12,6 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from cfi_jax.core.keys import name_number
+from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.isfuse import model as model_lib
@@ -68,6 +69,8 @@ def from_function(name: str, function: Callable[[Pair], Fusion]) -> Subject:
 def from_weights(path: str | os.PathLike) -> Subject:
   """The subject of a weights file or of shipped weights, under the file's name."""
   variables, card = weights.load(path)
+  if card.system != "isfuse":
+    raise InputError(f"{path}: weights of the system {card.system!r}; allowed here: isfuse")
   subject = from_variables(pathlib.Path(path).stem, variables, card.architecture)
   return dataclasses.replace(subject, card=card)
 

@@ -33,6 +33,7 @@ class Lock:
     self._token = uuid.uuid4().hex
     self._held = threading.Event()
     self._left = threading.Event()
+    self._lost = threading.Event()
 
   def __enter__(self) -> "Lock":
     """Itself."""
@@ -59,9 +60,17 @@ class Lock:
     self._held.set()
     threading.Thread(target=self._renew, name="cfi_jax lock", daemon=True).start()
 
+  def require(self) -> None:
+    """Raises `InputError` where another process took the lock over, as after a long suspension."""
+    if self._lost.is_set():
+      raise InputError(f"{self._path.parent} was taken over by {_describe(_read(self._path))}")
+
   def _renew(self) -> None:
     while not self._left.wait(RENEW_EVERY):
       with contextlib.suppress(OSError):  # a file system that is away for a moment
+        if _read(self._path).get("token") != self._token:
+          self._lost.set()
+          return
         os.utime(self._path)
 
 
@@ -74,13 +83,17 @@ def check(workdir: pathlib.Path) -> None:
   holder = _read(path)
   if not holder:
     return
-  who = f"process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"
+  who = _describe(holder)
   if _lives(path, holder, who):
     raise InputError(
       f"{workdir} is being written by {who}; wait for its end, stop it, or choose another --workdir"
     )
   print(f"{workdir}: taken over from {who}, which is no more", flush=True)
   _remove(path, holder)
+
+
+def _describe(holder: dict[str, Any]) -> str:
+  return f"process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"
 
 
 def _self() -> dict[str, Any]:
@@ -122,8 +135,8 @@ def _started(pid: int) -> str | None:
 
 def _lives(path: pathlib.Path, holder: dict[str, Any], who: str) -> bool:
   """Whether the holder of a lock is a process that still runs."""
-  if holder.get("machine") == _machine():
-    return _started(int(holder["pid"])) == holder.get("started")
+  if holder.get("machine") == _machine() and isinstance(holder.get("pid"), int):
+    return _started(holder["pid"]) == holder.get("started")
   first, deadline = _renewed(path), time.monotonic() + SILENT_AFTER
   print(f"{path}: held by {who}; waiting for a sign of life", flush=True)
   while time.monotonic() < deadline:
@@ -173,19 +186,22 @@ def _remove(path: pathlib.Path, holder: dict[str, Any]) -> None:
     os.rename(path, aside)  # one of several processes succeeds
   except FileNotFoundError:
     return
-  if _read(aside).get("token") != holder.get("token"):
-    os.rename(aside, path)  # a new holder's lock: given back
-  else:
-    aside.unlink()
+  if _read(aside).get("token") != holder.get("token"):  # a new holder's lock: given back
+    with contextlib.suppress(OSError):  # never over a third one's; the new holder then notices
+      os.link(aside, path)
+  aside.unlink()
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
   """The holder that a lock names; {} without a lock."""
+  unknown = {"pid": "unknown", "host": "unknown", "since": "unknown"}
   for _ in range(20):
     try:
-      return json.loads(path.read_text())
+      found = json.loads(path.read_text())
     except FileNotFoundError:
       return {}
-    except json.JSONDecodeError:
+    except ValueError:  # its first bytes may be on the way
       time.sleep(0.1)
-  return {"pid": "unknown", "host": "unknown", "since": "unknown"}
+    else:
+      return found if isinstance(found, dict) and found else unknown
+  return unknown

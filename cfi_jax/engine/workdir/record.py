@@ -68,9 +68,17 @@ def _identity(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(workdir: pathlib.Path) -> dict | None:
-  """The record of a workdir, None if it has none."""
+  """The record of a workdir, None if it has none; `InputError` for a damaged one."""
   path = workdir / FILE
-  return json.loads(path.read_text()) if path.exists() else None
+  if not path.exists():
+    return None
+  try:
+    stored = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise InputError(f"{path}: damaged ({error})") from error
+  if not isinstance(stored, dict) or not {"config", "data"} <= set(stored):
+    raise InputError(f"{path}: is not the record of a run")
+  return stored
 
 
 def _environment() -> dict[str, Any]:

@@ -45,13 +45,16 @@ def pallas(query_BNC: Array, key_BTC: Array, value_BTC: Array) -> Array:
 
 
 ATTENTIONS: dict[str, Attention] = {"matmul": matmul, "pallas": pallas}
+# Ways that earlier versions had beside: their configs and work directories go on, equal results.
+RETIRED = {"recomputed": matmul, "cudnn": matmul}
 
 
 def get(name: str) -> Attention:
   """The attention of that name; `InputError` lists the valid names."""
-  if name not in ATTENTIONS:
+  known = ATTENTIONS | RETIRED
+  if name not in known:
     raise InputError(f"model.attention is {name!r}; valid: {', '.join(ATTENTIONS)}")
-  return ATTENTIONS[name]
+  return known[name]
 
 
 def _dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:

@@ -27,7 +27,16 @@ class Config(engine_config.Config):
     compiler joins both computations again.
   """
 
-  OLDER: ClassVar[dict[str, Any]] = engine_config.Config.OLDER | {"model.levels": 3}
+  OLDER: ClassVar[dict[str, Any]] = engine_config.Config.OLDER | {
+    "model.levels": 3,
+    "statistics.normalise": "own",
+    "masks.darkest": 0.1,
+    "loss.invariance.filling": 0.0,
+    "loss.robustness": {"weight": 0.0, "views": []},
+    "optim.ema_decay": 0.0,
+    "share_encodings": False,
+    "rematerialise": False,
+  }
 
   model: dict[str, Any]
   statistics: StatisticsOptions

@@ -17,7 +17,13 @@ from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse.model import from_architecture
 
 TINY = dict(
-  name="isfuse", features=2, grid=2, shared_encoder=False, gate="paper", padding="replicate"
+  name="isfuse",
+  features=2,
+  grid=2,
+  shared_encoder=False,
+  gate="paper",
+  padding="replicate",
+  levels=3,
 )
 
 

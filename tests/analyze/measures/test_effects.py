@@ -7,7 +7,6 @@ import pytest
 from analyze.measures import known
 from command_line import SHARED
 
-from cfi_jax import convert
 from cfi_jax.analyze.measures import effects, gates, treatments
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import from_function, from_variables
@@ -16,6 +15,7 @@ from cfi_jax.datasets.world.scenes import INFRARED, VISIBLE
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images.read import read_image
+from cfi_jax.systems import files
 
 CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
 TNO = SHARED / "data" / "tno"
@@ -199,7 +199,7 @@ def test_the_released_weights(monkeypatch):
   for name in ("05", "35"):
     images = (read_image(TNO / d / f"{name}.png")[..., :1] for d in ("vi", "ir"))
     samples.append(Sample(name, Pair(*(image.astype(np.float32) / 255 for image in images))))
-  variables, card = convert.read(CHECKPOINT)
+  variables, card = files.read(CHECKPOINT)
   subject = from_variables("released", variables, card.architecture)
   subject.reserve([sample.size for sample in samples])
   found = known.numbers(effects.analyse(subject, samples))

@@ -160,3 +160,22 @@ def test_a_workdir_that_cannot_be_made_is_named(tmp_path):
   own = Lock(pathlib.Path(tmp_path, "file", "run"))
   with own, pytest.raises(InputError, match="cannot be written"):
     own.acquire()
+
+
+def test_a_holder_that_lost_its_lock_notices(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock, "RENEW_EVERY", 0.02)
+  with Lock(tmp_path) as own:
+    own.acquire()
+    own.require()
+    pretend(tmp_path, pid=7, host="node9")
+    assert own._lost.wait(5)
+    with pytest.raises(InputError, match="was taken over by process 7 on node9"):
+      own.require()
+
+
+@pytest.mark.parametrize("content", ['"x"', "[]", "{}", '{"machine": 1, "pid": "a"}', "\xff"])
+def test_a_lock_that_names_nobody_is_taken_over(tmp_path, monkeypatch, content):
+  monkeypatch.setattr(lock, "SILENT_AFTER", 0.2)
+  (tmp_path / FILE).write_bytes(content.encode("latin-1"))
+  with Lock(tmp_path) as own:
+    own.acquire()

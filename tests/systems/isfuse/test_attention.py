@@ -73,3 +73,8 @@ def test_names_and_sizes_are_checked():
   odd = jnp.zeros((1, 25, 32))
   with pytest.raises(InputError, match="25 tokens; allowed: powers of two from 16"):
     attention.get("pallas")(jnp.zeros((1, 9, 32)), odd, odd)
+
+
+@pytest.mark.parametrize("name", ["recomputed", "cudnn"])
+def test_names_of_earlier_versions_are_taken(name):
+  assert attention.get(name) is attention.matmul
