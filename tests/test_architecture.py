@@ -24,7 +24,8 @@ FLOORS = [
   {"datasets"},
   {"systems"},
   {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"},
-  {"main", "__init__", "__main__"},
+  {"__init__"},
+  {"main", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -171,8 +171,10 @@ def test_runs_that_are_killed_and_stopped_end_as_the_undisturbed_one(
   assert (whole / "pictures").is_dir() == any(row["kind"] == "validation" for row in rows(whole))
 
 
-@pytest.mark.parametrize("name", toys.NAMES)  # of ISFuse see tests/engine/test_resume.py
-@pytest.mark.parametrize("device_gb", [0, 1])
+# Of ISFuse see tests/engine/test_resume.py; both ways of feeding occur, both with two streams.
+@pytest.mark.parametrize(
+  ("name", "device_gb"), [("one", 0), ("frozen", 1), ("duel", 0), ("duel", 1)]
+)
 def test_one_and_four_devices_take_the_same_steps(
   name, device_gb, pairs, tmp_path, checkpoint_leaves
 ):
