@@ -69,7 +69,7 @@ A_MAP = ("colour", "missing axis", "further axis")  # one map [H, W]
 
 
 def case(breaks, *arguments, **options):
-  """What is broken, and a call that is right."""
+  """A broken argument, and a call that is right."""
   return breaks, arguments, options
 
 

@@ -3,6 +3,7 @@
 workdir/runs/ROW-SEED holds a run; what it leaves when it is finished is the file `Grid.product`.
 """
 
+import abc
 import dataclasses
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +20,7 @@ Run = tuple[str, int]  # row and seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class Rows(abc.ABC):
   """The runs of a study; a kind of study adds what they consist of and what is measured.
 
   order: names of the rows to run, in this order. seeds: of every row. They are the outer loop, so
@@ -29,9 +30,9 @@ class Rows:
   order: tuple[str, ...]
   seeds: tuple[int, ...]
 
+  @abc.abstractmethod
   def config(self, row: str, seed: int) -> Config:
     """The training config of a run."""
-    raise NotImplementedError
 
   @property
   def runs(self) -> list[Run]:

@@ -19,7 +19,7 @@ from cfi_jax.systems.isfuse.config import Config
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-  """What must stay in a workdir of these tests."""
+  """Values that must stay in a workdir of these tests."""
 
   metric: str
 

@@ -1,4 +1,4 @@
-"""What the engine asks of a system, and gives it, for every folder of systems and for the toys.
+"""The contract between the engine and a system, for every folder of systems and for the toys.
 
 A new system is tested by a config beside its other tests: tests/systems/NAME/tiny.py, small enough
 to train in seconds on pairs of 24x24.

@@ -1,4 +1,4 @@
-"""What the toys share: pairs as samples, and a linear model of two numbers per image."""
+"""Parts that the toys share: pairs as samples, and a linear model of two numbers per image."""
 
 from typing import NamedTuple
 

@@ -38,7 +38,7 @@ RUNS = {name: (recipe, *values, "input.crop=32") for name, (recipe, *values) in 
 
 
 def machine() -> str:
-  """What the bits of a run depend on beside the code."""
+  """Names what the bits of a run depend on beside the code."""
   text = pathlib.Path("/proc/cpuinfo").read_text() if platform.system() == "Linux" else ""
   flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
   known = sorted(

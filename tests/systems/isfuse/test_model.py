@@ -8,21 +8,11 @@ from random_weights import random_variables
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Pair
+from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.model import make_model
 from cfi_jax.systems.isfuse.torch_names import from_torch
 
-OPTIONS = dict(
-  name="isfuse",
-  features=32,
-  grid=8,
-  shared_encoder=False,
-  gate="released",
-  padding="zeros",
-  levels=3,
-  attention="matmul",
-  dtype="float64",
-  param_dtype="float64",
-)
+OPTIONS = recipes.released().model.to_dict() | dict(dtype="float64", param_dtype="float64")
 SIZES = ("64x96", "53x67", "8x8", "130x41")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Pair
+from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.model import make_model
 from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
 
@@ -14,20 +15,7 @@ from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
 @pytest.fixture(scope="module")
 def template():
   blank = Pair(visible=jnp.zeros((1, 16, 16, 1)), infrared=jnp.zeros((1, 16, 16, 1)))
-  model = make_model(
-    dict(
-      name="isfuse",
-      features=32,
-      grid=8,
-      shared_encoder=False,
-      gate="released",
-      padding="zeros",
-      levels=3,
-      attention="matmul",
-      dtype="float32",
-      param_dtype="float32",
-    )
-  )
+  model = make_model(recipes.released().model.to_dict())
   return jax.eval_shape(model.init, jax.random.key(0), blank)
 
 
