@@ -49,7 +49,8 @@ def compile_train_step(run: Run) -> TrainStep:
   state, kept = sharding.as_shapes(everywhere, (run.state_shapes(), kept))
   items = {name: feed.item for name, feed in run.feeds.items()}
   inputs = dispatch.input_shapes(run.mesh, items, config.steps_per_dispatch)
-  compiled = program.lower(state, kept, inputs).compile()
+  with jax.set_mesh(run.mesh):
+    compiled = program.lower(state, kept, inputs).compile()
   memory.check(
     compiled,
     config.memory_gb,
@@ -84,7 +85,8 @@ def compile_eval_step(run: Run) -> EvalStep:
   seed = jax.ShapeDtypeStruct((), np.uint32, sharding=everywhere)
   images = sharding.as_shapes(sharding.split(run.mesh), run.held_out.item)
   compiled = jax.jit(program, out_shardings=everywhere)
-  compiled = compiled.lower(*sharding.as_shapes(everywhere, kept), images, seed).compile()
+  with jax.set_mesh(run.mesh):
+    compiled = compiled.lower(*sharding.as_shapes(everywhere, kept), images, seed).compile()
   return EvalStep(compiled, run.seed())
 
 

@@ -1,5 +1,6 @@
 """Places of arrays: a mesh with one axis, `data`, over all devices of all processes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cfi_jax.core.types import InputError
 
 AXIS = "data"
+SPLIT = PartitionSpec(AXIS)  # the first axis is divided among the devices
+WHOLE = PartitionSpec()  # a copy on every device
 
 
 def make_mesh(batch_size: int) -> Mesh:
@@ -39,12 +42,12 @@ def wait_for_processes(seconds: int = 3600) -> None:
 
 def replicated(mesh: Mesh) -> NamedSharding:
   """A copy on every device: parameters, statistics, metrics."""
-  return NamedSharding(mesh, PartitionSpec())
+  return NamedSharding(mesh, WHOLE)
 
 
 def split(mesh: Mesh) -> NamedSharding:
   """The first axis divided among the devices: batches."""
-  return NamedSharding(mesh, PartitionSpec(AXIS))
+  return NamedSharding(mesh, SPLIT)
 
 
 def to_devices(where: NamedSharding, local: Any) -> Any:
@@ -56,3 +59,47 @@ def to_devices(where: NamedSharding, local: Any) -> Any:
 def as_shapes(where: NamedSharding, tree: Any) -> Any:
   """Shapes and dtypes of arrays that lie so."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
+
+
+def platform() -> str:
+  """The platform that is compiled for: "cpu", "tpu", "gpu" or "cuda".
+
+  That of the mesh that `jax.set_mesh` has set, whose devices need not be there, or of JAX's own.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
+
+
+def on_shares(function: Callable, takes: Any, gives: Any) -> Callable:
+  """A function that runs on every device with the device's share of the batch.
+
+  takes, gives: SPLIT or WHOLE for each argument and result, or for parts of them. What is computed
+  inside belongs to one device, so a result that is WHOLE must have been made equal by `total` or
+  `mean`. Without a mesh (`jax.set_mesh`), or with one of one device, it is the function itself.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return function
+  return jax.shard_map(function, in_specs=takes, out_specs=gives, check_vma=False)
+
+
+def _is_share() -> bool:
+  return AXIS in jax.sharding.get_abstract_mesh().manual_axes
+
+
+def count() -> int:
+  """The number of devices that share the batch inside `on_shares`; 1 elsewhere."""
+  return jax.lax.axis_size(AXIS) if _is_share() else 1
+
+
+def total(tree: Any) -> Any:
+  """Sums over the devices that share the batch inside `on_shares`; `tree` elsewhere.
+
+  Its gradient is the sum over the devices, as the loss is the sum of theirs.
+  """
+  return jax.lax.psum(tree, AXIS) if _is_share() else tree
+
+
+def mean(tree: Any) -> Any:
+  """Means over the devices that share the batch inside `on_shares`; `tree` elsewhere."""
+  return jax.lax.pmean(tree, AXIS) if _is_share() else tree

@@ -12,6 +12,8 @@ from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 
+FOLDING = ("auto", "always", "never")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(engine_config.Config):
@@ -25,6 +27,8 @@ class Config(engine_config.Config):
     one sample only; exact, and False is for measuring what it saves.
   rematerialise: whether a step keeps less in memory and computes more, on accelerators; XLA's CPU
     compiler joins both computations again.
+  fold_views: whether the views go through the network as one batch, each with its own statistics:
+    "always", "never", or "auto", which does where it is faster; it changes no result.
   """
 
   OLDER: ClassVar[dict[str, Any]] = engine_config.Config.OLDER | {
@@ -36,6 +40,9 @@ class Config(engine_config.Config):
     "optim.ema_decay": 0.0,
     "share_encodings": False,
     "rematerialise": False,
+    "fold_views": "never",
+    "model.layout": "plain",
+    "model.kernels": "plain",
   }
 
   model: dict[str, Any]
@@ -47,9 +54,12 @@ class Config(engine_config.Config):
   metric_convention: str
   share_encodings: bool
   rematerialise: bool
+  fold_views: str
 
   def __post_init__(self):
     """Refuses settings that do not go together."""
+    if self.fold_views not in FOLDING:
+      raise InputError(f"fold_views is {self.fold_views!r}; valid: {', '.join(FOLDING)}")
     for view in self.loss.views:
       interventions.get(view)
     names = self.validation_metrics

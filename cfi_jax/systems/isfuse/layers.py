@@ -1,58 +1,45 @@
-"""The blocks that fusion networks are made of, as linen modules on [B, H, W, C]."""
-
-from typing import Literal
+"""The blocks that fusion networks are made of: parameters, and the order of operations."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
+from cfi_jax.systems.isfuse.operations.plain import Plain
 from cfi_jax.systems.isfuse.statistics import BatchNorm
 
-Padding = Literal["zeros", "reflect", "replicate"]
-PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
-LEAK = 0.01  # negative slope of every LeakyReLU
 
-
-class Conv(nn.Module):
-  """3x3 convolution with bias, stride 1, same size; `padding` says what lies outside the image."""
+class Affine(nn.Module):
+  """Kernel and bias of a projection, or of a convolution with a window such as (3, 3)."""
 
   features: int
-  padding: Padding
-  dtype: jnp.dtype
   param_dtype: jnp.dtype
+  window: tuple[int, ...] = ()
 
-  def setup(self):
-    """Declares the convolution under this module's own name."""
-    border = 1 if self.padding == "zeros" else 0
-    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    self.conv = nn.Conv(self.features, (3, 3), padding=border, **kinds)
-    nn.share_scope(self, self.conv)
-
-  def __call__(self, x: Array) -> Array:
-    """Maps [B, H, W, C] to [B, H, W, features]."""
-    if self.padding != "zeros":
-      x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=PADDINGS[self.padding])
-    return self.conv(x)
+  @nn.compact
+  def __call__(self, inputs: int) -> tuple[Array, Array]:
+    """The kernel [*window, inputs, features] and the bias [features]."""
+    shape = (*self.window, inputs, self.features)
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
+    bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+    return kernel, bias
 
 
 class ConvBlock(nn.Module):
   """[3x3 convolution, BatchNorm, LeakyReLU] `depth` times."""
 
   features: int
-  padding: Padding
-  dtype: jnp.dtype
+  operations: Plain
   param_dtype: jnp.dtype
   depth: int = 2
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
-    """Maps [B, H, W, C] to [B, H, W, features]."""
+    """Maps a map to one of `features` channels."""
     for i in range(1, self.depth + 1):
-      x = Conv(self.features, self.padding, self.dtype, self.param_dtype, name=f"conv{i}")(x)
-      x = BatchNorm(self.dtype, self.param_dtype, name=f"norm{i}")(x, train)
-      # Not nn.leaky_relu, whose slope at 0 is 1: the reference's is LEAK, and a blank view's maps
-      # are 0 everywhere while the biases are, with BatchNorms that multiply gradients by 316.
-      x = jnp.where(x > 0, x, LEAK * x)
+      affine = Affine(self.features, self.param_dtype, (3, 3), name=f"conv{i}")
+      weights = affine(self.operations.channels(x))
+      norm = BatchNorm(self.features, self.operations, self.param_dtype, name=f"norm{i}")
+      x = norm(x, *weights, train)
     return x
 
 
@@ -61,22 +48,19 @@ class Encoder(nn.Module):
 
   features: int
   levels: int
-  padding: Padding
-  dtype: jnp.dtype
+  operations: Plain
   param_dtype: jnp.dtype
 
   @nn.compact
   def __call__(self, image: Array, train: bool) -> tuple[Array, ...]:
-    """Maps an image [B, H, W, 1] to its features [B, H/2^k, W/2^k, features], finest first."""
-    x = image.astype(self.dtype)
+    """Maps images [B, H, W, 1] to maps of `features` channels, finest first."""
+    x = self.operations.enter(image)
     features = []
     for level in range(1, self.levels + 1):
       if level > 1:
-        # reduce_window gives the gradient to the first maximum of a tie, as the reference does.
-        x = nn.max_pool(x, (2, 2), (2, 2))
-      block = ConvBlock(
-        self.features, self.padding, self.dtype, self.param_dtype, name=f"level{level}"
+        x = self.operations.halve(x)
+      x = ConvBlock(self.features, self.operations, self.param_dtype, name=f"level{level}")(
+        x, train
       )
-      x = block(x, train)
       features.append(x)
     return tuple(features)

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
-from cfi_jax.images import ops
 from cfi_jax.images.ops import statistics_dtype
-from cfi_jax.systems.isfuse import attention
-from cfi_jax.systems.isfuse.layers import PADDINGS, Conv, ConvBlock, Encoder, Padding
+from cfi_jax.systems.isfuse import operations as operations_lib
+from cfi_jax.systems.isfuse.layers import Affine, ConvBlock, Encoder
+from cfi_jax.systems.isfuse.operations.plain import PADDINGS, Direction, Padding, Plain, project
 
 GATES = ("released", "paper")
+NOT_OPTIONS = ("name", "parent", "operations")  # fields of the module that no config has
 CHOICES = {"gate": GATES, "padding": tuple(PADDINGS)}
 RANGES = {"features": (2, 4096), "grid": (1, 256), "levels": (1, 6)}
 
@@ -35,53 +36,46 @@ class CFI(nn.Module):
   features: int
   grid: int
   gate: Literal["released", "paper"]
-  padding: Padding
-  attention: str
-  dtype: jnp.dtype
+  operations: Plain
   param_dtype: jnp.dtype
 
-  def _project(self, name: str, x: Array) -> Array:
-    return nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(x)
+  def _affine(self, name: str, features: int, inputs: int) -> tuple[Array, Array]:
+    return Affine(features, self.param_dtype, name=name)(inputs)
 
-  def _attend(
-    self, query_name: str, query_BHWC: Array, other_name: str, other_BHWC: Array
-  ) -> Array:
-    """Attention of every pixel of one modality over the pooled grid of the other."""
+  def _direction(self, query_name: str, other_name: str, other: Array) -> Direction:
+    """The query's parameters, and the keys and values of the other modality."""
     # Averaging and a 1x1 projection commute: project 64 tokens instead of every pixel.
-    grid_BGGC = ops.average_pool(other_BHWC, self.grid)
+    grid_BGGC = self.operations.grid(other, self.grid)
     tokens_BTC = grid_BGGC.reshape(grid_BGGC.shape[0], self.grid**2, -1)
-    key_BTC = self._project(f"key_{other_name}", tokens_BTC)
-    value_BTC = self._project(f"value_{other_name}", tokens_BTC)
-    query_BHWC = self._project(f"query_{query_name}", query_BHWC)
-    query_BNC = query_BHWC.reshape(query_BHWC.shape[0], -1, self.features)
-    attended_BNC = attention.get(self.attention)(query_BNC, key_BTC, value_BTC)
-    return attended_BNC.reshape(-1, *query_BHWC.shape[1:])
+    dtype, projected = self.operations.dtype, []
+    for part in ("key", "value"):
+      weights = self._affine(f"{part}_{other_name}", self.features, self.features)
+      projected.append(project(tokens_BTC, *(w.astype(dtype) for w in weights)))
+    return *self._affine(f"query_{query_name}", self.features, self.features), *projected
 
-  def _gate(self, x: Array, train: bool) -> Array:
-    """The invariance gate [B, h, w, 1] in [0, 1] from the complementary features."""
-    kinds = dict(padding=self.padding, dtype=self.dtype, param_dtype=self.param_dtype)
+  def _mix(
+    self, complementary: Array, visible: Array, infrared: Array, train: bool
+  ) -> tuple[Array, Array]:
+    """The invariance gate [B, h, w, 1] in [0, 1], and the mixed map."""
+    x = complementary
     if self.gate == "released":
-      x = ConvBlock(self.features // 2, **kinds, depth=1, name="gate")(x, train)
-      x = self._head("gate_head", x)
+      block = ConvBlock(self.features // 2, self.operations, self.param_dtype, depth=1, name="gate")
+      x = block(x, train)
+      head = self._affine("gate_head", 1, self.features // 2)
     else:
-      x = Conv(1, **kinds, name="gate_head")(x)
-    return nn.sigmoid(x.astype(statistics_dtype(self.dtype)))
-
-  def _head(self, name: str, x: Array) -> Array:
-    return nn.Dense(1, dtype=self.dtype, param_dtype=self.param_dtype, name=name)(x)
+      head = Affine(1, self.param_dtype, (3, 3), name="gate_head")(self.features)
+    return self.operations.mix(x, *head, complementary, visible, infrared)
 
   @nn.compact
   def __call__(self, visible: Array, infrared: Array, train: bool) -> tuple[Array, Array]:
-    """Maps features [B, h, w, C] of both modalities to (fused features, gate [B, h, w, 1])."""
-    complementary = self._attend("visible", visible, "infrared", infrared)
-    complementary += self._attend("infrared", infrared, "visible", visible)
-    local = visible + infrared
-    gate = self._gate(complementary, train)
-    weight = gate.astype(self.dtype)
-    mixed = weight * complementary + (1 - weight) * local
-    refine = ConvBlock(
-      self.features, self.padding, self.dtype, self.param_dtype, depth=1, name="refine"
+    """Maps maps of both modalities to (fused map, gate [B, h, w, 1])."""
+    directions = (
+      self._direction("visible", "infrared", infrared),
+      self._direction("infrared", "visible", visible),
     )
+    complementary = self.operations.attend(visible, infrared, directions)
+    gate, mixed = self._mix(complementary, visible, infrared, train)
+    refine = ConvBlock(self.features, self.operations, self.param_dtype, depth=1, name="refine")
     return refine(mixed, train), gate
 
 
@@ -94,9 +88,9 @@ class ISFuse(nn.Module):
   shared_encoder: one encoder for both modalities (paper) or one each (release).
   gate: "released": conv3x3, BatchNorm, LeakyReLU, conv1x1; "paper": conv3x3 (then a sigmoid, both).
   padding: what 3x3 convolutions see outside the image; the release pads with zeros.
-  attention: how it is computed, which changes no result (`cfi_jax.systems.isfuse.attention`).
   dtype: of the computation; parameters, statistics, softmax and the output stay in param_dtype's
     precision (at least float32).
+  operations: how it is computed, which changes no result but for rounding; None for the plain way.
   """
 
   features: int
@@ -105,9 +99,9 @@ class ISFuse(nn.Module):
   gate: Literal["released", "paper"]
   padding: Padding
   levels: int
-  attention: str
   dtype: jnp.dtype
   param_dtype: jnp.dtype
+  operations: Plain | None = None
 
   def __post_init__(self):
     """Refuses values that no variant has."""
@@ -120,7 +114,6 @@ class ISFuse(nn.Module):
         raise InputError(f"model.{name}={value!r}; allowed: whole numbers from {low} to {high}")
     if type(self.shared_encoder) is not bool:
       raise InputError(f"model.shared_encoder={self.shared_encoder!r}; allowed: True, False")
-    attention.get(self.attention)
     super().__post_init__()
 
   @property
@@ -128,23 +121,28 @@ class ISFuse(nn.Module):
     """The smallest height and width: all halvings must leave something to pool."""
     return 2**self.levels
 
+  def by(self, ways: operations_lib.Ways, height: int, width: int) -> "ISFuse":
+    """The same network, computed in those ways for images of a size."""
+    chosen = operations_lib.choose(ways, self.padding, self.dtype)
+    return self.clone(operations=chosen)
+
   def setup(self):
     """Declares the parts; `encode` and `integrate` use them."""
-    kinds = dict(padding=self.padding, dtype=self.dtype, param_dtype=self.param_dtype)
+    self.ways = self.operations or Plain(self.padding, self.dtype)
+    kinds = dict(operations=self.ways, param_dtype=self.param_dtype)
     if self.shared_encoder:
       self.encoder = Encoder(self.features, self.levels, **kinds)
     else:
       self.encoder_visible = Encoder(self.features, self.levels, **kinds)
       self.encoder_infrared = Encoder(self.features, self.levels, **kinds)
     for level in range(1, self.levels + 1):
-      cfi = CFI(self.features, self.grid, self.gate, attention=self.attention, **kinds)
-      setattr(self, f"cfi{level}", cfi)
+      setattr(self, f"cfi{level}", CFI(self.features, self.grid, self.gate, **kinds))
     for level in range(1, self.levels):
       setattr(self, f"decoder{level}", ConvBlock(self.features, **kinds))
-    self.head = Conv(1, **kinds)
+    self.head = Affine(1, self.param_dtype, (3, 3))
 
   def encode(self, image: Array, modality: str, train: bool = False) -> tuple[Array, ...]:
-    """Features of one modality's image [B, H, W, 1], finest level first."""
+    """Features of one modality's images [B, H, W, 1] as maps for `integrate`, finest level first."""
     chex.assert_shape(image, (None, None, None, 1))
     encoder = self.encoder if self.shared_encoder else getattr(self, f"encoder_{modality}")
     return encoder(image, train)
@@ -158,17 +156,16 @@ class ISFuse(nn.Module):
     x = mixed[self.levels]
     levels = {self.levels: x}
     for level in reversed(range(1, self.levels)):
-      skip = mixed[level]
-      x = ops.resize(x, *skip.shape[1:3]) + skip
+      x = self.ways.enlarge(x, mixed[level])
       x = levels[level] = getattr(self, f"decoder{level}")(x, train)
-    logits = self.head(x)
+    logits = self.ways.head(x, *self.head(self.features))
     fused = nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
     finest_first = range(1, self.levels + 1)
     return Fusion(
       fused=fused,
       gates=tuple(gates[level] for level in finest_first),
-      features=features,
-      levels=tuple(levels[level] for level in finest_first),
+      features={m: tuple(map(self.ways.leave, features[m])) for m in MODALITIES},
+      levels=tuple(self.ways.leave(levels[level]) for level in finest_first),
     )
 
   def __call__(self, pair: Pair, train: bool = False) -> Fusion:
@@ -177,22 +174,26 @@ class ISFuse(nn.Module):
     return self.integrate({m: self.encode(getattr(pair, m), m, train) for m in MODALITIES}, train)
 
 
-COMPUTED = ("attention", "dtype", "param_dtype")  # fields that say how, and change no result
+COMPUTED = (*operations_lib.WAYS, "dtype", "param_dtype")  # fields that say how
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 
 
 def make_model(options: Mapping[str, Any]) -> ISFuse:
-  """The network of `options`: its name, "isfuse", and all its fields.
+  """The network of `options`, computed the plain way: its name, "isfuse", and all its fields.
 
-  dtype and param_dtype are names; float64 needs JAX_ENABLE_X64=1.
+  dtype and param_dtype are names; float64 needs JAX_ENABLE_X64=1. The ways of computing
+  (`operations.Ways`) are checked; `operations.choose` makes them the network's `operations`.
   """
   fields = dict(options)
   if (name := fields.pop("name", None)) != "isfuse":
     raise InputError(f"no model {name!r}; valid: isfuse")
-  valid = [f.name for f in dataclasses.fields(ISFuse) if f.name not in ("name", "parent")]
+  own = [f.name for f in dataclasses.fields(ISFuse) if f.name not in NOT_OPTIONS]
+  valid = [*own, *operations_lib.WAYS]
   if wrong := sorted(set(fields) ^ set(valid)):
     given = ", ".join(f"{k}={fields[k]!r}" if k in fields else k for k in wrong)
     raise InputError(f"model: missing or unknown: {given}; its fields: {', '.join(valid)}")
+  ways(fields)
+  fields = {name: fields[name] for name in own}
   for field, dtypes in DTYPES.items():
     dtype = fields[field]
     if dtype not in dtypes:
@@ -203,15 +204,20 @@ def make_model(options: Mapping[str, Any]) -> ISFuse:
   return ISFuse(**fields)
 
 
+def ways(options: Mapping[str, Any]) -> operations_lib.Ways:
+  """The ways of computing among the `options` of a network."""
+  return operations_lib.Ways(**{name: options[name] for name in operations_lib.WAYS})
+
+
 def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
   """The `options` of a network that decide its variables and what they mean."""
   return {name: value for name, value in options.items() if name not in COMPUTED}
 
 
 def from_architecture(architecture: Mapping[str, Any], dtype: str) -> ISFuse:
-  """The network of an architecture that computes in `dtype`."""
-  stored = "float64" if dtype == "float64" else "float32"
-  return make_model({**architecture, "attention": "matmul", "dtype": dtype, "param_dtype": stored})
+  """The network of an architecture that computes in `dtype`, the plain way."""
+  computed = {"dtype": dtype, "param_dtype": "float64" if dtype == "float64" else "float32"}
+  return make_model({**architecture, **operations_lib.PLAIN, **computed})
 
 
 def init(network: ISFuse, key: Array) -> dict:

@@ -65,6 +65,7 @@ def make_parts(config: Config, steps: int) -> Parts:
   """The parts of the training step of a run of `steps` steps."""
   return Parts(
     model=make_model(config.model),
+    ways=model_lib.ways(config.model),
     optimizer=optim.make_optimizer(config.optim, steps),
     learning_rate=optim.learning_rate(config.optim, steps),
     loss=config.loss,
@@ -73,6 +74,7 @@ def make_parts(config: Config, steps: int) -> Parts:
     ema_decay=config.optim.ema_decay,
     share_encodings=config.share_encodings,
     rematerialise=config.rematerialise,
+    fold_views=config.fold_views,
   )
 
 

@@ -41,7 +41,9 @@ def released() -> ConfigDict:
         gate="released",
         padding="zeros",
         levels=3,
-        attention="matmul",
+        layout="auto",
+        attention="auto",
+        kernels="auto",
         dtype="float32",
         param_dtype="float32",
       ),
@@ -81,6 +83,7 @@ def released() -> ConfigDict:
       pictures=4,
       share_encodings=True,
       rematerialise=False,
+      fold_views="auto",
       memory_gb=0.0,
     )
   )

@@ -6,50 +6,39 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.images.ops import statistics_dtype
+from cfi_jax.systems.isfuse.operations.plain import Plain
 
 STATISTICS_VIEWS = ("all", "original")
 NORMALISERS = ("own", "original")
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation whose running statistics are updated by the caller.
+  """A convolution's batch normalisation, whose running statistics are updated by the caller.
 
   A training step normalises several views and shares some of them. So in training this module only
   leaves its biased moments and the number of pixels per image in the collection `moments`.
   `update_running` folds them in, in the caller's order.
-  The variance is E[(x - mean)^2], since E[x^2] - mean^2 cancels where a view is constant.
   """
 
-  dtype: jnp.dtype
+  features: int
+  operations: Plain
   param_dtype: jnp.dtype
-  epsilon: float = 1e-5
 
   @nn.compact
-  def __call__(self, x: Array, train: bool) -> Array:
-    """Normalises [B, H, W, C] over all but the last axis."""
-    shape = (x.shape[-1],)
+  def __call__(self, x: Array, kernel: Array, bias: Array, train: bool) -> Array:
+    """3x3 convolution of a map, normalised, and LeakyReLU; see `Plain.block`."""
+    shape = (self.features,)
     scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-    bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
-    running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
-    running_var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
-    exact = x.astype(statistics_dtype(self.dtype))
+    offset = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, shape, self.param_dtype)
+    var = self.variable("batch_stats", "var", jnp.ones, shape, self.param_dtype)
+    given = None if train else (mean.value, var.value)
+    out, moments = self.operations.block(x, kernel, bias, scale, offset, given)
     if train:
-      mean = exact.mean((0, 1, 2))
-      var = jnp.square(exact - _per_channel(mean)).mean((0, 1, 2))
-      pixels = jnp.asarray(x.shape[1] * x.shape[2], exact.dtype)
-      for name, value in (("mean", mean), ("var", var), ("pixels", pixels)):
+      pixels = jnp.asarray(self.operations.pixels(x), moments[0].dtype)
+      for name, value in zip(("mean", "var", "pixels"), (*moments, pixels), strict=True):
         self.put_variable("moments", name, value)
-    else:
-      mean, var = running_mean.value, running_var.value
-    gain = scale / jnp.sqrt(var + self.epsilon)
-    normal = (exact - _per_channel(mean)) * _per_channel(gain) + _per_channel(bias)
-    return normal.astype(self.dtype)
-
-
-def _per_channel(vector: Array) -> Array:
-  """[C] as [1, 1, 1, C]."""
-  return vector.reshape(1, 1, 1, -1)
+    return out
 
 
 @dataclasses.dataclass(frozen=True)

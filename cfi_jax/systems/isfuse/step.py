@@ -1,5 +1,6 @@
 """The training step: five views of a batch, one objective, one update."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from cfi_jax.core.types import Array
-from cfi_jax.engine import optim
+from cfi_jax.engine import optim, sharding
 from cfi_jax.engine.procedure import Evaluation, Metrics
+from cfi_jax.engine.sharding import SPLIT, WHOLE
 from cfi_jax.engine.state import TrainState
 from cfi_jax.fusion.interventions import View
 from cfi_jax.fusion.types import Fusion, Pair
@@ -22,25 +24,29 @@ def train_step(
   parts: Parts, state: TrainState, batch: Pair, key: Array
 ) -> tuple[TrainState, Metrics]:
   """One step on pairs [B, H, W, 1]; interventions depend on (key, sample) only."""
-  return update(parts, state, batch, make_views(parts, key, batch))
+  return update(parts, state, make_views(parts, key, batch))
 
 
-def update(
-  parts: Parts, state: TrainState, batch: Pair, views: dict[str, View]
-) -> tuple[TrainState, Metrics]:
+def update(parts: Parts, state: TrainState, views: dict[str, View]) -> tuple[TrainState, Metrics]:
   """One optimizer update from given views."""
+  pairs, places = shares(views)
 
-  def loss_fn(params: dict):
-    variables = {"params": params, "batch_stats": state.batch_stats}
-    fusions, batch_stats = fuse_views(parts, variables, views, train=True)
-    original = fusions.pop("original")
-    treated = {name: views[name].pair for name in fusions}
-    total, terms = objective(parts.loss, batch, original, fusions, treated)
-    means = {"loss": total.mean()} | {name: term.mean() for name, term in terms.items()}
-    return means["loss"], (means | gate_statistics(original), batch_stats)
+  def of_share(params: dict, batch_stats: dict, pairs: dict[str, Pair]):
+    def loss_fn(params: dict):
+      variables = {"params": params, "batch_stats": batch_stats}
+      fusions, new_stats = fuse_views(parts, variables, show(views, pairs), train=True)
+      original = fusions.pop("original")
+      total, terms = objective(parts.loss, pairs["original"], original, fusions, pairs)
+      means = {"loss": total.mean()} | {name: term.mean() for name, term in terms.items()}
+      return means["loss"], (means | gate_moments(original), new_stats)
 
-  (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads, (metrics, new_stats) = jax.grad(loss_fn, has_aux=True)(params)
+    return *sharding.mean((grads, metrics)), new_stats
+
+  on_shares = sharding.on_shares(of_share, (WHOLE, WHOLE, places), WHOLE)
+  grads, metrics, batch_stats = on_shares(state.params, state.batch_stats, pairs)
   updates, opt_state = parts.optimizer.update(grads, state.opt_state, state.params)
+  metrics = gate_statistics(metrics)
   metrics["gradient_norm"] = optax.tree.norm(grads)
   metrics["learning_rate"] = jnp.asarray(parts.learning_rate(state.step), jnp.float32)
   params = optax.apply_updates(state.params, updates)
@@ -56,13 +62,42 @@ def update(
   return state, metrics
 
 
-def gate_statistics(fusion: Fusion) -> Metrics:
-  """Mean and standard deviation of every level's gate over the batch."""
-  metrics = {}
+def shares(views: dict[str, View]) -> tuple[dict[str, Pair], dict[str, Pair]]:
+  """The views' pairs, and which of their images are divided among the devices.
+
+  A blank image is a batch of one, everybody's.
+  """
+  pairs = {name: view.pair for name, view in views.items()}
+  rows = len(pairs["original"].visible)
+  return pairs, jax.tree.map(lambda x: SPLIT if len(x) == rows else WHOLE, pairs)
+
+
+def show(views: dict[str, View], pairs: dict[str, Pair]) -> dict[str, View]:
+  """The views with other pairs."""
+  return {name: dataclasses.replace(view, pair=pairs[name]) for name, view in views.items()}
+
+
+def gate_moments(fusion: Fusion) -> Metrics:
+  """Mean, its square and variance of every level's gate, of which devices take means."""
+  moments = {}
   for level, gate in enumerate(fusion.gates, start=1):
-    metrics[f"gate{level}/mean"] = gate.mean()
-    metrics[f"gate{level}/std"] = gate.std()
-  return metrics
+    mean = gate.mean()
+    kinds = {"mean": mean, "square": jnp.square(mean), "var": gate.var()}
+    moments |= {f"gate{level}/{kind}": value for kind, value in kinds.items()}
+  return moments
+
+
+def gate_statistics(metrics: Metrics) -> Metrics:
+  """The metrics with every gate's standard deviation over the batch for its `gate_moments`."""
+  found = {}
+  for name, value in metrics.items():
+    gate, _, kind = name.rpartition("/")
+    if kind == "var":
+      between = metrics[f"{gate}/square"] - jnp.square(metrics[f"{gate}/mean"])
+      found[f"{gate}/std"] = jnp.sqrt(value + jnp.maximum(between, 0))
+    elif kind != "square":
+      found[name] = value
+  return found
 
 
 def make_eval_step(
@@ -83,12 +118,16 @@ def make_eval_step(
 
   def eval_step(state: TrainState, batch: Pair, key: Array) -> Evaluation:
     views = make_views(parts, key, batch)
-    fusions, _ = fuse_views(parts, state.variables, views, train=False)
-    original = fusions.pop("original")
-    treated = {name: views[name].pair for name in fusions}
-    total, terms = objective(parts.loss, batch, original, fusions, treated)
-    scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
-    return Evaluation({"loss": total} | terms, scores, panels(batch, original))
+    pairs, places = shares(views)
+
+    def of_share(variables: dict, pairs: dict[str, Pair]) -> Evaluation:
+      fusions, _ = fuse_views(parts, variables, show(views, pairs), train=False)
+      original, batch = fusions.pop("original"), pairs["original"]
+      total, terms = objective(parts.loss, batch, original, fusions, pairs)
+      scores = jax.vmap(measure)(batch.visible, batch.infrared, original.fused)
+      return Evaluation({"loss": total} | terms, scores, panels(batch, original))
+
+    return sharding.on_shares(of_share, (WHOLE, places), SPLIT)(state.variables, pairs)
 
   return eval_step
 

@@ -3,15 +3,18 @@
 import dataclasses
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 
 from cfi_jax.core.types import Array
+from cfi_jax.engine import sharding
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions, View
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
+from cfi_jax.systems.isfuse.model import ISFuse
 from cfi_jax.systems.isfuse.objective import LossOptions
+from cfi_jax.systems.isfuse.operations import Ways
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions, update_running
 
 
@@ -21,10 +24,12 @@ class Parts:
 
   statistics: normalisation of the views. ema_decay: see `OptimOptions`. share_encodings: whether
   views share images, see `interventions.View`. rematerialise: whether the encodings and fusions of
-  the views are computed again for the gradient instead of being kept.
+  the views are computed again for the gradient instead of being kept. ways, fold_views: of
+  computing; they change no result but for rounding.
   """
 
-  model: nn.Module
+  model: ISFuse
+  ways: Ways
   optimizer: optax.GradientTransformation
   learning_rate: optax.Schedule
   loss: LossOptions
@@ -33,6 +38,13 @@ class Parts:
   ema_decay: float
   share_encodings: bool
   rematerialise: bool
+  fold_views: str
+
+  def folds_views(self) -> bool:
+    """Whether views go through the network at once, each with its own statistics."""
+    if self.fold_views == "auto":
+      return sharding.platform() == "tpu"
+    return self.fold_views == "always"
 
 
 def make_views(parts: Parts, key: Array, batch: Pair) -> dict[str, View]:
@@ -56,54 +68,78 @@ def fuse_views(
   Running statistics are updated once per view that enters them, in the order of `views`, visible
   before infrared, shared encodings included.
   """
-  batch_size = views["original"].pair.visible.shape[0]
-  encoded, fusions, batch_stats = {}, {}, variables["batch_stats"]
-  statistics, apply = parts.statistics, _forward(parts, variables, train)
-
-  def fold(batch_stats, moments, name: str):
-    if name != "original" and statistics.views == "original":
-      return batch_stats
-    return update_running(batch_stats, moments, batch_size, statistics.momentum)
-
-  for name, view in views.items():
-    features = {}
-    for modality in MODALITIES:
-      source = (modality, view.sources[modality])
-      if source not in encoded:
-        encoded[source] = apply(name, getattr(view.pair, modality), modality, method="encode")
-      features[modality], moments = encoded[source]
-      batch_stats = fold(batch_stats, moments, name)
-    fusions[name], moments = apply(name, features, method="integrate")
-    batch_stats = fold(batch_stats, moments, name)
+  apply = _passes(parts, variables, train, views["original"].pair.visible.shape[1:3])
+  features: dict[str, dict] = {name: {} for name in views}
+  moments: dict[str, list] = {name: [] for name in views}
+  for modality in MODALITIES:
+    images: dict[str, Array] = {}
+    for view in views.values():
+      images.setdefault(view.sources[modality], getattr(view.pair, modality))
+    encoded = apply(images, modality, method="encode")
+    for name, view in views.items():
+      features[name][modality], new = encoded[view.sources[modality]]
+      moments[name].append(new)
+  fusions = {}
+  for name, (fusion, new) in apply(features, method="integrate").items():
+    fusions[name] = fusion
+    moments[name].append(new)
+  statistics, batch_stats = parts.statistics, variables["batch_stats"]
+  batch_size = views["original"].pair.visible.shape[0] * sharding.count()
+  for name in views:
+    if name == "original" or statistics.views == "all":
+      for new in moments[name]:
+        batch_stats = update_running(batch_stats, new, batch_size, statistics.momentum)
   return fusions, batch_stats
 
 
-def _forward(parts: Parts, variables: dict, train: bool) -> Callable:
-  """apply(view, images, *arguments, method=) -> (what that method of the model gives, moments).
+def _passes(parts: Parts, variables: dict, train: bool, size: tuple[int, int]) -> Callable:
+  """apply(inputs, *arguments, method=) -> {view: (what that method gives, moments)}.
 
-  moments: the batch statistics, {} where the images were not normalised by their own. Treated views
-  are normalised by those of the "original", which must come first, where
+  inputs: images or features by view. moments: the batch statistics, {} where a view was not
+  normalised by its own. Treated views are normalised by those of the "original" where
   `StatisticsOptions.normalise` says so; the gradient follows them into the original, too.
   """
-  own = train and parts.statistics.normalise == "own"
-  of_original: dict[tuple, dict] = {}
+  model = parts.model.by(parts.ways, *size)
+  run = _folded if parts.folds_views() else _one_by_one
 
-  def apply(view: str, images, *arguments, method: str):
-    part = (method, *arguments)
-    by_batch = own or (train and view == "original")
-    batch_stats = variables["batch_stats"] if by_batch or not train else of_original[part]
-
+  def passes(inputs: dict, batch_stats: dict, train: bool, *arguments, method: str) -> dict:
     def compute(params: dict, batch_stats: dict, images):
       given = {"params": params, "batch_stats": batch_stats}
-      return parts.model.apply(
-        given, images, *arguments, train=by_batch, method=method, mutable=["moments"]
+      out, new = model.apply(
+        given, images, *arguments, train=train, method=method, mutable=["moments"]
       )
+      return out, new.get("moments", {})
 
     compute = jax.checkpoint(compute) if parts.rematerialise else compute
-    out, new = compute(variables["params"], batch_stats, images)
-    moments = new.get("moments", {})
-    if view == "original":
-      of_original[part] = moments
-    return out, moments
+    return run(lambda images: compute(variables["params"], batch_stats, images), inputs)
+
+  def apply(inputs: dict, *arguments, method: str) -> dict:
+    if not train or parts.statistics.normalise == "own":
+      return passes(inputs, variables["batch_stats"], train, *arguments, method=method)
+    original = {"original": inputs["original"]}
+    found = passes(original, variables["batch_stats"], True, *arguments, method=method)
+    treated = {name: x for name, x in inputs.items() if name != "original"}
+    return found | passes(treated, found["original"][1], False, *arguments, method=method)
 
   return apply
+
+
+def _one_by_one(compute: Callable, inputs: dict) -> dict:
+  """compute(images) of every view."""
+  return {name: compute(images) for name, images in inputs.items()}
+
+
+def _folded(compute: Callable, inputs: dict) -> dict:
+  """compute(images) of every view, of those with equally many samples at once."""
+  groups: dict[int, dict] = {}
+  for name, images in inputs.items():
+    rows = max(len(x) for x in jax.tree.leaves(images))
+    whole = jax.tree.map(lambda x, n=rows: jnp.broadcast_to(x, (n, *x.shape[1:])), images)
+    groups.setdefault(rows, {})[name] = whole
+  found = {}
+  for group in groups.values():
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *group.values())
+    results = jax.vmap(compute)(stacked)
+    for i, name in enumerate(group):
+      found[name] = jax.tree.map(lambda x, i=i: x[i], results)
+  return found

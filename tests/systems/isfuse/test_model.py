@@ -129,6 +129,8 @@ def test_one_blank_image_stands_for_a_batch():
     ({"dtype": "int8"}, "valid: bfloat16, float32, float64"),
     ({"dtype": "float64"}, "JAX_ENABLE_X64"),
     ({"grid": 0}, "model.grid=0"),
+    ({"attention": "flash"}, "valid: auto, matmul, pallas"),
+    ({"kernels": "fast"}, "model.kernels is .fast.; valid: auto, plain, fused"),
     ({"width": 3}, "unknown: width=3; its fields: features, grid"),
   ],
 )

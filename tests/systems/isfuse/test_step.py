@@ -69,7 +69,7 @@ def reference_run(inference_reference, train_reference):
 
     @jax.jit
     def run(state):
-      new, metrics = step_lib.update(parts, state, batch, views)
+      new, metrics = step_lib.update(parts, state, views)
       # Adam's first moment after one step from zero is (1 - b1) times the gradient.
       gradient = jax.tree.map(lambda m: m / (1 - 0.9), new.opt_state[0].mu)
       fusions, _ = views_lib.fuse_views(parts, state.variables, views, train=True)
@@ -250,7 +250,7 @@ def tiny_run(**model):
 
 
 def test_masks_of_a_step_depend_on_its_key(monkeypatch):
-  monkeypatch.setattr(step_lib, "update", lambda p, s, b, views: (s, views["shared"].pair.visible))
+  monkeypatch.setattr(step_lib, "update", lambda p, s, views: (s, views["shared"].pair.visible))
   drawn = []
   for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
     parts, state, batch = tiny_run()

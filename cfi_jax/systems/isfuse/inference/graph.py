@@ -13,7 +13,7 @@ from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.inference.geometry import Geometry
-from cfi_jax.systems.isfuse.layers import LEAK
+from cfi_jax.systems.isfuse.operations.plain import LEAK
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 means float32 on every device
 Params = dict[str, Any]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cfi_jax.core.types import InputError
-from cfi_jax.systems.isfuse import attention
+from cfi_jax.systems.isfuse.operations import attention
 
 PIXELS, TOKENS, FEATURES = 300, 16, 32  # more than one block of pixels, the last one partly filled
 

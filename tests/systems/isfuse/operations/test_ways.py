@@ -1,0 +1,92 @@
+"""Every way of computing a training step against the plain one: gradients, statistics, metrics."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from random_weights import random_state
+
+from cfi_jax.core import config as config_lib
+from cfi_jax.engine import sharding
+from cfi_jax.fusion.types import Pair
+from cfi_jax.systems.isfuse import operations, recipes
+from cfi_jax.systems.isfuse import step as step_lib
+from cfi_jax.systems.isfuse.config import Config
+from cfi_jax.systems.isfuse.procedure import make_parts
+from cfi_jax.systems.isfuse.views import make_views
+
+# Layouts, attentions, kernels and foldings that are not the plain ones, each at least once.
+WAYS = [
+  {"kernels": "fused"},
+  {"fold_views": "always"},
+  {"kernels": "fused", "fold_views": "always", "attention": "pallas"},
+]
+NETWORKS = [
+  {},
+  {"gate": "paper", "shared_encoder": True, "padding": "reflect"},
+  {"padding": "replicate"},
+]
+DTYPES = {"float64": 1e-10, "float32": 2e-5}
+
+
+def parts_of(way, dtype, normalise="own", **network):
+  """The parts of a step of a small network, computed that way."""
+  values = recipes.released().to_dict()
+  values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
+  values["model"] |= {"dtype": dtype, "param_dtype": dtype}
+  values["model"] |= {name: value for name, value in way.items() if name != "fold_views"}
+  values["fold_views"] = way.get("fold_views", "never")
+  values["loss"]["invariance"]["views"] = ("complementary",)
+  values["loss"]["necessity"]["views"] = ("without_visible",)
+  values["statistics"] = {"normalise": normalise, "momentum": 0.9, "views": "original"}
+  return make_parts(config_lib.build(Config, values), 3)
+
+
+def taken(parts, rows=4, mesh=None):
+  """What one step makes of the state, and its metrics, as float64 arrays by name."""
+  images = np.random.default_rng(1).uniform(size=(2, rows, 32, 48, 1))
+  state, batch = random_state(parts), Pair(*jnp.asarray(images, parts.model.param_dtype))
+  views = make_views(parts, jax.random.key(2), batch)
+  mesh = mesh or Mesh(np.array(jax.devices()[:1]), (sharding.AXIS,))
+  with jax.set_mesh(mesh):
+    pairs, places = step_lib.shares(views)
+    pairs = jax.tree.map(lambda x, p: jax.device_put(x, NamedSharding(mesh, p)), pairs, places)
+    state = jax.device_put(state, sharding.replicated(mesh))
+    update = jax.jit(lambda s, p: step_lib.update(parts, s, step_lib.show(views, p)))
+    new, metrics = update(state, pairs)
+  found = {"gradients": new.opt_state[0].mu, "statistics": new.batch_stats, "metrics": metrics}
+  leaves = jax.tree_util.tree_leaves_with_path(found)
+  return {jax.tree_util.keystr(path): np.asarray(leaf, np.float64) for path, leaf in leaves}
+
+
+def assert_near(found, expected, tolerance):
+  """Gradients by their norm, all together; statistics and metrics one by one."""
+  assert found.keys() == expected.keys()
+  gradients = [name for name in expected if "gradients" in name]
+  off = sum(np.square(found[name] - expected[name]).sum() for name in gradients)
+  assert off < tolerance**2 * sum(np.square(expected[name]).sum() for name in gradients)
+  for name in expected.keys() - set(gradients):
+    bound = tolerance * max(1.0, np.abs(expected[name]).max())
+    np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=bound, err_msg=name)
+
+
+@functools.cache
+def plain(normalise="own", **network):
+  """The step computed the plain way in float64."""
+  return taken(parts_of({}, "float64", normalise, **network))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_step_is_the_plain_one(x64, way, network, dtype):
+  found = taken(parts_of(way, dtype, **network))
+  assert_near(found, plain(**network), DTYPES[dtype])
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_views_normalised_by_the_original_are_the_plain_ones(x64, way):
+  assert_near(taken(parts_of(way, "float64", "original")), plain("original"), 1e-10)
