@@ -22,6 +22,7 @@ class Config:
   validation_pairs: at most so many samples are validated on; pictures: so many of them are drawn.
   memory_gb: memory that a step may take on each device; 0: as much as the machine has.
   OLDER: fields that were added, by path, each with the value that versions without it behaved by.
+  COMPUTED: paths of fields that say how something is computed; a run goes on with other ones.
   """
 
   OLDER: ClassVar[dict[str, Any]] = {
@@ -29,6 +30,7 @@ class Config:
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
   }
+  COMPUTED: ClassVar[tuple[str, ...]] = ()
 
   seed: int
   system: str

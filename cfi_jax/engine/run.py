@@ -87,7 +87,7 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
     identity=identity,
     steps=steps,
   )
-  for line in record.check(workdir, config, identity, config.OLDER):
+  for line in record.check(workdir, config, identity, config.OLDER, config.COMPUTED):
     run.say(line)
   if jax.process_index() == 0:  # the lock is one for all processes of a run
     lock.check(workdir)

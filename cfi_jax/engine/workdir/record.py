@@ -7,7 +7,7 @@ import json
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,11 +29,13 @@ def check(
   config: Any,
   data: Mapping[str, Any],
   older: Mapping[str, Any] | None = None,
+  computed: Sequence[str] = (),
 ) -> list[str]:
   """Refuses a workdir that holds another run, with the differences; writes nothing.
 
   config: the run's dataclass. data: identifies the images, per part. older: values of fields that
-  an older version did not have (`Config.OLDER`). Returns a line if such fields were filled.
+  an older version did not have (`Config.OLDER`). computed: fields that say how something is
+  computed (`Config.COMPUTED`), which may change. Returns lines that say what was filled or changed.
   """
   if workdir.exists() and not workdir.is_dir():
     raise InputError(f"--workdir={workdir} is a file; it must be a folder or not be there yet")
@@ -45,13 +47,19 @@ def check(
   now = _identity(config, data)
   there = {key: stored.get(key) for key in now}
   there["config"], filled = config_lib.complete(there["config"] or {}, older or {})
-  differences = list(_differences("", there, now))
-  if differences:
+  found = dict(_differences("", there, now))
+  how = {name: found.pop(name) for name in [f"config.{c}" for c in computed] if name in found}
+  if found:
+    differences = [f"{name}: {values}" for name, values in found.items()]
     raise InputError(
       f"{workdir} holds another run; differences (there, now): {'; '.join(differences)}. "
       "Choose another --workdir or give the same values"
     )
-  return [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
+  lines = [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
+  if how:
+    changes = "; ".join(f"{name} ({values})" for name, values in how.items())
+    lines.append(f"{workdir} goes on, computed in another way (there, now): {changes}")
+  return lines
 
 
 def write(workdir: pathlib.Path, config: Any, data: Mapping[str, Any]) -> None:
@@ -117,10 +125,11 @@ def _git() -> dict[str, Any] | None:
     return None
 
 
-def _differences(where: str, there: Any, now: Any) -> Iterator[str]:
+def _differences(where: str, there: Any, now: Any) -> Iterator[tuple[str, str]]:
+  """Path of every value that differs, and both values."""
   if isinstance(there, dict) and isinstance(now, dict):
     for key in sorted(there.keys() | now.keys()):
       name = f"{where}.{key}" if where else key
       yield from _differences(name, there.get(key), now.get(key))
   elif there != now:
-    yield f"{where}: {there!r}, {now!r}"
+    yield where, f"{there!r}, {now!r}"

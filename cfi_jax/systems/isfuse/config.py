@@ -10,6 +10,7 @@ from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.systems.isfuse.objective import LossOptions
+from cfi_jax.systems.isfuse.operations import WAYS
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 
 FOLDING = ("auto", "always", "never")
@@ -44,6 +45,9 @@ class Config(engine_config.Config):
     "model.layout": "plain",
     "model.kernels": "plain",
   }
+  COMPUTED: ClassVar[tuple[str, ...]] = (
+    *(f"model.{name}" for name in WAYS), "share_encodings", "rematerialise", "fold_views",
+  )  # fmt: skip
 
   model: dict[str, Any]
   statistics: StatisticsOptions

