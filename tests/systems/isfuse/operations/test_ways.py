@@ -1,7 +1,7 @@
 """Every way of computing a training step against the plain one: gradients, statistics, metrics.
 
-In float64: in float32 rounding decides signs of absolute differences, and a blank view divides it by
-the root of BatchNorm's epsilon, layer after layer. The operations' own tests have float32.
+In float64: in float32 rounding decides signs of differences, and a blank view divides it by the
+root of BatchNorm's epsilon, layer after layer. The operations' own tests have float32.
 """
 
 import functools
