@@ -123,8 +123,7 @@ class ISFuse(nn.Module):
 
   def by(self, ways: operations_lib.Ways, height: int, width: int) -> "ISFuse":
     """The same network, computed in those ways for images of a size."""
-    chosen = operations_lib.choose(ways, self.padding, self.dtype)
-    return self.clone(operations=chosen)
+    return self.clone(operations=operations_lib.choose(ways, self, height, width))
 
   def setup(self):
     """Declares the parts; `encode` and `integrate` use them."""

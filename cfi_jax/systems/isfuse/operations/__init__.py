@@ -2,17 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-
-import jax.numpy as jnp
+from typing import Any
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
 from cfi_jax.systems.isfuse.operations import attention
 from cfi_jax.systems.isfuse.operations.fused import Fused
-from cfi_jax.systems.isfuse.operations.plain import Padding, Plain
+from cfi_jax.systems.isfuse.operations.packed import Packed
+from cfi_jax.systems.isfuse.operations.plain import Plain
 
 WAYS = {
-  "layout": ("auto", "plain"),
+  "layout": ("auto", "plain", "packed"),
   "attention": ("auto", *attention.ATTENTIONS),
   "kernels": ("auto", "plain", "fused"),
 }
@@ -40,10 +40,19 @@ class Ways:
         raise InputError(f"model.{name} is {value!r}; valid: {', '.join(valid)}")
 
 
-def choose(ways: Ways, padding: Padding, dtype: jnp.dtype) -> Plain:
-  """The operations for the devices that are compiled for (`sharding.platform`)."""
-  on_cpu = sharding.platform() == "cpu"
+def choose(ways: Ways, network: Any, height: int, width: int) -> Plain:
+  """The operations of a network (`ISFuse`) for images of a size.
+
+  They are for the devices that are compiled for (`sharding.platform`).
+  """
+  platform = sharding.platform()
   kinds: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused}
-  kernels = ("plain" if on_cpu else "fused") if ways.kernels == "auto" else ways.kernels
-  way = ("matmul" if on_cpu else "pallas") if ways.attention == "auto" else ways.attention
-  return kinds[kernels](padding, dtype, way)
+  kernels = ("plain" if platform == "cpu" else "fused") if ways.kernels == "auto" else ways.kernels
+  way = (
+    ("matmul" if platform == "cpu" else "pallas") if ways.attention == "auto" else ways.attention
+  )
+  layout = ("packed" if platform == "tpu" else "plain") if ways.layout == "auto" else ways.layout
+  kind = kinds[kernels]
+  if layout == "packed" and not height % 2**network.levels and not width % 2**network.levels:
+    kind = Packed
+  return kind(network.padding, network.dtype, way)
