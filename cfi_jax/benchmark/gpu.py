@@ -82,13 +82,12 @@ class Session:
 
   def __init__(self, options: SimpleNamespace):
     self.budget = cases_lib.Budget(options.seconds)
-    self.options = options
+    self.options = SimpleNamespace(**vars(options), sequential=True)  # one after the other
     self.sizes: Sizes = cases_lib.REHEARSED if options.rehearse else cases_lib.MEASURED
     self.output = pathlib.Path(options.output)
     self.output.mkdir(parents=True, exist_ok=True)
-    self.fields = tuple(recipes.released().model)
     self.device = jax.devices()[0].device_kind
-    self.chosen = [c for c in cases_lib.timed(self.fields, self.sizes) if self.is_possible(c)]
+    self.chosen = [c for c in cases_lib.timed(self.sizes) if self.is_possible(c)]
     self.rows = {case.table: self.kept(case.table) for case in self.chosen}
     self.left_out: list[str] = []
     self.failed: list[str] = []
@@ -140,7 +139,7 @@ class Session:
     path = self.output / "exactness.json"
     if self.kept("exactness"):
       return
-    chosen = [case for case in cases_lib.exactness(self.fields) if self.is_possible(case)]
+    chosen = [case for case in cases_lib.exactness() if self.is_possible(case)]
     rows = exactness.measure(chosen, self.folder / "exactness", lambda: self.budget.left)
     case = {"size": "{} crops of {}".format(*self.sizes.exactness), "recipe": "released"}
     values = exactness.report(rows, case, self.options.command)

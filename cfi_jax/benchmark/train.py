@@ -83,9 +83,14 @@ def dtype_of(name: str, config: Config) -> str:
 
 def write(config: Config, values: dict, folder: pathlib.Path, weights: dict | None) -> None:
   """The contenders' files: settings and batch; with `weights` also these and the other views."""
-  parts = {k: dataclasses.asdict(getattr(config, k)) for k in ("loss", "optim", "statistics")}
-  settings = {"config": values, "model": config.model, "views": config.loss.views, **parts}
-  settings |= {"momentum": config.statistics.momentum, "steps": ours.STEPS}
+  settings = {
+    "config": values,
+    "model": config.model,
+    "views": config.loss.views,
+    "momentum": config.statistics.momentum,
+    "steps": ours.STEPS,
+    **{k: dataclasses.asdict(getattr(config, k)) for k in ("loss", "optim", "statistics")},
+  }
   (folder / "settings.json").write_text(json.dumps(settings))
   crop = config.input.crop
   inputs = make_images(config.batch_size, crop, crop)

@@ -195,7 +195,7 @@ def test_its_step_equals_ours_whatever_the_recipe(case, x64):
 
   if config.optim.ema:
     state = state.replace(ema_params=state.params)
-  update = jax.jit(lambda state: step_lib.update(parts, state, batch, views))
+  update = jax.jit(lambda state: step_lib.update(parts, state, views))
   for i in range(3):
     state, metrics = update(state)
     expected = {k: float(v) for k, v in step().items()}

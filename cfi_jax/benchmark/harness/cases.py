@@ -2,16 +2,16 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from cfi_jax.benchmark.harness.contenders import TORCH_NAMES
+from cfi_jax.systems.isfuse.operations import PLAIN
 
-# Ways of computing the network, by the fields of a config's `model` that they set; a field that a
-# config has not is left out. "auto" is what a user gets.
+# Ways of computing the network, by what they set of a config's `model`; "auto" is what a user gets.
 WAYS = {
-  "plain": {"attention": "matmul", "layout": "plain", "kernels": "plain"},
-  "pallas": {"attention": "pallas", "layout": "plain", "kernels": "plain"},
-  "fused": {"attention": "matmul", "layout": "plain", "kernels": "fused"},
+  "plain": PLAIN,
+  "pallas": PLAIN | {"attention": "pallas"},
+  "fused": PLAIN | {"kernels": "fused"},
   "auto": {},
 }
 PRECISE = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # products of float32 not in TF32
@@ -43,7 +43,7 @@ class Case:
   @property
   def kind(self) -> tuple[str, str]:
     """Cases of one kind take about the same time."""
-    return self.table, self.contender
+    return self.table.split("_")[0], self.contender
 
   @property
   def arithmetic(self) -> str:
@@ -67,29 +67,13 @@ MEASURED = Sizes((4, 128), (16, 256), (480, 640), (1, 16), {})
 REHEARSED = Sizes((2, 32), (2, 32), (32, 48), (1, 2), {"features": 16, "grid": 4, "levels": 2})
 
 
-def known(way: str, fields: Sequence[str]) -> dict[str, str]:
-  """The way's settings among the fields of a config's model."""
-  return {name: value for name, value in WAYS[way].items() if name in fields}
-
-
-def ways(fields: Sequence[str]) -> list[str]:
-  """Those of `WAYS` that differ where a config's model has these fields."""
-  names, seen = [], []
-  for way in WAYS:
-    settings = known(way, fields)
-    if way in ("plain", "auto") or settings not in seen:
-      names.append(way)
-      seen.append(settings)
-  return names
-
-
-def exactness(fields: Sequence[str]) -> list[Case]:
+def exactness() -> list[Case]:
   """The reference first, then what is compared with it."""
-  wide = {"dtype": "float64", "param_dtype": "float64"} | known("plain", fields)
+  wide = {"dtype": "float64", "param_dtype": "float64"} | PLAIN
   found = [Case("exactness", "float64 on the CPU", "cfi_jax", "float64", 100, wide, REFERENCE)]
   for dtype, environment in (("float32", PRECISE), ("bfloat16", {})):
-    for way in ways(fields):
-      model = {"dtype": dtype} | known(way, fields)
+    for way, settings in WAYS.items():
+      model = {"dtype": dtype} | settings
       found.append(Case("exactness", way, "cfi_jax", dtype, 100, model, environment))
   model = {"dtype": "float32"}
   found.append(Case("exactness", "auto, TF32", "cfi_jax", "float32", 100, model))
@@ -98,11 +82,11 @@ def exactness(fields: Sequence[str]) -> list[Case]:
   return found
 
 
-def timed(fields: Sequence[str], sizes: Sizes) -> list[Case]:
+def timed(sizes: Sizes) -> list[Case]:
   """All that is timed, the most worth first."""
 
   def ours(way: str, dtype: str, precise: bool = False) -> Case:
-    model = {"dtype": dtype} | known(way, fields)
+    model = {"dtype": dtype} | WAYS[way]
     name = "cfi_jax" if way == "auto" else f"cfi_jax, {way}"
     name += ", no TF32" * precise
     return Case("train", name, "cfi_jax", dtype, 60, model, PRECISE if precise else {})

@@ -73,12 +73,11 @@ def measure(cases: Sequence[Case], folder: pathlib.Path, left: Callable[[], floa
   most = max(2, (os.cpu_count() or 2) // 2)
   with concurrent.futures.ThreadPoolExecutor(most) as pool:
     results = list(pool.map(lambda case: play(case, folder, max(1.0, left())), cases))
-  found = dict(zip(cases, results, strict=True))
-  reference = found.pop(cases[0])
+  reference, found = results[0], list(zip(cases, results, strict=True))[1:]
   if isinstance(reference, str):
-    raise ContenderError(f"{cases[0].name}: {reference}")
-  plain = {c.dtype: g for c, g in found.items() if c.name == "plain" and not isinstance(g, str)}
-  return [compare(case, result, reference, plain) for case, result in found.items()]
+    return [Row(cases[0].name, cases[0].dtype, failure=reference)]
+  plain = {c.dtype: g for c, g in found if c.name == "plain" and not isinstance(g, str)}
+  return [compare(case, result, reference, plain) for case, result in found]
 
 
 def compare(

@@ -32,11 +32,13 @@ class Gradients:
     dtype = jnp.dtype(config.model["param_dtype"])
     with np.load(spec.file("inputs.npz")) as inputs:
       images = {name: jnp.asarray(image[..., None], dtype) for name, image in inputs.items()}
-    self.batch = Pair(**{m: images[m] for m in MODALITIES})
-    self.views = views_lib.make_views(self.parts, jax.random.key(0), self.batch)
-    for name, view in self.views.items():
-      shown = {m: images[f"{name}/{m}"][: len(getattr(view.pair, m))] for m in MODALITIES}
-      self.views[name] = dataclasses.replace(view, pair=Pair(**shown))
+    batch = Pair(**{m: images[m] for m in MODALITIES})
+    views = views_lib.make_views(self.parts, jax.random.key(0), batch)
+    shown = {
+      name: Pair(**{m: images[f"{name}/{m}"][: len(getattr(view.pair, m))] for m in MODALITIES})
+      for name, view in views.items()
+    }
+    self.views = step_lib.show(views, shown)
     with np.load(spec.file("variables.npz")) as file:
       variables = tree.unflatten_dict({k: jnp.asarray(v, dtype) for k, v in file.items()}, sep="/")
     optimizer = self.parts.optimizer.init(variables["params"])
@@ -44,8 +46,12 @@ class Gradients:
 
   def prepare(self) -> None:
     """Compiles and takes the step."""
-    step = jax.jit(lambda state, batch: step_lib.update(self.parts, state, batch, self.views))
-    state, metrics = jax.device_get(step(self.state, self.batch))
+    pairs = {name: view.pair for name, view in self.views.items()}
+
+    def step(state: TrainState, pairs: dict[str, Pair]):
+      return step_lib.update(self.parts, state, step_lib.show(self.views, pairs))
+
+    state, metrics = jax.device_get(jax.jit(step)(self.state, pairs))
     self.result = torch_state.to_state({"params": state.opt_state.trace})
     self.result["loss"] = metrics["loss"]
 
