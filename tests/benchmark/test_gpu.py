@@ -10,23 +10,15 @@ from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import gpu
 from cfi_jax.benchmark.harness import cases, contenders, exactness
 from cfi_jax.benchmark.harness.cases import Case
-from cfi_jax.systems.isfuse import recipes
 
-SMALL = cases.Sizes((2, 16), (2, 16), (16, 24), (1, 2), {"features": 4, "grid": 2, "levels": 1})
-
-
-def one_view():
-  """The quickest recipe to compile."""
-  config = recipes.fusion_only()
-  config.masks.size = (4, 4)
-  return config
+MODEL = {"features": 4, "grid": 2, "levels": 1}
+SMALL = cases.Sizes("fusion_only", (2, 16), (2, 16), (16, 24), (1, 2), MODEL)
 
 
 @pytest.fixture
 def quick(monkeypatch):
   """Sizes that take seconds, and no PyTorch."""
   monkeypatch.setattr(cases, "REHEARSED", SMALL)
-  monkeypatch.setattr(gpu, "recipes", types.SimpleNamespace(released=one_view))
   monkeypatch.setattr(contenders, "has_torch", lambda: False)
 
 
@@ -128,8 +120,8 @@ def test_what_does_not_end_in_time_is_left_out(played, tmp_path, capsys):
 
 def test_the_budget_learns_how_long_a_kind_takes():
   now = [0.0]
-  budget = cases.Budget(100, lambda: now[0])
-  case = Case("fuse_1", "a", "cfi_jax", "float32", 60)
+  budget = cases.Budget(100, 2.0, lambda: now[0])
+  case = Case("fuse_1", "a", "cfi_jax", "float32", 30)
   other = Case("fuse_16", "b", "cfi_jax", "bfloat16", 60)
   assert budget.fits(case)
   now[0] = 45
