@@ -65,6 +65,29 @@ def test_shellcheck(script):
   assert os.access(script, os.X_OK)
 
 
+def test_gpu_quarter_goes_on_with_the_results_that_there_are(tmp_path):
+  wheels = tmp_path / "checkout" / ".whl"
+  wheels.mkdir(parents=True)
+  (wheels / "a.whl").touch()
+  script = tmp_path / "checkout" / "launch" / "gpu_quarter.sh"
+  script.parent.mkdir()
+  script.write_text((LAUNCH / "gpu_quarter.sh").read_text())
+  results = tmp_path / "results"
+  results.mkdir()
+  (results / "train.json").write_text("{}")
+  path = play(tmp_path / "bin", "python3", '#!/bin/sh\necho "$PYTHONPATH | $*" >>calls\n')
+  places = {"RESULTS": str(results), "OUT": str(tmp_path / "out"), "SITE": "/site"}
+  environment = {"PATH": path, "SECONDS_THERE": "9", **places}
+  subprocess.run(["bash", script, "measure", "--turns=3"], check=True, env=environment)
+  install, measure = (tmp_path / "checkout" / "calls").read_text().splitlines()
+  assert install.endswith("--target /site .whl/a.whl") and "--no-index" in install
+  assert measure.startswith("/site | -m cfi_jax.benchmark gpu ")
+  assert measure.endswith(f"--output={tmp_path / 'out'} --seconds=9 --turns=3")
+  assert (tmp_path / "out" / "train.json").exists()
+  help_ = subprocess.run(["bash", script], capture_output=True, text=True, env=environment)
+  assert help_.returncode == 2 and "rehearse" in help_.stderr
+
+
 def mapping(required=(), **fields):
   return {
     "type": "object",

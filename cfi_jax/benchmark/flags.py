@@ -48,10 +48,10 @@ _INPUT = {
   "paths": Flag("ways of feeding, with commas", ["host", "device"]),
 }
 _GPU = {
-  "weights": Flag("weights (file or name) for the cases of fusing"),
-  "cases": Flag("names with commas; all by default", kind=list),
-  "seconds": Flag("begin no case after so many", kind=float),
-  "list": Flag("print the commands and stop", False),
+  "weights": Flag("weights (file or name) that fuse", "visible-infrared"),
+  "seconds": Flag("for all rows; what would not end in time is left out", 480.0),
+  "rehearse": Flag("tiny sizes and few turns, on a CPU", False),
+  "commit": Flag("commit the output folder at the end", False),
 }
 PARTS = {
   "train": _COMMON | _SETTINGS | _CONTENDERS,

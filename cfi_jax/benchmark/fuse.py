@@ -5,10 +5,11 @@
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=large  # 8192x8192, in tiles
 
 `compare` measures `cfi_jax.load(...).fuse` and the plain flax graph, with --torch also the same
-network in PyTorch with the same weights, eager and compiled (channels-last). They must give the
-same images first: to 1e-5 in float32 on a CPU, else to 5e-2; `difference` is the largest of a
-pixel. On a CPU the time is from float32 arrays to a float32 array in the host's memory; on an
-accelerator the images stay on the device (--no-resident: also there from host to host).
+network in PyTorch, of any architecture, with the same weights, eager and compiled (channels-last).
+They must give the same images first: to 1e-5 in float32 on a CPU, else to 5e-2; `difference` is
+the largest of a pixel. On a CPU the time is from float32 arrays to a float32 array in the host's
+memory; on an accelerator the images stay on the device (--no-resident: also there from host to
+host).
 """
 
 import json
@@ -18,21 +19,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
 from cfi_jax.benchmark.harness import compare as compare_lib
-from cfi_jax.benchmark.harness import contenders, floors, ours, results, roofline, timing, worker
+from cfi_jax.benchmark.harness import (
+  contenders,
+  floors,
+  ours,
+  results,
+  roofline,
+  timing,
+  torch_state,
+  worker,
+)
 from cfi_jax.benchmark.harness.images import make_images, parse_size
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.files import load_fuser
-from cfi_jax.systems.isfuse import torch_names
-from cfi_jax.systems.isfuse.release import RELEASED
 from cfi_jax.weights import shipped
 
 DEFAULT_SIZE = {"compare": "480x640", "buckets": "480x640", "large": "8192x8192"}
@@ -78,21 +88,25 @@ def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:
 
 def make_floor(options: SimpleNamespace, size: tuple[int, int]) -> results.Floor:
   """The floor of fusing one batch on one device."""
-  architecture = weights.load(options.weights)[1].architecture
-  needed = floors.fuse_cost(ours.network(architecture), options.batch, *size, options.dtype)
+  needed = floors.fuse_cost(
+    ours.network(architecture(options.weights)), options.batch, *size, options.dtype
+  )
   rates = roofline.measure(options.dtype, 1, options)
   return results.Floor(needed, rates, floors.SCHEDULE)
+
+
+def architecture(path: str) -> Mapping[str, Any]:
+  """The architecture of these weights."""
+  return weights.load(path)[1].architecture
 
 
 def write(options: SimpleNamespace, size: tuple[int, int], folder: pathlib.Path) -> None:
   """The contenders' files: images, weights, and for PyTorch those under the release's names."""
   variables, card = weights.load(options.weights)
   shutil.copyfile(shipped.resolve(options.weights), folder / "weights.safetensors")
-  (folder / "settings.json").write_text(json.dumps({"grid": card.architecture["grid"]}))
-  if card.architecture == RELEASED | {k: card.architecture[k] for k in ("features", "grid")}:
-    np.savez(folder / "state.npz", **torch_names.to_torch(variables))
-  elif options.torch:
-    raise InputError(f"{options.weights}: PyTorch has the released architecture only")
+  settings = {"model": card.architecture, "momentum": 0.9}  # the latter is for training
+  (folder / "settings.json").write_text(json.dumps(settings))
+  np.savez(folder / "state.npz", **torch_state.to_state(variables))
   np.savez(folder / "inputs.npz", **make_images(options.batch, *size))
 
 

@@ -3,12 +3,14 @@
   python -m cfi_jax.benchmark train --torch --output=FILE.json
   python -m cfi_jax.benchmark train --config=configs/msrs.py --batch=16 --dtype=bfloat16
 
-Ours is the trainer's own compiled step. PyTorch's is the same network with the released objective
-and Adam: five passes with their own batch statistics, masks drawn beforehand (ours draws them in
-the step). On a GPU --torch compares plain float32, TF32, AMP in bfloat16, channels-last,
-torch.compile, and all of these together; --contenders=NAME,... chooses. From the same weights and
-masks the losses of the first step must agree: to 1e-4 in float32 on a CPU, to 5e-2 where a
-contender computes in bfloat16 or a GPU in TF32. `difference` is the largest relative one.
+Ours is the trainer's own compiled step. PyTorch's is the same network with the same objective and
+Adam: a pass per view, the treated images made beforehand (ours makes them in the step). It knows
+every setting of a config that changes results: of the model, the interventions, the terms of the
+loss, the statistics and the optimizer. On a GPU --torch compares plain float32, TF32, AMP in
+bfloat16, channels-last, torch.compile, and all of these together; --contenders=NAME,... chooses.
+From the same weights and views the losses of the first step must agree: to 1e-4 in float32 on a
+CPU, to 5e-2 where a contender computes in bfloat16 or a GPU in TF32. `difference` is the largest
+relative one.
 """
 
 import dataclasses
@@ -19,19 +21,21 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+from flax import traverse_util
 
-from cfi_jax.benchmark.harness import compare, contenders, floors, ours, results, roofline
+from cfi_jax.benchmark.harness import (
+  compare,
+  contenders,
+  floors,
+  ours,
+  results,
+  roofline,
+  torch_state,
+)
 from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core import config as config_lib
-from cfi_jax.core.types import InputError
-from cfi_jax.systems.isfuse import torch_names
 from cfi_jax.systems.isfuse.config import Config
-
-MASKED = ("complementary", "shared")
-RELEASED = {"shared_encoder": False, "gate": "released", "padding": "zeros"}
-RELEASED_VIEWS = (*MASKED, "without_visible", "without_infrared")
-RELEASED_TERMS = ("intensity", "gradient")
 
 
 def run(options: SimpleNamespace) -> int:
@@ -40,13 +44,12 @@ def run(options: SimpleNamespace) -> int:
   config = config_lib.build(Config, values)
   names, notes = contenders.choose("train", usual(options), options)
   with_torch = any(name in contenders.TORCH_NAMES["train"] for name in names)
-  if with_torch:
-    check_released(config)
   dtype, crop = config.model["dtype"], config.input.crop
   rates = roofline.measure(dtype, jax.device_count(), options)
   floor = results.Floor(ours.step_cost(config), rates, floors.SCHEDULE)
   with tempfile.TemporaryDirectory() as folder:
-    write(config, values, pathlib.Path(folder), with_torch)
+    weights = ours.first_weights(ours.make_run(config)) if with_torch else None
+    write(config, values, pathlib.Path(folder), weights)
     specs = [Spec("train", name, folder, dtype_of(name, config), True) for name in names]
     outcomes = compare.compare(specs, options, differ, tolerance)
   case = {
@@ -73,44 +76,28 @@ def usual(options: SimpleNamespace) -> tuple[str, ...]:
   return torch + contenders.JAX_NAMES["train"]
 
 
-def check_released(config: Config) -> None:
-  """Refuses what the PyTorch step does not implement."""
-  wrong = [f"model.{k}={config.model[k]!r}" for k, v in RELEASED.items() if config.model[k] != v]
-  if config.loss.views != RELEASED_VIEWS:
-    wrong.append(f"views {', '.join(config.loss.views)}")
-  if unknown := sorted(set(config.loss.fusion) - set(RELEASED_TERMS)):
-    wrong.append(f"loss.fusion.{unknown[0]}")
-  if config.loss.robustness.views:
-    wrong.append(f"loss.robustness.views={config.loss.robustness.views}")
-  if config.loss.invariance.filling:
-    wrong.append(f"loss.invariance.filling={config.loss.invariance.filling}")
-  if config.statistics.normalise != "own":
-    wrong.append(f"statistics.normalise={config.statistics.normalise}")
-  for name in ("clip_norm", "ema_decay"):
-    if value := getattr(config.optim, name):
-      wrong.append(f"optim.{name}={value}")
-  if config.masks.fill:
-    wrong.append(f"masks.fill={config.masks.fill}")
-  if wrong:
-    raise InputError(f"the PyTorch step knows the recipe `released` only, not {', '.join(wrong)}")
-
-
 def dtype_of(name: str, config: Config) -> str:
   """The dtype that a contender computes in: PyTorch in that of the parameters, AMP apart."""
   return config.model["dtype" if name == "cfi_jax" else "param_dtype"]
 
 
-def write(config: Config, values: dict, folder: pathlib.Path, with_torch: bool) -> None:
-  """The contenders' files: settings and batch; for PyTorch also weights and masks."""
-  settings = {"config": values, "grid": config.model["grid"]}
-  settings |= {name: dataclasses.asdict(getattr(config, name)) for name in ("loss", "optim")}
+def write(config: Config, values: dict, folder: pathlib.Path, weights: dict | None) -> None:
+  """The contenders' files: settings and batch; with `weights` also these and the other views."""
+  settings = {
+    "config": values,
+    "model": config.model,
+    "views": config.loss.views,
+    "momentum": config.statistics.momentum,
+    "steps": ours.STEPS,
+    **{k: dataclasses.asdict(getattr(config, k)) for k in ("loss", "optim", "statistics")},
+  }
   (folder / "settings.json").write_text(json.dumps(settings))
   crop = config.input.crop
   inputs = make_images(config.batch_size, crop, crop)
-  if with_torch:
-    made = ours.make_run(config)
-    np.savez(folder / "state.npz", **torch_names.to_torch(ours.first_weights(made)))
-    inputs |= ours.first_masks(config, inputs["visible"].shape, MASKED)
+  if weights is not None:
+    np.savez(folder / "state.npz", **torch_state.to_state(weights))
+    np.savez(folder / "variables.npz", **traverse_util.flatten_dict(weights, sep="/"))
+    inputs |= ours.first_views(config, inputs)
   np.savez(folder / "inputs.npz", **inputs)
 
 

@@ -1,13 +1,16 @@
 """Contenders: who does the work that is timed, each in a process of its own or in this one."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ def choose(task: str, usual: Sequence[str], options: SimpleNamespace) -> tuple[l
   for name in names:
     if name not in valid:
       raise InputError(f"--contenders: no contender {name!r}; valid: {', '.join(valid)}")
-  if importlib.util.find_spec("torch") is not None:
+  if has_torch():
     return names, []
   ours = [name for name in names if name in JAX_NAMES[task]]
   if not ours:
@@ -45,17 +48,31 @@ def choose(task: str, usual: Sequence[str], options: SimpleNamespace) -> tuple[l
   return ours, [NO_TORCH] if len(ours) < len(names) else []
 
 
-class Process:
-  """A contender in its own process, with the methods of `Local`."""
+def has_torch() -> bool:
+  """Whether PyTorch is installed."""
+  return importlib.util.find_spec("torch") is not None
 
-  def __init__(self, spec: Spec):
+
+class Process:
+  """A contender in its own process, with the methods of `Local`.
+
+  environment: variables of the process beside this one's. seconds: after so many it is killed.
+  """
+
+  def __init__(
+    self, spec: Spec, environment: Mapping[str, str] = MappingProxyType({}), seconds: float = inf
+  ):
     self._spec = spec
     # On a GPU several may be there at once: none takes the memory before it needs it.
     settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_CLIENT_MEM_FRACTION": "0.95"}
     self._process = subprocess.Popen(
       [sys.executable, "-m", worker.__name__, json.dumps(dataclasses.asdict(spec))],
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings | os.environ,
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+      env={**settings, **os.environ, **environment},
     )  # fmt: skip
+    self._limit = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._process.kill)
+    self._limit.daemon = True
+    self._limit.start()
     try:
       self._answer()
     except ContenderError:
@@ -64,7 +81,7 @@ class Process:
 
   def output(self) -> dict[str, np.ndarray]:
     """See `Contender`."""
-    path = self._spec.file(f"{self._spec.name}.npz")
+    path = self._spec.file(f"{self._process.pid}.npz")
     self._ask(f"output {path}")
     with np.load(path) as arrays:
       return dict(arrays)
@@ -77,7 +94,9 @@ class Process:
 
   def close(self) -> None:
     """Ends the process."""
-    self._process.stdin.close()
+    self._limit.cancel()
+    with contextlib.suppress(BrokenPipeError):  # it may have been killed
+      self._process.stdin.close()
     self._process.stdout.close()
     self._process.wait()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,7 @@ from cfi_jax.systems.isfuse.model import from_architecture
 from cfi_jax.systems.isfuse.procedure import make_pair, make_parts
 
 NO_LIMIT_MB = 1e6  # of memory: whole images
+STEPS = 1000  # of a run without images: its schedule ends there
 
 
 class _Compiled:
@@ -38,10 +39,11 @@ class _Compiled:
   compile_seconds: float
   devices: int = 1
 
-  def facts(self) -> dict[str, float | None]:
+  def facts(self) -> dict[str, float | str | None]:
     """See `spec.Contender`; XLA counts one device's share."""
     cost = roofline.xla_cost(self.program)
     return {
+      "device": jax.devices()[0].device_kind,
       "compile_seconds": self.compile_seconds,
       "flops": cost.flops * self.devices if cost else None,
       "bytes": cost.bytes * self.devices if cost else None,
@@ -139,6 +141,7 @@ class Train(_Compiled):
 
   def __init__(self, spec: Spec):
     values = json.loads(spec.file("settings.json").read_text())["config"]
+    values["model"] |= spec.model
     config = config_lib.build(Config, values)
     self.run_ = make_run(config)
     self.devices = self.run_.mesh.size
@@ -205,7 +208,7 @@ def step_cost(config: Config) -> floors.Cost:
   )
 
 
-def make_run(config: Config, steps: int = 1000) -> Run:
+def make_run(config: Config, steps: int = STEPS) -> Run:
   """A run without images and work directory: enough to compile and take steps."""
   stream = Stream(None, config.batch_size, config.input, make_pair)
   fed = feed.Streamed(stream, dict.fromkeys(MODALITIES, 1), config.seed, 0.0)
@@ -243,16 +246,14 @@ def first_weights(run: Run) -> dict:
   return jax.device_get(run.initial_state().variables)
 
 
-def first_masks(
-  config: Config, shape: tuple[int, ...], views: Sequence[str]
-) -> dict[str, np.ndarray]:
-  """The masks of the first step, bool [B, H, W] by "VIEW/MODALITY": what it leaves of ones."""
-  ones = np.ones((*shape, 1), np.float32)
+def first_views(config: Config, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The views of the first step on `images`, float32 [B, H, W] by "VIEW/MODALITY"."""
+  batch = Pair(**{m: images[m][..., None] for m in MODALITIES})
   key = jax.random.fold_in(jax.random.key(config.seed), 0)
-  made = views_lib.make_views(make_parts(config, 1), key, Pair(visible=ones, infrared=ones))
+  made = views_lib.make_views(make_parts(config, 1), key, batch)
   return {
-    f"{name}/{m}": np.asarray(getattr(made[name].pair, m)[..., 0] > 0)
-    for name in views
+    f"{name}/{m}": np.broadcast_to(getattr(view.pair, m)[..., 0], images[m].shape)
+    for name, view in made.items()
     for m in MODALITIES
   }
 

@@ -5,6 +5,7 @@ This module imports neither JAX nor PyTorch, which would count as the other's me
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy as np
 class Spec:
   """A contender's order.
 
-  task: "fuse" or "train". name: see `JAX_NAMES`, `TORCH_NAMES`. folder: with the task's files.
-  dtype: of the computation. resident: data stays on the device, else it comes from and goes to the
-  host's memory in every run.
+  task: "fuse", "train" or "gradients". name: see `JAX_NAMES`, `TORCH_NAMES`. folder: with the
+  task's files. dtype: of the computation. resident: data stays on the device, else it comes from
+  and goes to the host's memory in every run. model: fields of the config's model that it changes.
   """
 
   task: str
@@ -24,6 +25,7 @@ class Spec:
   folder: str
   dtype: str
   resident: bool
+  model: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def file(self, name: str) -> pathlib.Path:
     """A file that the task put there."""
@@ -42,5 +44,5 @@ class Contender(Protocol):
   def output(self) -> dict[str, np.ndarray]:
     """The result, to be compared with others': of fusing any run's, of training the first's."""
 
-  def facts(self) -> dict[str, float | None]:
-    """compile_seconds, flops, bytes, device_peak_mb, program_mb: see `results.Row`."""
+  def facts(self) -> dict[str, float | str | None]:
+    """device, compile_seconds, flops, bytes, device_peak_mb, program_mb: see `results.Row`."""

@@ -41,6 +41,8 @@ class Local:
   def __init__(self, spec: Spec):
     if spec.name.startswith("torch"):
       from cfi_jax.benchmark.rivals import torch_contenders as side
+    elif spec.task == "gradients":
+      from cfi_jax.benchmark.harness import gradients as side
     else:
       from cfi_jax.benchmark.harness import ours as side
     self._contender: Contender = side.make(spec)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cfi_jax.benchmark.harness.spec import Contender, Spec
-from cfi_jax.benchmark.rivals import torch_train
+from cfi_jax.benchmark.rivals import torch_losses, torch_train
 from cfi_jax.benchmark.rivals.torch_isfuse import TorchISFuse, from_state
 
 
@@ -47,28 +47,24 @@ class _Torch:
   """Common part of both tasks: the network with its weights on the device, laid out as asked."""
 
   def __init__(self, spec: Spec):
-    self.variant = VARIANTS[spec.task][spec.name]
+    self.variant = VARIANTS["fuse" if spec.task == "fuse" else "train"][spec.name]
     self.device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = self.variant.tf32
     torch.backends.cudnn.allow_tf32 = self.variant.tf32
     torch.backends.cudnn.benchmark = True  # sizes never change
     self.settings = json.loads(spec.file("settings.json").read_text())
+    with np.load(spec.file("inputs.npz")) as inputs:
+      self.inputs = dict(inputs)
     with np.load(spec.file("state.npz")) as state:
-      network = from_state(dict(state), self.settings["grid"])
+      network = from_state(dict(state), self.settings["model"], self.settings["momentum"])
     self.dtype = getattr(torch, spec.dtype)
     self.layout = torch.channels_last if self.variant.channels_last else torch.contiguous_format
     self.network: TorchISFuse = network.to(self.device, self.dtype).to(memory_format=self.layout)
     self.compile_seconds: float | None = None
 
-  def load(self, spec: Spec) -> dict[str, np.ndarray]:
-    """The arrays that the task made."""
-    with np.load(spec.file("inputs.npz")) as arrays:
-      return dict(arrays)
-
   def to_device(self, image: np.ndarray) -> torch.Tensor:
-    """[B, H, W] as [B, 1, H, W] on the device; masks stay bool."""
-    tensor = torch.from_numpy(image)[:, None].to(self.device)
-    tensor = tensor if tensor.dtype == torch.bool else tensor.to(self.dtype)
+    """[B, H, W] as [B, 1, H, W] on the device."""
+    tensor = torch.from_numpy(image)[:, None].to(self.device, self.dtype)
     return tensor.contiguous(memory_format=self.layout)
 
   def first(self, function: Callable) -> object:
@@ -85,12 +81,13 @@ class _Torch:
     if self.device == "cuda":
       torch.cuda.synchronize()
 
-  def facts(self) -> dict[str, float | None]:
+  def facts(self) -> dict[str, float | str | None]:
     """See `spec.Contender`."""
+    device = torch.cuda.get_device_name() if self.device == "cuda" else "cpu"
     peak = torch.cuda.max_memory_allocated() / 1e6 if self.device == "cuda" else None
     return {
-      "compile_seconds": self.compile_seconds, "flops": None, "bytes": None, "device_peak_mb": peak,
-      "program_mb": None,
+      "device": device, "compile_seconds": self.compile_seconds, "flops": None, "bytes": None,
+      "device_peak_mb": peak, "program_mb": None,
     }  # fmt: skip
 
 
@@ -100,8 +97,7 @@ class TorchFuse(_Torch):
   def __init__(self, spec: Spec):
     super().__init__(spec)
     self.resident = spec.resident
-    arrays = self.load(spec)
-    self.images = [arrays[m] for m in ("visible", "infrared")]
+    self.images = [self.inputs[m] for m in ("visible", "infrared")]
     self.tensors = [self.to_device(image) for image in self.images] if spec.resident else []
     self.call = torch.compile(self.network) if self.variant.compiled else self.network
 
@@ -112,7 +108,7 @@ class TorchFuse(_Torch):
   def _fuse(self) -> torch.Tensor:
     with torch.inference_mode():
       tensors = self.tensors or [self.to_device(image) for image in self.images]
-      fused = self.call(*tensors)
+      fused = self.call(*tensors)[0]
       return fused if self.resident else fused[:, 0].float().cpu()
 
   def run(self, count: int) -> None:
@@ -132,16 +128,14 @@ class TorchTrain(_Torch):
 
   def __init__(self, spec: Spec):
     super().__init__(spec)
-    arrays = {name: self.to_device(array) for name, array in self.load(spec).items()}
-    options = self.settings["optim"]
-    optimizer = torch.optim.Adam(
-      self.network.train().parameters(), lr=options["learning_rate"],
-      betas=(options["b1"], options["b2"]), eps=options["eps"], fused=self.device == "cuda",
-    )  # fmt: skip
+    views: dict[str, torch_losses.Pair] = {}
+    for name in ("original", *self.settings["views"]):
+      images = (self.inputs[f"{name}/{m}"] for m in ("visible", "infrared"))
+      views[name] = tuple(self.to_device(image) for image in images)
     compiled = torch.compile if self.variant.compiled else lambda function: function
-    self.step = torch_train.make_step(
-      compiled(self.network), optimizer, self.settings["loss"], arrays, arrays,
-      score=compiled(torch_train.objective), amp=self.variant.amp,
+    self.step = torch_train.Step(
+      self.network.train(), self.settings, views, forward=compiled(self.network),
+      score=compiled(torch_losses.objective), amp=self.variant.amp,
     )  # fmt: skip
     self.losses: dict[str, torch.Tensor] = {}
 
@@ -160,7 +154,17 @@ class TorchTrain(_Torch):
     return {name: value.double().cpu().numpy() for name, value in self.losses.items()}
 
 
-TASKS = {"fuse": TorchFuse, "train": TorchTrain}
+class TorchGradients(TorchTrain):
+  """The gradient of that step."""
+
+  def output(self) -> dict[str, np.ndarray]:
+    """The gradient by name, and the "loss"."""
+    named = self.network.named_parameters()
+    gradients = {name: parameter.grad.double().cpu().numpy() for name, parameter in named}
+    return gradients | {"loss": self.losses["loss"].double().cpu().numpy()}
+
+
+TASKS = {"fuse": TorchFuse, "train": TorchTrain, "gradients": TorchGradients}
 
 
 def make(spec: Spec) -> Contender:

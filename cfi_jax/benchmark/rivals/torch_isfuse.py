@@ -1,58 +1,108 @@
-"""The released network in plain PyTorch, for comparison only: speed, memory and equality.
+"""ISFuse in plain PyTorch, every architecture of it, for comparison only: speed, memory, equality.
 
-It keeps the layout of the release (NCHW, BatchNorm as a layer, all six projections at full size),
-and its parameters carry the release's names, so a state dict loads with `strict=True`.
+It keeps the layout of the release (NCHW, BatchNorm as a layer, all six projections at full size).
+Its modules have the names of our network's, so that `harness.torch_state` finds them.
 """
 
-import collections
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 LEAK = 0.01
+Moment = tuple[torch.Tensor, torch.Tensor]  # mean and biased variance of one BatchNorm
 
 
-def block(inputs: int, outputs: int, depth: int = 2) -> nn.Sequential:
+class Statistics:
+  """The normalisation of one pass in training.
+
+  given: moments of every BatchNorm in the order of the calls; without, the batch's own count.
+  update: whether the running statistics follow. keep: whether own moments are wanted afterwards.
+  """
+
+  def __init__(self, given: Sequence[Moment], update: bool, keep: bool):
+    self.given, self.update, self.keep = given, update, keep
+    self.calls = 0
+    self.moments: list[Moment] = []
+
+
+class Norm(nn.BatchNorm2d):
+  """BatchNorm whose statistics in training are those that the pass says."""
+
+  def forward(self, x: torch.Tensor, statistics: Statistics) -> torch.Tensor:
+    """Normalises [B, C, H, W]."""
+    if not self.training:
+      return super().forward(x)
+    if statistics.given:
+      mean, variance = statistics.given[statistics.calls]
+      statistics.calls += 1
+      gain = self.weight / (variance + self.eps).sqrt()
+      normal = (x - mean[:, None, None]) * gain[:, None, None] + self.bias[:, None, None]
+      return normal.to(x.dtype)
+    if statistics.keep:
+      variance, mean = torch.var_mean(x.to(self.weight.dtype), (0, 2, 3), correction=0)
+      statistics.moments.append((mean, variance))
+    running = (self.running_mean, self.running_var) if statistics.update else (None, None)
+    return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum, self.eps)
+
+
+class Block(nn.Module):
   """[3x3 convolution, BatchNorm, LeakyReLU] `depth` times."""
-  layers = []
-  for i in range(depth):
-    layers += [
-      nn.Conv2d(inputs if i == 0 else outputs, outputs, 3, padding=1),
-      nn.BatchNorm2d(outputs),
-      nn.LeakyReLU(LEAK, inplace=True),
-    ]
-  return nn.Sequential(*layers)
+
+  def __init__(self, inputs: int, outputs: int, padding: str, depth: int = 2):
+    super().__init__()
+    self.depth = depth
+    for i in range(1, depth + 1):
+      setattr(self, f"conv{i}", convolution(inputs if i == 1 else outputs, outputs, padding))
+      setattr(self, f"norm{i}", Norm(outputs))
+
+  def forward(self, x: torch.Tensor, statistics: Statistics) -> torch.Tensor:
+    """Maps [B, inputs, H, W] to [B, outputs, H, W]."""
+    for i in range(1, self.depth + 1):
+      x = getattr(self, f"norm{i}")(getattr(self, f"conv{i}")(x), statistics)
+      x = F.leaky_relu(x, LEAK, inplace=True)
+    return x
+
+
+def convolution(inputs: int, outputs: int, padding: str) -> nn.Conv2d:
+  """A 3x3 convolution that keeps the size."""
+  return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding)
 
 
 class Encoder(nn.Module):
-  """Features of one modality at three sizes, finest first."""
+  """Features of one modality at `levels` sizes, finest first."""
 
-  def __init__(self, channels: int):
+  def __init__(self, channels: int, levels: int, padding: str):
     super().__init__()
-    self.module1 = block(1, channels)
-    self.module2 = block(channels, channels)
-    self.module3 = block(channels, channels)
+    self.levels = levels
+    for level in range(1, levels + 1):
+      setattr(self, f"level{level}", Block(1 if level == 1 else channels, channels, padding))
 
-  def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-    """Maps [B, 1, H, W] to three maps [B, C, H/2^k, W/2^k]."""
-    features = [self.module1(image)]
-    for module in (self.module2, self.module3):
-      features.append(module(F.max_pool2d(features[-1], 2)))
+  def forward(self, image: torch.Tensor, statistics: Statistics) -> list[torch.Tensor]:
+    """Maps [B, 1, H, W] to maps [B, C, H/2^k, W/2^k]."""
+    features = [self.level1(image, statistics)]
+    for level in range(2, self.levels + 1):
+      smaller = F.max_pool2d(features[-1], 2)
+      features.append(getattr(self, f"level{level}")(smaller, statistics))
     return features
 
 
 class CFI(nn.Module):
   """Causal Feature Integrator of one level."""
 
-  def __init__(self, channels: int, grid: int):
+  def __init__(self, channels: int, grid: int, gate: str, padding: str):
     super().__init__()
     self.grid = grid
-    for name in ("q_v", "k_v", "v_v", "q_i", "k_i", "v_i"):
-      setattr(self, name, nn.Conv2d(channels, channels, 1))
+    for role, modality in itertools.product(("query", "key", "value"), ("visible", "infrared")):
+      setattr(self, f"{role}_{modality}", nn.Conv2d(channels, channels, 1))
     half = channels // 2
-    self.gate = nn.Sequential(*block(channels, half, 1), nn.Conv2d(half, 1, 1))
-    self.refine = block(channels, channels, 1)
+    self.gate = Block(channels, half, padding, 1) if gate == "released" else None
+    self.gate_head = nn.Conv2d(half, 1, 1) if self.gate else convolution(channels, 1, padding)
+    self.refine = Block(channels, channels, padding, 1)
 
   def _attend(self, query, key, value):
     tokens = [F.adaptive_avg_pool2d(x, self.grid).flatten(2) for x in (key, value)]
@@ -61,48 +111,79 @@ class CFI(nn.Module):
     return attended.transpose(1, 2).reshape(query.shape)
 
   def forward(
-    self, visible: torch.Tensor, infrared: torch.Tensor
+    self, visible: torch.Tensor, infrared: torch.Tensor, statistics: Statistics
   ) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps two maps [B, C, h, w] to their integration and its gate [B, 1, h, w]."""
-    complementary = self._attend(self.q_v(visible), self.k_i(infrared), self.v_i(infrared))
-    complementary = complementary + self._attend(
-      self.q_i(infrared), self.k_v(visible), self.v_v(visible)
+    both = self._attend(
+      self.query_visible(visible), self.key_infrared(infrared), self.value_infrared(infrared)
+    ) + self._attend(
+      self.query_infrared(infrared), self.key_visible(visible), self.value_visible(visible)
     )
-    gate = torch.sigmoid(self.gate(complementary))
-    return self.refine(gate * complementary + (1 - gate) * (visible + infrared)), gate
+    hidden = self.gate(both, statistics) if self.gate else both
+    gate = torch.sigmoid(self.gate_head(hidden))
+    return self.refine(gate * both + (1 - gate) * (visible + infrared), statistics), gate
 
 
 class TorchISFuse(nn.Module):
-  """The released network without the tensors its forward pass never uses."""
+  """The network of an architecture (`systems.isfuse.model.architecture`)."""
 
-  def __init__(self, channels: int = 32, grid: int = 8):
+  def __init__(self, architecture: Mapping[str, Any]):
     super().__init__()
-    self.encoder_vis, self.encoder_ir = Encoder(channels), Encoder(channels)
-    self.cfi3, self.cfi4, self.cfi5 = (CFI(channels, grid) for _ in range(3))
-    self.adjust_channels4, self.adjust_channels5 = (block(channels, channels) for _ in range(2))
-    self.final_decoder = nn.Sequential(nn.Conv2d(channels, 1, 3, padding=1))
+    channels, padding = architecture["features"], architecture["padding"]
+    self.levels: int = architecture["levels"]
+    self.shared: bool = architecture["shared_encoder"]
+    for name in ("encoder",) if self.shared else ("encoder_visible", "encoder_infrared"):
+      setattr(self, name, Encoder(channels, self.levels, padding))
+    for level in range(1, self.levels + 1):
+      cfi = CFI(channels, architecture["grid"], architecture["gate"], padding)
+      setattr(self, f"cfi{level}", cfi)
+    for level in range(1, self.levels):
+      setattr(self, f"decoder{level}", Block(channels, channels, padding))
+    self.head = convolution(channels, 1, padding)
 
   def forward(
-    self, visible: torch.Tensor, infrared: torch.Tensor, with_gates: bool = False
-  ) -> torch.Tensor | tuple[torch.Tensor, list[torch.Tensor]]:
-    """Fuses a batch [B, 1, H, W] in [0, 1]; `with_gates` adds those of the levels, finest first."""
-    features = zip(self.encoder_vis(visible), self.encoder_ir(infrared), strict=True)
-    integrators = (self.cfi5, self.cfi4, self.cfi3)
-    both = [cfi(*f) for cfi, f in zip(integrators, features, strict=True)]
-    mixed, gates = ([pair[i] for pair in both] for i in range(2))
-    x = mixed[2]
-    for skip, decoder in ((mixed[1], self.adjust_channels4), (mixed[0], self.adjust_channels5)):
+    self,
+    visible: torch.Tensor,
+    infrared: torch.Tensor,
+    given: Sequence[Moment] = (),
+    update: bool = True,
+    keep: bool = False,
+  ) -> tuple[torch.Tensor, list[torch.Tensor], list[Moment]]:
+    """Fuses a batch [B, 1, H, W] in [0, 1]; (fused, gates, finest level first, kept moments).
+
+    given, update, keep: see `Statistics`; they matter in training only.
+    """
+    statistics = Statistics(given, update, keep)
+    names = ("encoder", "encoder") if self.shared else ("encoder_visible", "encoder_infrared")
+    features = [
+      getattr(self, name)(image, statistics)
+      for name, image in zip(names, (visible, infrared), strict=True)
+    ]
+    mixed, gates = [], []
+    for i, pair in enumerate(zip(*features, strict=True), start=1):
+      both, gate = getattr(self, f"cfi{i}")(*pair, statistics)
+      mixed.append(both)
+      gates.append(gate)
+    x = mixed[-1]
+    for level in reversed(range(1, self.levels)):
+      skip = mixed[level - 1]
       x = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=False) + skip
-      x = decoder(x)
-    fused = torch.sigmoid(self.final_decoder(x))
-    return (fused, gates) if with_gates else fused
+      x = getattr(self, f"decoder{level}")(x, statistics)
+    return torch.sigmoid(self.head(x)), gates, statistics.moments
 
 
-def from_state(state: dict, grid: int = 8) -> TorchISFuse:
-  """The network with a state dict of numpy arrays, in their dtype, in evaluation mode."""
-  tensors = collections.OrderedDict((k, torch.tensor(v)) for k, v in state.items())
-  last = tensors["final_decoder.0.weight"]
-  model = TorchISFuse(last.shape[1], grid).to(last.dtype).eval()
+def from_state(
+  state: Mapping[str, np.ndarray], architecture: Mapping[str, Any], momentum: float = 0.9
+) -> TorchISFuse:
+  """The network with the arrays of `torch_state.to_state`, in their dtype, in evaluation mode.
+
+  momentum: the share of the old value that the running statistics keep.
+  """
+  tensors = {name: torch.tensor(array) for name, array in state.items()}
+  model = TorchISFuse(architecture).to(tensors["head.weight"].dtype).eval()
   counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
   model.load_state_dict(tensors | counters, strict=True)
+  for module in model.modules():
+    if isinstance(module, Norm):
+      module.momentum = 1 - momentum
   return model

@@ -1,109 +1,94 @@
-"""The released training step in plain PyTorch, for comparison only: five passes, one update."""
+"""The training step in plain PyTorch, for comparison only: a pass per view, one update."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-Tensors = dict[str, torch.Tensor]
-Views = dict[str, tuple[torch.Tensor, torch.Tensor]]
+from cfi_jax.benchmark.rivals import torch_losses
+from cfi_jax.benchmark.rivals.torch_losses import Pair, Tensors
 
 
-def make_views(batch: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> Views:
-  """The views of the released objective in the order of its passes.
+def make_optimizer(parameters: Sequence[torch.Tensor], options: Mapping) -> torch.optim.Optimizer:
+  """Adam with `OptimOptions`, as a dict."""
+  betas = (options["b1"], options["b2"])
+  fused = parameters[0].device.type == "cuda"
+  return torch.optim.Adam(parameters, betas=betas, eps=options["eps"], fused=fused)
 
-  batch: "visible", "infrared", [B, 1, H, W]. masks: bool, True = kept, by "VIEW/MODALITY".
+
+def learning_rate(options: Mapping[str, Any], step: int, steps: int) -> float:
+  """The learning rate of step `step`, from 0, in a run of `steps`."""
+  peak, warmup = options["learning_rate"], options["warmup_steps"]
+  if step < warmup:
+    return peak * step / warmup
+  if options["schedule"] == "constant":
+    return peak
+  length = max(1, steps - warmup)
+  return peak * (1 + math.cos(math.pi * min(step - warmup, length) / length)) / 2
+
+
+class Step:
+  """One training step on the same views each time; returns losses before the update.
+
+  network: in training mode; every view is a pass of its own. settings: "loss", "optim" and
+  "statistics" of a config as nested dicts, and "steps" of the whole run. views: pairs by name, that
+  of the batch, "original", first. forward: `network`, maybe compiled. score: the objective, maybe
+  compiled. amp: the passes in bfloat16 where autocast says.
   """
-  images = (batch["visible"], batch["infrared"])
-  views = {"original": images}
-  for name in ("complementary", "shared"):
-    kept = (masks[f"{name}/visible"], masks[f"{name}/infrared"])
-    views[name] = tuple(torch.where(k, i, 0.0) for k, i in zip(kept, images, strict=True))
-  visible, infrared = images
-  views["without_visible"] = (torch.zeros_like(visible), infrared)
-  views["without_infrared"] = (visible, torch.zeros_like(infrared))
-  return views
 
+  def __init__(
+    self,
+    network: torch.nn.Module,
+    settings: Mapping[str, Any],
+    views: Mapping[str, Pair],
+    *,
+    forward: Callable | None = None,
+    score: Callable = torch_losses.objective,
+    amp: bool = False,
+  ):
+    self.settings, self.views, self.amp = settings, views, amp
+    self.forward, self.score = forward or network, score
+    self.parameters = list(network.parameters())
+    self.optimizer = make_optimizer(self.parameters, settings["optim"])
+    averaged = self.parameters if settings["optim"]["ema_decay"] else []
+    self.average = [p.detach().clone() for p in averaged]
+    self.taken = 0
 
-def laplacian(image: torch.Tensor) -> torch.Tensor:
-  """8-neighbour Laplacian, zero padding."""
-  kernel = torch.ones(1, 1, 3, 3, dtype=image.dtype, device=image.device)
-  kernel[..., 1, 1] = -8
-  return F.conv2d(image, kernel, padding=1)
-
-
-def mean_gate(gates: list[torch.Tensor]) -> torch.Tensor:
-  """The gates of all levels at full size, averaged."""
-  size = gates[0].shape[2:]
-  whole = [F.interpolate(g, size, mode="bilinear", align_corners=False) for g in gates[1:]]
-  return (gates[0] + sum(whole)) / len(gates)
-
-
-def objective(
-  options: dict,
-  images: tuple[torch.Tensor, torch.Tensor],
-  fused: Tensors,
-  gates: dict[str, torch.Tensor],
-) -> Tensors:
-  """The objective, "loss", and its unweighted parts under the names of `isfuse.objective`.
-
-  options: `LossOptions` as nested dicts, of the released views. gates: mean gates of masked views.
-  """
-  visible, infrared = images
-  original = fused["original"]
-  target = torch.maximum(laplacian(visible).abs(), laplacian(infrared).abs())
-  parts = {
-    "intensity": (original - visible).abs().mean() + (original - infrared).abs().mean(),
-    "gradient": (laplacian(original).abs() - target).abs().mean(),
-  }
-  total = sum(weight * parts[name] for name, weight in options["fusion"].items())
-  terms = options["invariance"]
-  for name in ("complementary", "shared"):
-    gate = gates[name]
-    p = gate.clamp(1e-6, 1 - 1e-6)
-    view = {
-      "consistency": ((fused[name] - original).abs() * gate).mean(),
-      "area": (gate.mean((1, 2, 3)) - terms["area_target"]).abs().mean(),
-      "entropy": -(p * p.log() + (1 - p) * torch.log1p(-p)).mean(),
-    }
-    total = total + terms["weight"] / 2 * sum(terms[k] * value for k, value in view.items())
-    parts |= {f"{k}/{name}": value for k, value in view.items()}
-  for name in ("without_visible", "without_infrared"):
-    parts[f"necessity/{name}"] = (original - fused[name]).abs().mean()
-    total = total + options["necessity"]["weight"] * parts[f"necessity/{name}"]
-  return {"loss": total} | parts
-
-
-def make_step(
-  network: Callable,
-  optimizer: torch.optim.Optimizer,
-  options: dict,
-  batch: Tensors,
-  masks: Tensors,
-  *,
-  score: Callable = objective,
-  amp: bool = False,
-) -> Callable[[], Tensors]:
-  """One training step on the same batch and masks each time; returns losses before the update.
-
-  network: in training mode, maybe compiled; every view is a pass of its own with its own batch
-  statistics. score: `objective`, maybe compiled. amp: the passes in bfloat16 where autocast says.
-  """
-  device = batch["visible"].device.type
-
-  def step() -> Tensors:
-    optimizer.zero_grad(set_to_none=True)
-    fused, gates = {}, {}
-    with torch.autocast(device, torch.bfloat16, enabled=amp):
-      for name, images in make_views(batch, masks).items():
-        fused[name], levels = network(*images, with_gates=True)
-        if name in ("complementary", "shared"):
-          gates[name] = mean_gate(levels)
-    wide = batch["visible"].dtype
-    fused, gates = ({k: v.to(wide) for k, v in x.items()} for x in (fused, gates))
-    losses = score(options, (batch["visible"], batch["infrared"]), fused, gates)
+  def __call__(self) -> Tensors:
+    """Takes the step."""
+    self.optimizer.zero_grad(set_to_none=True)
+    losses = self.score(self.settings["loss"], self.views, *self._fuse())
     losses["loss"].backward()
-    optimizer.step()
+    self._update()
     return {name: value.detach() for name, value in losses.items()}
 
-  return step
+  def _fuse(self) -> tuple[Tensors, Tensors]:
+    """The fused images of all views, and the mean gates of those whose gates count."""
+    statistics, fused, gates, given = self.settings["statistics"], {}, {}, ()
+    borrow = statistics["normalise"] == "original" and len(self.views) > 1
+    original = self.views["original"][0]
+    with torch.autocast(original.device.type, torch.bfloat16, enabled=self.amp):
+      for name, pair in self.views.items():
+        first = name == "original"
+        update = first or statistics["views"] == "all"
+        fused[name], levels, moments = self.forward(*pair, given, update, borrow and first)
+        given = moments if first else given
+        if name in self.settings["loss"]["invariance"]["views"]:
+          gates[name] = torch_losses.mean_gate(levels)
+    wide = original.dtype
+    fused, gates = ({k: v.to(wide) for k, v in x.items()} for x in (fused, gates))
+    return fused, gates
+
+  def _update(self) -> None:
+    options = self.settings["optim"]
+    if options["clip_norm"]:
+      torch.nn.utils.clip_grad_norm_(self.parameters, options["clip_norm"])
+    for group in self.optimizer.param_groups:
+      group["lr"] = learning_rate(options, self.taken, self.settings["steps"])
+    self.optimizer.step()
+    if self.average:
+      decay = min(options["ema_decay"], (1 + self.taken) / (10 + self.taken))
+      with torch.no_grad():
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+    self.taken += 1
