@@ -1,8 +1,10 @@
 """Pooling and resizing of maps in one pass each way, without tables of indices or matrices."""
 
-import flax.linen as nn
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cfi_jax.core.types import Array
 from cfi_jax.images import ops
@@ -12,27 +14,30 @@ from cfi_jax.images.ops import statistics_dtype
 @jax.custom_vjp
 def halve(x: Array) -> Array:
   """2x2 max pooling of [B, H, W, C], sizes rounded down; ties give their gradient to the first."""
-  return nn.max_pool(x, (2, 2), (2, 2))
+  return _halve_forward(x)[0]
 
 
-def _halve_forward(x: Array) -> tuple[Array, Array]:
-  return halve(x), x
+def _halve_forward(x: Array) -> tuple[Array, tuple]:
+  """Keeps which pixel of its square was the largest, in a byte each."""
+  batch, height, width, channels = x.shape
+  squares = x[:, : height // 2 * 2, : width // 2 * 2]
+  squares = squares.reshape(batch, height // 2, 2, width // 2, 2, channels)
+  pixels = [squares[:, :, i, :, j] for i in range(2) for j in range(2)]
+  largest, place = pixels[0], jnp.zeros(pixels[0].shape, jnp.uint8)
+  for i, pixel in enumerate(pixels[1:], start=1):
+    place = jnp.where(pixel > largest, jnp.uint8(i), place)
+    largest = jnp.maximum(largest, pixel)
+  return largest, (place, height, width)
 
 
-def _halve_backward(x: Array, d_out: Array) -> tuple[Array]:
-  batch, height, width, channels = d_out.shape
-  even = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
-  quarters = [even[:, :, i, :, j] for i in range(2) for j in range(2)]
-  largest = jnp.maximum(jnp.maximum(*quarters[:2]), jnp.maximum(*quarters[2:]))
-  shares, is_open = [], True
-  for quarter in quarters:
-    is_here = is_open & (quarter == largest)
-    is_open = is_open & (quarter < largest)
-    shares.append(jnp.where(is_here, d_out, jnp.zeros((), d_out.dtype)))
-  rows = [jnp.stack(shares[i : i + 2], 3) for i in (0, 2)]
-  d_even = jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, channels)
-  rest = [(0, 0), (0, x.shape[1] - 2 * height), (0, x.shape[2] - 2 * width), (0, 0)]
-  return (jnp.pad(d_even, rest),)
+def _halve_backward(saved: tuple, d_out: Array) -> tuple[Array]:
+  place, height, width = saved
+  here = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+  square, d_square = place[:, :, None, :, None], d_out[:, :, None, :, None]
+  d_even = jnp.where(square == here, d_square, jnp.zeros((), d_out.dtype))
+  batch, rows, _, columns, _, channels = d_even.shape
+  d_even = d_even.reshape(batch, 2 * rows, 2 * columns, channels)
+  return (jnp.pad(d_even, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0))),)
 
 
 halve.defvjp(_halve_forward, _halve_backward)
@@ -48,19 +53,43 @@ def grid(x: Array, side: int) -> Array:
 
 
 def enlarge(x: Array, skip: Array) -> Array:
-  """`skip` plus `x` resized to its size as by `ops.resize`; to twice as large in one pass."""
-  height, width = skip.shape[1:3]
-  if (height, width) != (2 * x.shape[1], 2 * x.shape[2]):
-    return ops.resize(x, height, width) + skip
+  """`skip` plus `x` resized to its size as by `ops.resize`."""
   exact = x.astype(statistics_dtype(x.dtype))
-  return (_double(_double(exact, 1), 2) + skip).astype(x.dtype)
+  return (_resize(exact, x.shape[1:3], skip.shape[1:3]) + skip).astype(x.dtype)
 
 
-def _double(x: Array, axis: int) -> Array:
-  """Bilinear interpolation of an axis to twice its length, the border repeated."""
-  first, last = (jax.lax.slice_in_dim(x, *ends, axis=axis) for ends in ((0, 1), (-1, None)))
-  before, after = (jax.lax.slice_in_dim(x, *ends, axis=axis) for ends in ((0, -1), (1, None)))
-  before = jnp.concatenate([first, before], axis)
-  after = jnp.concatenate([after, last], axis)
-  phases = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-  return phases.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _resize(x: Array, old: tuple[int, int], new: tuple[int, int]) -> Array:
+  """Bilinear resizing of [B, *old, C] to [B, *new, C]."""
+  for axis in range(2):
+    x = _apply(ops.resize_matrix(old[axis], new[axis]), x, axis + 1)
+  return x
+
+
+def _resize_forward(x: Array, old: tuple[int, int], new: tuple[int, int]) -> tuple[Array, None]:
+  return _resize(x, old, new), None
+
+
+def _resize_backward(
+  old: tuple[int, int], new: tuple[int, int], saved: None, d_out: Array
+) -> tuple[Array]:
+  for axis in range(2):
+    d_out = _apply(ops.resize_matrix(old[axis], new[axis]).T, d_out, axis + 1)
+  return (d_out,)
+
+
+_resize.defvjp(_resize_forward, _resize_backward)
+
+
+def _apply(matrix: np.ndarray, x: Array, axis: int) -> Array:
+  """A matrix of few entries per row along an axis: every entry a position that is looked up.
+
+  Look-ups fuse with each other and with what surrounds them, unlike slices that overlap.
+  """
+  shape = [-1 if i == axis else 1 for i in range(x.ndim)]
+  order = np.argsort(matrix == 0, axis=1, kind="stable")  # entries first
+  total = jnp.zeros((), x.dtype)
+  for k in range((matrix != 0).sum(1).max()):
+    weight = np.take_along_axis(matrix, order[:, k : k + 1], 1).reshape(shape).astype(x.dtype)
+    total = total + weight * jnp.take(x, order[:, k], axis=axis, mode="clip")
+  return total
