@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
 from cfi_jax.engine import sharding
 from cfi_jax.images.ops import statistics_dtype
+from cfi_jax.systems.isfuse.operations import sampling
 from cfi_jax.systems.isfuse.operations.plain import EPSILON, LEAK, Moments, Plain, per_channel
 
 SPARSE = 16  # every so many rows and columns are looked at before the statistics are taken
@@ -16,7 +18,7 @@ SPARSE = 16  # every so many rows and columns are looked at before the statistic
 
 @dataclasses.dataclass(frozen=True)
 class Fused(Plain):
-  """BatchNorm and LeakyReLU as one function with its own gradient.
+  """BatchNorm and LeakyReLU, and the gate and what it mixes, as functions with their own gradient.
 
   The statistics take one pass and one message between devices, their gradient another of each.
   Several pixels may lie side by side in the last axis, [..., k * C]: they are one channel's.
@@ -31,6 +33,66 @@ class Fused(Plain):
       z, mean, var = normalise(y, bias, scale, offset)
       return z, (mean, var)
     return _activate(y, *given, scale, offset), given
+
+  def grid(self, x: Array, side: int) -> Array:
+    """See `Plain.grid`."""
+    return sampling.grid(x, side)
+
+  def halve(self, x: Array) -> Array:
+    """See `Plain.halve`."""
+    return sampling.halve(x)
+
+  def enlarge(self, x: Array, skip: Array) -> Array:
+    """See `Plain.enlarge`."""
+    return sampling.enlarge(x, skip)
+
+  def mix(
+    self,
+    x: Array,
+    kernel: Array,
+    bias: Array,
+    complementary: Array,
+    visible: Array,
+    infrared: Array,
+  ) -> tuple[Array, Array]:
+    """See `Plain.mix`."""
+    exact = statistics_dtype(self.dtype)
+    if kernel.ndim == 4:
+      logits = self.head(x, kernel, bias).astype(exact)
+    else:
+      logits = (x.astype(exact) * per_channel(kernel)).sum(-1, keepdims=True) + per_channel(bias)
+    return blend(logits, complementary, visible, infrared)
+
+
+@jax.custom_vjp
+def blend(
+  logits: Array, complementary: Array, visible: Array, infrared: Array
+) -> tuple[Array, Array]:
+  """The gate, sigmoid of [B, h, w, 1], and what it mixes; see `Plain.mix`."""
+  gate = nn.sigmoid(logits)
+  weight = gate.astype(complementary.dtype)
+  return gate, weight * complementary + (1 - weight) * (visible + infrared)
+
+
+def _blend_forward(*arrays: Array) -> tuple:
+  gate, mixed = blend(*arrays)
+  return (gate, mixed), (gate, *arrays[1:])
+
+
+def _blend_backward(saved: tuple, cotangents: tuple) -> tuple:
+  gate, complementary, visible, infrared = saved
+  d_gate, d_mixed = (x.astype(gate.dtype) for x in cotangents)
+  difference = complementary.astype(gate.dtype) - visible - infrared
+  d_gate = d_gate + (d_mixed * difference).sum(-1, keepdims=True)
+  local = (1 - gate) * d_mixed
+  d_local = (local if len(x) == len(local) else local.sum(0, keepdims=True) for x in saved[2:])
+  gradients = (gate * d_mixed, *d_local)
+  return d_gate * gate * (1 - gate), *(
+    g.astype(x.dtype) for g, x in zip(gradients, saved[1:], strict=True)
+  )
+
+
+blend.defvjp(_blend_forward, _blend_backward)
 
 
 def batch_moments(y: Array, near: Array) -> Moments:

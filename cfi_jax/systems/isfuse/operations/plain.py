@@ -97,13 +97,19 @@ class Plain:
     directions: for visible and infrared the query's kernel [C, C] and bias [C], and keys and values
     [B, T, C] of the other modality. A batch of one is broadcast, in maps and in tokens.
     """
-    asking = zip((visible, infrared), directions, strict=True)
-    return sum(self._attend(x, *direction) for x, direction in asking)
+    maps = (visible, infrared)
+    pixels = tuple(x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps)
+    if attention.get(self.attention) is attention.pallas:
+      tokens = tuple(attention.projected(*direction) for direction in directions)
+      total = attention.kernel(pixels, tokens, visible.shape[-1] ** -0.5)
+    else:
+      asking = zip(pixels, directions, strict=True)
+      total = sum(self._attend(x, *direction) for x, direction in asking)
+    return total.reshape(-1, *visible.shape[1:])
 
   def _attend(self, x: Array, kernel: Array, bias: Array, key: Array, value: Array) -> Array:
     queries = project(x, kernel.astype(self.dtype), bias.astype(self.dtype))
-    queries = queries.reshape(x.shape[0], -1, x.shape[-1])
-    return attention.get(self.attention)(queries, key, value).reshape(-1, *x.shape[1:])
+    return attention.get(self.attention)(queries, key, value)
 
   def mix(
     self,

@@ -1,0 +1,184 @@
+"""Kernels of attention over few tokens, forwards and backwards, for one or several directions.
+
+A direction is a map whose pixels ask, [B, N, C], and tokens (key [B, T, C], offset [B, T], value
+[B, T, C]); its share is softmax(scale pixels key^T + offset) value, and directions are summed. The
+weights [N, T] stay on the chip; backwards they are computed again.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from cfi_jax.core.types import Array
+from cfi_jax.images.ops import statistics_dtype
+
+BLOCK = 128  # pixels whose weights are held at once
+MOST_BLOCKS = 32  # that one program takes in turn backwards, before it writes its share
+PROGRAMS = 128  # at least so many backwards, where there are so many blocks: processors of a GPU
+GPU = triton.CompilerParams(num_warps=4, num_stages=2)
+
+Tokens = tuple[Array, Array, Array]
+Shape = jax.ShapeDtypeStruct
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def attend(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float) -> Array:
+  """The sum over directions, [B, N, C]; N is a multiple of BLOCK, a batch of one is everybody's."""
+  return _forward(pixels, tokens, scale)[0]
+
+
+def _forward(
+  pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float
+) -> tuple[Array, tuple]:
+  flat = _flatten(tokens)
+  batch = max(len(x) for x in (*pixels, *flat))
+  count, features = pixels[0].shape[1:]
+  out = Shape((batch, count, features), tokens[0][2].dtype)
+  takes = [*(_rows(x, BLOCK) for x in pixels), *map(_whole, flat)]
+  kernel = functools.partial(_forward_block, len(pixels), scale)
+  grid = (batch, count // BLOCK)
+  (result,) = _call(kernel, grid, (*pixels, *flat), takes, [(out, _rows(out, BLOCK))])
+  return result, (pixels, tokens)
+
+
+def _backward(scale: float, saved: tuple, d_out: Array) -> tuple:
+  pixels, tokens = saved
+  flat, exact = _flatten(tokens), statistics_dtype(d_out.dtype)
+  batch, count, features = d_out.shape
+  blocks = _blocks_per_program(batch, count // BLOCK)
+  size, programs = blocks * BLOCK, count // (blocks * BLOCK)
+  # Every program leaves its share of the tokens' gradients.
+  outs = [(Shape((batch, count, features), x.dtype), _rows(d_out, size)) for x in pixels]
+  for x in flat:
+    shape = Shape((batch, programs, *x.shape[1:]), exact)
+    share = pl.BlockSpec((None, None, *x.shape[1:]), lambda b, n: (b, n, 0, 0))
+    outs.append((shape, share))
+  takes = [*(_rows(x, size) for x in pixels), *map(_whole, flat), _rows(d_out, size)]
+  kernel = functools.partial(_backward_blocks, len(pixels), blocks, scale)
+  results = _call(kernel, (batch, programs), (*pixels, *flat, d_out), takes, outs)
+  d_pixels = tuple(map(_as_batch, results[: len(pixels)], pixels))
+  d_flat = [_as_batch(g.sum(1), x) for g, x in zip(results[len(pixels) :], flat, strict=True)]
+  return d_pixels, _unflatten(d_flat)
+
+
+attend.defvjp(_forward, _backward)
+
+
+def _forward_block(directions: int, scale: float, *refs):
+  *takes, out = refs
+  pixels, flat = takes[:directions], takes[directions:]
+  total = 0.0
+  for x, (key, offset, value) in zip(pixels, _unflatten(flat), strict=True):
+    weights = _weights(x[...], key[...], offset[...], scale).astype(value.dtype)
+    total += _dot(weights, value[...], (1, 0))
+  out[...] = total.astype(out.dtype)
+
+
+def _backward_blocks(directions: int, blocks: int, scale: float, *refs):
+  pixels, refs = refs[:directions], refs[directions:]
+  flat, d_out, d_pixels, d_flat = _cut(refs, 3 * directions, 1, directions, 3 * directions)
+
+  def block(i, totals):
+    at = pl.ds(i * BLOCK, BLOCK)
+    towards, found = d_out[0][at, :], []
+    for x, d_x, (key, offset, value) in zip(pixels, d_pixels, _unflatten(flat), strict=True):
+      asking = x[at, :]
+      weights = _weights(asking, key[...], offset[...], scale)
+      d_weights = _dot(towards, value[...], (1, 1))
+      inner = (d_weights * weights).sum(-1, keepdims=True)
+      exact_scores = weights * (d_weights - inner)
+      d_scores = (scale * exact_scores).astype(asking.dtype)
+      d_x[at, :] = _dot(d_scores, key[...], (1, 0)).astype(d_x.dtype)
+      found += [
+        _dot(d_scores, asking, (0, 0)),
+        exact_scores.sum(0, keepdims=True),
+        _dot(weights.astype(towards.dtype), towards, (0, 0)),
+      ]
+    return tuple(total + share for total, share in zip(totals, found, strict=True))
+
+  zeros = tuple(jnp.zeros(x.shape, x.dtype) for x in d_flat)
+  for x, total in zip(d_flat, jax.lax.fori_loop(0, blocks, block, zeros), strict=True):
+    x[...] = total
+
+
+def _weights(pixels: Array, key: Array, offset: Array, scale: float) -> Array:
+  """softmax(scale pixels key^T + offset) [BLOCK, T] of one block."""
+  return jax.nn.softmax(scale * _dot(pixels, key, (1, 1)) + offset)
+
+
+def _dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+  """Product of two matrices over one axis of each, accumulated in at least float32."""
+  return jax.lax.dot_general(
+    a,
+    b,
+    (((contract[0],), (contract[1],)), ((), ())),
+    precision=jax.lax.Precision.HIGHEST if a.dtype != jnp.bfloat16 else None,
+    preferred_element_type=statistics_dtype(a.dtype),
+  )
+
+
+def _blocks_per_program(batch: int, blocks: int) -> int:
+  """A divisor of `blocks`, so large that shares are few, and so small that programs are enough."""
+  most = max(1, min(MOST_BLOCKS, batch * blocks // PROGRAMS))
+  return max(n for n in range(1, most + 1) if blocks % n == 0)
+
+
+def _flatten(tokens: tuple[Tokens, ...]) -> tuple[Array, ...]:
+  """Keys, offsets [B, 1, T] and values of all directions in a row."""
+  return tuple(x for key, offset, value in tokens for x in (key, offset[:, None], value))
+
+
+def _unflatten(flat: Sequence) -> tuple:
+  """(key, offset, value) of every direction; arrays of offsets are [B, T] again."""
+  tokens = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+  return tuple((k, o[:, 0] if isinstance(o, jax.Array) else o, v) for k, o, v in tokens)
+
+
+def _cut(refs: Sequence, *counts: int) -> list[Sequence]:
+  parts = []
+  for count in counts:
+    parts.append(refs[:count])
+    refs = refs[count:]
+  return parts
+
+
+def _rows(x: Array | Shape, size: int) -> pl.BlockSpec:
+  """`size` pixels of a sample."""
+  shared = x.shape[0] == 1
+  return pl.BlockSpec((None, size, x.shape[2]), lambda b, n: (0 if shared else b, n, 0))
+
+
+def _whole(x: Array) -> pl.BlockSpec:
+  """All tokens of a sample."""
+  shared = x.shape[0] == 1
+  return pl.BlockSpec((None, *x.shape[1:]), lambda b, n: (0 if shared else b, 0, 0))
+
+
+def _as_batch(gradient: Array, like: Array) -> Array:
+  """The gradient of an array that may have been everybody's."""
+  if like.shape[0] < gradient.shape[0]:
+    gradient = gradient.astype(statistics_dtype(gradient.dtype)).sum(0, keepdims=True)
+  return gradient.astype(like.dtype)
+
+
+def _call(kernel: Callable, grid: tuple, arrays: tuple, takes: list, gives: list) -> list[Array]:
+  """Runs a kernel over a grid on the platform that is lowered to; gives: (shape, blocks) each."""
+
+  def on(**kinds) -> Callable:
+    return pl.pallas_call(
+      kernel,
+      grid=grid,
+      in_specs=takes,
+      out_specs=[blocks for _, blocks in gives],
+      out_shape=[shape for shape, _ in gives],
+      **kinds,
+    )
+
+  on_gpu = on(compiler_params=GPU)
+  return jax.lax.platform_dependent(
+    *arrays, cpu=on(interpret=True), cuda=on_gpu, rocm=on_gpu, default=on()
+  )
