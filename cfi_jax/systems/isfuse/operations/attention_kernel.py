@@ -1,8 +1,9 @@
 """Kernels of attention over few tokens, forwards and backwards, for one or several directions.
 
 A direction is a map whose pixels ask, [B, N, C], and tokens (key [B, T, C], offset [B, T], value
-[B, T, C]); its share is softmax(scale pixels key^T + offset) value, and directions are summed. The
-weights [N, T] stay on the chip; backwards they are computed again.
+[B, T, C]); its share is softmax(scale pixels key^T + offset) value, and directions are summed.
+Several directions in a row may ask with the same map. The weights [N, T] stay on the chip;
+backwards they are computed again.
 """
 
 import functools
@@ -72,7 +73,7 @@ def _forward_block(directions: int, scale: float, *refs):
   *takes, out = refs
   pixels, flat = takes[:directions], takes[directions:]
   total = 0.0
-  for x, (key, offset, value) in zip(pixels, _unflatten(flat), strict=True):
+  for x, (key, offset, value) in zip(_asking(pixels, flat), _unflatten(flat), strict=True):
     weights = _weights(x[...], key[...], offset[...], scale).astype(value.dtype)
     total += _dot(weights, value[...], (1, 0))
   out[...] = total.astype(out.dtype)
@@ -80,24 +81,29 @@ def _forward_block(directions: int, scale: float, *refs):
 
 def _backward_blocks(directions: int, blocks: int, scale: float, *refs):
   pixels, refs = refs[:directions], refs[directions:]
-  flat, d_out, d_pixels, d_flat = _cut(refs, 3 * directions, 1, directions, 3 * directions)
+  arrays = (len(refs) - 1 - directions) // 2
+  flat, d_out, d_pixels, d_flat = _cut(refs, arrays, 1, directions, arrays)
 
   def block(i, totals):
     at = pl.ds(i * BLOCK, BLOCK)
     towards, found = d_out[0][at, :], []
-    for x, d_x, (key, offset, value) in zip(pixels, d_pixels, _unflatten(flat), strict=True):
-      asking = x[at, :]
+    d_asking = [0.0] * directions
+    each = zip(_asking(range(directions), flat), _unflatten(flat), strict=True)
+    for k, (key, offset, value) in each:
+      asking = pixels[k][at, :]
       weights = _weights(asking, key[...], offset[...], scale)
       d_weights = _dot(towards, value[...], (1, 1))
       inner = (d_weights * weights).sum(-1, keepdims=True)
       exact_scores = weights * (d_weights - inner)
       d_scores = (scale * exact_scores).astype(asking.dtype)
-      d_x[at, :] = _dot(d_scores, key[...], (1, 0)).astype(d_x.dtype)
+      d_asking[k] += _dot(d_scores, key[...], (1, 0))
       found += [
         _dot(d_scores, asking, (0, 0)),
         exact_scores.sum(0, keepdims=True),
         _dot(weights.astype(towards.dtype), towards, (0, 0)),
       ]
+    for d_x, total in zip(d_pixels, d_asking, strict=True):
+      d_x[at, :] = total.astype(d_x.dtype)
     return tuple(total + share for total, share in zip(totals, found, strict=True))
 
   zeros = tuple(jnp.zeros(x.shape, x.dtype) for x in d_flat)
@@ -125,6 +131,12 @@ def _blocks_per_program(batch: int, blocks: int) -> int:
   """A divisor of `blocks`, so large that shares are few, and so small that programs are enough."""
   most = max(1, min(MOST_BLOCKS, batch * blocks // PROGRAMS))
   return max(n for n in range(1, most + 1) if blocks % n == 0)
+
+
+def _asking(maps: Sequence, flat: Sequence) -> list:
+  """The map of every direction."""
+  times = len(flat) // 3 // len(maps)
+  return [x for x in maps for _ in range(times)]
 
 
 def _flatten(tokens: tuple[Tokens, ...]) -> tuple[Array, ...]:
