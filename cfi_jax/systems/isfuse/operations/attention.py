@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.operations import attention_kernel
-from cfi_jax.systems.isfuse.operations.attention_kernel import BLOCK, Tokens
+from cfi_jax.systems.isfuse.operations.attention_kernel import Tokens
 
 Attention = Callable[[Array, Array, Array], Array]
 
@@ -52,15 +52,12 @@ def kernel(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float) 
   The number of tokens must be a power of two of at least 16, and so must that of features. On a CPU
   it is interpreted, which is slow and only for tests.
   """
-  count, features = pixels[0].shape[1:]
+  features = pixels[0].shape[2]
   for name, number in (("tokens", tokens[0][0].shape[1]), ("features", features)):
     if number < 16 or number & (number - 1):
       raise InputError(
         f"model.attention='pallas' with {number} {name}; allowed: powers of two from 16"
       )
-  if count % BLOCK:
-    pixels = tuple(jnp.pad(x, ((0, 0), (0, -count % BLOCK), (0, 0))) for x in pixels)
-    return attention_kernel.attend(pixels, tokens, scale)[:, :count]
   return attention_kernel.attend(pixels, tokens, scale)
 
 
