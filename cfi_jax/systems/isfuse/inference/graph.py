@@ -4,6 +4,7 @@ Windows are [B, H, W], `Geometry` says where they lie in their images (see `geom
 at positions outside the image are arbitrary and never reach a position inside.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.inference.geometry import Geometry
+from cfi_jax.systems.isfuse.operations import attention
+from cfi_jax.systems.isfuse.operations.attention_kernel import Tokens
 from cfi_jax.systems.isfuse.operations.plain import LEAK
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 means float32 on every device
@@ -177,8 +180,10 @@ def _cfi(
 ) -> tuple[Array, Array]:
   """Causal Feature Integrator of one level: (fused features, gate [B, h, w, 1])."""
   visible, infrared = pair
-  complementary = _attend(params["attention"]["visible"], visible, cells[1])
-  complementary += _attend(params["attention"]["infrared"], infrared, cells[0])
+  tokens = [
+    _tokens(params["attention"][m], c) for m, c in zip(MODALITIES, cells[::-1], strict=True)
+  ]
+  complementary = _attend(pair, tokens)
   # Surrounded once for both uses: what lies outside the image is free in `mixed`.
   complementary = _surround(complementary, geometry, level)
   gate = _gate(params, complementary, geometry, level)
@@ -187,18 +192,40 @@ def _cfi(
   return _block(mixed, params["refine"], geometry, level), gate
 
 
-def _attend(weights: tuple, asking: Array, cells: Array) -> Array:
-  """Attention of every pixel of `asking` over the grid cells of the other modality."""
+def _tokens(weights: tuple, cells: Array) -> Tokens:
+  """Keys, offsets of scores and values of the grid cells of the other modality."""
   key_weight, key_offset, score_weight, score_offset, value_weight, value_offset = weights
-  batch, height, width, channels = asking.shape
-  cells = cells.reshape(batch, -1, channels)
+  cells = cells.reshape(cells.shape[0], -1, cells.shape[-1])
   keys = jnp.matmul(cells, key_weight, precision=EXACT) + key_offset.reshape(1, 1, -1)
   offsets = jnp.matmul(cells, score_weight, precision=EXACT) + score_offset
   values = jnp.matmul(cells, value_weight, precision=EXACT) + value_offset.reshape(1, 1, -1)
-  pixels = asking.reshape(batch, height * width, channels)
-  scores = jnp.matmul(pixels, keys.swapaxes(1, 2), precision=EXACT) + offsets[:, None]
-  shares = jax.nn.softmax(scores.astype(statistics_dtype(scores.dtype))).astype(asking.dtype)
-  return jnp.matmul(shares, values, precision=EXACT).reshape(asking.shape)
+  return keys, offsets, values
+
+
+def _attend(pair: list[Array], tokens: list[Tokens]) -> Array:
+  """Attention of every pixel over the grid cells of the other modality, both modalities' sum.
+
+  In one pass on a GPU, where every pass over memory counts.
+  """
+  pixels = tuple(x.reshape(x.shape[0], -1, x.shape[-1]) for x in pair)
+  if attention.fits(pixels, tuple(tokens)):
+    on_gpu = functools.partial(attention.kernel, scale=1.0)
+    total = jax.lax.platform_dependent(
+      pixels, tuple(tokens), cuda=on_gpu, rocm=on_gpu, default=_by_products
+    )
+  else:
+    total = _by_products(pixels, tuple(tokens))
+  return total.reshape(pair[0].shape)
+
+
+def _by_products(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...]) -> Array:
+  total = None
+  for asking, (keys, offsets, values) in zip(pixels, tokens, strict=True):
+    scores = jnp.matmul(asking, keys.swapaxes(1, 2), precision=EXACT) + offsets[:, None]
+    shares = jax.nn.softmax(scores.astype(statistics_dtype(scores.dtype))).astype(asking.dtype)
+    share = jnp.matmul(shares, values, precision=EXACT)
+    total = share if total is None else total + share
+  return total
 
 
 def _gate(params: Params, surrounded: Array, geometry: Geometry, level: int) -> Array:

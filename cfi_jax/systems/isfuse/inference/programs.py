@@ -2,7 +2,7 @@
 
 import ctypes
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -95,10 +95,23 @@ class Programs:
       arguments.append(jax.device_put(grids, self._split))
     key = (kind, *stacked["visible"].shape, bool(geometries[0].rows.border))
     if key not in self._compiled:
-      program = jax.jit(PROGRAMS[kind], out_shardings=self._split)
+      program = jax.jit(self._on_shares(PROGRAMS[kind], len(arguments)), out_shardings=self._split)
       self._compiled[key] = program.lower(self._params, *arguments).compile()
       _return_freed_memory()
     return self._compiled[key], (self._params, *arguments)
+
+  def _on_shares(self, program: Callable, arguments: int) -> Callable:
+    """The program as every device runs it on its share of the windows."""
+    if len(self.devices) == 1:
+      return program
+    takes = (PartitionSpec(), *[PartitionSpec("batch")] * arguments)
+    return jax.shard_map(
+      program,
+      mesh=self._split.mesh,
+      in_specs=takes,
+      out_specs=PartitionSpec("batch"),
+      check_vma=False,
+    )
 
   def _on_devices(self, geometries: list[Geometry]) -> Geometry:
     """The batch of geometries on the devices; kept for the next batch, which often has the same."""

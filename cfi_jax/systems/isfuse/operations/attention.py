@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.operations import attention_kernel
-from cfi_jax.systems.isfuse.operations.attention_kernel import BLOCK, Tokens
+from cfi_jax.systems.isfuse.operations.attention_kernel import Tokens
 
 Attention = Callable[[Array, Array, Array], Array]
 
@@ -52,16 +52,18 @@ def kernel(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float) 
   The number of tokens must be a power of two of at least 16, and so must that of features. On a CPU
   it is interpreted, which is slow and only for tests.
   """
-  count, features = pixels[0].shape[1:]
-  for name, number in (("tokens", tokens[0][0].shape[1]), ("features", features)):
-    if number < 16 or number & (number - 1):
-      raise InputError(
-        f"model.attention='pallas' with {number} {name}; allowed: powers of two from 16"
-      )
-  if count % BLOCK:
-    pixels = tuple(jnp.pad(x, ((0, 0), (0, -count % BLOCK), (0, 0))) for x in pixels)
-    return attention_kernel.attend(pixels, tokens, scale)[:, :count]
+  if not fits(pixels, tokens):
+    raise InputError(
+      f"model.attention='pallas' with {tokens[0][0].shape[1]} tokens and {pixels[0].shape[2]} "
+      "features; allowed: powers of two from 16"
+    )
   return attention_kernel.attend(pixels, tokens, scale)
+
+
+def fits(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...]) -> bool:
+  """Whether `kernel` takes so many tokens and features."""
+  sizes = (tokens[0][0].shape[1], pixels[0].shape[2])
+  return all(n >= 16 and not n & (n - 1) for n in sizes)
 
 
 ATTENTIONS: dict[str, Attention] = {"matmul": matmul, "pallas": pallas}

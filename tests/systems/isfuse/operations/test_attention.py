@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cfi_jax.core.types import InputError
+from cfi_jax.systems.isfuse.inference import graph
 from cfi_jax.systems.isfuse.operations import attention
 
 PIXELS, TOKENS, FEATURES = 300, 16, 32  # more than one block of pixels, the last one partly filled
@@ -71,10 +72,28 @@ def test_names_and_sizes_are_checked():
   with pytest.raises(InputError, match="'flash'; valid: matmul, pallas"):
     attention.get("flash")
   odd = jnp.zeros((1, 25, 32))
-  with pytest.raises(InputError, match="25 tokens; allowed: powers of two from 16"):
+  with pytest.raises(InputError, match="25 tokens and 32 features; allowed: powers of two from 16"):
     attention.get("pallas")(jnp.zeros((1, 9, 32)), odd, odd)
 
 
 @pytest.mark.parametrize("name", ["recomputed", "cudnn"])
 def test_names_of_earlier_versions_are_taken(name):
   assert attention.get(name) is attention.matmul
+
+
+def test_both_directions_are_the_products_of_fusing(x64):
+  visible, key, value = operands(2, 2)
+  infrared, others, offset = jnp.cos(visible), jnp.sin(value), jnp.tanh(key[..., 0])
+  arguments = (visible, infrared), ((key, offset, value), (others, 2 * offset, key))
+  found = attention.kernel(*arguments, scale=1.0)
+  np.testing.assert_allclose(found, graph._by_products(*arguments), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("platform", "has_kernel"), [("cpu", False), ("cuda", True), ("tpu", True)]
+)
+def test_the_platform_that_is_lowered_to_decides(platform, has_kernel):
+  shapes = (jax.ShapeDtypeStruct((1, 256, 32), jnp.float32),) * 3
+  program = jax.jit(lambda q, k, v: attention.pallas(q, k[:, :16], v[:, :16]))
+  lowered = program.trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
+  assert ("custom_call" in lowered) == has_kernel
