@@ -4,8 +4,8 @@
   python -m cfi_jax.benchmark fuse --help
 
 Each part prints a table and writes it, with every figure, to FILE.json and FILE.txt. `gpu` measures
-everything that needs a GPU; `scaling` predicts. Exits with 1 when a contender failed or two do not
-compute the same, with 2 for unusable input.
+everything that needs a GPU; `compile` asks the compilers of chips that need not be there. Exits
+with 1 when a contender failed or two do not compute the same, with 2 for unusable input.
 """
 
 import importlib
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def options(given: dict[str, Any], arguments: Sequence[str]) -> types.SimpleNamespace:
   """The values of the flags as attributes, and the `command` that reports show."""
-  if given["turns"] < 1:
+  if given.get("turns", 1) < 1:
     raise InputError(f"--turns={given['turns']}; allowed: 1 or more")
   command = shlex.join(["python", "-m", "cfi_jax.benchmark", *arguments])
   return types.SimpleNamespace(**given, command=command)

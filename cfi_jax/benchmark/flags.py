@@ -53,11 +53,21 @@ _GPU = {
   "rehearse": Flag("tiny sizes and few turns, on a CPU", False),
   "commit": Flag("commit the output folder at the end", False),
 }
+_COMPILE = {
+  "output": _COMMON["output"],
+  **_SETTINGS,
+  "batch": Flag("on every chip, instead of the config's batch_size", kind=int),
+  "chip": Flag("chips to compile for, with commas", ["v5e"]),
+  "chips": Flag("how many of them share the work, with commas", ["1"]),
+  "program": Flag("the training step, fusing, or both", "train", valid=("train", "fuse", "both")),
+  "size": Flag("HEIGHTxWIDTH of pairs to fuse", "480x640"),
+  "effort": Flag("of the compiler, -1 to 0; its default, 0, takes six times as long", -1.0),
+}
 PARTS = {
   "train": _COMMON | _SETTINGS | _CONTENDERS,
   "fuse": _COMMON | _FUSE | _CONTENDERS,
   "metrics": _COMMON | _METRICS,
   "input": _COMMON | _SETTINGS | _INPUT,
   "gpu": _COMMON | _GPU,
-  "scaling": _COMMON | _SETTINGS | {"efficiency": Flag("share of the floor's speed reached", 0.5)},
+  "compile": _COMPILE,
 }

@@ -29,10 +29,10 @@ class TrainStep:
     return self.compiled(state, (canvases, constants, self.seed), inputs)
 
 
-def compile_train_step(run: Run) -> TrainStep:
-  """The training program: jitted, donated, sharded, compiled ahead.
+def lower_train_step(run: Run) -> jax.stages.Lowered:
+  """The training program: jitted, donated, sharded, lowered for the devices of the run's mesh.
 
-  Raises `InputError` if memory cannot hold it.
+  Makes no array and does not look at this machine, so the devices need not be there.
   """
   config, cut = run.config, feed.cutter(run.feeds)
 
@@ -50,7 +50,13 @@ def compile_train_step(run: Run) -> TrainStep:
   items = {name: feed.item for name, feed in run.feeds.items()}
   inputs = dispatch.input_shapes(run.mesh, items, config.steps_per_dispatch)
   with jax.set_mesh(run.mesh):
-    compiled = program.lower(state, kept, inputs).compile()
+    return program.lower(state, kept, inputs)
+
+
+def compile_train_step(run: Run) -> TrainStep:
+  """The training program, compiled ahead; raises `InputError` if memory cannot hold it."""
+  config = run.config
+  compiled = lower_train_step(run).compile()
   memory.check(
     compiled,
     config.memory_gb,

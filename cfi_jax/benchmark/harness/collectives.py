@@ -1,53 +1,41 @@
 """Messages between devices in a compiled step, read from its HLO."""
 
+import collections
 import dataclasses
-import math
-import re
+
+from cfi_jax.benchmark.harness import hlo
 
 KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-broadcast", "collective-permute")
 KINDS += ("ragged-all-to-all", "reduce-scatter", "send", "recv")
 HOST = ("callback", "outfeed", "infeed")  # in the name of an operation or custom call
-ITEM_BYTES = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
-ITEM_BYTES |= {"pred": 1, "s8": 1, "u8": 1}
-
-_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%[\w.\-]+ = (?P<shape>.*?) (?P<kind>[a-z][\w\-]*)\(")
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
   """The collectives of one step.
 
-  kinds: how many there are of each kind. bytes: of their results, together.
-  host: operations that call the host.
+  kinds: how many there are of each kind. bytes: of their results, together. dtypes: the same by
+  the type of the numbers. host: operations that call the host.
   """
 
   kinds: dict[str, int]
   bytes: int
+  dtypes: dict[str, int]
   host: tuple[str, ...]
 
 
-def read(hlo: str) -> Traffic:
+def read(text: str) -> Traffic:
   """Counts the collectives in the text of an HLO module after optimisation."""
-  kinds: dict[str, int] = {}
-  moved, host = 0, []
-  for line in hlo.splitlines():
-    if not (match := _INSTRUCTION.match(line)):
-      continue
-    kind = match["kind"].removesuffix("-start")
+  kinds: collections.Counter[str] = collections.Counter()
+  dtypes: collections.Counter[str] = collections.Counter()
+  host = []
+  for one in (one for lines in hlo.parse(text)[0].values() for one in lines):
+    kind = one.kind.removesuffix("-start")
     if kind in KINDS:
-      kinds[kind] = kinds.get(kind, 0) + 1
-      moved += _bytes(match["shape"])
-    called = re.search(r'custom_call_target="([^"]*)"', line)
-    label = called[1] if called else kind
+      kinds[kind] += 1
+      for array in one.arrays:
+        dtypes[array.dtype] += array.plain
+    label = one.attribute(r'custom_call_target="([^"]*)"') or kind
     if any(word in label for word in HOST):
       host.append(label)
-  return Traffic(kinds, moved, tuple(host))
-
-
-def _bytes(shape: str) -> int:
-  """The bytes of a shape such as f32[32]{0} or (f32[], f32[3,3,32,32]{3,2,1,0})."""
-  total = 0
-  for kind, sizes in _ARRAY.findall(shape):
-    total += ITEM_BYTES[kind] * math.prod(int(size) for size in sizes.split(",") if size)
-  return total
+  return Traffic(dict(kinds), dtypes.total(), dict(dtypes), tuple(host))

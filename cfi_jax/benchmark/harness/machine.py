@@ -27,10 +27,10 @@ def machine() -> dict[str, str | int]:
   }
 
 
-def versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
   """Versions of Python and of the packages that matter; "absent" where one is not installed."""
   found = {"python": platform.python_version()}
-  for name in PACKAGES:
+  for name in (*PACKAGES, *more):
     try:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

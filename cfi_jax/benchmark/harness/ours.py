@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from cfi_jax.benchmark.harness import floors, machine, roofline
 from cfi_jax.benchmark.harness.spec import Contender, Spec
@@ -208,11 +209,13 @@ def step_cost(config: Config) -> floors.Cost:
   )
 
 
-def make_run(config: Config, steps: int = STEPS) -> Run:
-  """A run without images and work directory: enough to compile and take steps."""
+def make_run(config: Config, steps: int = STEPS, mesh: Mesh | None = None) -> Run:
+  """A run without images and work directory: enough to compile, and on this machine's devices,
+  which are taken without a `mesh`, to take steps."""
   stream = Stream(None, config.batch_size, config.input, make_pair)
   fed = feed.Streamed(stream, dict.fromkeys(MODALITIES, 1), config.seed, 0.0)
-  mesh, procedure = sharding.make_mesh(config.batch_size), isfuse.procedure(config, steps)
+  mesh = sharding.make_mesh(config.batch_size) if mesh is None else mesh
+  procedure = isfuse.procedure(config, steps)
   return Run(config, pathlib.Path(), mesh, procedure, {"pairs": fed}, None, (), {}, steps)
 
 

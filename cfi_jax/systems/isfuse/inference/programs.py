@@ -2,13 +2,14 @@
 
 import ctypes
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
+from cfi_jax.engine import sharding
 from cfi_jax.fusion.types import Fusion
 from cfi_jax.systems.isfuse.inference import graph
 from cfi_jax.systems.isfuse.inference.geometry import Geometry, stack
@@ -38,19 +39,33 @@ def _tile(params, windows, geometry, grids):
 PROGRAMS = {"fuse": _fuse, "details": _details, "pool": _pool, "tile": _tile}
 
 
+def kept_dtype(dtype: np.dtype) -> np.dtype:
+  """The type of pixels and of geometry's weights: at least float32, whatever is computed in."""
+  return np.promote_types(dtype, np.float32)
+
+
+def lower(kind: str, mesh: Mesh, params: graph.Params, arguments: Sequence) -> jax.stages.Lowered:
+  """A program for the devices of `mesh`, which share the batch; of arrays or their shapes."""
+  takes = (sharding.WHOLE, *[sharding.SPLIT] * len(arguments))
+
+  def program(*arguments):
+    return sharding.on_shares(PROGRAMS[kind], takes, sharding.SPLIT)(*arguments)
+
+  with jax.set_mesh(mesh):
+    return jax.jit(program, out_shardings=sharding.split(mesh)).lower(params, *arguments)
+
+
 class Programs:
   """Owns the folded weights on the devices and one compiled program per kind and window shape."""
 
   def __init__(self, params: graph.Params, dtype: np.dtype, devices: Sequence[jax.Device]):
     """params: see `fold.fold`; a batch is divided evenly among `devices`."""
     self.dtype = np.dtype(dtype)
-    # Weights of geometry and pixels keep at least float32, whatever the network computes in.
-    self.input_dtype = np.promote_types(self.dtype, np.float32)
+    self.input_dtype = kept_dtype(self.dtype)
     self.devices = tuple(devices)
-    mesh = Mesh(np.array(self.devices), ("batch",))
-    self._split = NamedSharding(mesh, PartitionSpec("batch"))
-    self._copied = NamedSharding(mesh, PartitionSpec())
-    self._params = jax.device_put(params, self._copied)
+    self._mesh = Mesh(np.array(self.devices), (sharding.AXIS,))
+    self._split = sharding.split(self._mesh)
+    self._params = jax.device_put(params, sharding.replicated(self._mesh))
     self._compiled: dict[tuple, Any] = {}
     self._last: tuple[list[Geometry], Any] = ([], None)
 
@@ -95,23 +110,9 @@ class Programs:
       arguments.append(jax.device_put(grids, self._split))
     key = (kind, *stacked["visible"].shape, bool(geometries[0].rows.border))
     if key not in self._compiled:
-      program = jax.jit(self._on_shares(PROGRAMS[kind], len(arguments)), out_shardings=self._split)
-      self._compiled[key] = program.lower(self._params, *arguments).compile()
+      self._compiled[key] = lower(kind, self._mesh, self._params, arguments).compile()
       _return_freed_memory()
     return self._compiled[key], (self._params, *arguments)
-
-  def _on_shares(self, program: Callable, arguments: int) -> Callable:
-    """The program as every device runs it on its share of the windows."""
-    if len(self.devices) == 1:
-      return program
-    takes = (PartitionSpec(), *[PartitionSpec("batch")] * arguments)
-    return jax.shard_map(
-      program,
-      mesh=self._split.mesh,
-      in_specs=takes,
-      out_specs=PartitionSpec("batch"),
-      check_vma=False,
-    )
 
   def _on_devices(self, geometries: list[Geometry]) -> Geometry:
     """The batch of geometries on the devices; kept for the next batch, which often has the same."""
