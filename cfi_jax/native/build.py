@@ -29,13 +29,13 @@ class Unavailable(Exception):
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-  """The library, or None after one line that says why there is none; decided once per process."""
+def library() -> tuple[ctypes.CDLL | None, str]:
+  """The library and "", or None and why there is none, which one line says; once per process."""
   try:
-    return _load(_find_or_build())
+    return _load(_find_or_build()), ""
   except Unavailable as error:
     logging.warning("native kernels are off: %s; training uses plain JAX", error)
-    return None
+    return None, str(error)
 
 
 def compiler() -> str:

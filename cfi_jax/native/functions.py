@@ -27,26 +27,21 @@ HANDLERS = (
 ).split()
 
 
-def available() -> bool:
-  """Says whether the kernels can be used here; builds and registers them when asked first."""
-  return _register()
-
-
 @functools.cache
-def _register() -> bool:
-  library = build.library()
-  if library is None:
-    return False
-  for name in HANDLERS:
-    capsule = jax.ffi.pycapsule(getattr(library, name))
-    jax.ffi.register_ffi_target(name, capsule, platform="cpu")
-  return True
+def why_not() -> str:
+  """The reason why there are no kernels here, "" where there are; builds and registers them."""
+  library, reason = build.library()
+  if library is not None:
+    for name in HANDLERS:
+      capsule = jax.ffi.pycapsule(getattr(library, name))
+      jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+  return reason
 
 
 def _call(name: str, shapes: list[tuple[int, ...]], *arguments: Array, **attributes) -> list[Array]:
   """One handler's results; under vmap its leading axes are groups that it computes one by one."""
-  if not available():
-    raise RuntimeError("native kernels are not available on this machine")
+  if reason := why_not():
+    raise RuntimeError(f"there are no native kernels here: {reason}")
   outs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
   kinds = {"border": np.int32, "leak": np.float32}
   attributes = {key: kinds[key](value) for key, value in attributes.items()}
