@@ -20,11 +20,9 @@ from cfi_jax.native import build
 LEAK = 0.01  # negative slope of LeakyReLU
 EPSILON = 1e-5  # added to variances
 BORDERS = {"zeros": 0, "reflect": 1, "replicate": 2}
-HANDLERS = (
-  "CfiConvolve CfiConvolveNormalise CfiNormalise CfiReduce CfiBlockBackward CfiHeadBackward "
-  "CfiAttend CfiAttendBackward CfiHalve CfiHalveBackward CfiMix CfiMixBackward CfiGridMean "
-  "CfiGridMeanBackward CfiEnlarge CfiEnlargeBackward CfiSumBatch"
-).split()
+HANDLERS = ("Convolve", "ConvolveNormalise", "Normalise", "Reduce", "BlockBackward", "HeadBackward")
+HANDLERS += ("Attend", "AttendBackward", "Mix", "MixBackward", "Halve", "HalveBackward")
+HANDLERS += ("GridMean", "GridMeanBackward", "Enlarge", "EnlargeBackward", "SumBatch")
 
 
 @functools.cache
@@ -33,8 +31,8 @@ def why_not() -> str:
   library, reason = build.library()
   if library is not None:
     for name in HANDLERS:
-      capsule = jax.ffi.pycapsule(getattr(library, name))
-      jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+      capsule = jax.ffi.pycapsule(getattr(library, f"Cfi{name}"))
+      jax.ffi.register_ffi_target(f"cfi_{name}", capsule, platform="cpu")
   return reason
 
 
@@ -45,7 +43,7 @@ def _call(name: str, shapes: list[tuple[int, ...]], *arguments: Array, **attribu
   outs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
   kinds = {"border": np.int32, "leak": np.float32}
   attributes = {key: kinds[key](value) for key, value in attributes.items()}
-  return jax.ffi.ffi_call(name, outs, vmap_method="expand_dims")(*arguments, **attributes)
+  return jax.ffi.ffi_call(f"cfi_{name}", outs, vmap_method="expand_dims")(*arguments, **attributes)
 
 
 def _alone(tree):
@@ -130,7 +128,7 @@ def block_given(
   gain = scale / jnp.sqrt(var + EPSILON)
   shape = (*x.shape[:3], w.shape[-1])
   arguments = (x, w, b, mean, gain, offset)
-  return _call("CfiConvolveNormalise", [shape], *arguments, border=BORDERS[border], leak=LEAK)[0]
+  return _call("ConvolveNormalise", [shape], *arguments, border=BORDERS[border], leak=LEAK)[0]
 
 
 def _given_forward(x, w, b, scale, offset, mean, var, border):
@@ -155,16 +153,16 @@ block_given.defvjp(_given_forward, _given_backward)
 
 def _convolve(x, w, b, border):
   c = w.shape[-1]
-  return _call("CfiConvolve", [(*x.shape[:3], c), (c,), (c,)], x, w, b, border=BORDERS[border])
+  return _call("Convolve", [(*x.shape[:3], c), (c,), (c,)], x, w, b, border=BORDERS[border])
 
 
 def _normalise(y, mean, gain, offset):
-  return _call("CfiNormalise", [y.shape], y, mean, gain, offset, leak=LEAK)[0]
+  return _call("Normalise", [y.shape], y, mean, gain, offset, leak=LEAK)[0]
 
 
 def _reduce(dz, y, mean, gain, offset):
   """Sums of the gradient before the activation, and of its product with y - mean."""
-  return _call("CfiReduce", [mean.shape] * 2, dz, y, mean, gain, offset, leak=LEAK)
+  return _call("Reduce", [mean.shape] * 2, dz, y, mean, gain, offset, leak=LEAK)
 
 
 NOTHING = (0, 0, 0, 0)  # the shape of a gradient that is not asked for
@@ -173,7 +171,7 @@ NOTHING = (0, 0, 0, 0)  # the shape of a gradient that is not asked for
 def _block_gradients(dz, y, norm, shift, slope, x, w, border):
   def call(*shapes):
     arguments = (dz, y, *norm, shift, slope, x, w)
-    return _call("CfiBlockBackward", shapes, *arguments, border=BORDERS[border], leak=LEAK)
+    return _call("BlockBackward", shapes, *arguments, border=BORDERS[border], leak=LEAK)
 
   if x.shape[-1] > 1:
     return call(x.shape, w.shape)
@@ -187,12 +185,12 @@ def head(x: Array, w: Array, b: Array, border: str) -> Array:
   nothing = (jnp.zeros(1, jnp.float32),) * 3
   shape = (*x.shape[:3], 1)
   arguments = (x, w, b, *nothing)
-  return _call("CfiConvolveNormalise", [shape], *arguments, border=BORDERS[border], leak=1.0)[0]
+  return _call("ConvolveNormalise", [shape], *arguments, border=BORDERS[border], leak=1.0)[0]
 
 
 def _head_backward(border, saved, dy):
   x, w = saved
-  dx, dw = _call("CfiHeadBackward", [x.shape, w.shape], dy, x, w, border=BORDERS[border])
+  dx, dw = _call("HeadBackward", [x.shape, w.shape], dy, x, w, border=BORDERS[border])
   return dx, dw, jnp.sum(dy, (0, 1, 2))
 
 
@@ -211,14 +209,14 @@ def attend(x1, key1, shift1, value1, x2, key2, shift2, value2) -> Array:
   """
   batch = max(a.shape[0] for a in (x1, key1, x2, key2))
   arguments = (x1, key1, shift1, value1, x2, key2, shift2, value2)
-  return _call("CfiAttend", [(batch, *x1.shape[1:])], *arguments)[0]
+  return _call("Attend", [(batch, *x1.shape[1:])], *arguments)[0]
 
 
 def _attend_backward(saved, d_out):
   gradients: list[Array] = []
   for arrays in (saved[:4], saved[4:]):
     shapes = [(d_out.shape[0], *a.shape[1:]) for a in arrays]
-    each = _call("CfiAttendBackward", shapes, d_out, *arrays)
+    each = _call("AttendBackward", shapes, d_out, *arrays)
     gradients += [_as_shared(g, a) for g, a in zip(each, arrays, strict=True)]
   return tuple(gradients)
 
@@ -234,7 +232,7 @@ def mix(hidden, w, bias, cross, visible, infrared) -> tuple[Array, Array]:
   4. `visible` and `infrared` may have a batch of one.
   """
   shapes = [(*cross.shape[:3], 1), cross.shape]
-  return tuple(_call("CfiMix", shapes, hidden, w, bias, cross, visible, infrared))
+  return tuple(_call("Mix", shapes, hidden, w, bias, cross, visible, infrared))
 
 
 def _mix_forward(hidden, w, bias, cross, visible, infrared):
@@ -245,7 +243,7 @@ def _mix_forward(hidden, w, bias, cross, visible, infrared):
 def _mix_backward(saved, cotangents):
   _, hidden, w, cross, visible, infrared = saved
   shapes = [hidden.shape, w.shape, (1,), cross.shape, cross.shape]
-  *gradients, local = _call("CfiMixBackward", shapes, *cotangents, *saved)
+  *gradients, local = _call("MixBackward", shapes, *cotangents, *saved)
   return *gradients, _as_shared(local, visible), _as_shared(local, infrared)
 
 
@@ -259,7 +257,7 @@ def _as_shared(gradient: Array, array: Array) -> Array:
   if array.size < 2**14 or array.size % 4:
     return jnp.sum(gradient, 0, keepdims=True)
   parts = gradient.reshape(gradient.shape[0], -1)
-  return _call("CfiSumBatch", [(1, array.size)], parts)[0].reshape(array.shape)
+  return _call("SumBatch", [(1, array.size)], parts)[0].reshape(array.shape)
 
 
 # ---- Maps to other sizes.
@@ -269,24 +267,22 @@ def _as_shared(gradient: Array, array: Array) -> Array:
 def halve(x: Array) -> Array:
   """The maximum of every 2x2 pixels; its gradient goes to the first maximum of a tie."""
   batch, height, width, features = x.shape
-  return _call("CfiHalve", [(batch, height // 2, width // 2, features)], x)[0]
+  return _call("Halve", [(batch, height // 2, width // 2, features)], x)[0]
 
 
-halve.defvjp(
-  lambda x: (halve(x), x), lambda x, dy: tuple(_call("CfiHalveBackward", [x.shape], x, dy))
-)
+halve.defvjp(lambda x: (halve(x), x), lambda x, dy: tuple(_call("HalveBackward", [x.shape], x, dy)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_vjp, nondiff_argnames=("grid",))
 def grid_mean(x: Array, grid: int) -> Array:
   """Adaptive average pooling to [B, grid, grid, C]."""
-  return _call("CfiGridMean", [(x.shape[0], grid, grid, x.shape[3])], x)[0]
+  return _call("GridMean", [(x.shape[0], grid, grid, x.shape[3])], x)[0]
 
 
 def _grid_mean_backward(grid, like, dy):
   batch, height, width, features = like.shape
   if height % grid or width % grid:
-    return tuple(_call("CfiGridMeanBackward", [like.shape], dy))
+    return tuple(_call("GridMeanBackward", [like.shape], dy))
   rows, columns = height // grid, width // grid  # a broadcast, which XLA adds up with its like
   cells = (dy / (rows * columns))[:, :, None, :, None]
   whole = jnp.broadcast_to(cells, (batch, grid, rows, grid, columns, features))
@@ -301,10 +297,10 @@ grid_mean.defvjp(
 @jax.custom_vjp
 def enlarge(x: Array, skip: Array) -> Array:
   """x [B, h, w, C] resized to the size of `skip` (bilinear, half-pixel centres), plus `skip`."""
-  return _call("CfiEnlarge", [skip.shape], x, skip)[0]
+  return _call("Enlarge", [skip.shape], x, skip)[0]
 
 
 enlarge.defvjp(
   lambda x, skip: (enlarge(x, skip), jax.ShapeDtypeStruct(x.shape, x.dtype)),
-  lambda like, d_out: (*_call("CfiEnlargeBackward", [like.shape], d_out), d_out),
+  lambda like, d_out: (*_call("EnlargeBackward", [like.shape], d_out), d_out),
 )

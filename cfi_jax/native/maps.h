@@ -95,18 +95,26 @@ inline void mix(ffi::ThreadPool pool, Input hidden_, Input w_, Input bias_, Inpu
     const float* e = infrared[g] + sample(infrared, b) + r * n * depth;
     const float* c = cross[g] + row * depth;
     float *gates = gate[g] + row, *to = out[g] + row * depth;
+    const Scratch scratch({n});
+    float* logits = scratch[0];
     for (int64_t p = 0; p < n; ++p) {
-      float logit = bias[g][0];
+      float total = bias[g][0];
       if (inner == 1) {
-        logit += from[p] * w[g][0];
+        total += from[p] * w[g][0];
       } else {
-        Quad total{};
+        Quad parts{};
         for (int64_t k = 0; k < inner; k += 4)
-          total += load<Quad>(from + p * inner + k) * load<Quad>(w[g] + k);
-        logit += (total[0] + total[1]) + (total[2] + total[3]);
+          parts += load<Quad>(from + p * inner + k) * load<Quad>(w[g] + k);
+        total += (parts[0] + parts[1]) + (parts[2] + parts[3]);
       }
-      const float share = sigmoid(splat<Quad>(logit))[0];
-      gates[p] = share;
+      logits[p] = total;
+    }
+    channels(round_up(n, 4), [&](auto type, int64_t p) {  // a Scratch has room beyond its end
+      store(logits + p, sigmoid(load<decltype(type)>(logits + p)));
+    });
+    std::memcpy(gates, logits, n * 4);
+    for (int64_t p = 0; p < n; ++p) {
+      const float share = logits[p];
       channels(depth, [&](auto type, int64_t k) {
         using T = decltype(type);
         const int64_t i = p * depth + k;
@@ -140,7 +148,8 @@ inline void mix_backward(ffi::ThreadPool pool, Input dgate_, Input dout_, Input 
     const float *c = cross[g] + row * depth, *d = dout[g] + row * depth;
     float *to_cross = dcross[g] + row * depth, *to_local = dlocal[g] + row * depth;
     float* slot = slots[(g * batch + b) * height + r];
-    std::memset(slot, 0, (inner + 1) * 4);
+    const Scratch scratch({n});
+    float *dlogits = scratch[0], bias = 0;
     for (int64_t p = 0; p < n; ++p) {
       const float share = gate[g][row + p];
       Wide wide{};
@@ -156,15 +165,30 @@ inline void mix_backward(ffi::ThreadPool pool, Input dgate_, Input dout_, Input 
       for (; k + kLanes <= depth; k += kLanes) add(Wide{}, p * depth + k, wide);
       for (; k < depth; k += 4) add(Quad{}, p * depth + k, rest);
       const float towards = sum(wide) + ((rest[0] + rest[1]) + (rest[2] + rest[3]));
-      const float dlogit = (towards + dgate[g][row + p]) * share * (1.0f - share);
-      const float* from = hidden[g] + (row + p) * inner;
-      float* to = dhidden[g] + (row + p) * inner;
-      slot[inner] += dlogit;
-      for (int64_t k = 0; k < inner; ++k) {
-        to[k] = dlogit * w[g][k];
-        slot[k] += dlogit * from[k];
-      }
+      dlogits[p] = (towards + dgate[g][row + p]) * share * (1.0f - share);
+      bias += dlogits[p];
     }
+    const float* from = hidden[g] + row * inner;
+    float* to = dhidden[g] + row * inner;
+    slot[inner] = bias;
+    if (inner == 1) {
+      slot[0] = 0;
+      for (int64_t p = 0; p < n; ++p) {
+        to[p] = dlogits[p] * w[g][0];
+        slot[0] += dlogits[p] * from[p];
+      }
+      return;
+    }
+    channels(inner, [&](auto type, int64_t k) {
+      using T = decltype(type);
+      const T weight = load<T>(w[g] + k);
+      T total{};
+      for (int64_t p = 0; p < n; ++p) {
+        store(to + p * inner + k, dlogits[p] * weight);
+        total += dlogits[p] * load<T>(from + p * inner + k);
+      }
+      store(slot + k, total);
+    });
   });
   for (int64_t g = 0; g < lead.count; ++g) {
     const int64_t first = g * batch * height, last = first + batch * height;
