@@ -225,7 +225,8 @@ arguments = [jnp.asarray(a, jnp.float32) for a in (x, w, *vectors)]
 def gradients(devices):
   def run(*a):
     out, pull = jax.vjp(lambda *a: functions.block(*a, "reflect", devices), *a)
-    dx, *parameters = pull((jnp.sin(100 * out[0]), 0 * out[1], 0 * out[2]))
+    seed = jnp.sign(jnp.sin(1e3 * a[0])).repeat(2, -1)
+    dx, *parameters = pull((seed, *jnp.ones((2, 16)) / devices.place()[1]))
     return out, dx, devices.total(parameters)
   return run
 
