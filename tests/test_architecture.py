@@ -18,7 +18,7 @@ PACKAGE = ROOT / "cfi_jax"
 # A room imports from rooms on floors above its own in this list, and from itself.
 FLOORS = [
   {"core"},
-  {"images", "weights"},
+  {"images", "native", "weights"},
   {"data", "metrics"},
   {"engine", "fusion", "report"},
   {"datasets"},

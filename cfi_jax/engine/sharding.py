@@ -92,6 +92,11 @@ def count() -> int:
   return jax.lax.axis_size(AXIS) if _is_share() else 1
 
 
+def place() -> tuple[Any, int]:
+  """This device's index among those that share the batch, and their number; (0, 1) elsewhere."""
+  return (jax.lax.axis_index(AXIS), count()) if _is_share() else (0, 1)
+
+
 def total(tree: Any) -> Any:
   """Sums over the devices that share the batch inside `on_shares`; `tree` elsewhere.
 

@@ -8,13 +8,14 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
 from cfi_jax.systems.isfuse.operations import attention
 from cfi_jax.systems.isfuse.operations.fused import Fused
+from cfi_jax.systems.isfuse.operations.native import Native
 from cfi_jax.systems.isfuse.operations.packed import Packed
 from cfi_jax.systems.isfuse.operations.plain import Plain
 
 WAYS = {
   "layout": ("auto", "plain", "packed"),
   "attention": ("auto", *attention.ATTENTIONS),
-  "kernels": ("auto", "plain", "fused"),
+  "kernels": ("auto", "plain", "fused", "native"),
 }
 
 PLAIN = {"layout": "plain", "attention": "matmul", "kernels": "plain"}
@@ -46,7 +47,7 @@ def choose(ways: Ways, network: Any, height: int, width: int) -> Plain:
   They are for the devices that are compiled for (`sharding.platform`).
   """
   platform = sharding.platform()
-  kinds: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused}
+  kinds: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused, "native": Native}
   kernels = ("plain" if platform == "cpu" else "fused") if ways.kernels == "auto" else ways.kernels
   way = (
     ("matmul" if platform == "cpu" else "pallas") if ways.attention == "auto" else ways.attention
