@@ -172,7 +172,9 @@ def table(report: dict[str, Any]) -> str:
   cells = [titles, *(_cells(one) for one in report["programs"] if not one["failure"])]
   widths = [max(len(line[i]) for line in cells) for i in range(len(titles))]
   for line in cells:
-    aligned = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))]
+    aligned = [
+      c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+    ]
     lines.append("  ".join(aligned).rstrip())
   for one in report["programs"]:
     lines.append(f"- {one['program']}, {one['chips']} x {one['chip']}: {_note(one)}")

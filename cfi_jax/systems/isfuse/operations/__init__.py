@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
-from cfi_jax.systems.isfuse.operations import attention
+from cfi_jax.systems.isfuse.operations import attention, native
 from cfi_jax.systems.isfuse.operations.fused import Fused
 from cfi_jax.systems.isfuse.operations.native import Native
 from cfi_jax.systems.isfuse.operations.packed import Packed
@@ -21,12 +23,18 @@ WAYS = {
 PLAIN = {"layout": "plain", "attention": "matmul", "kernels": "plain"}
 
 
+KINDS: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused, "native": Native}
+
+
 @dataclasses.dataclass(frozen=True)
 class Ways:
   """The ways of computing that a config asks for; they change no result but for rounding.
 
-  attention: "matmul" or "pallas", see `attention`. kernels: "plain" JAX or "fused", see `fused`.
-  "auto" takes the fastest one for the devices that a program is compiled for.
+  layout: of maps: "plain", or "packed" for a TPU's 128 lanes (`packed`; sides must be multiples of
+    2^levels). attention: "matmul", or "pallas" for a kernel that holds the weights on the chip
+    (`attention`). kernels: "plain" JAX, "fused" with few passes and messages (`fused`), or "native"
+    in C++ for CPUs (`native`; float32, features a multiple of 8). "auto" takes what is fastest on
+    the devices that a program is compiled for, of what can be.
   """
 
   layout: str
@@ -39,6 +47,10 @@ class Ways:
       value = getattr(self, name)
       if value not in valid and not (name == "attention" and value in attention.RETIRED):
         raise InputError(f"model.{name} is {value!r}; valid: {', '.join(valid)}")
+    if self.layout == "packed" and self.kernels not in ("auto", "fused"):
+      raise InputError(
+        f"model.kernels is {self.kernels!r} with model.layout 'packed'; valid: auto, fused"
+      )
 
 
 def choose(ways: Ways, network: Any, height: int, width: int) -> Plain:
@@ -47,13 +59,32 @@ def choose(ways: Ways, network: Any, height: int, width: int) -> Plain:
   They are for the devices that are compiled for (`sharding.platform`).
   """
   platform = sharding.platform()
-  kinds: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused, "native": Native}
-  kernels = ("plain" if platform == "cpu" else "fused") if ways.kernels == "auto" else ways.kernels
-  way = (
-    ("matmul" if platform == "cpu" else "pallas") if ways.attention == "auto" else ways.attention
+  way = ways.attention if ways.attention != "auto" else _attention(platform, network)
+  if _is_packed(ways, platform, 2**network.levels, height, width):
+    return Packed(network.padding, network.dtype, way)
+  kernels = ways.kernels if ways.kernels != "auto" else _kernels(platform, network, way)
+  return KINDS[kernels](network.padding, network.dtype, way)
+
+
+def _attention(platform: str, network: Any) -> str:
+  on_accelerator = platform != "cpu" and network.dtype != jnp.float64
+  return (
+    "pallas" if on_accelerator and attention.takes(network.grid**2, network.features) else "matmul"
   )
-  layout = ("packed" if platform == "tpu" else "plain") if ways.layout == "auto" else ways.layout
-  kind = kinds[kernels]
-  if layout == "packed" and not height % 2**network.levels and not width % 2**network.levels:
-    kind = Packed
-  return kind(network.padding, network.dtype, way)
+
+
+def _is_packed(ways: Ways, platform: str, step: int, height: int, width: int) -> bool:
+  fits = not height % step and not width % step
+  if ways.layout == "packed" and not fits:
+    raise InputError(
+      f"model.layout is 'packed' for images of {height}x{width}; allowed: multiples of {step}"
+    )
+  return fits and (ways.layout == "packed" or (ways.layout == "auto" and platform == "tpu"))
+
+
+def _kernels(platform: str, network: Any, way: str) -> str:
+  if platform != "cpu":
+    return "fused"
+  return (
+    "native" if way != "pallas" and not native.reason(network.dtype, network.features) else "plain"
+  )

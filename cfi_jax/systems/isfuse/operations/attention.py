@@ -61,9 +61,13 @@ def kernel(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float) 
 
 
 def fits(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...]) -> bool:
-  """Whether `kernel` takes so many tokens and features."""
-  sizes = (tokens[0][0].shape[1], pixels[0].shape[2])
-  return all(n >= 16 and not n & (n - 1) for n in sizes)
+  """Whether `kernel` takes these."""
+  return takes(tokens[0][0].shape[1], pixels[0].shape[2])
+
+
+def takes(tokens: int, features: int) -> bool:
+  """Whether `kernel` takes so many of both: powers of two."""
+  return all(n >= 16 and not n & (n - 1) for n in (tokens, features))
 
 
 ATTENTIONS: dict[str, Attention] = {"matmul": matmul, "pallas": pallas}

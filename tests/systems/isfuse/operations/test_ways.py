@@ -27,7 +27,7 @@ WAYS = [
   {"kernels": "fused"},
   {"fold_views": "always"},
   {"kernels": "fused", "fold_views": "always", "attention": "pallas"},
-  {"kernels": "fused", "fold_views": "always", "layout": "packed"},
+  {"layout": "packed", "kernels": "fused", "fold_views": "always", "attention": "pallas"},
 ]
 NETWORKS = [
   {},
