@@ -25,7 +25,8 @@ PLAIN = {"layout": "plain", "attention": "matmul", "kernels": "plain"}
 class Ways:
   """The ways of computing that a config asks for; they change no result but for rounding.
 
-  attention: "matmul" or "pallas", see `attention`. kernels: "plain" JAX or "fused", see `fused`.
+  attention: "matmul" or "pallas", see `attention`. kernels: "plain" JAX, "fused" or
+  "native", see the modules of these names.
   "auto" takes the fastest one for the devices that a program is compiled for.
   """
 
