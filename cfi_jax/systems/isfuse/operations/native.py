@@ -14,15 +14,14 @@ from cfi_jax.native import functions
 from cfi_jax.systems.isfuse.operations.plain import Direction, Moments, Plain
 
 DEVICES = functions.Devices(sharding.total, sharding.place)
-STEP = 8  # features come in multiples of it, a gate's hidden ones in multiples of half of it
 
 
-def reason(dtype: jnp.dtype, features: int) -> str:
-  """The reason why the kernels do not apply to maps of that dtype and width; "" where they do."""
+def reason(dtype: jnp.dtype, channels: int) -> str:
+  """The reason why the kernels do not take maps of that dtype and width; "" where they do."""
   if jnp.dtype(dtype) != jnp.float32:
-    return f"model.dtype is {jnp.dtype(dtype).name}, not float32"
-  if features % STEP:
-    return f"model.features is {features}, not a multiple of {STEP}"
+    return f"maps are {jnp.dtype(dtype).name}, not float32"
+  if channels > 1 and channels % 4:
+    return f"maps have {channels} channels, neither 1 nor a multiple of 4"
   return functions.why_not()
 
 
@@ -35,14 +34,13 @@ def _say(operation: str, why: str) -> None:
 class Native(Plain):
   """Every operation as one function with its own gradient, see `cfi_jax.native.functions`.
 
-  What the kernels do not take (another dtype or number of features, no compiler) is computed as
+  What the kernels do not take (another dtype or number of channels, no compiler) is computed as
   `Plain` does, which one line says.
   """
 
   def _takes(self, operation: str, *maps: Array) -> bool:
-    """Whether the kernels take these maps; images have one channel, a gate's half of the others."""
-    wrong = {reason(x.dtype, 2 * x.shape[-1]) for x in maps if x.shape[-1] > 1} - {""}
-    wrong |= {reason(x.dtype, STEP) for x in maps if x.shape[-1] == 1} - {""}
+    """Says whether the kernels take these maps."""
+    wrong = {reason(x.dtype, x.shape[-1]) for x in maps} - {""}
     for why in sorted(wrong):
       _say(operation, why)
     return not wrong
