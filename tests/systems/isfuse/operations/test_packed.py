@@ -1,0 +1,116 @@
+"""Operations on packed maps against the plain ones, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cfi_jax.systems.isfuse.operations.packed import Packed, expand, pack, unpack
+from cfi_jax.systems.isfuse.operations.plain import PADDINGS, Plain
+
+DTYPES = {"float64": 1e-10, "float32": 2e-5}
+C, T = 16, 16
+
+
+def arrays(seed, *shapes):
+  random = np.random.default_rng(seed)
+  return [jnp.asarray(random.normal(size=shape)) for shape in shapes]
+
+
+def assert_same(plain, packed, maps, others, dtype):
+  """The functions of maps and other arrays, and their gradients; the plain one in float64."""
+
+  def run(function, dtype, convert, back):
+    def whole(maps, others):
+      outs = jax.tree.leaves(function(*map(convert, maps), *others))
+      return [back(x) if x.shape[-1] == 4 * C else x for x in outs]
+
+    given = jax.tree.map(lambda x: x.astype(dtype), (maps, others))
+    outs, vjp = jax.vjp(whole, *given)
+    ramps = [jnp.sin(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape) for x in outs]
+    return jax.tree.leaves((outs, vjp(ramps)))
+
+  expected = run(plain, "float64", lambda x: x, lambda x: x)
+  found = run(packed, dtype, pack, unpack)
+  assert len(found) == len(expected)
+  for one, other in zip(found, expected, strict=True):
+    bound = DTYPES[dtype] * max(1.0, float(jnp.abs(other).max()))
+    np.testing.assert_allclose(one, other, rtol=0, atol=bound)
+
+
+def both(dtype, padding="zeros", attention="matmul"):
+  return Plain(padding, jnp.dtype("float64")), Packed(padding, jnp.dtype(dtype), attention)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_block(x64, padding, dtype):
+  plain, packed = both(dtype, padding)
+  x, *others = arrays(0, (2, 8, 12, 8), (3, 3, 8, C), (C,), (C,), (C,))
+  others[0] /= 9
+  assert_same(
+    lambda x, *o: plain.block(x, *o, None), lambda x, *o: packed.block(x, *o, None),
+    [x], others, dtype,
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["halve", "grid", "enlarge"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sizes(x64, name, dtype):
+  plain, packed = both(dtype)
+  maps = arrays(1, (2, 8, 12, C), (2, 16, 24, C))
+  more = {"halve": (maps[:1], []), "grid": (maps[:1], [5]), "enlarge": (maps, [])}[name]
+  maps, extra = more
+  assert_same(
+    lambda *x: getattr(plain, name)(*x, *extra), lambda *x: getattr(packed, name)(*x, *extra),
+    maps, [], dtype,
+  )  # fmt: skip
+
+
+def test_ties_give_their_gradient_to_the_first_maximum(x64):
+  plain, packed = both("float64")
+  x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, 8, 12, C)) * 1.0)
+  assert_same(plain.halve, packed.halve, [x], [], "float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("gate", ["released", "paper"])
+def test_mix(x64, gate, dtype):
+  plain, packed = both(dtype, "reflect")
+  hidden = 8 if gate == "released" else C
+  maps = arrays(2, (2, 8, 12, hidden), (2, 8, 12, C), (2, 8, 12, C), (1, 8, 12, C))
+  head = arrays(3, (hidden, 1) if gate == "released" else (3, 3, hidden, 1), (1,))
+  head[0] /= 9
+
+  def order(operations):
+    return lambda x, c, v, i, kernel, bias: operations.mix(x, kernel, bias, c, v, i)
+
+  assert_same(order(plain), order(packed), maps, head, dtype)
+
+
+@pytest.mark.parametrize("attention", ["matmul", "pallas"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attend(x64, attention, dtype):
+  plain, packed = both(dtype, attention=attention)
+  maps = arrays(4, (2, 8, 12, C), (1, 8, 12, C))
+  directions = [arrays(5 + b, (C, C), (C,), (b, T, C), (b, T, C)) for b in (1, 2)]
+  for direction in directions:
+    direction[0] /= 4
+  assert_same(
+    lambda v, i, *d: plain.attend(v, i, d), lambda v, i, *d: packed.attend(v, i, d),
+    maps, directions, dtype,
+  )  # fmt: skip
+
+
+def test_packing_is_undone_and_says_where_pixels_are():
+  x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+  packed = pack(x)
+  np.testing.assert_array_equal(unpack(packed), x)
+  np.testing.assert_array_equal(packed[1, 1, 2], x[1, 2:4, 4:6].reshape(-1))
+
+
+def test_an_expanded_kernel_has_every_weight_of_every_phase():
+  kernel = jnp.arange(1.0, 10).reshape(3, 3, 1, 1)
+  whole = expand(kernel)
+  assert whole.shape == (3, 3, 4, 4)
+  np.testing.assert_array_equal(whole.sum((0, 1, 2)), [45] * 4)
