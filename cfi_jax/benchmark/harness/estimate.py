@@ -21,8 +21,9 @@ class Estimate:
   samples: done in one call. floor: see `floors`. bytes: moved through memory, with the padding of
   tiles, by `source`; bare: without padding, by the HLO. compiler_seconds: the compiler's estimate;
   cycle_seconds: the sum of its estimates of all operations; None where it makes none.
-  memory: bytes by use; total: what one call needs; chip: what there is. copies: operations that only
-  move, and their bytes. largest: the operations that move most. failure: why there are no figures.
+  memory: bytes by use; total: what one call needs; chip: what there is. copies: operations that
+  only move, and their bytes. largest: the operations that move most. failure: why there are no
+  figures.
   """
 
   program: str
