@@ -16,12 +16,15 @@ Google's libtpu, which is under Google's terms. Chips: v5e, v5p, v6e, h100.
 - samples/s: by the compiler's time, else by the bandwidth's; for several chips with their messages,
   at an ASSUMED latency for each and the links' bandwidth (harness/chips.py).
 
---effort trades the time of compiling for that of the program. At -1 the bytes of this network are
-within a few percent of those at 0, XLA's default; compare figures of one effort only.
+--effort trades the time of compiling for that of the program, and sets two options of JAX,
+jax_exec_time_optimization_effort and jax_memory_fitting_effort. At -1 a step compiles in a minute
+or two; at 0, JAX's default, for a TPU in ten, to other bytes (a tenth more or less), and libtpu
+then gives no time that could be used. Compare figures of one effort and of one libtpu only.
 """
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -144,12 +147,13 @@ def compile_case(case: Case, config: Config, size: tuple[int, int]) -> Estimate:
 COLUMNS = (
   ("GB", lambda one: one["bytes"] / 1e9, "{:.1f}"),
   ("x floor", lambda one: one["times_floor"], "{:.1f}"),
-  ("compiler ms", lambda one: (one["compiler_seconds"] or 0) * 1e3, "{:.1f}"),
+  ("compiler ms", lambda one: 1e3 * (one["compiler_seconds"] or math.nan), "{:.1f}"),
   ("bandwidth ms", lambda one: one["bandwidth_seconds"] * 1e3, "{:.1f}"),
   ("samples/s", lambda one: one["samples_per_second"], "{:.4g}"),
   ("temporary GB", lambda one: one["memory"]["temporary"] / 1e9, "{:.2f}"),
   ("arguments GB", lambda one: one["memory"]["arguments"] / 1e9, "{:.2f}"),
   ("total GB", lambda one: one["memory"]["total"] / 1e9, "{:.2f}"),
+  ("of memory", lambda one: one["memory"]["total"] / one["memory"]["chip"], "{:.0%}"),
   ("copies GB", lambda one: one["copies"][1] / 1e9, "{:.1f}"),
   ("host calls", lambda one: len(one["traffic"]["host"]), "{:d}"),
   ("compile s", lambda one: one["compile_seconds"], "{:.1f}"),
@@ -189,7 +193,7 @@ def table(report: dict[str, Any]) -> str:
 
 def _cells(one: dict[str, Any]) -> list[str]:
   first = [one["program"], one["chip"], str(one["chips"])]
-  return first + [template.format(value(one)) for _, value, template in COLUMNS]
+  return first + [template.format(value(one)).replace("nan", "") for _, value, template in COLUMNS]
 
 
 def _note(one: dict[str, Any]) -> str:

@@ -61,7 +61,9 @@ _COMPILE = {
   "chips": Flag("how many of them share the work, with commas", ["1"]),
   "program": Flag("the training step, fusing, or both", "train", valid=("train", "fuse", "both")),
   "size": Flag("HEIGHTxWIDTH of pairs to fuse", "480x640"),
-  "effort": Flag("of the compiler, -1 to 0; its default, 0, takes six times as long", -1.0),
+  "effort": Flag(
+    "of the compiler, -1 to 1; at 0, the default of JAX, it takes ten times as long", -1.0
+  ),
 }
 PARTS = {
   "train": _COMMON | _SETTINGS | _CONTENDERS,

@@ -25,6 +25,9 @@ ENVIRONMENT = {
 }
 
 
+GIB = 2**30
+
+
 @dataclasses.dataclass(frozen=True)
 class Chip:
   """Public figures of an accelerator and what its compiler calls it.
@@ -57,13 +60,13 @@ _GOOGLE = "https://cloud.google.com/tpu/docs"
 # units, which are 4 of 128x128 on a v5e, 8 of them on a v5p, and 4 of 256x256 on a v6e.
 CHIPS = {
   "v5e": Chip(
-    "TPU v5e", "tpu", 16e9, 819e9, 197e12, 1.5e9, 200e9, 8e-6, _FLAT, f"{_GOOGLE}/v5e"
+    "TPU v5e", "tpu", 16 * GIB, 819e9, 197e12, 1.5e9, 200e9, 8e-6, _FLAT, f"{_GOOGLE}/v5e"
   ),
   "v5p": Chip(
-    "TPU v5p", "tpu", 95e9, 2765e9, 459e12, 1.75e9, 600e9, 8e-6, _DEEP, f"{_GOOGLE}/v5p"
+    "TPU v5p", "tpu", 95 * GIB, 2765e9, 459e12, 1.75e9, 600e9, 8e-6, _DEEP, f"{_GOOGLE}/v5p"
   ),
   "v6e": Chip(
-    "TPU v6e", "tpu", 32e9, 1640e9, 918e12, 1.75e9, 400e9, 8e-6, _FLAT, f"{_GOOGLE}/v6e"
+    "TPU v6e", "tpu", 32 * GIB, 1640e9, 918e12, 1.75e9, 400e9, 8e-6, _FLAT, f"{_GOOGLE}/v6e"
   ),
   "h100": Chip(
     "H100 SXM", "cuda", 80e9, 3350e9, 989e12, 0.0, 450e9, 12e-6, _HOST,
@@ -74,7 +77,7 @@ CHIPS = {
 
 def prepare(chip: Chip) -> None:
   """Sets `ENVIRONMENT`, before JAX has looked for devices; refuses where the extra is missing."""
-  missing = [name for name in PACKAGES[chip.platform] if not _installed(name)]
+  missing = [name for name in PACKAGES[chip.platform] if not installed(name)]
   if missing:
     raise InputError(
       f"compiling for {chip.name} needs {' and '.join(missing)}, which the extra `aot` installs: "
@@ -92,14 +95,16 @@ def make_mesh(chip: Chip, count: int) -> Mesh:
   name = chip.topologies[count]
   if chip.platform == "tpu":
     generation = chip.name.removeprefix("TPU ")
-    found = topologies.get_topology_desc(f"{generation}:{name}", "tpu")
+    whole = {"chips_per_host_bounds": (1, 1, 1)} if count == 1 else {}
+    found = topologies.get_topology_desc(f"{generation}:{name}", "tpu", **whole)
   else:
     found = topologies.get_topology_desc("", "cuda", topology=name, target_config=_H100)
   devices = sorted(found.devices, key=lambda device: (device.process_index, device.id))
   return Mesh(np.array(devices), (sharding.AXIS,))
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+  """Whether a distribution can be found."""
   try:
     importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:

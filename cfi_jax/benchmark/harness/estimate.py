@@ -21,8 +21,9 @@ class Estimate:
   samples: done in one call. floor: see `floors`. bytes: moved through memory, with the padding of
   tiles, by `source`; bare: without padding, by the HLO. compiler_seconds: the compiler's estimate;
   cycle_seconds: the sum of its estimates of all operations; None where it makes none.
-  memory: bytes by use; total: what one call needs. copies: operations that only move, and their
-  bytes. largest: the operations that move most. failure: why there are no figures.
+  memory: bytes by use; total: what one call needs; chip: what there is. copies: operations that
+  only move, and their bytes. largest: the operations that move most. failure: why there are no
+  figures.
   """
 
   program: str
@@ -95,6 +96,7 @@ def estimate(
   text = compiled.as_text()
   operations, cost = hlo.operations(text), compiled.cost_analysis() or {}
   counted = cost.get("bytes accessed")
+  seconds = cost.get("optimal_seconds", 0.0)  # at higher efforts libtpu gives negative ones
   copies = hlo.copies(operations)
   clock, stats = empty.chip.clock, compiled.memory_analysis()
   return dataclasses.replace(
@@ -102,7 +104,7 @@ def estimate(
     bytes=float(sum(one.padded for one in operations) if counted is None else counted),
     bare=float(sum(one.bytes for one in operations)),
     source="HLO" if counted is None else "cost analysis",
-    compiler_seconds=cost.get("optimal_seconds"),
+    compiler_seconds=seconds if seconds > 0 else None,
     cycle_seconds=sum(one.cycles for one in operations) / clock if clock else None,
     memory={
       "arguments": stats.argument_size_in_bytes,
@@ -110,6 +112,7 @@ def estimate(
       "temporary": stats.temp_size_in_bytes,
       "shared": stats.alias_size_in_bytes,
       "total": int(memory.needed(compiled)),
+      "chip": int(empty.chip.memory),
     },
     traffic=collectives.read(text),
     copies=(len(copies), sum(one.padded for one in copies)),

@@ -102,7 +102,7 @@ def paper() -> ConfigDict:
 def wide() -> ConfigDict:
   """The release with 128 features instead of 32, in bfloat16: for accelerators with time to spare.
 
-  16 times the arithmetic for 4 times the bytes, see `python -m cfi_jax.benchmark scaling`.
+  16 times the arithmetic for 4 times the bytes (`benchmark/harness/floors.py`).
   """
   config = released()
   config.model.features = 128

@@ -111,7 +111,7 @@ class Packed(Fused):
       logits = self.convolve(x, kernel, bias).astype(exact)
     else:
       every = jnp.kron(jnp.eye(PHASES, dtype=self.dtype), kernel.astype(self.dtype))
-      logits = jnp.matmul(x, every, preferred_element_type=exact) + bias.astype(exact)
+      logits = jnp.matmul(x, every, preferred_element_type=exact) + bias[0].astype(exact)
     gate = nn.sigmoid(logits)
     # A product spreads every phase's gate over its channels.
     spread = np.kron(np.eye(PHASES), np.ones((1, features)))
