@@ -62,7 +62,16 @@ class Packed(Fused):
     return _halve(x)
 
   def grid(self, x: Array, side: int) -> Array:
-    """See `Plain.grid`: the sum of what each phase's rows and columns add."""
+    """See `Plain.grid`; of a grid that divides the cells plain means, whose gradient is one pass."""
+    batch, height, width, channels = x.shape
+    if not height % side and not width % side:
+      cells = x.reshape(batch, side, height // side, side, width // side, channels)
+      means = cells.astype(statistics_dtype(x.dtype)).mean((2, 4))
+      return (sum(phases(means)) / PHASES).astype(x.dtype)
+    return self._ragged_grid(x, side)
+
+  def _ragged_grid(self, x: Array, side: int) -> Array:
+    """The sum of what each phase's rows and columns add to cells that overlap."""
     rows = ops.pool_matrix(2 * x.shape[1], side)
     columns = ops.pool_matrix(2 * x.shape[2], side)
     # First the rows of both phases, for all channels: a product that unpacks nothing.
@@ -111,7 +120,8 @@ class Packed(Fused):
       logits = self.convolve(x, kernel, bias).astype(exact)
     else:
       every = jnp.kron(jnp.eye(PHASES, dtype=self.dtype), kernel.astype(self.dtype))
-      logits = jnp.matmul(x, every, preferred_element_type=exact) + bias[0].astype(exact)
+      logits = jnp.matmul(x, every) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+      logits = logits.astype(exact)
     gate = nn.sigmoid(logits)
     # A product spreads every phase's gate over its channels.
     spread = np.kron(np.eye(PHASES), np.ones((1, features)))

@@ -54,13 +54,18 @@ def test_block(x64, padding, dtype):
   )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["halve", "grid", "enlarge"])
+@pytest.mark.parametrize("name", ["halve", "grid", "ragged grid", "enlarge"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sizes(x64, name, dtype):
   plain, packed = both(dtype)
   maps = arrays(1, (2, 8, 12, C), (2, 16, 24, C))
-  more = {"halve": (maps[:1], []), "grid": (maps[:1], [5]), "enlarge": (maps, [])}[name]
-  maps, extra = more
+  maps, extra = {
+    "halve": (maps[:1], []),
+    "grid": (maps[:1], [4]),
+    "ragged grid": (maps[:1], [5]),
+    "enlarge": (maps, []),
+  }[name]
+  name = name.removeprefix("ragged ")
   assert_same(
     lambda *x: getattr(plain, name)(*x, *extra), lambda *x: getattr(packed, name)(*x, *extra),
     maps, [], dtype,
