@@ -109,12 +109,19 @@ def cases(options: SimpleNamespace) -> list[Case]:
 
 @contextlib.contextmanager
 def effort(value: float) -> Iterator[None]:
-  """Inside, XLA's compilers make that effort."""
-  names = ("jax_exec_time_optimization_effort", "jax_memory_fitting_effort")
-  before = {name: getattr(jax.config, name) for name in names}
+  """Inside, XLA's compilers make that effort, and no program is kept for another time.
+
+  JAX could not read from its cache what is for devices that are not there.
+  """
+  chosen = {
+    "jax_exec_time_optimization_effort": value,
+    "jax_memory_fitting_effort": value,
+    "jax_persistent_cache_min_compile_time_secs": math.inf,
+  }
+  before = {name: getattr(jax.config, name) for name in chosen}
   try:
-    for name in names:
-      jax.config.update(name, value)
+    for name, new in chosen.items():
+      jax.config.update(name, new)
     yield
   finally:
     for name, old in before.items():
