@@ -15,6 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from cfi_jax.core.types import Array
+from cfi_jax.engine import sharding
 from cfi_jax.images.ops import statistics_dtype
 
 BLOCK = 128  # pixels whose weights are held at once
@@ -170,7 +171,8 @@ def _product(float32: Precision, a: Array, b: Array, contract: tuple[int, int]) 
 
 def _blocks_per_program(batch: int, blocks: int) -> int:
   """A divisor of `blocks`, so large that shares are few, and so small that programs are enough."""
-  most = max(1, min(MOST_BLOCKS, batch * blocks // PROGRAMS))
+  programs = 1 if sharding.platform() == "tpu" else PROGRAMS  # a TPU runs them one by one
+  most = max(1, min(MOST_BLOCKS, batch * blocks // programs))
   return max(n for n in range(1, most + 1) if blocks % n == 0)
 
 

@@ -62,7 +62,7 @@ class Packed(Fused):
     return _halve(x)
 
   def grid(self, x: Array, side: int) -> Array:
-    """See `Plain.grid`; of a grid that divides the cells plain means, whose gradient is one pass."""
+    """See `Plain.grid`; where it divides the cells as means, whose gradient is one pass."""
     batch, height, width, channels = x.shape
     if not height % side and not width % side:
       cells = x.reshape(batch, side, height // side, side, width // side, channels)
