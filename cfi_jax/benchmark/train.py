@@ -7,7 +7,8 @@ Ours is the trainer's own compiled step. PyTorch's is the same network with the 
 Adam: a pass per view, the treated images made beforehand (ours makes them in the step). It knows
 every setting of a config that changes results: of the model, the interventions, the terms of the
 loss, the statistics and the optimizer. On a GPU --torch compares plain float32, TF32, AMP in
-bfloat16, channels-last, torch.compile, and all of these together; --contenders=NAME,... chooses.
+bfloat16, channels-last, torch.compile, and all of these together; --contenders=NAME,... chooses,
+`plain_step`, ours in plain JAX, among them.
 From the same weights and views the losses of the first step must agree: to 1e-4 in float32 on a
 CPU, to 5e-2 where a contender computes in bfloat16 or a GPU in TF32. `difference` is the largest
 relative one.
@@ -73,12 +74,12 @@ def usual(options: SimpleNamespace) -> tuple[str, ...]:
   torch = contenders.TORCH_NAMES["train"] if options.torch else ()
   if jax.default_backend() == "cpu":
     torch = torch[:1]
-  return torch + contenders.JAX_NAMES["train"]
+  return (*torch, "cfi_jax")
 
 
 def dtype_of(name: str, config: Config) -> str:
   """The dtype that a contender computes in: PyTorch in that of the parameters, AMP apart."""
-  return config.model["dtype" if name == "cfi_jax" else "param_dtype"]
+  return config.model["dtype" if name in contenders.JAX_NAMES["train"] else "param_dtype"]
 
 
 def write(config: Config, values: dict, folder: pathlib.Path, weights: dict | None) -> None:

@@ -19,7 +19,7 @@ from cfi_jax.benchmark.harness import worker
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core.types import InputError
 
-JAX_NAMES = {"fuse": ("plain_graph", "cfi_jax"), "train": ("cfi_jax",)}
+JAX_NAMES = {"fuse": ("plain_graph", "cfi_jax"), "train": ("plain_step", "cfi_jax")}
 TORCH_NAMES = {
   "fuse": ("torch_eager", "torch_compile"),
   "train": (

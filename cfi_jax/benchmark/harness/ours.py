@@ -22,7 +22,7 @@ from cfi_jax.engine.run import Run
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.systems import files, isfuse
-from cfi_jax.systems.isfuse import recipes
+from cfi_jax.systems.isfuse import operations, recipes
 from cfi_jax.systems.isfuse import views as views_lib
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.inference import geometry
@@ -143,6 +143,9 @@ class Train(_Compiled):
   def __init__(self, spec: Spec):
     values = json.loads(spec.file("settings.json").read_text())["config"]
     values["model"] |= spec.model
+    if spec.name == "plain_step":  # the reference of all ways of computing
+      values["model"] |= operations.PLAIN
+      values["fold_views"] = "never"
     config = config_lib.build(Config, values)
     self.run_ = make_run(config)
     self.devices = self.run_.mesh.size
@@ -270,7 +273,7 @@ compile_step = programs.compile_train_step
 
 CONTENDERS = {
   "fuse": {"cfi_jax": Folded, "plain_graph": Plain},
-  "train": {"cfi_jax": Train},
+  "train": {"cfi_jax": Train, "plain_step": Train},
 }
 
 
