@@ -49,7 +49,8 @@ def _forward(
   kernel = functools.partial(_forward_block, len(pixels), scale)
   grid = (batch, pl.cdiv(count, BLOCK))
   arrays = (*pixels, *flat)
-  (result,) = _call(kernel, count, grid, arrays, takes, [(out, _rows(out, BLOCK))])
+  cost = _cost(2, out, tokens, (*arrays, out))
+  (result,) = _call(kernel, count, grid, arrays, takes, [(out, _rows(out, BLOCK))], cost)
   return result, (pixels, tokens)
 
 
@@ -67,7 +68,9 @@ def _backward(scale: float, saved: tuple, d_out: Array) -> tuple:
     outs.append((shape, share))
   takes = [*(_rows(x, size) for x in pixels), *map(_whole, flat), _rows(d_out, size)]
   kernel = functools.partial(_backward_blocks, len(pixels), blocks, scale)
-  results = _call(kernel, count, (batch, programs), (*pixels, *flat, d_out), takes, outs)
+  arrays = (*pixels, *flat, d_out)
+  cost = _cost(5, d_out, tokens, (*arrays, *(shape for shape, _ in outs)))
+  results = _call(kernel, count, (batch, programs), arrays, takes, outs, cost)
   d_pixels = tuple(map(_as_batch, results[: len(pixels)], pixels))
   d_flat = [_as_batch(g.sum(1), x) for g, x in zip(results[len(pixels) :], flat, strict=True)]
   return d_pixels, _unflatten(d_flat)
@@ -169,6 +172,18 @@ def _product(float32: Precision, a: Array, b: Array, contract: tuple[int, int]) 
   )
 
 
+def _cost(
+  products: int, out: Array | Shape, tokens: tuple[Tokens, ...], moved: Sequence
+) -> pl.CostEstimate:
+  """What the compiler is told of a kernel that multiplies every pixel so often with all tokens."""
+  weights = out.shape[0] * out.shape[1] * sum(key.shape[1] for key, _, _ in tokens)
+  return pl.CostEstimate(
+    flops=2 * products * weights * out.shape[2],
+    transcendentals=weights,
+    bytes_accessed=sum(x.size * x.dtype.itemsize for x in moved),
+  )
+
+
 def _blocks_per_program(batch: int, blocks: int) -> int:
   """A divisor of `blocks`, so large that shares are few, and so small that programs are enough."""
   programs = 1 if sharding.platform() == "tpu" else PROGRAMS  # a TPU runs them one by one
@@ -221,7 +236,13 @@ def _as_batch(gradient: Array, like: Array) -> Array:
 
 
 def _call(
-  kernel: Callable, count: int, grid: tuple, arrays: tuple, takes: list, gives: list
+  kernel: Callable,
+  count: int,
+  grid: tuple,
+  arrays: tuple,
+  takes: list,
+  gives: list,
+  cost: pl.CostEstimate,
 ) -> list[Array]:
   """Runs kernel(count of pixels, product, *refs) over a grid on the platform that is lowered to.
 
@@ -235,6 +256,7 @@ def _call(
       in_specs=takes,
       out_specs=[blocks for _, blocks in gives],
       out_shape=[shape for shape, _ in gives],
+      cost_estimate=cost,
       **kinds,
     )(*arrays)
 

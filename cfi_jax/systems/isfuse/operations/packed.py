@@ -7,6 +7,7 @@ a cell is phase 2 i + j, and has the channels from (2 i + j) C on.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -19,7 +20,7 @@ from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.operations import attention
 from cfi_jax.systems.isfuse.operations.attention_kernel import BLOCK
 from cfi_jax.systems.isfuse.operations.fused import Fused
-from cfi_jax.systems.isfuse.operations.plain import Direction
+from cfi_jax.systems.isfuse.operations.plain import Direction, per_channel
 
 PHASES = 4
 
@@ -62,28 +63,10 @@ class Packed(Fused):
     return _halve(x)
 
   def grid(self, x: Array, side: int) -> Array:
-    """See `Plain.grid`; where it divides the cells as means, whose gradient is one pass."""
-    batch, height, width, channels = x.shape
-    if not height % side and not width % side:
-      cells = x.reshape(batch, side, height // side, side, width // side, channels)
-      means = cells.astype(statistics_dtype(x.dtype)).mean((2, 4))
-      return (sum(phases(means)) / PHASES).astype(x.dtype)
-    return self._ragged_grid(x, side)
-
-  def _ragged_grid(self, x: Array, side: int) -> Array:
-    """The sum of what each phase's rows and columns add to cells that overlap."""
-    rows = ops.pool_matrix(2 * x.shape[1], side)
-    columns = ops.pool_matrix(2 * x.shape[2], side)
-    # First the rows of both phases, for all channels: a product that unpacks nothing.
-    both = np.concatenate([rows[:, ::2], rows[:, 1::2]]).astype(x.dtype)
-    exact = jax.lax.Precision.HIGHEST
-    strips = jnp.einsum("rh,bhwk->brwk", both, x, precision=exact)
-    total = 0.0
-    for k in range(PHASES):
-      i, j = divmod(k, 2)
-      strip = phases(strips[:, i * side : (i + 1) * side])[k]
-      total += jnp.einsum("cw,brwk->brck", columns[:, j::2].astype(x.dtype), strip, precision=exact)
-    return total
+    """See `Plain.grid`."""
+    if x.shape[1] % side or x.shape[2] % side:
+      return _grid(x, side)
+    return _whole_grid(x, side)
 
   def enlarge(self, x: Array, skip: Array) -> Array:
     """See `Plain.enlarge`, to twice the size: a pixel becomes a cell."""
@@ -115,19 +98,13 @@ class Packed(Fused):
     infrared: Array,
   ) -> tuple[Array, Array]:
     """See `Plain.mix`."""
-    exact, features = statistics_dtype(self.dtype), complementary.shape[-1] // PHASES
+    exact = statistics_dtype(self.dtype)
     if kernel.ndim == 4:
       logits = self.convolve(x, kernel, bias).astype(exact)
     else:
       every = jnp.kron(jnp.eye(PHASES, dtype=self.dtype), kernel.astype(self.dtype))
-      logits = jnp.matmul(x, every) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-      logits = logits.astype(exact)
-    gate = nn.sigmoid(logits)
-    # A product spreads every phase's gate over its channels.
-    spread = np.kron(np.eye(PHASES), np.ones((1, features)))
-    highest = jax.lax.Precision.HIGHEST
-    weight = jnp.matmul(gate.astype(self.dtype), spread.astype(self.dtype), precision=highest)
-    mixed = weight * complementary + (1 - weight) * (visible + infrared)
+      logits = _narrow(x, every) + per_channel(bias.astype(exact))
+    gate, mixed = _blend(logits, complementary, visible, infrared)
     return unpack(gate), mixed
 
   def attend(
@@ -149,6 +126,101 @@ class Packed(Fused):
     cells = tuple(jnp.pad(x, ((0, 0), (0, -count % BLOCK), (0, 0))) for x in cells)
     total = attention.kernel(cells, tuple(tokens), features**-0.5)[:, :count]
     return total.reshape(-1, *visible.shape[1:])
+
+
+def _grid(x: Array, side: int) -> Array:
+  """See `Plain.grid`: the sum of what each phase's rows and columns add to the means."""
+  rows = ops.pool_matrix(2 * x.shape[1], side)
+  columns = ops.pool_matrix(2 * x.shape[2], side)
+  # First the rows of both phases, for all channels: a product that unpacks nothing.
+  both = np.concatenate([rows[:, ::2], rows[:, 1::2]]).astype(x.dtype)
+  exact = jax.lax.Precision.HIGHEST
+  strips = jnp.einsum("rh,bhwk->brwk", both, x, precision=exact)
+  total = 0.0
+  for k in range(PHASES):
+    i, j = divmod(k, 2)
+    strip = phases(strips[:, i * side : (i + 1) * side])[k]
+    total += jnp.einsum("cw,brwk->brck", columns[:, j::2].astype(x.dtype), strip, precision=exact)
+  return total
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _whole_grid(x: Array, side: int) -> Array:
+  """`_grid` of a grid whose cells are made of whole cells of pixels: all get the same gradient."""
+  return _grid(x, side)
+
+
+def _whole_grid_forward(x: Array, side: int) -> tuple[Array, tuple[int, int]]:
+  return _grid(x, side), x.shape[1:3]
+
+
+def _whole_grid_backward(side: int, size: tuple[int, int], d_out: Array) -> tuple[Array]:
+  batch, channels = d_out.shape[0], d_out.shape[-1]
+  height, width = (length // side for length in size)
+  d_pixel = jnp.tile(d_out / (PHASES * height * width), PHASES)[:, :, None, :, None]
+  whole = (batch, side, height, side, width, PHASES * channels)
+  return (jnp.broadcast_to(d_pixel, whole).reshape(batch, *size, -1),)
+
+
+_whole_grid.defvjp(_whole_grid_forward, _whole_grid_backward)
+
+
+@jax.custom_vjp
+def _narrow(x: Array, kernel: Array) -> Array:
+  """A product that is kept in at least float32, while its gradients are in the maps' dtype."""
+  return jnp.matmul(x, kernel, preferred_element_type=statistics_dtype(x.dtype))
+
+
+def _narrow_backward(saved: tuple, d_out: Array) -> tuple:
+  x, kernel = saved
+  d_out, rows = d_out.astype(x.dtype), tuple(range(x.ndim - 1))
+  d_kernel = jax.lax.dot_general(
+    x, d_out, ((rows, rows), ((), ())), preferred_element_type=statistics_dtype(x.dtype)
+  )
+  return jnp.matmul(d_out, kernel.T), d_kernel.astype(kernel.dtype)
+
+
+_narrow.defvjp(lambda x, kernel: (_narrow(x, kernel), (x, kernel)), _narrow_backward)
+
+
+def _spread(phase: Array, channels: int) -> Array:
+  """[..., 4] as [..., 4 C]: a product gives every phase's value to its channels."""
+  matrix = np.kron(np.eye(PHASES), np.ones((1, channels // PHASES)))
+  highest = jax.lax.Precision.HIGHEST
+  return jnp.matmul(phase, jnp.asarray(matrix, phase.dtype), precision=highest)
+
+
+@jax.custom_vjp
+def _blend(
+  logits: Array, complementary: Array, visible: Array, infrared: Array
+) -> tuple[Array, Array]:
+  """The gates of the phases, sigmoid of [B, H/2, W/2, 4], and what they mix; see `Plain.mix`."""
+  gate = nn.sigmoid(logits)
+  weight = _spread(gate.astype(complementary.dtype), complementary.shape[-1])
+  return gate, weight * complementary + (1 - weight) * (visible + infrared)
+
+
+def _blend_forward(*arrays: Array) -> tuple:
+  gate, mixed = _blend(*arrays)
+  return (gate, mixed), (gate, *arrays[1:])
+
+
+def _blend_backward(saved: tuple, cotangents: tuple) -> tuple:
+  gate, complementary, visible, infrared = saved
+  d_gate, d_mixed = cotangents
+  weight = _spread(gate.astype(complementary.dtype), complementary.shape[-1])
+  along = d_mixed.astype(gate.dtype) * (complementary.astype(gate.dtype) - visible - infrared)
+  (of_phases,) = jax.linear_transpose(lambda x: _spread(x, along.shape[-1]), gate)(along)
+  local = (1 - weight) * d_mixed
+  each = (local if len(x) == len(local) else _batch_sum(local) for x in (visible, infrared))
+  return (d_gate + of_phases) * gate * (1 - gate), weight * d_mixed, *each
+
+
+def _batch_sum(x: Array) -> Array:
+  return x.astype(statistics_dtype(x.dtype)).sum(0, keepdims=True).astype(x.dtype)
+
+
+_blend.defvjp(_blend_forward, _blend_backward)
 
 
 def phases(x: Array) -> list[Array]:
@@ -225,38 +297,22 @@ def _enlarging(features: int) -> np.ndarray:
   )
 
 
-def _between_phases(x: Array, weights: list[list[int]]) -> Array:
-  """Sums over phases; weights [read, written] are 0 or 1. A product: no channel leaves its lane."""
-  matrix = np.kron(np.array(weights), np.eye(x.shape[-1] // PHASES))
-  return jnp.matmul(x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST)
+def _gathering(features: int) -> np.ndarray:
+  """The kernel [2, 2, 4 C, 4 * 4 C] whose block p of 4 C has phase p of each of 2x2 cells."""
+  places = np.zeros((2, 2, PHASES, PHASES, PHASES))
+  for cell in range(PHASES):
+    for phase in range(PHASES):
+      places[(*divmod(cell, 2), phase, phase, cell)] = 1
+  whole = np.einsum("ijapk,cd->ijacpkd", places, np.eye(features))
+  return whole.reshape(2, 2, PHASES * features, PHASES * PHASES * features)
 
 
-BESIDE = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]  # the other column
-BELOW = [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]  # the other row
-BEFORE = [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]]  # the phases before
+def _gather(x: Array) -> Array:
+  """Cells of 2x2 cells, [B, H/4, W/4, 4 * 4 C]; see `_gathering`.
 
-
-def _largest(x: Array) -> Array:
-  """The maximum over a cell's phases, in the channels of each."""
-  x = jnp.maximum(x, _between_phases(x, BESIDE))
-  return jnp.maximum(x, _between_phases(x, BELOW))
-
-
-def _repacking(features: int, to_all: bool) -> np.ndarray:
-  """The kernel [2, 2, 4 C, 4 C] that makes phase k of a cell from the k-th of 2x2 cells.
-
-  What it reads there is phase k, and, if `to_all`, the sum of all phases.
+  A convolution, so that no channel leaves its lane but in the matrix unit.
   """
-  places = np.zeros((2, 2, PHASES, PHASES))
-  for k in range(PHASES):
-    places[(*divmod(k, 2), slice(None) if to_all else k, k)] = 1
-  whole = np.einsum("ijpq,cd->ijpcqd", places, np.eye(features))
-  return whole.reshape(2, 2, PHASES * features, PHASES * features)
-
-
-def _repack(x: Array, to_all: bool = False) -> Array:
-  """Cells of 2x2 cells; see `_repacking`."""
-  kernel = jnp.asarray(_repacking(x.shape[-1] // PHASES, to_all), x.dtype)
+  kernel = jnp.asarray(_gathering(x.shape[-1] // PHASES), x.dtype)
   dimensions, exact = ("NHWC", "HWIO", "NHWC"), jax.lax.Precision.HIGHEST
   return jax.lax.conv_general_dilated(
     x, kernel, (2, 2), [(0, 0)] * 2, dimension_numbers=dimensions, precision=exact
@@ -265,14 +321,25 @@ def _repack(x: Array, to_all: bool = False) -> Array:
 
 @jax.custom_vjp
 def _halve(x: Array) -> Array:
-  return _repack(_largest(x))
+  return _halve_forward(x)[0]
 
 
-def _halve_backward(x: Array, d_out: Array) -> tuple[Array]:
-  is_largest = (x == _largest(x)).astype(x.dtype)
-  is_first = is_largest * (_between_phases(is_largest, BEFORE) == 0)
-  (spread,) = jax.linear_transpose(lambda x: _repack(x, to_all=True), x)(d_out)
-  return (is_first * spread,)
+def _halve_forward(x: Array) -> tuple[Array, Array]:
+  """Keeps which phase was the largest, in a byte each."""
+  largest, *others = phases(_gather(x))
+  place = jnp.zeros(largest.shape, jnp.uint8)
+  for k, pixel in enumerate(others, start=1):
+    place = jnp.where(pixel > largest, jnp.uint8(k), place)
+    largest = jnp.maximum(largest, pixel)
+  return largest, place
 
 
-_halve.defvjp(lambda x: (_halve(x), x), _halve_backward)
+def _halve_backward(place: Array, d_out: Array) -> tuple[Array]:
+  batch, height, width, channels = d_out.shape
+  x = jax.ShapeDtypeStruct((batch, 2 * height, 2 * width, channels), d_out.dtype)
+  zero = jnp.zeros((), d_out.dtype)
+  each = [jnp.where(place == jnp.uint8(k), d_out, zero) for k in range(PHASES)]
+  return tuple(jax.linear_transpose(_gather, x)(jnp.concatenate(each, -1)))
+
+
+_halve.defvjp(_halve_forward, _halve_backward)

@@ -119,3 +119,70 @@ def test_an_expanded_kernel_has_every_weight_of_every_phase():
   whole = expand(kernel)
   assert whole.shape == (3, 3, 4, 4)
   np.testing.assert_array_equal(whole.sum((0, 1, 2)), [45] * 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(16, 16), (8, 24)])
+def test_a_grid_of_whole_cells(x64, size, dtype):
+  plain, packed = both(dtype)
+  maps = arrays(8, (2, *size, C))
+  assert_same(lambda x: plain.grid(x, 4), lambda x: packed.grid(x, 4), maps, [], dtype)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_head_and_block_of_an_image(x64, padding):
+  plain, packed = both("float64", padding)
+  maps = arrays(9, (2, 8, 12, 8))
+  head = arrays(10, (3, 3, 8, 1), (1,))
+  assert_same(plain.head, packed.head, maps, head, "float64")
+  image = arrays(11, (2, 8, 12, 1))
+  weights = arrays(12, (3, 3, 1, C), (C,), (C,), (C,))
+  assert_same(
+    lambda x, *w: plain.block(plain.enter(x), *w, None)[0],
+    lambda x, *w: packed.block(packed.enter(unpack(x)), *w, None)[0],
+    image, weights, "float64",
+  )  # fmt: skip
+
+
+CELLS = (2, 4, 6, 4 * C)
+VIEWS = {
+  "block": (lambda o, x, *w: o.block(x, *w, None), CELLS, (3, 3, C, C), (C,), (C,), (C,)),
+  "mix": (lambda o, *x: o.mix(*x), (2, 4, 6, 32), (8, 1), (1,), CELLS, CELLS, CELLS),
+  "attend": (
+    lambda o, v, i, *d: o.attend(v, i, (d[:4], d[4:])),
+    *(CELLS, CELLS),
+    *((C, C), (C,), (2, T, C), (2, T, C)) * 2,
+  ),
+  "grid": (lambda o, x: o.grid(x, 2), CELLS),
+  "halve": (lambda o, x: o.halve(x), CELLS),
+  "enlarge": (lambda o, x, skip: o.enlarge(x, skip), (2, 2, 3, 4 * C), CELLS),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_at_once_are_the_views_one_by_one(x64, name):
+  function, *shapes = VIEWS[name]
+  packed = both("float64", attention="pallas")[1]
+  inputs = arrays(13, *((2, *shape) for shape in shapes))
+
+  def run(*inputs):
+    outs, vjp = jax.vjp(lambda *x: function(packed, *x), *inputs)
+    return outs, vjp(jax.tree.map(jnp.sin, outs))
+
+  views = [run(*(x[i] for x in inputs)) for i in range(2)]
+  expected = jax.tree.map(lambda *x: jnp.stack(x), *views)
+  for one, other in zip(*map(jax.tree.leaves, (jax.vmap(run)(*inputs), expected)), strict=True):
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-10 * max(1, jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_constant_maps_have_no_variance_and_become_the_offset(level, dtype):
+  """A variance that cancels would be 1e-7 of the square, and gradients 316 times it."""
+  kernel = jnp.zeros((3, 3, C, C)).at[1, 1].set(jnp.eye(C))  # the image itself, no border
+  bias, scale, offset = (x.astype("float32") for x in arrays(14, (C,), (C,), (C,)))
+  packed = Packed("zeros", jnp.dtype(dtype))
+  z, (_, var) = packed.block(jnp.full(CELLS, level, dtype), kernel, bias, scale, offset, None)
+  np.testing.assert_array_equal(var, 0)
+  expected = jnp.where(offset > 0, offset, 0.01 * offset.astype(dtype)).astype(dtype)
+  np.testing.assert_array_equal(z, jnp.broadcast_to(jnp.tile(expected, 4), z.shape))
