@@ -145,7 +145,7 @@ class Train(_Compiled):
     values["model"] |= spec.model
     if spec.name == "plain_step":  # the reference of all ways of computing
       values["model"] |= operations.PLAIN
-      values["fold_views"] = "never"
+      values["fold_views"] = False
     config = config_lib.build(Config, values)
     self.run_ = make_run(config)
     self.devices = self.run_.mesh.size

@@ -13,8 +13,6 @@ from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.operations import WAYS
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 
-FOLDING = ("auto", "always", "never")
-
 
 @dataclasses.dataclass(frozen=True)
 class Config(engine_config.Config):
@@ -29,7 +27,7 @@ class Config(engine_config.Config):
   rematerialise: whether a step keeps less in memory and computes more, on accelerators; XLA's CPU
     compiler joins both computations again.
   fold_views: whether the views go through the network as one batch, each with its own statistics:
-    "always", "never", or "auto", which does where it is faster; it changes no result.
+    a step for accelerators compiles in half the time and moves a fifth more bytes.
   """
 
   OLDER: ClassVar[dict[str, Any]] = engine_config.Config.OLDER | {
@@ -41,7 +39,7 @@ class Config(engine_config.Config):
     "optim.ema_decay": 0.0,
     "share_encodings": False,
     "rematerialise": False,
-    "fold_views": "never",
+    "fold_views": False,
     "model.layout": "plain",
     "model.kernels": "plain",
   }
@@ -58,12 +56,10 @@ class Config(engine_config.Config):
   metric_convention: str
   share_encodings: bool
   rematerialise: bool
-  fold_views: str
+  fold_views: bool
 
   def __post_init__(self):
     """Refuses settings that do not go together."""
-    if self.fold_views not in FOLDING:
-      raise InputError(f"fold_views is {self.fold_views!r}; valid: {', '.join(FOLDING)}")
     for view in self.loss.views:
       interventions.get(view)
     names = self.validation_metrics

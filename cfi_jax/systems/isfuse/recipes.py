@@ -83,7 +83,7 @@ def released() -> ConfigDict:
       pictures=4,
       share_encodings=True,
       rematerialise=False,
-      fold_views="auto",
+      fold_views=False,
       memory_gb=0.0,
     )
   )

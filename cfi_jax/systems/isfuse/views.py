@@ -38,13 +38,7 @@ class Parts:
   ema_decay: float
   share_encodings: bool
   rematerialise: bool
-  fold_views: str
-
-  def folds_views(self) -> bool:
-    """Whether views go through the network at once, each with its own statistics."""
-    if self.fold_views == "auto":
-      return sharding.platform() == "tpu"
-    return self.fold_views == "always"
+  fold_views: bool
 
 
 def make_views(parts: Parts, key: Array, batch: Pair) -> dict[str, View]:
@@ -100,7 +94,7 @@ def _passes(parts: Parts, variables: dict, train: bool, size: tuple[int, int]) -
   `StatisticsOptions.normalise` says so; the gradient follows them into the original, too.
   """
   model = parts.model.by(parts.ways, *size)
-  run = _folded if parts.folds_views() else _one_by_one
+  run = _folded if parts.fold_views else _one_by_one
 
   def passes(inputs: dict, batch_stats: dict, train: bool, *arguments, method: str) -> dict:
     def compute(params: dict, batch_stats: dict, images):

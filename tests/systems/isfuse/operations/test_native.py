@@ -106,7 +106,7 @@ def test_what_the_kernels_do_not_take_is_plain_and_said(random, name, caplog):
   assert "neither 1 nor a multiple of 4" in caplog.text
 
 
-def step(kernels, dtype, fold_views="never", **network):
+def step(kernels, dtype, fold_views=False, **network):
   """Gradients' first moments after one step of a small network, as float64 arrays."""
   values = recipes.released().to_dict()
   values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
@@ -126,7 +126,7 @@ def step(kernels, dtype, fold_views="never", **network):
 def test_a_training_step_is_the_plain_one(x64, network):
   exact = step("plain", "float64", **network)
   scale = np.sqrt(sum(np.square(x).sum() for x in exact))
-  for fold_views in ("never", "always"):
+  for fold_views in (False, True):
     found = step("native", "float32", fold_views, **network)
     off = np.sqrt(sum(np.square(a - b).sum() for a, b in zip(found, exact, strict=True)))
     assert off < 2e-5 * scale, off / scale

@@ -25,9 +25,9 @@ from cfi_jax.systems.isfuse.views import make_views
 # Layouts, attentions, kernels and foldings that are not the plain ones, each at least once.
 WAYS = [
   {"kernels": "fused"},
-  {"fold_views": "always"},
-  {"kernels": "fused", "fold_views": "always", "attention": "pallas"},
-  {"layout": "packed", "kernels": "fused", "fold_views": "always", "attention": "pallas"},
+  {"fold_views": True},
+  {"kernels": "fused", "fold_views": True, "attention": "pallas"},
+  {"layout": "packed", "kernels": "fused", "fold_views": True, "attention": "pallas"},
 ]
 NETWORKS = [
   {},
@@ -42,7 +42,7 @@ def parts_of(way, normalise="own", **network):
   values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
   values["model"] |= {"dtype": "float64", "param_dtype": "float64"}
   values["model"] |= {name: value for name, value in way.items() if name != "fold_views"}
-  values["fold_views"] = way.get("fold_views", "never")
+  values["fold_views"] = way.get("fold_views", False)
   values["loss"]["invariance"]["views"] = ("complementary",)
   values["loss"]["necessity"]["views"] = ("without_visible",)
   values["statistics"] = {"normalise": normalise, "momentum": 0.9, "views": "original"}
