@@ -185,9 +185,9 @@ def compile_part(name, chip, count, crop=64, batch=4):
 
 # Most MB through memory, MB of temporary memory and messages, of 4 images of 64x64 on every chip.
 BUDGETS = {
-  ("encoder", "v5e", 8): (225, 25, 9),
-  ("encoder", "v5e", 64): (225, 25, 9),
-  ("encoder", "v5e", 256): (225, 25, 9),
+  ("encoder", "v5e", 8): (290, 35, 9),
+  ("encoder", "v5e", 64): (290, 35, 9),
+  ("encoder", "v5e", 256): (290, 35, 9),
   ("encoder", "h100", 8): (47, 7.7, 9),
   ("cfi1", "v5e", 1): (106, 23.5, 0),
   ("cfi1", "h100", 1): (58, 8, 0),
