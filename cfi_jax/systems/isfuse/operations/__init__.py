@@ -33,7 +33,7 @@ class Ways:
   layout: of maps: "plain", or "packed" for a TPU's 128 lanes (`packed`; sides must be multiples of
     2^levels). attention: "matmul", or "pallas" for a kernel that holds the weights on the chip
     (`attention`). kernels: "plain" JAX, "fused" with few passes and messages (`fused`), or "native"
-    in C++ for CPUs (`native`; float32, features a multiple of 8). "auto" takes what is fastest on
+    in C++ for CPUs (`native`; float32, features a multiple of 4). "auto" takes what is fastest on
     the devices that a program is compiled for, of what can be.
   """
 
