@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import Array, InputError
 
 AXIS = "data"
 SPLIT = PartitionSpec(AXIS)  # the first axis is divided among the devices
@@ -92,11 +93,6 @@ def count() -> int:
   return jax.lax.axis_size(AXIS) if _is_share() else 1
 
 
-def place() -> tuple[Any, int]:
-  """This device's index among those that share the batch, and their number; (0, 1) elsewhere."""
-  return (jax.lax.axis_index(AXIS), count()) if _is_share() else (0, 1)
-
-
 def total(tree: Any) -> Any:
   """Sums over the devices that share the batch inside `on_shares`; `tree` elsewhere.
 
@@ -108,3 +104,15 @@ def total(tree: Any) -> Any:
 def mean(tree: Any) -> Any:
   """Means over the devices that share the batch inside `on_shares`; `tree` elsewhere."""
   return jax.lax.pmean(tree, AXIS) if _is_share() else tree
+
+
+def moments(own_mean: Array, own_var: Array, near: Array) -> tuple[Array, Array]:
+  """Mean and biased variance over all devices, by one message, of those of each device's share.
+
+  near: of the size of the means, equal on all devices; distances from it cancel less than means.
+  """
+  if count() == 1:
+    return own_mean, own_var
+  distance = own_mean - near
+  distance, square, var = mean(jnp.stack([distance, jnp.square(distance), own_var]))
+  return near + distance, var + jnp.maximum(square - jnp.square(distance), 0)

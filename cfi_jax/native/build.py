@@ -94,7 +94,7 @@ def _name(key: str, path: pathlib.Path) -> str:
 
 
 def _processor() -> str:
-  """What the machine's processor can do, as far as the system tells."""
+  """Abilities of the machine's processor, as far as the system tells."""
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:

@@ -1,8 +1,8 @@
 """Differentiable functions of maps [B, H, W, C] in float32, computed by the native kernels.
 
-All work under jit, grad, vmap and shard_map. Sums over several devices are the caller's: `total`
-adds a pytree up over them, `place` gives this device's index and their number. Gradients of
-parameters are those of the device's own samples. Channels are multiples of 4.
+All work under jit, grad, vmap and shard_map. Sums over several devices are the caller's, see
+`Devices`. Gradients of parameters are those of the device's own samples. Channels are multiples of
+4.
 """
 
 import dataclasses
@@ -46,38 +46,17 @@ def _call(name: str, shapes: list[tuple[int, ...]], *arguments: Array, **attribu
   return jax.ffi.ffi_call(f"cfi_{name}", outs, vmap_method="expand_dims")(*arguments, **attributes)
 
 
-def _alone(tree):
-  return tree
-
-
-def _only_place() -> tuple[int, int]:
-  return 0, 1
-
-
 @dataclasses.dataclass(frozen=True)
 class Devices:
   """Devices that share a batch evenly.
 
-  total: adds a pytree up over them. place: this one's index, and their number.
+  total: adds a pytree up over them. count: their number. moments: mean and biased variance over all
+  from those of each, and a vector near the means (`engine.sharding.moments`).
   """
 
-  total: Callable = _alone
-  place: Callable[[], tuple[Array, int]] = _only_place
-
-  def moments(self, mean: Array, square: Array, samples: int) -> tuple[Array, Array]:
-    """Mean and biased variance over all devices, by one message.
-
-    mean, square: this device's mean, and sum of squares about it. Every device's mean travels in a
-    slot of its own: differences of means, so that equal ones leave nothing in the variance.
-    """
-    index, count = self.place()
-    if count > 1:
-      own = jnp.stack([mean, square])
-      slots = jax.lax.dynamic_update_index_in_dim(jnp.zeros((count, *own.shape)), own, index, 0)
-      means, squares = jnp.moveaxis(self.total(slots), 1, 0)
-      mean = means[0] + jnp.mean(means - means[0], 0)
-      square = jnp.sum(squares + samples * jnp.square(means - mean), 0)
-    return mean, square / (samples * count)
+  total: Callable = lambda tree: tree
+  count: Callable[[], int] = lambda: 1
+  moments: Callable = lambda mean, var, near: (mean, var)
 
 
 ALONE = Devices()
@@ -96,7 +75,7 @@ def block(
 
 def _block_forward(x, w, b, scale, offset, border, devices):
   y, mean, square = _convolve(x, w, b, border)
-  mean, var = devices.moments(mean, square, math.prod(y.shape[:3]))
+  mean, var = devices.moments(mean, square / math.prod(y.shape[:3]), b)
   z = _normalise(y, mean, scale / jnp.sqrt(var + EPSILON), offset)
   return (z, mean, var), (x, w, y, mean, var, scale, offset)
 
@@ -108,7 +87,7 @@ def _block_backward(border, devices, saved, cotangents):
   gain = scale * inverse
   plain, centred = _reduce(dz, y, mean, gain, offset)
   all_plain, all_centred, all_dmean, all_dvar = devices.total((plain, centred, dmean, dvar))
-  samples = math.prod(y.shape[:3]) * devices.place()[1]
+  samples = math.prod(y.shape[:3]) * devices.count()
   shift = (all_dmean - gain * all_plain) / samples
   slope = (2 * all_dvar - gain * inverse**2 * all_centred) / samples
   norm = (mean, gain, offset)

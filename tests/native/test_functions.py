@@ -62,7 +62,7 @@ def plain_mix(hidden, w, bias, cross, visible, infrared):
 
 
 def results(function, arrays, dtype):
-  """What a function gives and its gradients for random cotangents, as a flat list."""
+  """A function's results and its gradients for random cotangents, as a flat list."""
   draw = np.random.default_rng(5)
   out, pull = jax.vjp(function, *(jnp.asarray(a, dtype) for a in arrays))
   seeds = jax.tree.map(lambda x: jnp.asarray(draw.standard_normal(x.shape), dtype), out)
@@ -216,6 +216,7 @@ threads = int(sys.argv[1])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 import hashlib, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
+from cfi_jax.engine import sharding
 from cfi_jax.native import functions
 random = np.random.default_rng(0)
 x = random.standard_normal((4, 24, 20, 8)) + 3
@@ -226,14 +227,13 @@ def gradients(devices):
   def run(*a):
     out, pull = jax.vjp(lambda *a: functions.block(*a, "reflect", devices), *a)
     seed = jnp.sign(jnp.sin(1e3 * a[0])).repeat(2, -1)
-    dx, *parameters = pull((seed, *jnp.ones((2, 16)) / devices.place()[1]))
+    dx, *parameters = pull((seed, *jnp.ones((2, 16)) / devices.count()))
     return out, dx, devices.total(parameters)
   return run
 
 alone = jax.jit(gradients(functions.ALONE))(*arguments)
 digest = hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(alone)))
-total = lambda tree: jax.lax.psum(tree, "data")
-devices = functions.Devices(total, lambda: (jax.lax.axis_index("data"), 4))
+devices = functions.Devices(sharding.total, sharding.count, sharding.moments)
 mesh = Mesh(np.array(jax.devices()), ("data",))
 share, whole = P("data"), P()
 shared = jax.jit(jax.shard_map(gradients(devices), mesh=mesh, in_specs=(share,) + (whole,) * 4,

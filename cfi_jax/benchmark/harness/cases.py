@@ -1,4 +1,4 @@
-"""What `benchmark gpu` measures, in the order of worth, and the time that is left for it."""
+"""Cases of `benchmark gpu` in the order of worth, and the time that is left for them."""
 
 import dataclasses
 import time

@@ -64,7 +64,7 @@ class Estimate:
 
   @property
   def samples_per_second(self) -> float:
-    """Of all chips together."""
+    """Samples per second of all chips together."""
     seconds = self.compiler_seconds or self.bandwidth_seconds
     return self.samples * self.chips / (seconds + self.message_seconds)
 

@@ -223,7 +223,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _balanced(text: str) -> str:
-  """What precedes the parenthesis that closes one opened before."""
+  """The text before the parenthesis that closes one opened before it."""
   depth = 1
   for i, letter in enumerate(text):
     depth += (letter == "(") - (letter == ")")

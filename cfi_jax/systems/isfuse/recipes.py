@@ -11,6 +11,38 @@ from cfi_jax.datasets.world.defaults import street_scenes
 __all__ = ["get", "longer", "small", "street_scenes", "RECIPES"]  # for config files
 
 
+# Of the release; other recipes change some.
+MODEL = dict(
+  name="isfuse",
+  features=32,
+  grid=8,
+  shared_encoder=False,
+  gate="released",
+  padding="zeros",
+  levels=3,
+  layout="auto",
+  attention="auto",
+  kernels="auto",
+  dtype="float32",
+  param_dtype="float32",
+)
+LOSS = dict(
+  fusion=dict(intensity=1.0, gradient=1.0),
+  target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
+  invariance=dict(
+    weight=0.1,
+    views=("complementary", "shared"),
+    consistency=1.0,
+    area=1.0,
+    area_target=0.3,
+    entropy=-1.0,
+    filling=0.0,
+  ),
+  necessity=dict(weight=0.05, views=("without_visible", "without_infrared")),
+  robustness=dict(weight=0.0, views=()),
+)
+
+
 def released() -> ConfigDict:
   """The authors' released code and weights. About 31 GB and 2.5 TFLOP per step on a CPU."""
   return ConfigDict(
@@ -33,37 +65,10 @@ def released() -> ConfigDict:
       steps_per_dispatch=1,
       epochs=50.0,
       steps=0,
-      model=dict(
-        name="isfuse",
-        features=32,
-        grid=8,
-        shared_encoder=False,
-        gate="released",
-        padding="zeros",
-        levels=3,
-        layout="auto",
-        attention="auto",
-        kernels="auto",
-        dtype="float32",
-        param_dtype="float32",
-      ),
+      model=MODEL,
       statistics=dict(normalise="own", momentum=0.9, views="all"),
       masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0, darkest=0.1),
-      loss=dict(
-        fusion=dict(intensity=1.0, gradient=1.0),
-        target=dict(planes=5, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
-        invariance=dict(
-          weight=0.1,
-          views=("complementary", "shared"),
-          consistency=1.0,
-          area=1.0,
-          area_target=0.3,
-          entropy=-1.0,
-          filling=0.0,
-        ),
-        necessity=dict(weight=0.05, views=("without_visible", "without_infrared")),
-        robustness=dict(weight=0.0, views=()),
-      ),
+      loss=LOSS,
       optim=dict(
         learning_rate=1e-4,
         schedule="constant",

@@ -71,3 +71,12 @@ def test_a_field_that_was_added_takes_what_older_versions_did_and_is_recorded(tm
   record.write(tmp_path, SAME, DATA)
   assert record.check(tmp_path, SAME, DATA, {"sizes": [1, 2]}) == []
   assert record.read(tmp_path)["config"]["sizes"] == [1, 2]
+
+
+def test_a_run_goes_on_computed_in_another_way_and_says_so(tmp_path):
+  record.write(tmp_path, SAME, DATA)
+  (line,) = record.check(tmp_path, Settings(0.2, (1, 2)), DATA, computed=["rate"])
+  assert line == f"{tmp_path} goes on, computed in another way (there, now): config.rate (0.1, 0.2)"
+  with pytest.raises(InputError, match="config.sizes"):
+    record.check(tmp_path, Settings(0.2, (1, 3)), DATA, computed=["rate"])
+  assert record.check(tmp_path, SAME, DATA, computed=["rate"]) == []

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.systems.isfuse.operations.plain import EPSILON
 
-EPSILON = 1e-5  # of BatchNorm
 OTHER = {"visible": "infrared", "infrared": "visible"}
 
 

@@ -175,7 +175,7 @@ def _product(float32: Precision, a: Array, b: Array, contract: tuple[int, int]) 
 def _cost(
   products: int, out: Array | Shape, tokens: tuple[Tokens, ...], moved: Sequence
 ) -> pl.CostEstimate:
-  """What the compiler is told of a kernel that multiplies every pixel so often with all tokens."""
+  """Figures for the compiler, of a kernel that multiplies every pixel so often with all tokens."""
   weights = out.shape[0] * out.shape[1] * sum(key.shape[1] for key, _, _ in tokens)
   return pl.CostEstimate(
     flops=2 * products * weights * out.shape[2],

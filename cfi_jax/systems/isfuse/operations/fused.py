@@ -6,6 +6,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cfi_jax.core.types import Array
 from cfi_jax.engine import sharding
@@ -46,32 +47,36 @@ class Fused(Plain):
     """See `Plain.enlarge`."""
     return sampling.enlarge(x, skip)
 
-  def mix(
-    self,
-    x: Array,
-    kernel: Array,
-    bias: Array,
-    complementary: Array,
-    visible: Array,
-    infrared: Array,
-  ) -> tuple[Array, Array]:
-    """See `Plain.mix`."""
-    exact = statistics_dtype(self.dtype)
-    if kernel.ndim == 4:
-      logits = self.head(x, kernel, bias).astype(exact)
-    else:
-      logits = (x.astype(exact) * per_channel(kernel)).sum(-1, keepdims=True) + per_channel(bias)
-    return blend(logits, complementary, visible, infrared)
+  def _narrow(self, x: Array, kernel: Array, bias: Array) -> Array:
+    # A weighted sum fuses with the activation before it, unlike a product of matrices.
+    exact = x.astype(statistics_dtype(self.dtype))
+    return (exact * per_channel(kernel)).sum(-1, keepdims=True) + per_channel(bias)
+
+  def _blend(self, *maps: Array) -> tuple[Array, Array]:
+    return blend(*maps)
 
 
 @jax.custom_vjp
 def blend(
   logits: Array, complementary: Array, visible: Array, infrared: Array
 ) -> tuple[Array, Array]:
-  """The gate, sigmoid of [B, h, w, 1], and what it mixes; see `Plain.mix`."""
+  """(gate, gate * complementary + (1 - gate) * (visible + infrared)); gate: sigmoid(logits).
+
+  logits: [B, h, w, k] for maps [B, h, w, k * C], one for each of k pixels side by side.
+  """
   gate = nn.sigmoid(logits)
-  weight = gate.astype(complementary.dtype)
+  weight = _for_channels(gate.astype(complementary.dtype), complementary.shape[-1])
   return gate, weight * complementary + (1 - weight) * (visible + infrared)
+
+
+def _for_channels(gate: Array, channels: int) -> Array:
+  """[..., k] as [..., channels]: a product gives every pixel's value to its channels."""
+  pixels = gate.shape[-1]
+  if pixels == 1:
+    return jnp.broadcast_to(gate, (*gate.shape[:-1], channels))
+  matrix = np.kron(np.eye(pixels), np.ones((1, channels // pixels)))
+  highest = jax.lax.Precision.HIGHEST
+  return jnp.matmul(gate, jnp.asarray(matrix, gate.dtype), precision=highest)
 
 
 def _blend_forward(*arrays: Array) -> tuple:
@@ -81,15 +86,18 @@ def _blend_forward(*arrays: Array) -> tuple:
 
 def _blend_backward(saved: tuple, cotangents: tuple) -> tuple:
   gate, complementary, visible, infrared = saved
-  d_gate, d_mixed = (x.astype(gate.dtype) for x in cotangents)
-  difference = complementary.astype(gate.dtype) - visible - infrared
-  d_gate = d_gate + (d_mixed * difference).sum(-1, keepdims=True)
-  local = (1 - gate) * d_mixed
-  d_local = (local if len(x) == len(local) else local.sum(0, keepdims=True) for x in saved[2:])
-  gradients = (gate * d_mixed, *d_local)
-  return d_gate * gate * (1 - gate), *(
-    g.astype(x.dtype) for g, x in zip(gradients, saved[1:], strict=True)
-  )
+  d_gate, d_mixed = cotangents
+  channels = complementary.shape[-1]
+  weight = _for_channels(gate.astype(complementary.dtype), channels)
+  along = d_mixed.astype(gate.dtype) * (complementary.astype(gate.dtype) - visible - infrared)
+  (of_pixels,) = jax.linear_transpose(lambda x: _for_channels(x, channels), gate)(along)
+  local = (1 - weight) * d_mixed
+  each = (local if len(x) == len(local) else _batch_sum(local) for x in (visible, infrared))
+  return (d_gate + of_pixels) * gate * (1 - gate), weight * d_mixed, *each
+
+
+def _batch_sum(x: Array) -> Array:
+  return x.astype(statistics_dtype(x.dtype)).sum(0, keepdims=True).astype(x.dtype)
 
 
 blend.defvjp(_blend_forward, _blend_backward)
@@ -105,12 +113,7 @@ def batch_moments(y: Array, near: Array) -> Moments:
   pilot = _mean(y[:, ::SPARSE, ::SPARSE], channels)
   distance = y.astype(pilot.dtype) - _spread(pilot, y)
   shift, square = _mean(distance, channels), _mean(jnp.square(distance), channels)
-  own_mean, own_var = pilot + shift, square - jnp.square(shift)
-  if sharding.count() == 1:
-    return own_mean, own_var
-  from_near = own_mean - near
-  from_near, square, var = sharding.mean(jnp.stack([from_near, jnp.square(from_near), own_var]))
-  return near + from_near, var + jnp.maximum(square - jnp.square(from_near), 0)
+  return sharding.moments(pilot + shift, square - jnp.square(shift), near)
 
 
 def _mean(x: Array, channels: int) -> Array:

@@ -13,7 +13,7 @@ from cfi_jax.engine import sharding
 from cfi_jax.native import functions
 from cfi_jax.systems.isfuse.operations.plain import Direction, Moments, Plain
 
-DEVICES = functions.Devices(sharding.total, sharding.place)
+DEVICES = functions.Devices(sharding.total, sharding.count, sharding.moments)
 
 
 def reason(dtype: jnp.dtype, channels: int) -> str:

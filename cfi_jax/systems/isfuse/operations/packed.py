@@ -9,7 +9,6 @@ a cell is phase 2 i + j, and has the channels from (2 i + j) C on.
 import dataclasses
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,18 +43,13 @@ class Packed(Fused):
     """See `Plain.pixels`."""
     return PHASES * x.shape[1] * x.shape[2]
 
-  def convolve(self, x: Array, kernel: Array, bias: Array) -> Array:
-    """See `Plain.convolve`."""
-    kernel, bias = expand(kernel).astype(self.dtype), jnp.tile(bias, PHASES).astype(self.dtype)
-    border = 1 if self.padding == "zeros" else 0
-    if self.padding != "zeros":
-      for axis in (1, 2):
-        x = surround(x, axis, repeated=self.padding == "replicate")
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(
-      x, kernel, (1, 1), [(border, border)] * 2, dimension_numbers=dimensions
-    )
-    return y + bias.reshape(1, 1, 1, -1)
+  def _laid_out(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
+    return expand(kernel), jnp.tile(bias, PHASES)
+
+  def _surround(self, x: Array) -> Array:
+    for axis in (1, 2):
+      x = surround(x, axis, repeated=self.padding == "replicate")
+    return x
 
   def halve(self, x: Array) -> Array:
     """See `Plain.halve`: the maximum of a cell's phases."""
@@ -83,28 +77,9 @@ class Packed(Fused):
     )
     return y + skip
 
-  def head(self, x: Array, kernel: Array, bias: Array) -> Array:
-    """See `Plain.head`."""
-    return unpack(self.convolve(x, kernel, bias))
-
-  def mix(
-    self,
-    x: Array,
-    kernel: Array,
-    bias: Array,
-    complementary: Array,
-    visible: Array,
-    infrared: Array,
-  ) -> tuple[Array, Array]:
-    """See `Plain.mix`."""
-    exact = statistics_dtype(self.dtype)
-    if kernel.ndim == 4:
-      logits = self.convolve(x, kernel, bias).astype(exact)
-    else:
-      every = jnp.kron(jnp.eye(PHASES, dtype=self.dtype), kernel.astype(self.dtype))
-      logits = _narrow(x, every) + per_channel(bias.astype(exact))
-    gate, mixed = _blend(logits, complementary, visible, infrared)
-    return unpack(gate), mixed
+  def _narrow(self, x: Array, kernel: Array, bias: Array) -> Array:
+    every = jnp.kron(jnp.eye(PHASES, dtype=self.dtype), kernel.astype(self.dtype))
+    return _narrow(x, every) + per_channel(bias.astype(statistics_dtype(self.dtype)))
 
   def attend(
     self, visible: Array, infrared: Array, directions: tuple[Direction, Direction]
@@ -180,46 +155,6 @@ def _narrow_backward(saved: tuple, d_out: Array) -> tuple:
 
 
 _narrow.defvjp(lambda x, kernel: (_narrow(x, kernel), (x, kernel)), _narrow_backward)
-
-
-def _spread(phase: Array, channels: int) -> Array:
-  """[..., 4] as [..., 4 C]: a product gives every phase's value to its channels."""
-  matrix = np.kron(np.eye(PHASES), np.ones((1, channels // PHASES)))
-  highest = jax.lax.Precision.HIGHEST
-  return jnp.matmul(phase, jnp.asarray(matrix, phase.dtype), precision=highest)
-
-
-@jax.custom_vjp
-def _blend(
-  logits: Array, complementary: Array, visible: Array, infrared: Array
-) -> tuple[Array, Array]:
-  """The gates of the phases, sigmoid of [B, H/2, W/2, 4], and what they mix; see `Plain.mix`."""
-  gate = nn.sigmoid(logits)
-  weight = _spread(gate.astype(complementary.dtype), complementary.shape[-1])
-  return gate, weight * complementary + (1 - weight) * (visible + infrared)
-
-
-def _blend_forward(*arrays: Array) -> tuple:
-  gate, mixed = _blend(*arrays)
-  return (gate, mixed), (gate, *arrays[1:])
-
-
-def _blend_backward(saved: tuple, cotangents: tuple) -> tuple:
-  gate, complementary, visible, infrared = saved
-  d_gate, d_mixed = cotangents
-  weight = _spread(gate.astype(complementary.dtype), complementary.shape[-1])
-  along = d_mixed.astype(gate.dtype) * (complementary.astype(gate.dtype) - visible - infrared)
-  (of_phases,) = jax.linear_transpose(lambda x: _spread(x, along.shape[-1]), gate)(along)
-  local = (1 - weight) * d_mixed
-  each = (local if len(x) == len(local) else _batch_sum(local) for x in (visible, infrared))
-  return (d_gate + of_phases) * gate * (1 - gate), weight * d_mixed, *each
-
-
-def _batch_sum(x: Array) -> Array:
-  return x.astype(statistics_dtype(x.dtype)).sum(0, keepdims=True).astype(x.dtype)
-
-
-_blend.defvjp(_blend_forward, _blend_backward)
 
 
 def _enlarging(features: int) -> np.ndarray:

@@ -54,15 +54,23 @@ class Plain:
 
   def convolve(self, x: Array, kernel: Array, bias: Array) -> Array:
     """3x3 convolution with a kernel [3, 3, Ci, Co] and a bias [Co], same size."""
-    kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+    kernel, bias = (weights.astype(self.dtype) for weights in self._laid_out(kernel, bias))
     border = 1 if self.padding == "zeros" else 0
     if self.padding != "zeros":
-      x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=PADDINGS[self.padding])
+      x = self._surround(x)
     dimensions = ("NHWC", "HWIO", "NHWC")
     y = jax.lax.conv_general_dilated(
       x, kernel, (1, 1), [(border, border)] * 2, dimension_numbers=dimensions
     )
-    return y + bias.reshape(1, 1, 1, -1)
+    return y + per_channel(bias)
+
+  def _laid_out(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
+    """A convolution's weights for the layout of maps."""
+    return kernel, bias
+
+  def _surround(self, x: Array) -> Array:
+    """The map with what 3x3 convolutions see beyond its border, where that is not zeros."""
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=PADDINGS[self.padding])
 
   def block(
     self, x: Array, kernel: Array, bias: Array, scale: Array, offset: Array, given: Moments | None
@@ -124,14 +132,22 @@ class Plain:
 
     The gate is the sigmoid of a projection (kernel [C, 1]) or a 3x3 convolution of `x`.
     """
-    logits = self.head(x, kernel, bias) if kernel.ndim == 4 else self._narrow(x, kernel, bias)
-    local = visible + infrared
-    gate = nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
-    weight = gate.astype(self.dtype)
-    return gate, weight * complementary + (1 - weight) * local
+    logits = (self.convolve if kernel.ndim == 4 else self._narrow)(x, kernel, bias)
+    logits = logits.astype(statistics_dtype(self.dtype))
+    gate, mixed = self._blend(logits, complementary, visible, infrared)
+    return self.leave(gate), mixed
 
   def _narrow(self, x: Array, kernel: Array, bias: Array) -> Array:
+    """The projection of every pixel to one channel."""
     return project(x, kernel.astype(self.dtype), bias.astype(self.dtype))
+
+  def _blend(
+    self, logits: Array, complementary: Array, visible: Array, infrared: Array
+  ) -> tuple[Array, Array]:
+    """The gate as a map of one channel, and what it mixes."""
+    gate = nn.sigmoid(logits)
+    weight = gate.astype(self.dtype)
+    return gate, weight * complementary + (1 - weight) * (visible + infrared)
 
   def enlarge(self, x: Array, skip: Array) -> Array:
     """`skip` plus `x` resized to its size, bilinear; see `ops.resize_matrix`."""
@@ -139,7 +155,7 @@ class Plain:
 
   def head(self, x: Array, kernel: Array, bias: Array) -> Array:
     """3x3 convolution to one channel, [B, H, W, 1]."""
-    return self.convolve(x, kernel, bias)
+    return self.leave(self.convolve(x, kernel, bias))
 
 
 def batch_moments(x: Array) -> Moments:

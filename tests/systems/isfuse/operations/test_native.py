@@ -60,7 +60,7 @@ NAMES += ["mix of a convolution", "enlarge", "enlarge by none", "head"]
 
 
 def results(kind, name, values, dtype):
-  """What an operation gives, and gradients for cotangents that are its own results' signs."""
+  """An operation's results, and gradients for cotangents that are the results' signs."""
   leaves, tree = jax.tree.flatten(values)
   is_map = [isinstance(leaf, np.ndarray) for leaf in leaves]
   operation = getattr(kind("reflect", jnp.dtype(dtype)), name.split(",")[0].split()[0])

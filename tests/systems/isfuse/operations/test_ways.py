@@ -50,7 +50,7 @@ def parts_of(way, normalise="own", **network):
 
 
 def taken(parts, rows=4, mesh=None):
-  """What one step makes of the state, and its metrics, as float64 arrays by name."""
+  """The state after one step, and its metrics, as float64 arrays by name."""
   images = np.random.default_rng(1).uniform(size=(2, rows, 32, 48, 1))
   state, batch = random_state(parts), Pair(*jnp.asarray(images, parts.model.param_dtype))
   views = make_views(parts, jax.random.key(2), batch)
