@@ -29,10 +29,11 @@ WAYS = [
   {"kernels": "fused", "fold_views": True, "attention": "pallas"},
   {"layout": "packed", "kernels": "fused", "fold_views": True, "attention": "pallas"},
 ]
+# One level where sizes do not matter: a third of the network compiles in a third of the time.
 NETWORKS = [
   {},
-  {"gate": "paper", "shared_encoder": True, "padding": "reflect"},
-  {"padding": "replicate"},
+  {"gate": "paper", "shared_encoder": True, "padding": "reflect", "levels": 1},
+  {"padding": "replicate", "levels": 1},
 ]
 
 
@@ -93,4 +94,4 @@ def test_a_step_is_the_plain_one(x64, way, network):
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_views_normalised_by_the_original_are_the_plain_ones(x64, way):
-  assert_near(taken(parts_of(way, "original")), plain("original"))
+  assert_near(taken(parts_of(way, "original", levels=1)), plain("original", levels=1))
