@@ -69,7 +69,12 @@ def rate(dtype: str, side: int) -> float:
 
 
 def xla_cost(compiled: jax.stages.Compiled) -> Cost | None:
-  """FLOPs and bytes of a compiled program as XLA counts them; None where it does not."""
+  """FLOPs and bytes of a compiled program as XLA counts them; None where it does not.
+
+  It counts nothing of native kernels.
+  """
+  if 'custom_call_target="cfi_' in compiled.as_text():
+    return None
   analysis = compiled.cost_analysis()
   if not analysis or "flops" not in analysis or "bytes accessed" not in analysis:
     return None
