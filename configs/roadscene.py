@@ -3,7 +3,7 @@
   python -m cfi_jax.main --config=configs/roadscene.py --workdir=runs/roadscene \
       --config.data.root=PATH
 
-Cost: 50 epochs, batches of 16 crops of 256x256; a step needs 11 to 31 GB on a CPU. On a small machine:
+Cost: 50 epochs, batches of 16 crops of 256x256; a step needs 11 to 31 GB on a CPU. On a small one:
   --config.batch_size=4 --config.input.crop=128 --config.steps=1000 --config.optim.schedule=cosine \
       --config.optim.learning_rate=5e-4 --config.statistics.views=original
   which is all that has been run of it: 2.3 s a step on 2 CPU cores.

@@ -44,7 +44,7 @@ LOSS = dict(
 
 
 def released() -> ConfigDict:
-  """The authors' released code and weights. A step takes 11 GB on a CPU (31 in plain JAX) and 2.5 TFLOP."""
+  """The authors' released code and weights. A step on a CPU: 11 GB (31 in plain JAX), 2.5 TFLOP."""
   return ConfigDict(
     dict(
       seed=0,
