@@ -214,6 +214,23 @@ def test_its_step_equals_ours_whatever_the_recipe(case, x64):
     np.testing.assert_allclose(average[name], value, rtol=0, atol=atol, err_msg=name)
 
 
+def test_a_compiled_network_takes_the_same_step():
+  from cfi_jax.benchmark.rivals import torch_isfuse, torch_train
+
+  config = small("released", {"model.dtype": "float32", "model.param_dtype": "float32"}, "compiled")
+  images = make_images(2, 20, 20)
+  shown = ours.first_views(config, images)
+  views = ("original", *config.loss.views)
+  pairs = {v: tuple(to_torch(shown[f"{v}/{m}"][..., None]) for m in MODALITIES) for v in views}
+  state, losses_ = torch_state.to_state(random_state(make_parts(config, 3)).variables), []
+  for compile_ in (lambda network: None, lambda network: torch.compile(network, backend="eager")):
+    network = torch_isfuse.from_state(state, config.model, config.statistics.momentum).train()
+    step = torch_train.Step(network, settings_of(config), pairs, forward=compile_(network))
+    losses_.append([float(step()["loss"]) for _ in range(2)])
+  assert losses_[1] == pytest.approx(losses_[0], rel=1e-6)
+  assert losses_[0][1] != losses_[0][0]
+
+
 def check_gradients(config, state, network):
   """Adam's first moment after one step from zero is (1 - b1) times the gradient."""
   adam = next(s for s in jax.tree.leaves(state.opt_state, is_leaf=is_adam) if is_adam(s))

@@ -48,7 +48,8 @@ class Step:
     amp: bool = False,
   ):
     self.settings, self.views, self.amp = settings, views, amp
-    self.forward, self.score = forward or network, score
+    self.forward = network if forward is None else forward  # a compiled one has no truth value
+    self.score = score
     self.parameters = list(network.parameters())
     self.optimizer = make_optimizer(self.parameters, settings["optim"])
     averaged = self.parameters if settings["optim"]["ema_decay"] else []
