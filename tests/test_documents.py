@@ -52,7 +52,7 @@ TINY += ["validation_pairs=1", "pictures=1", "validation_metrics=('EN',)"]
 # As the other tests, and with that their compiled step.
 TINY += ["loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0"]
 TINY += ["model.gate=paper", "model.shared_encoder=True", "optim.schedule=constant"]
-TINY += ["optim.learning_rate=1e-4", "masks.size=(4, 4)"]
+TINY += ["model.levels=1", "optim.learning_rate=1e-4", "masks.size=(4, 4)"]
 SYNTHETIC = ["data.scenes=4", "data.validation_scenes=1", "data.test_scenes=1", "data.size=32"]
 # Studies: one row, one step of it, one metric.
 ROW = [f"rows.fusion_only.{item}" for item in TINY if not item.startswith(("loss", "input.device"))]
