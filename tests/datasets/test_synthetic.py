@@ -125,7 +125,7 @@ def test_probabilities_at_their_ends(probability):
 
 @pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.9])
 def test_temperature_and_brightness_correlate_as_asked(correlation):
-  options = dataclasses.replace(OPTIONS, crossover=0.0, correlation=correlation)
+  options = dataclasses.replace(OPTIONS, size=32, crossover=0.0, correlation=correlation)
   world = scenes(7, "train", options, range(320))
   assert world.present.sum() > 700
   drawn = np.corrcoef(world.temperature[world.present], world.brightness[world.present])[0, 1]
