@@ -1,0 +1,203 @@
+"""One-place changes of the package's code: which there are, and the seeded draw of a campaign."""
+
+import ast
+import collections
+import contextlib
+import copy
+import dataclasses
+import pathlib
+import random
+from collections.abc import Callable, Iterator
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EQUIVALENT = ROOT / "tests" / "mutants_equivalent.txt"
+# Need an accelerator or an optional library, or measure machines.
+LEFT_OUT = ("cfi_jax/benchmark/", "cfi_jax/systems/isfuse/operations/attention_kernel.py")
+# Calls whose text a person reads.
+MESSAGES = ("logging.", "warnings.", "print")
+
+COMPARISONS = {
+  ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE),
+  ast.GtE: (ast.Gt, ast.Lt), ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,),
+  ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
+}  # fmt: skip
+OPERATORS = {
+  ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+  ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+NAMES = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
+NAMES |= {new: old for old, new in NAMES.items()}
+
+SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+  """One change: the text of lines `first` to `last` of a file, from one column to another."""
+
+  path: str  # from the root of the checkout
+  kind: str
+  scope: str  # the function or class around it
+  first: int
+  last: int
+  start: int  # offset in the file's bytes
+  end: int
+  before: str
+  after: str
+
+  def __str__(self) -> str:
+    before, after = (" ".join(text.split()) for text in (self.before, self.after))
+    return f"{self.path}:{self.first} {self.scope}: {before} -> {after}"
+
+  @property
+  def key(self) -> str:
+    """The line of EQUIVALENT that names it; it stays when lines move."""
+    return f"{self.path} {str(self).split(' ', 1)[1]}"
+
+
+def compare(node: ast.AST) -> Iterator[ast.AST]:
+  """Another comparison operator: a limit in or out, or the opposite."""
+  if isinstance(node, ast.Compare):
+    for i, operator in enumerate(node.ops):
+      for other in COMPARISONS[type(operator)]:
+        changed = copy.deepcopy(node)
+        changed.ops[i] = other()
+        yield changed
+
+
+def constant(node: ast.AST) -> Iterator[ast.AST]:
+  """A number one more or less, or a tenth more; True for False."""
+  if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+    yield ast.Constant(not node.value)
+  elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+    yield ast.Constant(node.value + 1)
+    yield ast.Constant(node.value - 1)
+  elif isinstance(node, ast.Constant) and isinstance(node.value, float):
+    yield ast.Constant(node.value * 1.1 or 1.0)
+
+
+def logic(node: ast.AST) -> Iterator[ast.AST]:
+  """`or` for `and`; no `not`."""
+  if isinstance(node, ast.BoolOp):
+    yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+  elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+    yield node.operand
+
+
+def arithmetic(node: ast.AST) -> Iterator[ast.AST]:
+  """Another operator, or no sign."""
+  if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+    yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+  elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    yield node.operand
+
+
+def dropped(node: ast.AST) -> Iterator[ast.AST]:
+  """A statement that calls something and does not, or a call that only hands on its argument."""
+  if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+    yield ast.Pass()
+  elif isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Starred):
+    yield node.args[0]
+
+
+def swapped(node: ast.AST) -> Iterator[ast.AST]:
+  """Two neighbouring arguments in the wrong order."""
+  if isinstance(node, ast.Call):
+    for i, (one, two) in enumerate(zip(node.args, node.args[1:], strict=False)):
+      if ast.dump(one) != ast.dump(two):
+        yield ast.Call(node.func, [*node.args[:i], two, one, *node.args[i + 2 :]], node.keywords)
+
+
+def unraised(node: ast.AST) -> Iterator[ast.AST]:
+  """No error."""
+  if isinstance(node, ast.Raise):
+    yield ast.Pass()
+
+
+def returned(node: ast.AST) -> Iterator[ast.AST]:
+  """None for a value."""
+  if isinstance(node, ast.Return) and node.value is not None:
+    yield ast.Return(ast.Constant(None))
+
+
+def renamed(node: ast.AST) -> Iterator[ast.AST]:
+  """The largest for the smallest, all for any, up for down."""
+  if isinstance(node, ast.Name) and node.id in NAMES and isinstance(node.ctx, ast.Load):
+    yield ast.Name(NAMES[node.id], node.ctx)
+  elif isinstance(node, ast.Attribute) and node.attr in NAMES:
+    yield ast.Attribute(node.value, NAMES[node.attr], node.ctx)
+
+
+KINDS: dict[str, Callable[[ast.AST], Iterator[ast.AST]]] = {
+  function.__name__: function
+  for function in (
+    compare, constant, logic, arithmetic, dropped, swapped, unraised, returned, renamed,
+  )
+}  # fmt: skip
+
+
+def inner(node: ast.AST, scope: str) -> Iterator[tuple[ast.AST, str]]:
+  """All nodes that may change, outermost first, each with the function or class around it."""
+  for name, value in ast.iter_fields(node):
+    for child in value if isinstance(value, list) else [value]:
+      if not isinstance(child, ast.AST) or name in ("annotation", "returns", "decorator_list"):
+        continue
+      called = child.value if isinstance(child, ast.Expr) else child
+      called = ast.unparse(called.func) if isinstance(called, ast.Call) else ""
+      if called.startswith(MESSAGES) or isinstance(child, ast.JoinedStr):
+        continue
+      if isinstance(child, ast.If) and "__main__" in ast.unparse(child.test):
+        continue
+      inside = getattr(child, "name", scope) if isinstance(child, SCOPES) else scope
+      yield child, inside
+      yield from inner(child, inside)
+
+
+def mutants(path: pathlib.Path) -> list[Mutant]:
+  """All changes of one file."""
+  data = path.read_bytes()
+  starts = [0]
+  for line in data.splitlines(keepends=True):
+    starts.append(starts[-1] + len(line))
+  found = []
+  for node, scope in inner(ast.parse(data), "module"):
+    if not hasattr(node, "lineno"):
+      continue
+    start = starts[node.lineno - 1] + node.col_offset
+    end = starts[node.end_lineno - 1] + node.end_col_offset
+    before = data[start:end].decode()
+    for kind, function in KINDS.items():
+      for changed in function(node):
+        after = ast.unparse(ast.fix_missing_locations(changed))
+        if isinstance(node, ast.expr) and not isinstance(changed, ast.Constant | ast.Name):
+          after = f"({after})"
+        new = data[:start] + after.encode() + data[end:]
+        with contextlib.suppress(SyntaxError):
+          ast.parse(new)
+          name = str(path.relative_to(ROOT))
+          found.append(
+            Mutant(name, kind, scope, node.lineno, node.end_lineno, start, end, before, after)
+          )
+  return found
+
+
+def draw(wanted: list[tuple[str, int]], seed: int) -> list[Mutant]:
+  """The changes of a campaign: different places, kinds equally likely, equivalent ones left out."""
+  generator = random.Random(seed)
+  known = {line.split("  # ")[0].strip() for line in EQUIVALENT.read_text().splitlines()}
+  drawn: dict[tuple[str, int, int], Mutant] = {}
+  for under, count in wanted:
+    places = collections.defaultdict(list)
+    for path in sorted((ROOT / "cfi_jax").rglob("*.py")):
+      name = str(path.relative_to(ROOT))
+      if name.startswith(under) and not name.startswith(LEFT_OUT):
+        for mutant in mutants(path):
+          places[mutant.kind].append(mutant)
+    goal = len(drawn) + count
+    while len(drawn) < goal and any(places.values()):
+      kind = generator.choice([kind for kind in KINDS if places[kind]])
+      mutant = places[kind].pop(generator.randrange(len(places[kind])))
+      place = mutant.path, mutant.start, mutant.end
+      if mutant.key not in known and place not in drawn:
+        drawn[place] = mutant
+  return list(drawn.values())
