@@ -2,7 +2,6 @@
 
 import ast
 import collections
-import contextlib
 import copy
 import dataclasses
 import pathlib
@@ -48,6 +47,18 @@ class Mutant:
   def __str__(self) -> str:
     before, after = (" ".join(text.split()) for text in (self.before, self.after))
     return f"{self.path}:{self.first} {self.scope}: {before} -> {after}"
+
+  def applied(self, data: bytes) -> bytes:
+    """The changed file."""
+    return data[: self.start] + self.after.encode() + data[self.end :]
+
+  def parses(self) -> bool:
+    """Whether the change is Python; text within f-strings, for one, may not be."""
+    try:
+      ast.parse(self.applied((ROOT / self.path).read_bytes()))
+    except SyntaxError:
+      return False
+    return True
 
   @property
   def key(self) -> str:
@@ -165,19 +176,14 @@ def mutants(path: pathlib.Path) -> list[Mutant]:
       continue
     start = starts[node.lineno - 1] + node.col_offset
     end = starts[node.end_lineno - 1] + node.end_col_offset
-    before = data[start:end].decode()
     for kind, function in KINDS.items():
       for changed in function(node):
         after = ast.unparse(ast.fix_missing_locations(changed))
         if isinstance(node, ast.expr) and not isinstance(changed, ast.Constant | ast.Name):
           after = f"({after})"
-        new = data[:start] + after.encode() + data[end:]
-        with contextlib.suppress(SyntaxError):
-          ast.parse(new)
-          name = str(path.relative_to(ROOT))
-          found.append(
-            Mutant(name, kind, scope, node.lineno, node.end_lineno, start, end, before, after)
-          )
+        lines, before = (node.lineno, node.end_lineno), data[start:end].decode()
+        name = str(path.relative_to(ROOT))
+        found.append(Mutant(name, kind, scope, *lines, start, end, before, after))
   return found
 
 
@@ -198,6 +204,6 @@ def draw(wanted: list[tuple[str, int]], seed: int) -> list[Mutant]:
       kind = generator.choice([kind for kind in KINDS if places[kind]])
       mutant = places[kind].pop(generator.randrange(len(places[kind])))
       place = mutant.path, mutant.start, mutant.end
-      if mutant.key not in known and place not in drawn:
+      if mutant.key not in known and place not in drawn and mutant.parses():
         drawn[place] = mutant
   return list(drawn.values())

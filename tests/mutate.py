@@ -11,8 +11,8 @@ package: a change in cfi_jax/A/B.py is shown to the tests in tests/A/, one in cf
 those in tests/A/B/ and then tests/A/. A first pass over these test files records the lines that
 each test runs, in its own process and in the commands that it starts. Those that run the changed
 line come first, quick ones before slow ones, then the others of these folders, until the first
-failure or until --seconds of tests have passed. A change that no test ends on within a multiple of their
-usual time hangs; it counts as noticed, and is listed.
+failure or until --seconds of tests have passed. A change that does not end within a multiple of
+their usual time hangs; it counts as noticed, and is listed.
 
 Not drawn: text, annotations, messages to the log, and what needs a GPU or PyTorch. Changes after
 which the package does the same are listed with their reason in tests/mutants_equivalent.txt and
@@ -44,7 +44,9 @@ LIBRARIES = ["pytest", "xdist", "jax", "jax.numpy", "flax.linen", "optax", "orba
 LIBRARIES += ["grain.python", "tensorboardX", "chex", "ml_collections", "absl.flags", "absl.app"]
 LIBRARIES += ["absl.logging", "PIL.Image", "scipy.stats", "scipy.ndimage", "scipy.signal", "tqdm"]
 LIBRARIES += ["safetensors.numpy"]
-LONG = ("test_documents", "test_launch", "test_packaging", "test_architecture")
+# Take minutes, or look at the checkout and not at what the package does.
+LONG = ("test_documents", "test_launch", "test_resume", "test_paper", "test_packaging")
+LONG += ("test_architecture",)
 EXTRA = 60  # seconds that a change may take to import, collect and compile
 
 
@@ -216,7 +218,7 @@ class Tree:
       return plugin.failed or ("" if status in (0, 5) else "collecting")
 
     try:
-      path.write_bytes(data[: mutant.start] + mutant.after.encode() + data[mutant.end :])
+      path.write_bytes(mutant.applied(data))
       answer = self.fork(work, limit=EXTRA + 5 * seconds)
       return "crashes" if answer is None else answer
     finally:
