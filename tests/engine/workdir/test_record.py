@@ -43,6 +43,20 @@ def test_another_run_is_refused_with_the_differences(tmp_path):
   assert (tmp_path / record.FILE).read_text() == before
 
 
+def test_what_only_one_side_has_is_a_difference(tmp_path):
+  record.write(tmp_path, SAME, {"train": {"pairs": 3, "gone": 1}, "validation": {"pairs": 1}})
+  with pytest.raises(InputError) as error:
+    record.check(tmp_path, SAME, {"train": {"pairs": 3, "new": 2}, "support": {"pairs": 5}})
+  for text in (
+    "data.train.gone: 1, None",
+    "data.train.new: None, 2",
+    "data.support: None, {'pairs': 5}",
+    "data.validation: {'pairs': 1}, None",
+  ):
+    assert text in str(error.value)
+  assert "data.train.pairs" not in str(error.value)
+
+
 def test_checking_writes_nothing(tmp_path):
   record.check(tmp_path / "new", SAME, DATA)
   assert not (tmp_path / "new").exists()
