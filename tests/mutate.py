@@ -8,11 +8,11 @@ of changes to draw there; the seed alone decides which.
 
 A change is drawn by its kind first (`KINDS`), then among all places of that kind. Tests mirror the
 package: a change in cfi_jax/A/B.py is shown to the tests in tests/A/, one in cfi_jax/A/B/C.py to
-those in tests/A/B/ and then tests/A/. A first pass over these test files records the lines that
-each test runs, in its own process and in the commands that it starts. Those that run the changed
-line come first, quick ones before slow ones, then the others of these folders, until the first
-failure or until --seconds of tests have passed. A change that does not end within a multiple of
-their usual time hangs; it counts as noticed, and is listed.
+those in tests/A/B/ and then tests/A/. A first pass over these test files records the statements
+that each test runs, in its own process and in the commands that it starts. Those that run the
+changed one come first, quick ones before slow ones, then the others of these folders, until the
+first failure or until --seconds of tests have passed. A change that does not end within a multiple
+of their usual time hangs; it counts as noticed, and is listed.
 
 Not drawn: text, annotations, messages to the log, and what needs a GPU or PyTorch. Changes after
 which the package does the same are listed with their reason in tests/mutants_equivalent.txt and
@@ -22,7 +22,7 @@ starts Python, JAX and one and the same test command for each change.
 """
 
 import argparse
-import atexit
+import builtins
 import contextlib
 import hashlib
 import json
@@ -32,12 +32,11 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 
 import pytest
-from mutants import ROOT, Mutant, draw
+from mutants import ROOT, Mutant, draw, marked
 
 TRACE = "MUTATE_TRACE"  # names the folder that traced commands write their lines to
 LIBRARIES = ["pytest", "xdist", "jax", "jax.numpy", "flax.linen", "optax", "orbax.checkpoint"]
@@ -47,6 +46,17 @@ LIBRARIES += ["safetensors.numpy"]
 # Take minutes, or look at the checkout and not at what the package does.
 LONG = ("test_documents", "test_launch", "test_resume", "test_paper", "test_packaging")
 LONG += ("test_architecture",)
+# What a command that a test starts does at its start, where its statements are recorded.
+COMMAND = f"""
+import atexit, builtins, json, os
+if folder := os.environ.get({TRACE!r}):
+  ran = set()
+  builtins.MUTATE = ran.add
+  def write():
+    with open(os.path.join(folder, str(os.getpid()) + ".json"), "w") as file:
+      json.dump(sorted(ran), file)
+  atexit.register(write)
+"""
 EXTRA = 60  # seconds that a change may take to import, collect and compile
 
 
@@ -58,56 +68,17 @@ def mirrors(path: str) -> list[str]:
   return [str(test.relative_to(ROOT)) for test in found if test.stem not in LONG]
 
 
-class Lines:
-  """The lines of the package that run in this process, in all its threads."""
-
-  def __init__(self):
-    self.seen = set()
-    self.mark = f"{os.sep}cfi_jax{os.sep}"
-
-  def call(self, frame, event, argument):
-    """Traces functions of the package only."""
-    return self.line(frame, event, argument) if self.mark in frame.f_code.co_filename else None
-
-  def line(self, frame, event, argument):
-    """Keeps one line."""
-    self.seen.add((frame.f_code.co_filename, frame.f_lineno))
-    return self.line
-
-  def start(self):
-    """Begins, in this thread and those that it starts."""
-    threading.settrace(self.call)
-    sys.settrace(self.call)
-
-  def take(self) -> list[str]:
-    """FILE:LINE of all seen since the last time."""
-    seen, self.seen = self.seen, set()
-    return [f"cfi_jax/{name.rpartition(self.mark)[2]}:{number}" for name, number in sorted(seen)]
-
-
-def trace_command() -> None:
-  """Records the lines of a command that a test starts; its sitecustomize calls this."""
-  lines = Lines()
-  lines.start()
-
-  def write():
-    sys.settrace(None)
-    pathlib.Path(os.environ[TRACE], f"{os.getpid()}.json").write_text(json.dumps(lines.take()))
-
-  atexit.register(write)
-
-
 class Record:
-  """Plugin of pytest: the seconds, the outcome and the lines of each test."""
+  """Plugin of pytest: the seconds and the outcome of each test, and the statements that it ran."""
 
   def __init__(self, folder: pathlib.Path):
-    self.folder, self.lines, self.tests = folder, Lines(), {}
+    self.folder, self.ran, self.tests = folder, set(), {}
+    builtins.MUTATE = self.ran.add
 
   def pytest_runtest_logstart(self, nodeid, location):
     """Begins a test."""
+    self.ran.clear()
     self.begun = time.monotonic()
-    self.lines.take()
-    self.lines.start()
     self.tests[nodeid] = {"passed": True}
 
   def pytest_runtest_logreport(self, report):
@@ -116,12 +87,10 @@ class Record:
 
   def pytest_runtest_logfinish(self, nodeid, location):
     """Ends a test."""
-    sys.settrace(None)
-    seen = set(self.lines.take())
-    for path in self.folder.glob("*.json"):
-      seen |= set(json.loads(path.read_text()))
+    for path in self.folder.glob("*.json"):  # of the commands that it started
+      self.ran.update(json.loads(path.read_text()))
       path.unlink()
-    self.tests[nodeid] |= {"seconds": time.monotonic() - self.begun, "lines": sorted(seen)}
+    self.tests[nodeid] |= {"seconds": time.monotonic() - self.begun, "ran": sorted(self.ran)}
 
 
 class Choose:
@@ -153,10 +122,7 @@ class Tree:
     shutil.copytree(ROOT, self.root, ignore=ignored, symlinks=True)
     self.scratch.mkdir()
     (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text(
-      f"import os\nif os.environ.get({TRACE!r}):\n  import sys\n"
-      f"  sys.path.append({str(ROOT / 'tests')!r})\n  import mutate\n  mutate.trace_command()\n"
-    )
+    (folder / "site" / "sitecustomize.py").write_text(COMMAND)
     os.environ["PYTHONPATH"] = f"{self.root}{os.pathsep}{folder / 'site'}"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # or a change of the same size and second is missed
     sys.dont_write_bytecode = True
@@ -193,18 +159,27 @@ class Tree:
     given = ["-x", "-n", "0", "-p", "no:cacheprovider", "-p", "no:faulthandler", base]
     return int(pytest.main([*given, *files], plugins=[plugin]))
 
+  def mark(self, on: bool) -> None:
+    """Has the package tell which of its statements run, or not."""
+    for path in (ROOT / "cfi_jax").rglob("*.py"):
+      text = marked(path) if on else path.read_text()
+      (self.root / path.relative_to(ROOT)).write_text(text)
+
   def record(self, file: str) -> dict[str, dict]:
-    """The tests of a file, with seconds and lines."""
-    folder = self.scratch / "lines"
+    """The tests of a file, with seconds and the statements that they run."""
+    folder = self.scratch / "ran"
     folder.mkdir(exist_ok=True)
 
     def work():
       os.environ[TRACE] = str(folder)
       plugin = Record(folder)
-      self.pytest(["--maxfail=1000", file], plugin)
-      return plugin.tests
+      status = self.pytest(["--maxfail=1000", file], plugin)
+      return plugin.tests if status in (0, 1, 5) else None
 
-    return self.fork(work, limit=1800)
+    tests = self.fork(work, limit=1800)
+    if not isinstance(tests, dict):
+      raise SystemExit(f"{file}: {(self.scratch / 'output.txt').read_text()}")
+    return tests
 
   def notices(self, mutant: Mutant, chosen: list[str], seconds: float) -> str:
     """The test that fails after a change; "" if none does."""
@@ -232,27 +207,29 @@ def load_map(tree: Tree, files: list[str], cache: pathlib.Path) -> dict[str, dic
     digest.update(path.read_bytes())
   known = json.loads(cache.read_text()) if cache.exists() else {}
   tests = {}
+  tree.mark(True)
   for file in files:
     own = hashlib.sha256(digest.digest() + (ROOT / file).read_bytes()).hexdigest()
     if known.get(file, {}).get("digest") != own:
       begun = time.monotonic()
-      known[file] = {"digest": own, "tests": tree.record(file) or {}}
+      known[file] = {"digest": own, "tests": tree.record(file)}
       cache.write_text(json.dumps(known))
       failed = [name for name, test in known[file]["tests"].items() if not test["passed"]]
       print(f"{file}: {time.monotonic() - begun:.0f} s; left out: {failed or 'none'}", flush=True)
     tests |= known[file]["tests"]
+  tree.mark(False)
   return tests
 
 
 def choose(mutant: Mutant, tests: dict[str, dict], seconds: float) -> tuple[list[str], float]:
   """The tests that a change is shown to, and the seconds that they usually take."""
   files = mirrors(mutant.path)
-  lines = {f"{mutant.path}:{number}" for number in range(mutant.first, mutant.last + 1)}
+  statement = f"{mutant.path}:{mutant.statement}"
 
   def rank(name):
-    seen = tests[name]["lines"]
-    touched = any(line.startswith(f"{mutant.path}:") for line in seen)
-    return (-bool(lines & set(seen)) or -touched / 2, tests[name]["seconds"])
+    ran = tests[name]["ran"]
+    touched = any(each.startswith(f"{mutant.path}:") for each in ran)
+    return (-(statement in ran) or -touched / 2, tests[name]["seconds"])
 
   chosen, total = [], 0.0
   for name in sorted((n for n in tests if n.split("::")[0] in files), key=rank):
