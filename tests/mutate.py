@@ -44,8 +44,9 @@ LIBRARIES += ["grain.python", "tensorboardX", "chex", "ml_collections", "absl.fl
 LIBRARIES += ["absl.logging", "PIL.Image", "scipy.stats", "scipy.ndimage", "scipy.signal", "tqdm"]
 LIBRARIES += ["safetensors.numpy"]
 # Take minutes, or look at the checkout and not at what the package does.
-LONG = ("test_documents", "test_launch", "test_resume", "test_paper", "test_packaging")
-LONG += ("test_architecture",)
+LONG = ("test_documents", "test_launch", "test_resume", "test_golden", "test_paper")
+LONG += ("test_packaging", "test_architecture")
+LONGEST = 40  # seconds that a test may take; others are left out
 # What a command that a test starts does at its start, where its statements are recorded.
 COMMAND = f"""
 import atexit, builtins, json, os
@@ -80,14 +81,21 @@ class Record:
     self.ran.clear()
     self.begun = time.monotonic()
     self.tests[nodeid] = {"passed": True}
+    signal.signal(signal.SIGALRM, self.stop)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST)
+
+  def stop(self, signum, frame):
+    """Ends a test that takes too long."""
+    raise TimeoutError
 
   def pytest_runtest_logreport(self, report):
     """Notes a failure; a skipped test does not count."""
     self.tests[report.nodeid]["passed"] &= report.passed
 
   def pytest_runtest_logfinish(self, nodeid, location):
-    """Ends a test."""
-    for path in self.folder.glob("*.json"):  # of the commands that it started
+    """Notes the time, and what ran here and in commands."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for path in self.folder.glob("*.json"):
       self.ran.update(json.loads(path.read_text()))
       path.unlink()
     self.tests[nodeid] |= {"seconds": time.monotonic() - self.begun, "ran": sorted(self.ran)}
