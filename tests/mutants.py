@@ -25,6 +25,7 @@ OPERATORS = {
   ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 NAMES = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
+COMMUTATIVE = ("maximum", "minimum", "max", "min", "logical_and", "logical_or", "approx")
 NAMES |= {new: old for old, new in NAMES.items()}
 
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -113,7 +114,7 @@ def dropped(node: ast.AST) -> Iterator[ast.AST]:
 
 def swapped(node: ast.AST) -> Iterator[ast.AST]:
   """Two neighbouring arguments in the wrong order."""
-  if isinstance(node, ast.Call):
+  if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] not in COMMUTATIVE:
     for i, (one, two) in enumerate(zip(node.args, node.args[1:], strict=False)):
       if ast.dump(one) != ast.dump(two):
         yield ast.Call(node.func, [*node.args[:i], two, one, *node.args[i + 2 :]], node.keywords)
@@ -127,7 +128,7 @@ def unraised(node: ast.AST) -> Iterator[ast.AST]:
 
 def returned(node: ast.AST) -> Iterator[ast.AST]:
   """None for a value."""
-  if isinstance(node, ast.Return) and node.value is not None:
+  if isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
     yield ast.Return(ast.Constant(None))
 
 
