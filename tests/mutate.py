@@ -16,9 +16,9 @@ of their usual time hangs; it counts as noticed, and is listed.
 
 Not drawn: text, annotations, messages to the log, and what needs a GPU or PyTorch. Changes after
 which the package does the same are listed with their reason in tests/mutants_equivalent.txt and
-leave the score. Written for this package because mutmut 3 leaves module level and decorated
-functions (jit, Flax) alone and forks a process in which JAX's threads run already, and cosmic-ray
-starts Python, JAX and one and the same test command for each change.
+leave the score. Written for this package because mutmut (3.8) changes nothing outside functions and
+no decorated function (jit, properties, context managers), and cosmic-ray starts Python, JAX and one
+and the same test command for each change.
 """
 
 import argparse
