@@ -14,6 +14,9 @@ changed one come first, quick ones before slow ones, then the others of these fo
 first failure or until --seconds of tests have passed. A change that does not end within a multiple
 of their usual time hangs; it counts as noticed, and is listed.
 
+A campaign that was stopped goes on with the same command: what was recorded and noticed is kept in
+the files of --map and --noticed.
+
 Not drawn: text, annotations, messages to the log, and what needs a GPU or PyTorch. Changes after
 which the package does the same are listed with their reason in tests/mutants_equivalent.txt and
 leave the score. Written for this package because mutmut (3.8) changes nothing outside functions and
@@ -260,7 +263,18 @@ def main() -> None:
   parser.add_argument("draws", nargs="+", metavar="PATH:COUNT")
   parser.add_argument("--seed", type=int, required=True)
   parser.add_argument("--seconds", type=float, default=25, help="of tests shown to one change")
-  parser.add_argument("--map", type=pathlib.Path, default="/tmp/cfi_jax_mutate_map.json")
+  parser.add_argument(
+    "--map",
+    type=pathlib.Path,
+    default="/tmp/cfi_jax_mutate_map.json",
+    help="file of what tests run",
+  )
+  parser.add_argument(
+    "--noticed",
+    type=pathlib.Path,
+    default="/tmp/cfi_jax_mutate_noticed.json",
+    help="file of changes that were noticed before and are not tried again",
+  )
   parser.add_argument("--only", default="", help="only changes whose line holds this text")
   options = parser.parse_args()
   wanted = [(path, int(count)) for path, count in (each.split(":") for each in options.draws)]
@@ -270,10 +284,16 @@ def main() -> None:
   with tempfile.TemporaryDirectory(prefix="mutate") as folder:
     tree = Tree(pathlib.Path(folder))
     tests = load_map(tree, files, options.map)
+    before = json.loads(options.noticed.read_text()) if options.noticed.exists() else {}
     for i, mutant in enumerate(drawn):
       begun = time.monotonic()
       chosen, usual = choose(mutant, tests, options.seconds)
-      noticed = tree.notices(mutant, chosen, usual) if chosen else ""
+      noticed = before.get(mutant.key)
+      if noticed is None:
+        noticed = tree.notices(mutant, chosen, usual) if chosen else ""
+      if noticed:
+        before[mutant.key] = noticed
+        options.noticed.write_text(json.dumps(before, indent=1))
       survivors += [mutant] * (not noticed)
       hangs += [mutant] * (noticed == "hangs")
       word = noticed or f"SURVIVES {len(chosen)} tests"
