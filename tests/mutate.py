@@ -147,6 +147,7 @@ class Tree:
     child = os.fork()
     if not child:
       os.setsid()
+      signal.signal(signal.SIGTERM, signal.SIG_DFL)
       quiet = os.open(self.scratch / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
       os.dup2(quiet, 1)
       os.dup2(quiet, 2)
@@ -154,11 +155,13 @@ class Tree:
       sys.path[:] = [str(self.root), str(self.root / "tests"), *sys.path[1:]]
       answer.write_text(json.dumps(work()))
       os._exit(0)
-    end = time.monotonic() + limit
-    while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
-      time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):  # what it started, and itself where it hangs
-      os.killpg(child, signal.SIGKILL)
+    end, done = time.monotonic() + limit, 0
+    try:
+      while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
+        time.sleep(0.05)
+    finally:
+      with contextlib.suppress(ProcessLookupError):  # what it started, and itself where it hangs
+        os.killpg(child, signal.SIGKILL)
     if not done:
       os.waitpid(child, 0)
       return "hangs"
@@ -277,6 +280,7 @@ def main() -> None:
   )
   parser.add_argument("--only", default="", help="only changes whose line holds this text")
   options = parser.parse_args()
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
   wanted = [(path, int(count)) for path, count in (each.split(":") for each in options.draws)]
   drawn = [mutant for mutant in draw(wanted, options.seed) if options.only in str(mutant)]
   files = list(dict.fromkeys(file for mutant in drawn for file in mirrors(mutant.path)))
