@@ -30,7 +30,7 @@ def root(tmp_path_factory, write_pairs):
   return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def toy(root):
   """A function of changed values that gives the system and its config."""
 
@@ -85,13 +85,18 @@ def test_a_run_logs_validates_and_saves_when_it_should(toy, tmp_path, capsys, mo
   assert before == after and course(workdir)[0] == [3, 6, 9, 11]
 
 
+@pytest.fixture(scope="module")
+def whole(toy, root):
+  """The folder of an undisturbed run."""
+  loop.train(*toy(**OFTEN), root / "whole")
+  return root / "whole"
+
+
 @pytest.mark.parametrize("stop", [2, 7, 11])
 def test_a_stopped_run_saves_there_and_ends_as_the_undisturbed_one(
-  toy, tmp_path, capsys, monkeypatch, checkpoint_leaves, stop
+  toy, whole, tmp_path, capsys, monkeypatch, checkpoint_leaves, stop
 ):
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  loop.train(*toy(**OFTEN), whole)
-  asked = []
+  broken, asked = tmp_path / "broken", []
   with monkeypatch.context() as patched:
     patched.setattr(Preemption, "reached", lambda self, k: asked.append(k) or k == stop)
     assert loop.train(*toy(**OFTEN), broken) == stop
