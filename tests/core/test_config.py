@@ -92,6 +92,38 @@ def test_bad_values_are_named_with_what_is_allowed(path, value, message):
     config_lib.build(Config, values)
 
 
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"batch_size": 1, "steps_per_dispatch": 1, "log_every": 1, "validate_every": 1},
+    {"validation_pairs": 1, "pictures": 0, "memory_gb": 0.0},
+    {"steps": 0, "epochs": 0.01},
+    {"steps": 1, "epochs": 0.0},
+    {"seed": 0},
+    {"seed": 2**31 - 1},
+  ],
+)
+def test_limits_themselves_are_allowed(changes):
+  config = config_lib.build(Config, load("msrs") | changes)
+  assert {name: getattr(config, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize(
+  ("path", "value"),
+  [
+    ("checkpoint.every", 1),
+    ("checkpoint.keep", 1),
+    ("masks.size", (256, 256)),  # as large as the crop
+    ("optim.b1", 0.0),
+    ("statistics.momentum", 0.0),
+  ],
+)
+def test_limits_of_parts_themselves_are_allowed(path, value):
+  values, (part, key) = load("msrs"), path.split(".")
+  values[part][key] = value
+  assert getattr(getattr(config_lib.build(Config, values), part), key) == value
+
+
 def test_a_missing_key_is_named():
   values = load("msrs")
   del values["optim"]["b1"]

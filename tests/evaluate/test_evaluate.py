@@ -1,6 +1,7 @@
 """The command `python -m cfi_jax.evaluate` on tiny folders."""
 
 import csv
+import io
 import pathlib
 
 import command_line
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.evaluate import Request, evaluate
+from cfi_jax.evaluate import Request, evaluate, through_jpeg
 from cfi_jax.evaluate.__main__ import parse_methods
 from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
@@ -180,6 +181,17 @@ def test_paper_protocol_mixes_conventions_and_saves_as_jpeg(root, tmp_path, weig
   assert model[0] == pytest.approx(model[1], abs=0.5)
   baseline = [e.summary.entries["PSNR", "average"].estimate.mean for e in (paper, plain)]
   assert baseline[0] == pytest.approx(baseline[1], rel=1e-6)
+
+
+def test_the_protocols_jpeg_is_that_of_opencvs_default_quality(random):
+  image = random.integers(0, 256, (40, 56, 1), np.uint8)
+  saved = {}
+  for quality in (90, 94, 95, 96):
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0]).save(file, "JPEG", quality=quality)
+    saved[quality] = np.asarray(Image.open(file))[..., None]
+  found = through_jpeg(image)
+  assert [quality for quality in saved if np.array_equal(found, saved[quality])] == [95]
 
 
 @pytest.mark.parametrize(

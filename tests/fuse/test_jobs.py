@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped
+from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped, read_pair
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image
@@ -179,6 +179,72 @@ def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
+
+
+@pytest.mark.parametrize("role", ["visible", "infrared"])
+def test_no_source_is_ever_the_output(tmp_path, monkeypatch, random, role):
+  """By its own path, a relative one, a link, or the name that a folder as output leads to."""
+  for folder in ("visible", "infrared"):
+    save(tmp_path / folder, "x.png", random_picture(random, 8, 8))
+  source = tmp_path / role / "x.png"
+  (tmp_path / "link.png").symlink_to(source)
+  (tmp_path / "folder").symlink_to(tmp_path / role)
+  monkeypatch.chdir(tmp_path)
+  files = [tmp_path / each / "x.png" for each in ("visible", "infrared")]
+  relative = source.relative_to(tmp_path)
+  for output in (source, relative, tmp_path / "link.png", tmp_path / role):
+    with pytest.raises(InputError, match="one of the images themselves"):
+      find_jobs(*files, output, ".png")
+  folders = [tmp_path / each for each in ("visible", "infrared")]
+  for output in (tmp_path / role, relative.parent, tmp_path / "folder"):
+    with pytest.raises(InputError, match="folder of the images themselves"):
+      find_jobs(*folders, output, ".png")
+  (job,), _ = find_jobs(*files, tmp_path / role, ".bmp")  # another name is none of them
+  assert job.output == tmp_path / role / "x.bmp"
+
+
+@pytest.mark.parametrize(
+  ("levels", "expected"),
+  [
+    ([0, 3] * 4, [0, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 3]),  # 0, 0.75, 2.25, 2.25, ...
+    ([0] * 7 + [255], [0] * 13 + [64, 191, 255]),  # 63.75 and 191.25 are rounded, not cut
+  ],
+)
+def test_an_infrared_image_is_fitted_by_rounded_interpolation(tmp_path, levels, expected):
+  save(tmp_path, "v.png", np.zeros((8, 16), np.uint8))
+  save(tmp_path, "i.png", np.array([levels] * 8, np.uint8))
+  paths = [tmp_path / name for name in ("v.png", "i.png", "out.png")]
+  (job,), _ = find_jobs(*paths, ".png")
+  visible, infrared = read_pair(job, dataclasses.replace(OPTIONS, resize="infrared"))
+  assert visible.shape == infrared.shape == (8, 16, 1) and infrared.dtype == np.uint8
+  assert infrared[..., 0].tolist() == [expected] * 8
+
+
+def test_the_largest_allowed_number_of_pixels_is_read(tmp_path, random):
+  for name in ("v.png", "i.png"):
+    save(tmp_path, name, random_picture(random, 10, 12))
+  paths = [tmp_path / name for name in ("v.png", "i.png", "out.png")]
+  (job,), _ = find_jobs(*paths, ".png")
+  assert read_pair(job, dataclasses.replace(OPTIONS, max_pixels=120))[0].shape == (10, 12, 1)
+  with pytest.raises(InputError, match="limit of 119"):
+    read_pair(job, dataclasses.replace(OPTIONS, max_pixels=119))
+
+
+@pytest.mark.parametrize(
+  "error", [jax.errors.JaxRuntimeError("INTERNAL: a bug"), ValueError("a bug"), OSError("a bug")]
+)
+def test_other_errors_are_not_taken_for_too_little_memory(
+  small, folders, random, monkeypatch, error
+):
+  for folder in folders[:2]:
+    save(folder, "x.png", random_picture(random, 24, 32))
+
+  def fail(*arguments, **options):
+    raise error
+
+  monkeypatch.setattr(small, "fuse_pairs", fail)
+  with pytest.raises(type(error), match="a bug"):
+    run(small, folders)
 
 
 @pytest.mark.parametrize(

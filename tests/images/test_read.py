@@ -192,6 +192,29 @@ def test_several_frames_are_refused(tmp_path):
     images.read_image(path)
 
 
+def test_a_phones_jpeg_with_a_second_view_is_its_first_picture(tmp_path):
+  pictures = [Image.fromarray(x) for x in (COLOUR[..., :3].copy(), 255 - COLOUR[..., :3])]
+  whole = tmp_path / "x.jpg"
+  pictures[0].save(whole, "MPO", save_all=True, append_images=pictures[1:], quality=95)
+  with Image.open(whole) as picture:
+    assert picture.format == "MPO" and picture.n_frames == 2
+  alone = images.read_image(saved(tmp_path, pictures[0], "alone.jpg", quality=95))
+  np.testing.assert_array_equal(images.read_image(whole), alone)
+  with open(whole, "rb") as file:
+    assert images.inspect(file, "x") == (6, 9)
+
+
+def test_as_many_pixels_as_allowed_are_read(tmp_path):
+  path = saved(tmp_path, Image.fromarray(GREY))
+  assert images.read_image(path, max_pixels=54).shape == (6, 9, 1)
+  with pytest.raises(InputError, match="9x6 pixels exceed the limit of 53"):
+    images.read_image(path, max_pixels=53)
+  with open(path, "rb") as file:
+    assert images.inspect(file, "x", 54) == (6, 9)
+  with open(path, "rb") as file, pytest.raises(InputError, match="x: 9x6 pixels exceed"):
+    images.inspect(file, "x", 53)
+
+
 def test_decompression_bomb_is_refused_from_its_header(tmp_path):
   data = wide_png(np.zeros((1, 1, 1), np.uint16))
   header = b"IHDR" + struct.pack(">II", 2**13, 2**13 + 1) + data[24:29]
