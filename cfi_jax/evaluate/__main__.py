@@ -13,13 +13,16 @@ from typing import Any
 
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.alignment import cut
+from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
 from cfi_jax.metrics import CONVENTIONS
 
 FLAGS = {
   "visible": cli.Flag("folder of visible images", required=True),
   "infrared": cli.Flag("folder of infrared images", required=True),
+  **NAMES,
   "fused": cli.Flag("NAME:DIR, a method and its images; may be repeated", kind=tuple),
   "weights": cli.Flag("weights (file or name) to fuse with and score"),
   "output": cli.Flag("folder for scores.csv, summary.md and report.html", required=True),
@@ -44,6 +47,7 @@ def main(given: dict[str, Any]) -> int:
     metrics=None if given["metrics"] is None else tuple(given["metrics"]),
     compare_to=given["compare_to"],
     protocol=given["protocol"] or "",
+    naming=naming.from_options(given),
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)

@@ -13,6 +13,8 @@ import tqdm
 from PIL import Image
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
+from cfi_jax.data.listing import shorten
 from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.systems.files import load_fuser
@@ -21,14 +23,19 @@ from cfi_jax.systems.files import load_fuser
 def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
-  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
+  extension = "." + given["format"].lower().lstrip(".")
+  found = find_jobs(*sources, given["output"], extension, naming.from_options(given))
   index, count = share(given["process_index"], given["process_count"])
-  jobs = jobs[index::count]
+  jobs = found.jobs[index::count]
+  if found.left_out and index == 0:
+    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+  return _run(
+    fusing, wanted, options, found.problems if index == 0 else [], len(jobs) - len(wanted)
+  )
 
 
 def _is_written(job: Job) -> bool:

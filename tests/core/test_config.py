@@ -8,6 +8,7 @@ from command_line import ROOT
 from cfi_jax import datasets
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.model import make_model
@@ -117,3 +118,12 @@ def test_stored_values_are_completed_where_their_parents_are():
   assert whole == {"model": {"features": 4, "levels": 3}, "seed": 1, "system": "isfuse"}
   assert filled == ["system='isfuse'", "model.levels=3"] and "levels" not in stored["model"]
   assert config_lib.complete(whole, {"model.levels": 5}) == (whole, [])
+
+
+def test_a_field_of_one_data_set_is_completed_in_that_alone():
+  older = {"data:folder.match": "name"}
+  filled = config_lib.complete({"data": {"name": "folder"}}, older)
+  assert filled == ({"data": {"name": "folder", "match": "name"}}, ["data.match='name'"])
+  assert config_lib.complete({"data": {"name": "msrs"}}, older) == ({"data": {"name": "msrs"}}, [])
+  assert config_lib.complete({"data": {}}, older) == ({"data": {}}, [])
+  assert set(Config.OLDER) >= {f"data:folder.{name}" for name in OPTIONS}

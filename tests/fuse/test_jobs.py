@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data.naming import Naming
 from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
@@ -33,9 +34,9 @@ def folders(tmp_path):
 
 def run(model, folders, options=OPTIONS, extension=".png"):
   """Reasons by name, the problems of names appended under ""."""
-  jobs, problems = find_jobs(*folders, extension)
-  reasons = {job.name: reason for job, reason in fuse_jobs(model, jobs, options)}
-  return reasons, problems
+  found = find_jobs(*folders, extension)
+  reasons = {job.name: reason for job, reason in fuse_jobs(model, found.jobs, options)}
+  return reasons, found.problems
 
 
 def test_every_kind_of_picture(small, folders, random):
@@ -176,9 +177,42 @@ def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
     ((file, file, b / "x.gif"), "cannot write '.gif'"),
     ((file, file, file), "one of the images themselves"),
     ((file, file, b / "x.png"), "given as the visible and as the infrared image"),
+    ((a, b, a / "fused"), "or inside one: results would be taken for visible images"),
+    ((a, b, b / "fused"), "or inside one: results would be taken for infrared images"),
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
+
+
+def test_subfolders_and_suffixes_are_kept_and_taken_off(small, tmp_path, random):
+  both, fused = tmp_path / "both", tmp_path / "fused"
+  for name in ("a", "b"):
+    (both / name).mkdir(parents=True)
+    save(both / name, "1_rgb.jpg", random_picture(random, 24, 32, 3))
+    save(both / name, "1_heat.png", random_picture(random, 24, 32))
+  save(both / "b", "2_mask.gif", random_picture(random, 24, 32))
+  rule = Naming({"visible": ("", "_rgb"), "infrared": ("", "_heat")}, options="--")
+  found = find_jobs(both, both, fused, ".png", rule)
+  assert found.problems == [] and found.left_out == [f"{both}/b/2_mask.gif"]
+  assert [reason for _, reason in fuse_jobs(small, found.jobs, OPTIONS)] == ["", ""]
+  assert read_image(fused / "a" / "1.png").shape == (24, 32, 3)
+  assert sorted(str(p.relative_to(fused)) for p in fused.rglob("*.png")) == ["a/1.png", "b/1.png"]
+  # Results among the images are no sources the next time, as they have no suffix.
+  assert find_jobs(both, both, both, ".png", rule).jobs[0].output == both / "a" / "1.png"
+  with pytest.raises(InputError, match="results would be taken for visible images"):
+    find_jobs(both, both, both / "out", ".png", Naming({"infrared": ("", "_heat")}))
+
+
+@pytest.mark.parametrize(
+  ("output", "file"),
+  [("x", "x.png"), ("x.bmp", "x.bmp"), ("sub/", "sub/day.png"), ("there", "there/day.png")],
+)
+def test_the_output_of_two_files_needs_no_extension(tmp_path, random, output, file):
+  (tmp_path / "there").mkdir()
+  for name in ("day.png", "heat.png"):
+    save(tmp_path, name, random_picture(random, 24, 32))
+  found = find_jobs(tmp_path / "day.png", tmp_path / "heat.png", f"{tmp_path}/{output}", ".png")
+  assert found.jobs[0].output == tmp_path / file
 
 
 @pytest.mark.parametrize(

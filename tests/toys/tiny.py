@@ -8,7 +8,16 @@ def get_config(name):
     seed=0,
     system=name,
     data=dict(
-      name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+      name="folder",
+      root="",
+      visible="visible",
+      infrared="infrared",
+      validation_fraction=0.25,
+      visible_prefix="",
+      visible_suffix="",
+      infrared_prefix="",
+      infrared_suffix="",
+      match="name",
     ),
     input=dict(crop=16, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0.0),
     batch_size=4,

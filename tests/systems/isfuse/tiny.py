@@ -6,7 +6,16 @@ from cfi_jax.systems.isfuse import recipes
 def get_config():
   config = recipes.released()
   config.data = dict(
-    name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+    name="folder",
+    root="",
+    visible="visible",
+    infrared="infrared",
+    validation_fraction=0.25,
+    visible_prefix="",
+    visible_suffix="",
+    infrared_prefix="",
+    infrared_suffix="",
+    match="name",
   )
   config.input.crop = 16
   config.input.device_gb = 0.0
