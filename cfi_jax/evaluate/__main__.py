@@ -4,7 +4,9 @@
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=medical --metrics=EN,SSIM \\
       --output=DIR
 
-Writes scores.csv, summary.md and report.html. Exits with 2 when the input cannot be used.
+Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
+scored as 8 bits, round(value / 257). Metrics are found whatever their capitals and dashes. Exits
+with 2 when the input cannot be used.
 """
 
 import pathlib
@@ -18,6 +20,7 @@ from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
 from cfi_jax.metrics import CONVENTIONS
+from cfi_jax.report.evaluation import write_means
 
 FLAGS = {
   "visible": cli.Flag("folder of visible images", required=True),
@@ -51,6 +54,7 @@ def main(given: dict[str, Any]) -> int:
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)
+  print(write_means(result.summary))
   for note in result.notes:
     print(f"note: {cut(note)}")
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")

@@ -1,4 +1,4 @@
-"""The command of fusing: this process's share of the pairs, under a progress bar."""
+"""The command of fusing: this process's share of the pairs, with its progress."""
 
 import dataclasses
 import pathlib
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import tqdm
 from PIL import Image
 
+from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.listing import shorten
@@ -56,16 +56,16 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 def _run(
   fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
 ) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  """Fuses the jobs telling of the progress, then lists what failed and sums up in one line."""
   failures = list(problems)
   pixels, began, done = 0, time.perf_counter(), 0
   with (
     warnings.catch_warnings(record=True) as doubts,
-    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
+    Progress("fusing", "pair", len(jobs)) as progress,
   ):
     warnings.simplefilter("always", UserWarning)
     for job, reason in fuse_jobs(fusing, jobs, options):
-      bar.update()
+      progress.update()
       if reason:
         failures.append(f"{job.name}: {reason}")
       else:

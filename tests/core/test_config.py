@@ -72,7 +72,7 @@ def test_headers_give_the_command_and_the_cost(name):
     ("statistics.views", "none", "statistics.views is 'none'; valid: all, original"),
     ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
     ("loss.fusion", {}, "loss.fusion is empty"),
-    ("validation_metrics", ("SIM",), "unknown metric 'SIM'; valid: EN, SD"),
+    ("validation_metrics", ("SIM",), "unknown metric 'SIM' .did you mean 'SSIM'.*valid: EN, SD"),
     ("metric_convention", "mine", "unknown convention 'mine'; valid: tang, cddfuse, strict"),
     ("checkpoint.best", "VIF", r"checkpoint.best is 'VIF' \(lower\); valid: loss \(lower\), SSIM"),
     ("checkpoint.direction", "higher", r"checkpoint.best is 'loss' \(higher\)"),
@@ -91,6 +91,13 @@ def test_bad_values_are_named_with_what_is_allowed(path, value, message):
   node[key] = value
   with pytest.raises(InputError, match=message):
     config_lib.build(Config, values)
+
+
+def test_validation_metrics_are_spelt_as_the_catalogue_does():
+  values = load("msrs")
+  values["validation_metrics"] = ("ssim", "qab/f")
+  assert config_lib.build(Config, values).validation_metrics == ("SSIM", "Qabf")
+  assert set(config_lib.build(Config, values).judges) == {"loss", "SSIM", "Qabf"}
 
 
 def test_a_missing_key_is_named():
