@@ -14,6 +14,7 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
+from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
 from cfi_jax.fusion import arrays
@@ -91,14 +92,15 @@ def find_jobs(
     return Found([Job(visible.name, visible, infrared, output)], [], [])
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
   found = matching.match_folders(os.sep, folders, naming)
+  if not found.records:
+    raise InputError(enumerate_problems("there is no pair to fuse", found.problems))
   output = pathlib.Path(output)
   if output.is_file():
     raise InputError(f"--output={output} is a file; two folders need a folder")
   for image, folder in folders.items():
     results = [record.name + extension for record in found.records]
     taken = any(naming.name(image, result) is not None for result in results)
-    bare = naming.affix(image) == ("", "")
-    if output.resolve().is_relative_to(folder) and (taken or bare):
+    if taken and output.resolve().is_relative_to(folder):
       raise InputError(
         f"--output={output} is a folder of the images themselves, or inside one: results would be "
         f"taken for {image} images the next time; choose another folder"

@@ -168,17 +168,20 @@ def test_two_files(small, tmp_path, random):
 def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
   save(tmp_path / "a", "x.png", random_picture(random, 24, 32))
   (tmp_path / "b").mkdir()
-  file, a, b = tmp_path / "a" / "x.png", tmp_path / "a", tmp_path / "b"
+  save(tmp_path / "c", "x.png", random_picture(random, 24, 32))
+  file, a, b, c = tmp_path / "a" / "x.png", tmp_path / "a", tmp_path / "b", tmp_path / "c"
   for paths, words in (
     ((file, tmp_path / "no.png", b / "x.png"), "no.png: does not exist"),
     ((a, file, b), "one is a folder, the other a file"),
     ((b, b, a), "the same folder"),
-    ((a, b, a), "folder of the images themselves"),
+    ((a, b, file), "there is no pair to fuse\n  1 of 1 images in .*a have no partner"),
+    ((a, c, a), "folder of the images themselves"),
     ((file, file, b / "x.gif"), "cannot write '.gif'"),
     ((file, file, file), "one of the images themselves"),
     ((file, file, b / "x.png"), "given as the visible and as the infrared image"),
-    ((a, b, a / "fused"), "or inside one: results would be taken for visible images"),
-    ((a, b, b / "fused"), "or inside one: results would be taken for infrared images"),
+    ((a, c, a / "fused"), "or inside one: results would be taken for visible images"),
+    ((a, c, c / "fused"), "or inside one: results would be taken for infrared images"),
+    ((a, c, file), "is a file; two folders need a folder"),
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
@@ -189,7 +192,7 @@ def test_subfolders_and_suffixes_are_kept_and_taken_off(small, tmp_path, random)
   for name in ("a", "b"):
     (both / name).mkdir(parents=True)
     save(both / name, "1_rgb.jpg", random_picture(random, 24, 32, 3))
-    save(both / name, "1_heat.png", random_picture(random, 24, 32))
+    save(both / name, "1_heat.tiff", random.integers(29_000, 31_000, (24, 32), np.uint16))
   save(both / "b", "2_mask.gif", random_picture(random, 24, 32))
   rule = Naming({"visible": ("", "_rgb"), "infrared": ("", "_heat")}, options="--")
   found = find_jobs(both, both, fused, ".png", rule)
@@ -199,8 +202,15 @@ def test_subfolders_and_suffixes_are_kept_and_taken_off(small, tmp_path, random)
   assert sorted(str(p.relative_to(fused)) for p in fused.rglob("*.png")) == ["a/1.png", "b/1.png"]
   # Results among the images are no sources the next time, as they have no suffix.
   assert find_jobs(both, both, both, ".png", rule).jobs[0].output == both / "a" / "1.png"
+
+
+def test_results_that_would_be_sources_the_next_time_are_refused(tmp_path, random):
+  for name in ("1.png", "1_heat.png"):
+    save(tmp_path / "both", name, random_picture(random, 24, 32))
+  both, rule = tmp_path / "both", Naming({"infrared": ("", "_heat")})
   with pytest.raises(InputError, match="results would be taken for visible images"):
-    find_jobs(both, both, both / "out", ".png", Naming({"infrared": ("", "_heat")}))
+    find_jobs(both, both, both / "out", ".png", rule)
+  assert len(find_jobs(both, both, tmp_path / "out", ".png", rule).jobs) == 1
 
 
 @pytest.mark.parametrize(
