@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from cfi_jax.data.naming import OPTIONS
+
 
 def get_config(name):
   values = dict(
@@ -13,11 +15,7 @@ def get_config(name):
       visible="visible",
       infrared="infrared",
       validation_fraction=0.25,
-      visible_prefix="",
-      visible_suffix="",
-      infrared_prefix="",
-      infrared_suffix="",
-      match="name",
+      **OPTIONS,
     ),
     input=dict(crop=16, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0.0),
     batch_size=4,

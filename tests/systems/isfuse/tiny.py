@@ -1,5 +1,6 @@
 """The smallest config of ISFuse, for tests/systems/test_contract.py."""
 
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 
 
@@ -11,11 +12,7 @@ def get_config():
     visible="visible",
     infrared="infrared",
     validation_fraction=0.25,
-    visible_prefix="",
-    visible_suffix="",
-    infrared_prefix="",
-    infrared_suffix="",
-    match="name",
+    **OPTIONS,
   )
   config.input.crop = 16
   config.input.device_gb = 0.0
