@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cfi_jax.core import cli, progress
 from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
+from cfi_jax.fuse import command
+from cfi_jax.fuse.__main__ import FLAGS
 from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
@@ -202,6 +205,28 @@ def test_subfolders_and_suffixes_are_kept_and_taken_off(small, tmp_path, random)
   assert sorted(str(p.relative_to(fused)) for p in fused.rglob("*.png")) == ["a/1.png", "b/1.png"]
   # Results among the images are no sources the next time, as they have no suffix.
   assert find_jobs(both, both, both, ".png", rule).jobs[0].output == both / "a" / "1.png"
+
+
+def test_the_command_for_thermal_frames_beside_photographs(
+  small, tmp_path, random, monkeypatch, capsys
+):
+  root, fused = tmp_path / "recordings", tmp_path / "fused"
+  for name in ("day", "night"):
+    (root / name).mkdir(parents=True)
+    save(root / name, "0001_rgb.jpg", random_picture(random, 24, 32, 3))
+    save(root / name, "0001_thermal.tiff", random.integers(29_315, 30_822, (48, 64), np.uint16))
+  (root / "day" / "0002_rgb.mp4").write_bytes(b"x")
+  monkeypatch.setattr(command, "load_fuser", lambda *_, **__: small)
+  monkeypatch.setattr(progress, "FIRST", 0)
+  flags = [f"--visible={root}", f"--infrared={root}", f"--output={fused}", "--resize=infrared"]
+  flags += ["--visible_suffix=_rgb", "--infrared_suffix=_thermal"]
+  assert command.fuse(cli.parse(FLAGS, flags)) == 0
+  said = capsys.readouterr()
+  assert f"note: 1 files are left out: {root}/day/0002_rgb.mp4" in said.out
+  assert "fused 2 of 2 pairs" in said.out and "fusing: 1 of 2 pairs (50 %)" in said.err
+  assert [read_image(fused / name / "0001.png").shape for name in ("day", "night")] == [
+    (24, 32, 3)
+  ] * 2
 
 
 def test_results_that_would_be_sources_the_next_time_are_refused(tmp_path, random):
