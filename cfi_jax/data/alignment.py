@@ -46,19 +46,17 @@ def align(folders: Mapping[str, pathlib.Path], naming: Naming = PLAIN) -> Alignm
       read, or no name is present everywhere in one size.
   """
   found = _find(folders, naming)
-  first, second, *_ = (set(one.images) for one in found.values())
-  paired = first & second
+  here, there, *_ = found
+  paired = set(found[here].images) & set(found[there].images)
   notes = []
   for label, one in found.items():
-    names = {key: name for other in found.values() for key, name in other.names.items()}
-    missing = sorted(names[key] for key in paired - set(one.images))
-    extra = sorted(names[key] for key in set(one.images) - paired)
+    missing = sorted(found[here].names[key] for key in paired - set(one.images))
+    extra = sorted(one.names[key] for key in set(one.images) - paired)
     where = f"{label} ({folders[label]})"
     if missing:
       notes.append(f"{where} lacks {len(missing)} of {len(paired)} pairs: {', '.join(missing)}")
     if extra:
       notes.append(f"{where} has {len(extra)} images that belong to no pair: {', '.join(extra)}")
-  here, there, *_ = found
   way = advice(here, there, found, naming)
   notes += [way] if way else []
   notes += unreadable(list(found.values()))
