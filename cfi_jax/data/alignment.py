@@ -82,13 +82,18 @@ def cut(note: str) -> str:
 
 def read(path: pathlib.Path) -> np.ndarray:
   """Reads a file as uint8 [H, W, 1] or [H, W, 3]; alpha is dropped, 16 bits become 8."""
-  return eight_bits(images.read_image(path))[..., :3]
+  return eight_bits(images.read_image(path), str(path))[..., :3]
 
 
-def eight_bits(image: np.ndarray) -> np.ndarray:
-  """uint8 of uint8, or of uint16 as round(value / 257), which maps 0 to 0 and 65535 to 255."""
+def eight_bits(image: np.ndarray, label: str) -> np.ndarray:
+  """uint8 of uint8, or of uint16 as round(value / 257), which maps 0 to 0 and 65535 to 255.
+
+  Raises InputError, which `label` begins, for other types, which have no largest value to map.
+  """
   if image.dtype == np.uint8:
     return image
+  if image.dtype != np.uint16:
+    raise InputError(f"{label}: values are {image.dtype}; metrics take 8 or 16 bits per channel")
   return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.alignment import align, read
+from cfi_jax.data.alignment import align, eight_bits, read
 from cfi_jax.data.naming import Naming
 
 
@@ -91,6 +91,11 @@ def test_sixteen_bits_are_scored_as_eight_by_a_stated_rule(folders):
   assert "1 files hold 16 bits per channel, scored as round(value / 257)" in notes
   Image.new("RGBA", (8, 6), (1, 2, 3, 4)).save(path)
   assert read(path)[0, 0].tolist() == [1, 2, 3]
+
+
+def test_values_without_a_largest_one_are_not_scored():
+  with pytest.raises(InputError, match="x: values are float32; metrics take 8 or 16 bits"):
+    eight_bits(np.ones((2, 2, 1), np.float32), "x")
 
 
 def test_folders_below_and_names_with_suffixes(folders, tmp_path):
