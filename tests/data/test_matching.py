@@ -144,6 +144,14 @@ def test_a_format_that_is_not_read_is_named_with_those_that_are(tmp_path, extens
   assert {"vi/4.txt", "ir/4.txt"} <= set(found.strays)
 
 
+def test_a_second_file_in_another_format_is_no_partner(tmp_path):
+  touch(tmp_path, "vi/1.png", "vi/1.heic", "vi/2.png", "ir/2.png", "ir/2.npy")
+  found = match(tmp_path)
+  assert names(found) == ["2"] and found.strays == ("ir/2.npy", "vi/1.heic")
+  (problem,) = found.problems
+  assert "1 of 2 images" in problem and problem.endswith("no partner of the same name in ir: 1")
+
+
 def test_folders_of_nothing_readable_say_so(tmp_path):
   touch(tmp_path, "vi/1.mp4", "ir/1.mp4", "vi/.2.mp4")
   with pytest.raises(InputError, match=r"no image in .*looked for .png.*left out: vi/1") as e:
