@@ -80,6 +80,7 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
   touch(tmp_path, "store/1.png", "vi/2.png", "ir/2.png", "ir/linked/1.png")
   (tmp_path / "vi" / "linked").symlink_to(tmp_path / "store")
   (tmp_path / "vi" / "circle").symlink_to(tmp_path / "vi")
+  (tmp_path / "ir" / "linked" / "circle").symlink_to(tmp_path / "ir" / "linked")
   found = match(tmp_path)
   assert names(found) == ["2", "linked/1"] and found.problems == ()
 

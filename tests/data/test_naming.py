@@ -47,6 +47,7 @@ def test_a_letter_is_the_same_however_it_is_composed():
     ("img_0", "img_000", True),
     ("img_10", "img_1", False),
     ("img_100", "img_1", False),
+    ("img_101", "img_11", False),
     ("1.01", "1.1", True),
     ("img_1", "img1", False),
   ],
