@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.pipeline import Input
 from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
 
@@ -29,6 +30,7 @@ class Config:
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
   }
   COMPUTED: ClassVar[tuple[str, ...]] = ()
 

@@ -60,7 +60,7 @@ def test_command_writes_the_three_files(root, tmp_path):
     f"--fused=good:{root}/good",
     f"--fused=noisy:{root}/noisy",
     f"--output={output}",
-    "--metrics=EN,SF,CC",
+    "--metrics=en,S-F,CC",
     "--convention=strict",
     "--compare_to=noisy",
   )
@@ -88,6 +88,12 @@ def test_command_writes_the_three_files(root, tmp_path):
   summary = (output / "summary.md").read_text()
   assert "difference to noisy" in summary and "Noise control" in summary
   assert summary.count("\n| 1 | ") == len(CHEAP)
+  head, *means = [m for m in text.splitlines() if m.startswith("mean (*") or ", higher" in m]
+  assert head.split()[3:6] == ["good", "noisy", "visible"]
+  assert [line.split(",")[0] for line in means] == list(CHEAP)
+  (overview,) = (line for line in summary.splitlines() if line.startswith("| noisy"))
+  for line, cell in zip(means, overview.split(" | ")[1:], strict=True):
+    assert line.split()[3].strip("*") == cell.strip("*| ")
 
 
 def test_noise_control_raises_what_the_report_says(tmp_path):
@@ -197,7 +203,10 @@ def test_the_protocols_jpeg_is_that_of_opencvs_default_quality(random):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"metrics": ("EN", "SSMI")}, r"unknown metric 'SSMI'; valid: EN, SD"),
+    (
+      {"metrics": ("EN", "SSMI")},
+      r"unknown metric 'SSMI' \(did you mean 'SSIM'\?\); valid: EN, SD",
+    ),
     ({"convention": "matlab"}, r"unknown convention 'matlab'; valid: tang, cddfuse, strict"),
     ({"metrics": ("NMI",)}, "NMI is not defined under convention 'tang'"),
     ({"fused": {}}, "nothing to score"),

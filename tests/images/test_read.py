@@ -237,3 +237,32 @@ def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bits(tmp_path):
   (tmp_path / "x.tif").write_bytes(data)
   with pytest.raises(InputError, match="16 bits per sample"):
     images.read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_jpeg_2000_is_read(tmp_path, mode):
+  pixels = {"L": GREY, "RGB": COLOUR[..., :3], "RGBA": COLOUR, "I;16": GREY.astype(np.uint16) * 99}
+  array = np.ascontiguousarray(pixels[mode])
+  path = saved(tmp_path, Image.fromarray(array), "x.jp2")
+  np.testing.assert_array_equal(images.read_image(path), array.reshape(6, 9, -1))
+
+
+def test_jpeg_2000_in_colour_keeps_no_more_than_eight_bits_so_more_are_refused():
+  file = io.BytesIO()
+  Image.fromarray(COLOUR[..., :3]).save(file, "JPEG2000")
+  content = bytearray(file.getvalue())
+  sizes = content.find(b"\xff\x4f\xff\x51") + 42
+  content[sizes + 3] = 11  # of green: the depth less one
+  with pytest.raises(InputError, match="x: colour JPEG 2000 with 12 bits per sample; save it as"):
+    images.decode(io.BytesIO(bytes(content)), "x")
+
+
+def test_gif_of_one_frame_is_read_and_an_animation_refused(tmp_path):
+  picture = Image.fromarray(COLOUR[..., :3]).quantize(32)
+  path = saved(tmp_path, picture, "x.gif")
+  np.testing.assert_array_equal(images.read_image(path), np.asarray(picture.convert("RGB")))
+  grey = images.read_image(saved(tmp_path, Image.fromarray(GREY), "g.gif"))
+  np.testing.assert_array_equal(images.luma(grey), GREY[..., None])
+  path = saved(tmp_path, picture, "a.gif", save_all=True, append_images=[picture.rotate(180)])
+  with pytest.raises(InputError, match="a.gif: has 2 frames, expected a single picture"):
+    images.read_image(path)

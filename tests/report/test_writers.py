@@ -12,7 +12,7 @@ from PIL import Image
 from cfi_jax.metrics import Row, Scores
 from cfi_jax.report import markdown, page
 from cfi_jax.report.estimates import Estimate
-from cfi_jax.report.evaluation import write_page, write_summary
+from cfi_jax.report.evaluation import write_means, write_page, write_summary
 from cfi_jax.report.markdown import number
 from cfi_jax.report.page import Cell, Exhibit, spread, table
 from cfi_jax.report.plots import interval_plot
@@ -67,6 +67,19 @@ def test_markdown_holds_all_numbers(summary):
   assert "## Notes\n\n- a note\n" in text
   tables = [line for line in text.splitlines() if line.startswith("|")]
   assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {4, 8}
+
+
+def test_means_are_printed_in_columns(summary):
+  head, *lines = write_means(summary).splitlines()
+  assert len(lines) == len(summary.metrics)
+  for metric, line in zip(summary.metrics, lines, strict=True):
+    assert line.startswith(f"{metric}, ")
+    best = summary.ranked(metric)[0]
+    assert f"{number(best.estimate.mean)}*" in line
+    assert line.count("*") == sum(e.rank == 1 for e in summary.ranked(metric))
+    column = head.index(summary.methods[0]) + len(summary.methods[0])
+    mean = summary.entries[metric, summary.methods[0]].estimate.mean
+    assert line[:column].rstrip(" *").endswith(number(mean))
 
 
 def test_conventions_are_named_where_they_are_mixed():
