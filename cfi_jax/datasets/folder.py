@@ -1,6 +1,7 @@
 """Any two folders of images with equal names."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from cfi_jax.data.listing import Listing
 from cfi_jax.data.matching import match_folders
@@ -22,7 +23,11 @@ class Folder(FileDataset):
   parts = ("train",)
   preparable = False
 
+  @property
+  def chosen(self) -> Mapping[str, str]:
+    """The two folders."""
+    return {"visible": self.visible, "infrared": self.infrared}
+
   def listing(self, part: str) -> Listing:
     """Lists the pairs of the two folders."""
-    folders = {"visible": self.visible, "infrared": self.infrared}
-    return match_folders(self.directory, folders)
+    return match_folders(self.directory, self.chosen)

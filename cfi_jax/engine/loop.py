@@ -87,8 +87,8 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
   if jax.process_index() == 0:
     lock.acquire()
     # Another run may have come and gone while this one compiled.
-    record.check(run.workdir, run.config, run.identity, run.config.OLDER, run.config.COMPUTED)
-    record.write(run.workdir, run.config, run.identity)
+    record.check(run.workdir, run.identity)
+    record.write(run.workdir, run.identity)
   return Ready(train_step, evaluated, canvases, constants, compilations)
 
 
