@@ -6,6 +6,7 @@ A command is a function of the values of its flags, their table, and a docstring
 
 import ast
 import dataclasses
+import os
 import pathlib
 import re
 import shlex
@@ -18,9 +19,11 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_dict, config_flags
 
+from cfi_jax.core import files
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
 
+_NO_DEVICE = "Unable to initialize backend"  # how JAX's error begins
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 WIDTH = 100
 
@@ -78,7 +81,11 @@ def status(
   doc: str,
   arguments: Sequence[str],
 ) -> int:
-  """The exit status of a command; 2 after an `InputError`, which is printed without a traceback."""
+  """The exit status of a command; no traceback follows what is not the program's fault.
+
+  2 after an `InputError`, an accident of the file system or a device that is not there, which are
+  printed; 130 after Ctrl-C.
+  """
   try:
     if set(arguments) & set(HELP):
       print(describe(flags, doc, arguments))
@@ -88,6 +95,20 @@ def status(
     return main(given)
   except InputError as error:
     return refuse(error)
+  except OSError as error:
+    accident = files.accident(error)
+    if accident is None:
+      raise
+    return refuse(accident)
+  except RuntimeError as error:
+    if not str(error).startswith(_NO_DEVICE):
+      raise
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    reason = " ".join(str(error).split())
+    return refuse(f"JAX_PLATFORMS={wanted}: {reason}; without JAX_PLATFORMS JAX takes what is here")
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr, flush=True)
+    return 130
 
 
 def refuse(error: Exception | str) -> int:

@@ -79,7 +79,11 @@ class FileDataset:
     splits = dict(parts)
     if "train" in parts and self.validation_fraction > 0:
       splits["train"], splits["validation"] = hold_out(
-        parts["train"], self.validation_fraction, self.group, "validation_fraction"
+        parts["train"],
+        self.validation_fraction,
+        self.group,
+        "validation_fraction",
+        "; validation_fraction=0.0 holds none out, and nothing is validated on",
       )
     return splits
 

@@ -12,7 +12,8 @@ import jax
 import tqdm
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.files import require_folder
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.systems.files import load_fuser
@@ -23,6 +24,8 @@ def fuse(given: Mapping[str, Any]) -> int:
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
   jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  for job in jobs[:1]:
+    require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
   jobs = jobs[index::count]
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
@@ -49,7 +52,10 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 def _run(
   fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
 ) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line.
+
+  When nothing more can be written, or after Ctrl-C, says how many are whole and how to go on.
+  """
   failures = list(problems)
   pixels, began, done = 0, time.perf_counter(), 0
   with (
@@ -57,13 +63,21 @@ def _run(
     tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
   ):
     warnings.simplefilter("always", UserWarning)
-    for job, reason in fuse_jobs(fusing, jobs, options):
-      bar.update()
-      if reason:
-        failures.append(f"{job.name}: {reason}")
-      else:
-        done += 1
-        pixels += job.size[0] * job.size[1]
+    try:
+      for job, reason in fuse_jobs(fusing, jobs, options):
+        bar.update()
+        if reason:
+          failures.append(f"{job.name}: {reason}")
+        else:
+          done += 1
+          pixels += job.size[0] * job.size[1]
+    except (StorageError, KeyboardInterrupt) as error:
+      bar.close()
+      left = f"{done} of {len(jobs)} pairs are fused; with --skip_existing the same command goes on"
+      if isinstance(error, StorageError):
+        raise StorageError(f"{error}; {left}") from error
+      print(f"interrupted: {left}", file=sys.stderr)
+      return 130
   seconds = time.perf_counter() - began
   _print_warnings(doubts)
   for failure in failures:

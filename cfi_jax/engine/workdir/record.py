@@ -1,5 +1,6 @@
 """The record of a run in its workdir: config, images, versions, devices; one workdir, one run."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -20,6 +21,8 @@ from cfi_jax.data.listing import shorten
 FILE = "run.json"
 IMAGES = "data.json"  # {part: {relative name of a file: its identity, see `Source.files`}}
 CHECKPOINTS = "checkpoints"  # folder of the workdir, written by `cfi_jax.engine.workdir.checkpoint`
+METADATA = "_CHECKPOINT_METADATA"  # Orbax's file in each of them, with what `about` says
+RUN = "run"
 PACKAGES = (
   *("cfi_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"),
   *("ml_collections", "pillow", "tensorflow-datasets"),
@@ -65,6 +68,11 @@ class Identity:
     )
 
 
+def about(identity: Identity) -> dict[str, Any]:
+  """Metadata for each checkpoint, of which a lost record is made again."""
+  return {RUN: identity.to_json()}
+
+
 def check(workdir: pathlib.Path, identity: Identity) -> list[str]:
   """Refuses a workdir that holds another run, with the differences; writes nothing.
 
@@ -74,7 +82,7 @@ def check(workdir: pathlib.Path, identity: Identity) -> list[str]:
   if workdir.exists() and not workdir.is_dir():
     raise InputError(f"--workdir={workdir} is a file; it must be a folder or not be there yet")
   require_folder(workdir)
-  stored = read(workdir)
+  stored, lost = _read(workdir)
   if stored is None:
     if has_checkpoints(workdir):
       raise InputError(f"{workdir} has checkpoints but no {FILE} that says of which run")
@@ -89,7 +97,8 @@ def check(workdir: pathlib.Path, identity: Identity) -> list[str]:
   }
   operational = {f"config.{path}" for path in identity.operational}
   changed = {name: found.pop(name) for name in list(found) if name in operational}
-  lines = [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
+  lines = [lost] if lost else []
+  lines += [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
   lines += _take_length(workdir, identity.length, there["config"], found)
   images = _changed_images(workdir, identity.files)
   if images:
@@ -186,11 +195,41 @@ def write(workdir: pathlib.Path, identity: Identity) -> None:
 
 
 def read(workdir: pathlib.Path) -> dict | None:
-  """The record of a workdir, None if it has none; `InputError` for a damaged one."""
-  path = workdir / FILE
+  """The record of a workdir, None if it has none; `InputError` for a damaged one.
+
+  One that is damaged or lost is made again of the newest checkpoint that knows its run.
+  """
+  return _read(workdir)[0]
+
+
+def _read(workdir: pathlib.Path) -> tuple[dict | None, str]:
+  """The record as in `read`, and a line that says whether it was made again; "" if not."""
+  damage = None
+  try:
+    stored = _read_record(workdir / FILE)
+  except InputError as error:
+    stored, damage = None, error
+  if stored is not None:
+    return stored, ""
+  folder = workdir / CHECKPOINTS
+  found = folder.iterdir() if folder.is_dir() else ()
+  steps = sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
+  for path in reversed(steps):
+    with contextlib.suppress(InputError, KeyError, TypeError):
+      stored = _require_record(_read_json(path / METADATA)["custom_metadata"][RUN], path)
+      return stored, f"{damage or f'{workdir / FILE} is missing'}; made again of {path}"
+  if damage is not None:
+    raise damage
+  return None, ""
+
+
+def _read_record(path: pathlib.Path) -> dict | None:
   stored = _read_json(path)
-  if stored is None:
-    return None
+  return None if stored is None else _require_record(stored, path)
+
+
+def _require_record(stored: Any, path: pathlib.Path) -> dict:
+  """The content of a file, if it is the record of a run."""
   if not isinstance(stored, dict) or not {"config", "data"} <= set(stored):
     raise InputError(f"{path}: is not the record of a run")
   for key, kind in (("config", dict), ("data", dict), ("starts", list)):

@@ -196,3 +196,23 @@ def test_a_damaged_record_is_named(tmp_path, content):
   for call in (lambda: record.read(tmp_path), lambda: record.check(tmp_path, SAME)):
     with pytest.raises(InputError, match=r"run\.json: (damaged|is not the record)"):
       call()
+
+
+@pytest.mark.parametrize("content", [None, *DAMAGES])
+def test_a_lost_record_is_made_again_of_the_newest_checkpoint(tmp_path, content):
+  for step, rate in ((9, 0.3), (80, 0.1), (100, None)):
+    folder = tmp_path / record.CHECKPOINTS / str(step)
+    folder.mkdir(parents=True)
+    about = record.about(Identity(Settings(rate, (1, 2)), DATA))
+    text = "{" if rate is None else json.dumps({"custom_metadata": about})
+    (folder / record.METADATA).write_text(text)
+  if content is not None:
+    (tmp_path / record.FILE).write_bytes(content.encode("latin-1"))
+  (line,) = record.check(tmp_path, SAME)
+  assert line.startswith(f"{tmp_path / record.FILE}") and line.endswith(
+    f"; made again of {tmp_path / record.CHECKPOINTS / '80'}"
+  )
+  with pytest.raises(InputError, match="config.rate: 0.1, 0.2"):
+    record.check(tmp_path, Identity(Settings(0.2, (1, 2)), DATA))
+  record.write(tmp_path, SAME)
+  assert record.check(tmp_path, SAME) == [] and len(record.read(tmp_path)["starts"]) == 1
