@@ -54,7 +54,7 @@ class Preemption:
     if number == signal.SIGINT:
       start = "\n" if sys.stderr.isatty() else ""  # after a progress bar
       line = f"{start}SIGINT: saving after this step; once more stops at once\n"
-      os.write(sys.stderr.fileno(), line.encode())  # print may be interrupted by itself
+      os.write(2, line.encode())  # print may be the very thing that is interrupted
     if jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)
 
