@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ from cfi_jax.core import files
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
 
-_NO_DEVICE = "Unable to initialize backend"  # how JAX's error begins
+# How JAX's error begins where there is no device, and the file of JAX that looks for devices.
+_NO_DEVICE, _BRIDGE = "Unable to initialize backend", "xla_bridge.py"
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 WIDTH = 100
 
@@ -95,20 +97,26 @@ def status(
     return main(given)
   except InputError as error:
     return refuse(error)
-  except OSError as error:
-    accident = files.accident(error)
-    if accident is None:
+  except (OSError, RuntimeError, AssertionError) as error:
+    reason = files.accident(error) if isinstance(error, OSError) else _missing_device(error)
+    if reason is None:
       raise
-    return refuse(accident)
-  except RuntimeError as error:
-    if not str(error).startswith(_NO_DEVICE):
-      raise
-    wanted = os.environ.get("JAX_PLATFORMS", "")
-    reason = " ".join(str(error).split())
-    return refuse(f"JAX_PLATFORMS={wanted}: {reason}; without JAX_PLATFORMS JAX takes what is here")
+    return refuse(reason)
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr, flush=True)
     return 130
+
+
+def _missing_device(error: Exception) -> str | None:
+  """What JAX says where no device of $JAX_PLATFORMS is there; None for other errors."""
+  *_, frame = traceback.extract_tb(error.__traceback__)
+  # Of CUDA without its plugin JAX has no word, but an assertion in the file that looks for devices.
+  asserted = isinstance(error, AssertionError) and pathlib.Path(frame.filename).name == _BRIDGE
+  if not asserted and not str(error).startswith(_NO_DEVICE):
+    return None
+  wanted = os.environ.get("JAX_PLATFORMS", "")
+  said = " ".join(str(error).split()) or "there is no such device, or JAX has no plugin for it"
+  return f"JAX_PLATFORMS={wanted}: {said}; without JAX_PLATFORMS JAX takes what is here"
 
 
 def refuse(error: Exception | str) -> int:
