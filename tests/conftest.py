@@ -44,8 +44,11 @@ LONG += ("test_commands", "test_results", "test_compile")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-  """Declares --renew_golden, see tests/systems/isfuse/test_golden.py."""
+  """Declares the flags of tests/systems/isfuse/test_golden.py, test_kills.py and test_fuzz.py."""
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
+  parser.addoption("--kills", type=int, default=0, help="kills of a run, see test_kills.py")
+  parser.addoption("--fuzz", type=int, default=200, help="damaged files, see test_fuzz.py")
+  parser.addoption("--fuzz_seed", type=int, default=0, help="of the first of them")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

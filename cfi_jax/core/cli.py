@@ -6,11 +6,13 @@ A command is a function of the values of its flags, their table, and a docstring
 
 import ast
 import dataclasses
+import os
 import pathlib
 import re
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +20,13 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_dict, config_flags
 
+from cfi_jax.core import files
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
 from cfi_jax.core.version import VERSION
 
+# How JAX's error begins where there is no device, and the file of JAX that looks for devices.
+_NO_DEVICE, _BRIDGE = "Unable to initialize backend", "xla_bridge.py"
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
@@ -80,7 +85,11 @@ def status(
   doc: str,
   arguments: Sequence[str],
 ) -> int:
-  """The exit status of a command; 2 after an `InputError`, which is printed without a traceback."""
+  """The exit status of a command; no traceback follows what is not the program's fault.
+
+  2 after an `InputError`, an accident of the file system or a device that is not there, which are
+  printed; 130 after Ctrl-C.
+  """
   try:
     if set(arguments) & set(HELP):
       print(describe(flags, doc, arguments))
@@ -93,6 +102,26 @@ def status(
     return main(given)
   except InputError as error:
     return refuse(error)
+  except (OSError, RuntimeError, AssertionError) as error:
+    reason = files.accident(error) if isinstance(error, OSError) else _missing_device(error)
+    if reason is None:
+      raise
+    return refuse(reason)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr, flush=True)
+    return 130
+
+
+def _missing_device(error: Exception) -> str | None:
+  """What JAX says where no device of $JAX_PLATFORMS is there; None for other errors."""
+  *_, frame = traceback.extract_tb(error.__traceback__)
+  # Of CUDA without its plugin JAX has no word, but an assertion in the file that looks for devices.
+  asserted = isinstance(error, AssertionError) and pathlib.Path(frame.filename).name == _BRIDGE
+  if not asserted and not str(error).startswith(_NO_DEVICE):
+    return None
+  wanted = os.environ.get("JAX_PLATFORMS", "")
+  said = " ".join(str(error).split()) or "there is no such device, or JAX has no plugin for it"
+  return f"JAX_PLATFORMS={wanted}: {said}; without JAX_PLATFORMS JAX takes what is here"
 
 
 def refuse(error: Exception | str) -> int:

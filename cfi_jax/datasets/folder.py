@@ -1,6 +1,7 @@
 """Any two folders of images with equal names."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from cfi_jax.data import naming
 from cfi_jax.data.listing import Listing
@@ -29,8 +30,12 @@ class Folder(FileDataset):
   parts = ("train",)
   preparable = False
 
+  @property
+  def chosen(self) -> Mapping[str, str]:
+    """The two folders."""
+    return {"visible": self.visible, "infrared": self.infrared}
+
   def listing(self, part: str) -> Listing:
     """Lists the pairs of the two folders; raises InputError for a rule that none can follow."""
-    folders = {"visible": self.visible, "infrared": self.infrared}
     rule = naming.from_options(dataclasses.asdict(self), "--config.data.")
-    return match_folders(self.directory, folders, rule)
+    return match_folders(self.directory, self.chosen, rule)

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 from PIL import Image
 
+from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import naming
 from cfi_jax.data.listing import shorten
 from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
@@ -26,6 +27,8 @@ def fuse(given: Mapping[str, Any]) -> int:
   sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
   extension = "." + given["format"].lower().lstrip(".")
   found = find_jobs(*sources, given["output"], extension, naming.from_options(given))
+  for job in found.jobs[:1]:
+    require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
   jobs = found.jobs[index::count]
   if found.left_out and index == 0:
@@ -56,7 +59,10 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 def _run(
   fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
 ) -> int:
-  """Fuses the jobs telling of the progress, then lists what failed and sums up in one line."""
+  """Fuses the jobs telling of the progress, then lists what failed and sums up in one line.
+
+  When nothing more can be written, or after Ctrl-C, says how many are whole and how to go on.
+  """
   failures = list(problems)
   pixels, began, done = 0, time.perf_counter(), 0
   with (
@@ -64,13 +70,20 @@ def _run(
     Progress("fusing", "pair", len(jobs)) as progress,
   ):
     warnings.simplefilter("always", UserWarning)
-    for job, reason in fuse_jobs(fusing, jobs, options):
-      progress.update()
-      if reason:
-        failures.append(f"{job.name}: {reason}")
-      else:
-        done += 1
-        pixels += job.size[0] * job.size[1]
+    try:
+      for job, reason in fuse_jobs(fusing, jobs, options):
+        progress.update()
+        if reason:
+          failures.append(f"{job.name}: {reason}")
+        else:
+          done += 1
+          pixels += job.size[0] * job.size[1]
+    except (StorageError, KeyboardInterrupt) as error:
+      left = f"{done} of {len(jobs)} pairs are fused; with --skip_existing the same command goes on"
+      if isinstance(error, StorageError):
+        raise StorageError(f"{error}; {left}") from error
+      print(f"interrupted: {left}", file=sys.stderr)
+      return 130
   seconds = time.perf_counter() - began
   _print_warnings(doubts)
   for failure in failures:

@@ -1,6 +1,7 @@
 """Pairs of image files: found, read, fused and written, all at the same time."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.data.matching import PLAIN
@@ -131,11 +132,13 @@ def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: st
 def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
+  Raises `StorageError` when nothing more can be written.
+
   Threads read and write during the computation. Jobs are taken in the order of their buckets, so
   that pairs of different sizes share programs. Each device computes one pair at a time.
   """
   devices = len(fusing.devices)
-  with ThreadPoolExecutor(2 + devices) as readers, ThreadPoolExecutor(2 + devices) as writers:
+  with _pool(2 + devices) as readers, _pool(2 + devices) as writers:
     sized = []
     for job, size in zip(jobs, readers.map(lambda j: _try(_size, j, options), jobs), strict=True):
       if isinstance(size, InputError):
@@ -162,6 +165,16 @@ def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[
         yield _written(*writing.popleft())
     for job, future in writing:
       yield _written(job, future)
+
+
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+  """Threads of which, after an exception, only the work under way is finished."""
+  pool = ThreadPoolExecutor(threads)
+  try:
+    yield pool
+  finally:
+    pool.shutdown(cancel_futures=True)
 
 
 def _batches(fusing: Fuser, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
@@ -237,9 +250,11 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: list) -> Iterato
 
 
 def _try(function: Callable, *arguments):
-  """The result, or the error as a value; too little memory is one too."""
+  """The result, or the error as a value; too little memory is one too, a full disk is none."""
   try:
     return function(*arguments)
+  except StorageError:
+    raise
   except InputError as error:
     return error
   except MemoryError as error:

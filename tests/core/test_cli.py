@@ -176,8 +176,8 @@ def test_configs_of_the_package_are_found_by_name(name, tmp_path, monkeypatch):
   assert config_lib.load(f"{name}:paper").model.gate == "paper"
   own = tmp_path / name
   own.parent.mkdir(exist_ok=True)
-  own.write_text("def get_config():\n  return 7\n")
-  assert config_lib.load(name) == 7
+  own.write_text("from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'a': 7})")
+  assert config_lib.load(name).a == 7
 
 
 @pytest.mark.parametrize("name", ["mrsr", "other/msrs.py", "configs/"])

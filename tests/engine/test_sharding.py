@@ -76,12 +76,12 @@ def test_devices_are_in_the_order_of_their_processes(monkeypatch):
 @pytest.mark.parametrize(("given", "seconds"), [({}, 3600), ({"seconds": 2}, 2)])
 def test_processes_wait_for_each_other_through_their_coordinator(monkeypatch, given, seconds):
   waited = []
-  client = types.SimpleNamespace(wait_at_barrier=lambda name, **options: waited.append(options))
+  client = types.SimpleNamespace(wait_at_barrier=lambda name, **options: waited.append((name, options)))
   state = types.SimpleNamespace(client=client)
   module = types.SimpleNamespace(global_state=state)
   monkeypatch.setattr(sharding.multihost_utils, "distributed", module)
-  sharding.wait_for_processes(**given)
-  assert waited == [{"timeout_in_ms": seconds * 1000}]
+  sharding.wait_for_processes("after compiling", **given)
+  assert waited == [("cfi_jax after compiling", {"timeout_in_ms": seconds * 1000})]
   state.client = None
-  sharding.wait_for_processes()
+  sharding.wait_for_processes("after compiling")
   assert len(waited) == 1

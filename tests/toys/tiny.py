@@ -28,6 +28,8 @@ def get_config(name):
     validation_pairs=3,
     pictures=1,
     memory_gb=0.0,
+    init_from="",
+    hash_contents=False,
   )
   if name == "frozen":
     values["teacher"] = ""

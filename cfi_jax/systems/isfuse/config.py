@@ -43,9 +43,11 @@ class Config(engine_config.Config):
     "model.layout": "plain",
     "model.kernels": "plain",
   }
-  COMPUTED: ClassVar[tuple[str, ...]] = (
-    *(f"model.{name}" for name in WAYS), "share_encodings", "rematerialise", "fold_views",
-  )  # fmt: skip
+  OPERATIONAL: ClassVar[tuple[str, ...]] = (
+    *engine_config.Config.OPERATIONAL,
+    *(f"model.{name}" for name in WAYS),
+    *("share_encodings", "rematerialise", "fold_views", "validation_metrics"),
+  )
 
   model: dict[str, Any]
   statistics: StatisticsOptions
@@ -83,6 +85,11 @@ class Config(engine_config.Config):
         f"loss.target.planes is {planes}, whose coarsest reaches {2**planes} pixels; allowed: less "
         f"than input.crop, {self.input.crop}"
       )
+
+  @property
+  def fixed_length(self) -> str:
+    """The schedule's."""
+    return self.optim.fixed_length
 
   @property
   def judges(self) -> dict[str, str]:

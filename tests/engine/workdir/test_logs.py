@@ -1,5 +1,6 @@
 """Metric files that survive a crash, finiteness, pictures."""
 
+import errno
 import json
 import math
 import types
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboardX.proto import event_pb2
 
 from cfi_jax.engine.workdir import logs
 
@@ -50,28 +52,6 @@ def test_pictures_are_named_by_step(tmp_path):
     path = writer.picture(12, "a name", image)
   assert path.name == "step0000012_a name.png"
   np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
-
-
-def test_events_past_the_restored_step_are_purged(tmp_path, monkeypatch):
-  given = {}
-  monkeypatch.setattr(logs.tensorboardX, "SummaryWriter", lambda *a, **k: given.update(k))
-  logs.Logs(tmp_path, 0)
-  assert given["purge_step"] == 1
-  logs.Logs(tmp_path, 7)
-  assert given["purge_step"] == 8
-
-
-def test_grey_and_colour_pictures_are_also_events(tmp_path, monkeypatch):
-  shown = []
-  monkeypatch.setattr(
-    logs.tensorboardX.SummaryWriter,
-    "add_image",
-    lambda self, name, image, step, dataformats: shown.append((name, step, dataformats)),
-  )
-  with logs.Logs(tmp_path, 0) as writer:
-    for shape in ((4, 6), (4, 6, 3)):
-      writer.picture(2, "a", np.zeros(shape, np.uint8))
-  assert shown == [("validation/a", 2, "HW"), ("validation/a", 2, "HWC")]
 
 
 @pytest.fixture
@@ -147,3 +127,74 @@ def test_other_processes_than_the_first_write_nothing(tmp_path, clock, monkeypat
     with pytest.raises(logs.DivergedError):
       writer.flush(1)
   assert list(tmp_path.iterdir()) == []
+
+
+def read_events(path):
+  """All events of a file: an 8-byte length and its checksum, the event, its checksum."""
+  content, events = path.read_bytes(), []
+  while content:
+    length = int.from_bytes(content[:8], "little")
+    events.append(event_pb2.Event.FromString(content[12 : 12 + length]))
+    content = content[16 + length :]
+  return events
+
+
+def test_events_past_the_restored_step_are_purged(tmp_path):
+  with logs.Logs(tmp_path, 7) as writer:
+    writer.write("train", 8, {"loss": 0.25})
+    writer.picture(8, "a", np.zeros((4, 6, 3), np.uint8))
+    (path,) = (tmp_path / logs.TENSORBOARD).iterdir()
+    version, start, scalar, image = read_events(path)  # without waiting for the end
+  assert version.file_version == "brain.Event:2"
+  assert start.session_log.status == event_pb2.SessionLog.START and start.step == 8
+  assert scalar.step == image.step == 8 and scalar.summary.value[0].simple_value == 0.25
+  assert scalar.summary.value[0].tag == "train/loss"
+  assert (image.summary.value[0].image.height, image.summary.value[0].image.width) == (4, 6)
+
+
+def test_grey_and_colour_pictures_are_also_events(tmp_path):
+  with logs.Logs(tmp_path, 0) as writer:
+    for shape in ((4, 6), (4, 6, 3)):
+      writer.picture(2, "a", np.zeros(shape, np.uint8))
+    (path,) = (tmp_path / logs.TENSORBOARD).iterdir()
+    found = [event.summary.value[0] for event in read_events(path)[2:]]
+  assert [value.tag for value in found] == ["validation/a"] * 2
+  assert [(value.image.height, value.image.width) for value in found] == [(4, 6)] * 2
+
+
+ROW = {"kind": "train", "step": 1, "loss": 0.5}
+BAD_LINES = [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 100_000, b'{"kind": "train"}']
+BAD_LINES += [
+  json.dumps(ROW | change).encode()
+  for change in ({"kind": "x"}, {"kind": []}, {"step": "1"}, {"step": 1.5}, {"loss": "a"})
+]
+BAD_LINES += [b'{"kind": "train", "step": 1, "lozs": 1}', b"\x00" * 30]
+
+
+@pytest.mark.parametrize("bad", BAD_LINES, ids=range(len(BAD_LINES)))
+def test_a_damaged_line_costs_itself_alone(tmp_path, bad, capsys):
+  path = tmp_path / logs.METRICS_FILE
+  rows = [ROW | {"step": step} for step in (1, 2, 3)]
+  lines = [json.dumps(row).encode() for row in rows]
+  path.write_bytes(b"\n".join([lines[0], bad, lines[1], lines[2], b'{"cut']))
+  assert logs.read_metrics(path) == rows
+  with logs.Logs(tmp_path, 2):
+    pass
+  assert logs.read_metrics(path) == rows[:2]
+  assert capsys.readouterr().out == f"{path}: 1 damaged lines are left out\n"
+  with logs.Logs(tmp_path, 2):
+    pass
+  assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_is_met_where_the_row_is_written(tmp_path, monkeypatch):
+  def full(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  with (
+    pytest.raises(OSError, match="No space left"),
+    logs.Logs(tmp_path, 0) as writer,
+  ):
+    monkeypatch.setattr(writer._events._writer._py_recordio_writer._writer, "write", full)
+    writer.write("train", 1, {"loss": 0.5})
+  assert [row["step"] for row in logs.read_metrics(tmp_path / logs.METRICS_FILE)] == [1]
