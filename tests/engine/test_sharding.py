@@ -76,7 +76,11 @@ def test_devices_are_in_the_order_of_their_processes(monkeypatch):
 @pytest.mark.parametrize(("given", "seconds"), [({}, 3600), ({"seconds": 2}, 2)])
 def test_processes_wait_for_each_other_through_their_coordinator(monkeypatch, given, seconds):
   waited = []
-  client = types.SimpleNamespace(wait_at_barrier=lambda name, **options: waited.append((name, options)))
+
+  def wait(name, **options):
+    waited.append((name, options))
+
+  client = types.SimpleNamespace(wait_at_barrier=wait)
   state = types.SimpleNamespace(client=client)
   module = types.SimpleNamespace(global_state=state)
   monkeypatch.setattr(sharding.multihost_utils, "distributed", module)
