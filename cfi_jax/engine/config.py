@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.pipeline import Input
-from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
+from cfi_jax.engine.workdir.manager import CheckpointOptions
 
 
 @dataclasses.dataclass(frozen=True)

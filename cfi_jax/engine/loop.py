@@ -21,7 +21,8 @@ from cfi_jax.engine.programs import TrainStep
 from cfi_jax.engine.run import Run, open_run
 from cfi_jax.engine.validation import Validation
 from cfi_jax.engine.workdir import logs, record
-from cfi_jax.engine.workdir.checkpoint import DAMAGED, FOLDER, Checkpoints, set_aside_unreadable
+from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.engine.workdir.damage import DAMAGED, set_aside_unreadable
 from cfi_jax.engine.workdir.lock import Lock
 
 

@@ -20,7 +20,8 @@ from cfi_jax.core import cli, files
 from cfi_jax.engine import programs
 from cfi_jax.engine.cluster.preemption import Preemption
 from cfi_jax.engine.workdir import logs, record
-from cfi_jax.engine.workdir.checkpoint import DAMAGED, FOLDER, Checkpoints
+from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.engine.workdir.damage import DAMAGED
 
 toys.install()
 CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")

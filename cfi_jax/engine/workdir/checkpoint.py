@@ -1,14 +1,8 @@
 """Checkpoints: written asynchronously by Orbax, restored strictly, on any number of devices."""
 
 import contextlib
-import dataclasses
 import json
-import logging
-import os
 import pathlib
-import sys
-import tempfile
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,52 +10,18 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as logging_absl
 from flax import serialization, traverse_util
 from jax.sharding import Mesh
-from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
 from cfi_jax.core import files
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
-from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir import damage, record
+from cfi_jax.engine.workdir.manager import CheckpointOptions, Quiet, one_line, open_manager
 
 State = Any  # a pytree of arrays
 FOLDER = record.CHECKPOINTS
-DIRECTIONS = {"lower": "min", "higher": "max"}  # in Orbax's words
-DAMAGED = "damaged"  # folder of the workdir that damaged checkpoints are moved to
 LEAVES = "leaves"  # in a checkpoint's metadata: `_describe` and `_checksum` of each leaf by name
-METRICS = pathlib.Path("metrics", "metrics")  # Orbax's file in a checkpoint: values that rank it
-_LOOP_CLOSED = "Event loop is closed"
-
-
-class DamagedError(InputError):
-  """A checkpoint is not what was saved."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointOptions:
-  """When checkpoints are written and which are kept.
-
-  every: steps between saves. keep: so many of the last are kept, and the best one.
-  best: the validation value that says which is best: "loss" or a metric's name; direction: "lower"
-    or "higher", which of its values is better.
-  """
-
-  every: int
-  keep: int
-  best: str
-  direction: str
-
-  def __post_init__(self):
-    """Refuses to keep nothing, and unknown directions."""
-    if self.direction not in DIRECTIONS:
-      raise InputError(
-        f"checkpoint.direction is {self.direction!r}; valid: {', '.join(DIRECTIONS)}"
-      )
-    for name in ("every", "keep"):
-      if getattr(self, name) < 1:
-        raise InputError(f"checkpoint.{name} is {getattr(self, name)}; allowed: 1 or more")
 
 
 class Checkpoints:
@@ -79,27 +39,27 @@ class Checkpoints:
 
     read_only: the folder, which must be there, is left as it is; a run may be writing into it.
     about: kept in every checkpoint beside its leaves; `record.about` of the run.
-    Otherwise `set_aside_unreadable` comes first, as one step that Orbax cannot list lets it open
-    none.
+    Otherwise `damage.set_aside_unreadable` comes first: Orbax opens no folder with a step that it
+    cannot list.
     """
     self._options, self._about = options, about or {}
     self._folder = workdir.resolve() / FOLDER
     if read_only and not self._folder.is_dir():
       raise InputError(f"{self._folder}: holds no checkpoint, there is no such folder")
     self._read_only = read_only
-    if damaged := _damaged_rankings(self._folder, options.best):
+    if damaged := damage.damaged_rankings(self._folder, options.best):
       path, reason = damaged[0]
-      raise DamagedError(f"{path / METRICS} is damaged ({reason})")
-    self._quiet = _Quiet()
+      raise damage.DamagedError(f"{path / damage.METRICS} is damaged ({reason})")
+    self._quiet = Quiet()
     self._quiet.__enter__()
     try:
       with self._writing():
-        self._manager = _open(self._folder, options, read_only=read_only)
+        self._manager = open_manager(self._folder, options, read_only=read_only)
     except BaseException as error:
       self._quiet.__exit__()
       if isinstance(error, InputError) or not isinstance(error, Exception):
         raise
-      raise DamagedError(f"{self._folder} cannot be opened ({_one_line(error)})") from error
+      raise damage.DamagedError(f"{self._folder} cannot be opened ({one_line(error)})") from error
 
   def __enter__(self) -> "Checkpoints":
     """Itself."""
@@ -170,7 +130,7 @@ class Checkpoints:
 
     template: the state, or its shapes, that the run expects; a leaf that is missing, extra or of
     another shape or dtype is an `InputError` naming it, and nothing is restored. A checkpoint that
-    cannot be read, or holds other values than were saved, is a `DamagedError`.
+    cannot be read, or holds other values than were saved, is a `damage.DamagedError`.
     """
     step = self._manager.latest_step() if step is None else step
     if step not in self.steps:
@@ -193,12 +153,12 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _reading(self, step: int) -> Iterator[None]:
-    """Raises what a damaged checkpoint brings about as a `DamagedError`."""
+    """Raises what a damaged checkpoint brings about as a `damage.DamagedError`."""
     try:
       yield
     except Exception as error:  # Orbax has an error of its own for each file and kind of damage
       path = self._folder / str(step)
-      raise DamagedError(f"{path} is damaged ({_one_line(error)})") from error
+      raise damage.DamagedError(f"{path} is damaged ({one_line(error)})") from error
 
   def _saved_leaves(self, step: int) -> dict[str, tuple[str, str]]:
     """`_describe` and `_checksum` of each leaf by name; "" for the checksums of older versions."""
@@ -231,156 +191,27 @@ class Checkpoints:
   def restore_newest(self, template: State, mesh: Mesh) -> tuple[int, State, list[str]]:
     """The newest whole checkpoint: its step, its state, and a line on each damaged one after it.
 
-    The damaged ones are moved out of the way, to `DAMAGED`. Raises `DamagedError` where none is
-    whole, and moves none then.
+    The damaged ones are moved out of the way, to `damage.DAMAGED`. Where none is whole, none is
+    moved, and `damage.DamagedError` is raised.
     """
     lines: list[str] = []
     for step in reversed(self.steps):
       try:
         state = self.restore(template, mesh, step)
-      except DamagedError as error:
+      except damage.DamagedError as error:
         lines.append(str(error))
         continue
       if lines:
         if jax.process_index() == 0:
           for later in self.steps[self.steps.index(step) + 1 :]:
-            _set_aside(self._folder / str(later))
+            damage.set_aside(self._folder / str(later))
         sharding.wait_for_processes("set aside")
         self._manager.reload()
       return step, state, lines
-    raise DamagedError(
+    raise damage.DamagedError(
       f"{self._folder}: no checkpoint is whole: {'; '.join(lines)}; without the folder the run "
       "begins anew"
     )
-
-
-class _Quiet(logging.Filter):
-  """Keeps Orbax's and TensorStore's own reports of an error from the user; a context manager.
-
-  They are several tracebacks for each array, and the error is raised all the same.
-  """
-
-  def __enter__(self) -> None:
-    if logging_absl.get_verbosity() <= logging_absl.ERROR:
-      logging_absl.get_absl_logger().addFilter(self)
-    self._warnings = warnings.catch_warnings()
-    self._warnings.__enter__()
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    self._hooks = sys.excepthook, sys.unraisablehook  # TensorStore's threads call one of them
-    sys.excepthook, sys.unraisablehook = self._report, self._report_unraisable
-
-  def __exit__(self, *exception) -> None:
-    logging_absl.get_absl_logger().removeFilter(self)
-    self._warnings.__exit__(*exception)
-    sys.excepthook, sys.unraisablehook = self._hooks
-
-  def filter(self, record: logging.LogRecord) -> bool:
-    """Whether a record is not Orbax's."""
-    return "orbax" not in record.pathname
-
-  def _report(self, kind: type, error: BaseException, trace: Any) -> None:
-    if str(error) != _LOOP_CLOSED:
-      self._hooks[0](kind, error, trace)
-
-  def _report_unraisable(self, unraisable: Any) -> None:
-    if str(unraisable.exc_value) != _LOOP_CLOSED:
-      self._hooks[1](unraisable)
-
-
-def _open(
-  folder: pathlib.Path, options: CheckpointOptions, *, read_only: bool
-) -> ocp.CheckpointManager:
-  """Orbax's manager of a folder."""
-  best = preservation.BestN(
-    get_metric_fn=lambda metrics: metrics[options.best],
-    reverse=options.direction == "lower",  # the last of the sorted ones are kept
-    n=1,
-    keep_checkpoints_without_metrics=False,
-  )
-  return ocp.CheckpointManager(
-    folder,
-    item_handlers=ocp.StandardCheckpointHandler(),
-    options=ocp.CheckpointManagerOptions(
-      preservation_policy=preservation.AnyPreservationPolicy(
-        [preservation.LatestN(options.keep), best]
-      ),
-      # Without best_fn Orbax does not store the metrics, and a reopened manager has no best.
-      best_fn=lambda metrics: metrics[options.best],
-      best_mode=DIRECTIONS[options.direction],
-      cleanup_tmp_directories=not read_only,
-      create=not read_only,
-      read_only=read_only,
-      save_interval_steps=1,
-    ),
-  )
-
-
-def set_aside_unreadable(workdir: pathlib.Path, options: CheckpointOptions) -> list[str]:
-  """Moves out of the way, to `DAMAGED`, what keeps Orbax from listing the checkpoints.
-
-  These are damaged validation values, without their checkpoint, and checkpoints with damaged
-  metadata, unless all are. Returns a line on each.
-  """
-  folder, lines = workdir.resolve() / FOLDER, []
-  for path, reason in _damaged_rankings(folder, options.best):
-    _set_aside(path / METRICS.parent)
-    lines.append(f"{path / METRICS} is damaged ({reason}); the checkpoint cannot be the best")
-  steps = [path for path in sorted(folder.glob("*")) if path.name.isdigit()]
-  if not steps or _why_closed(folder, options) is None:
-    return lines
-  reasons = {}
-  for path in steps:
-    with tempfile.TemporaryDirectory() as alone:
-      os.symlink(path, pathlib.Path(alone, path.name))
-      reasons[path] = _why_closed(pathlib.Path(alone), options)
-  unreadable = {path: reason for path, reason in reasons.items() if reason is not None}
-  if len(unreadable) < len(steps):
-    for path, reason in unreadable.items():
-      _set_aside(path)
-      lines.append(f"{path} is damaged ({reason})")
-  return lines
-
-
-def _why_closed(folder: pathlib.Path, options: CheckpointOptions) -> str | None:
-  """Why Orbax cannot open a folder; None where it can."""
-  quiet = _Quiet()
-  quiet.__enter__()
-  try:
-    _open(folder, options, read_only=True).close()
-  except Exception as error:  # see `_reading`
-    return _one_line(error)
-  finally:
-    quiet.__exit__()
-  return None
-
-
-def _damaged_rankings(folder: pathlib.Path, best: str) -> list[tuple[pathlib.Path, str]]:
-  """The checkpoints whose validation values cannot be read, and why."""
-  damaged = []
-  for path in sorted(folder.glob("*")):
-    if not path.name.isdigit() or not (path / METRICS).exists():
-      continue
-    try:
-      values = json.loads((path / METRICS).read_bytes())
-      if not isinstance(values, dict) or not isinstance(values.get(best), int | float):
-        raise ValueError(f"no number {best!r}")
-    except (OSError, ValueError, RecursionError) as error:
-      damaged.append((path, _one_line(error)))
-  return damaged
-
-
-def _set_aside(path: pathlib.Path) -> None:
-  """Moves a part of WORKDIR/checkpoints to a new name in WORKDIR/damaged."""
-  workdir = next(parent.parent for parent in path.parents if parent.name == FOLDER)
-  name = "-".join(path.relative_to(workdir / FOLDER).parts)
-  (workdir / DAMAGED).mkdir(exist_ok=True)
-  names = (name if not count else f"{name}.{count}" for count in range(1000))
-  os.rename(path, next(to for each in names if not (to := workdir / DAMAGED / each).exists()))
-
-
-def _one_line(error: Exception) -> str:
-  text = " ".join(str(error).split())
-  return f"{type(error).__name__}: {text[:150]}{'...' if len(text) > 150 else ''}"
 
 
 def _describe(leaf: Any) -> str:

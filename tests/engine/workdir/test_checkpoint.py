@@ -15,15 +15,9 @@ from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.state import TrainState
 from cfi_jax.engine.workdir import record
-from cfi_jax.engine.workdir.checkpoint import (
-  DAMAGED,
-  FOLDER,
-  METRICS,
-  CheckpointOptions,
-  Checkpoints,
-  DamagedError,
-  set_aside_unreadable,
-)
+from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.engine.workdir.damage import DAMAGED, METRICS, DamagedError, set_aside_unreadable
+from cfi_jax.engine.workdir.manager import CheckpointOptions
 
 OPTIONS = CheckpointOptions(every=1, keep=2, best="loss", direction="lower")
 
