@@ -7,8 +7,9 @@ noticed it, then the survivors and the score. Every argument is a path below cfi
 of changes to draw there; the seed alone decides which.
 
 A change is drawn by its kind first (`KINDS`), then among all places of that kind. Tests mirror the
-package: a change in cfi_jax/A/B.py is shown to the tests in tests/A/, one in cfi_jax/A/B/C.py to
-those in tests/A/B/ and then tests/A/. A first pass over these test files records the statements
+package: a change in cfi_jax/ROOM/NAME.py
+is shown to the tests in tests/ROOM/, one in cfi_jax/ROOM/NAME/FILE.py to those in tests/ROOM/NAME/
+and then tests/ROOM/. A first pass over these test files records the statements
 that each test runs, in its own process and in the commands that it starts. Those that run the
 changed one come first, quick ones before slow ones, then the others of these folders, until the
 first failure or until --seconds of tests have passed. A change that does not end within a multiple
