@@ -177,7 +177,7 @@ def flip(path):
 
 
 def rename_a_leaf(path):
-  path.write_bytes(path.read_bytes().replace(b"params/layer/bias", b"params/layer/bios"))
+  path.write_bytes(path.read_bytes().replace(b"bias", b"bios"))
 
 
 HOW = (truncate, blank, flip, pathlib.Path.unlink)
@@ -195,8 +195,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
   shutil.copytree(three, workdir)
   for step in (2, 3):
     (path,) = (workdir / FOLDER / str(step)).glob(where)
-    if how is rename_a_leaf and "layer/bias" not in path.read_text():
-      pytest.skip("names are written in another way here")
     how(path)
   with Checkpoints(workdir, OPTIONS) as checkpoints:
     with pytest.raises(DamagedError, match=rf"{workdir / FOLDER / '3'} is damaged \("):

@@ -34,7 +34,8 @@ def test_a_run_goes_on_and_says_what_it_took_for_missing_fields(older, make_trai
   trainer, workdir = make_trainer(older / "pairs"), older / "run"
   status, output = trainer.run(workdir, *SETTINGS)
   assert status == 0, output
-  assert "is of an older version, taken as: system='isfuse', model.levels=3" in output
+  assert "is of an older version, taken as: system='isfuse', " in output
+  assert "model.levels=3, " in output and "init_from='', " in output
   assert "already holds step 2 of 2" in output
   stored = record.read(workdir)
   assert stored["config"]["system"] == "isfuse" and stored["config"]["model"]["levels"] == 3
