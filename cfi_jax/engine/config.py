@@ -29,6 +29,8 @@ class Config:
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    "input.normalize": "full",
+    "input.normalize_over": "image",
   }
   COMPUTED: ClassVar[tuple[str, ...]] = ()
 

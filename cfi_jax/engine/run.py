@@ -64,7 +64,7 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   """Checks the config, the images and that `workdir` holds no other run."""
   mesh = sharding.make_mesh(config.batch_size)
   system.procedure(config, 1)  # refused before any file is looked at
-  streams, held_out = system.streams(config), system.held_out(config)
+  streams, held_out = feed_lib.normalise(system.streams(config), system.held_out(config))
   for name, stream in (streams | ({} if held_out is None else {"held out": held_out})).items():
     if stream.rows % mesh.size:
       raise InputError(

@@ -13,8 +13,12 @@ import tqdm
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
+from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
+from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
+from cfi_jax.images import ranges
+from cfi_jax.images.ranges import Normalizer
 from cfi_jax.systems.files import load_fuser
 
 
@@ -24,11 +28,13 @@ def fuse(given: Mapping[str, Any]) -> int:
   paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
   jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
   index, count = share(given["process_index"], given["process_count"])
+  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
+  normalizer = make_normalizer(jobs, options)  # of all, whatever this process's share
   jobs = jobs[index::count]
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
-  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+  failures = problems if index == 0 else []
+  return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted))
 
 
 def _is_written(job: Job) -> bool:
@@ -47,17 +53,23 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 
 
 def _run(
-  fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
+  fusing: Fuser,
+  jobs: list[Job],
+  options: Options,
+  normalizer: Normalizer,
+  problems: list[str],
+  skipped: int,
 ) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  """Fuses the jobs under a progress bar, then lists what failed and says what was done."""
   failures = list(problems)
+  taken: list[Done] = []
   pixels, began, done = 0, time.perf_counter(), 0
   with (
     warnings.catch_warnings(record=True) as doubts,
     tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
   ):
     warnings.simplefilter("always", UserWarning)
-    for job, reason in fuse_jobs(fusing, jobs, options):
+    for job, reason in fuse_jobs(fusing, jobs, options, normalizer, taken):
       bar.update()
       if reason:
         failures.append(f"{job.name}: {reason}")
@@ -68,6 +80,8 @@ def _run(
   _print_warnings(doubts)
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
+  if taken:
+    print(ranges.describe(taken, options.normalize_over))
   speed = pixels / 1e6 / seconds
   print(
     f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
@@ -78,9 +92,13 @@ def _run(
 
 
 def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
-  """Prints the first of the pairs that look swapped with their number, and other warnings once."""
-  swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
-  others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
-  more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""
-  for message in [*(text + more for text in swapped[:1]), *others]:
+  """Prints the first of a kind of doubtful pairs with their number, and other warnings once."""
+  messages = []
+  kinds = (SwappedWarning, ColouredWarning)
+  for kind in kinds:
+    found = [str(doubt.message) for doubt in doubts if doubt.category is kind]
+    more = f" (and {len(found) - 1} more such pairs)" if len(found) > 1 else ""
+    messages += [text + more for text in found[:1]]
+  messages += dict.fromkeys(str(d.message) for d in doubts if d.category not in kinds)
+  for message in messages:
     print(f"warning: {message}", file=sys.stderr)

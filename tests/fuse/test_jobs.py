@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped
+from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs
+from cfi_jax.fusion.inputs import look_swapped
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image

@@ -180,9 +180,8 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_unsupported_pixels_are_refused(tmp_path):
-  for picture in (Image.fromarray(np.ones((4, 4), np.float32)), Image.new("I", (4, 4))):
-    with pytest.raises(InputError, match="pixel type .* not supported"):
-      images.read_image(saved(tmp_path, picture, "x.tif"))
+  with pytest.raises(InputError, match="pixel type 'LAB' of this TIFF is not supported"):
+    images.read_image(saved(tmp_path, Image.new("LAB", (4, 4)), "x.tif"))
 
 
 def test_several_frames_are_refused(tmp_path):
