@@ -66,6 +66,15 @@ class Normalised:
     return self.source.fingerprint()
 
   @property
+  def keeps_all(self) -> bool:
+    """Whether every image is taken as it is stored, whatever it holds."""
+    return all(
+      self.normalizer.rule(name).keeps(np.dtype(header.depth))
+      for record in self.stored
+      for name, header in record.items()
+    )
+
+  @property
   def description(self) -> str:
     """One line on what is done to how many images, told from their headers."""
     types = [(n, np.dtype(h.depth)) for record in self.stored for n, h in record.items()]

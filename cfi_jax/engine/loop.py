@@ -89,7 +89,7 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
   if jax.process_index() == 0:
     lock.acquire()
     # Another run may have come and gone while this one compiled.
-    record.check(run.workdir, run.config, run.identity, run.config.OLDER, run.config.COMPUTED)
+    record.check(run.workdir, run.config, run.identity, run.older, run.config.COMPUTED)
     record.write(run.workdir, run.config, run.identity)
   return Ready(train_step, evaluated, canvases, constants, compilations)
 

@@ -42,6 +42,16 @@ class Run:
     if jax.process_index() == 0:
       print(text, flush=True)
 
+  @property
+  def older(self) -> dict[str, Any]:
+    """`Config.OLDER`; for images that any rule takes alike (8 bits), with the rules of now."""
+    streams = [feed.stream for feed in (*self.feeds.values(), self.held_out) if feed is not None]
+    if not all(stream.source.keeps_all for stream in streams):
+      return self.config.OLDER
+    options = self.config.input
+    rules = {name: getattr(options, name) for name in ("normalize", "normalize_over")}
+    return self.config.OLDER | {f"input.{name}": value for name, value in rules.items()}
+
   def seed(self) -> jax.Array:
     """The run's seed, uint32 [], on all devices."""
     everywhere = sharding.replicated(self.mesh)
@@ -87,7 +97,7 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
     identity=identity,
     steps=steps,
   )
-  for line in record.check(workdir, config, identity, config.OLDER, config.COMPUTED):
+  for line in record.check(workdir, config, identity, run.older, config.COMPUTED):
     run.say(line)
   if jax.process_index() == 0:  # the lock is one for all processes of a run
     lock.check(workdir)

@@ -113,7 +113,7 @@ def _without_channel(image: np.ndarray) -> np.ndarray:
 
 def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
   """Whether the "infrared" image is the coloured one."""
-  return not colour.shows_colour(visible) and colour.shows_colour(infrared)
+  return colour.shows_colour(infrared) and not colour.shows_colour(visible)
 
 
 def prepare(
@@ -148,6 +148,8 @@ def prepare(
 
 
 def _prepare(image: np.ndarray, normalizer: Normalizer, name: str, label: str) -> Prepared:
+  if normalizer.rule(name).keeps(image.dtype):
+    return Prepared(image, image, normalizer.find(name, image, label))
   luma = images.luma(image)
   found = normalizer.find(name, luma, label)
   if found.how == "full" and image.dtype.kind == "f" and not np.isnan(image).any():
@@ -155,9 +157,7 @@ def _prepare(image: np.ndarray, normalizer: Normalizer, name: str, label: str) -
       image = np.clip(image, 0, 1)
     return Prepared(image, image, found)
   # 16 bits are left only where whoever takes the array by itself sees it alike.
-  if found.how == "full" and (
-    image.dtype == np.uint8 or (image.dtype == np.uint16 and Rule().find(luma).how == "full")
-  ):
+  if found.how == "full" and image.dtype == np.uint16 and Rule().find(luma).how == "full":
     return Prepared(image, image, found)
   floating = np.promote_types(image.dtype if image.dtype.kind == "f" else np.float32, np.float32)
   return Prepared(found.to_unit(luma, floating), image, found)
