@@ -48,9 +48,9 @@ class Run:
     streams = [feed.stream for feed in (*self.feeds.values(), self.held_out) if feed is not None]
     if not all(stream.source.keeps_all for stream in streams):
       return self.config.OLDER
-    options = self.config.input
-    rules = {name: getattr(options, name) for name in ("normalize", "normalize_over")}
-    return self.config.OLDER | {f"input.{name}": value for name, value in rules.items()}
+    options, names = self.config.input, ("normalize", "normalize_over")
+    rules = {f"input.{name}": getattr(options, name) for name in names}
+    return {path: value for path, value in self.config.OLDER.items() if path not in rules} | rules
 
   def seed(self) -> jax.Array:
     """The run's seed, uint32 [], on all devices."""
