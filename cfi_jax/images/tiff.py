@@ -1,7 +1,9 @@
 """Pixel types of TIFF: integers and floating point of any size, missing values, white is zero."""
 
 import contextlib
+import logging
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -53,6 +55,7 @@ def decode_rare(file: BinaryIO, max_pixels: int) -> np.ndarray:
   """Reads a grey TIFF of a type that pillow does not know, without rare compressions."""
   import tifffile  # here, as few need it
 
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error says what is wrong
   file.seek(0)
   with tifffile.TiffFile(file) as opened:
     frames = len(opened.pages)
@@ -72,12 +75,23 @@ def decode_rare(file: BinaryIO, max_pixels: int) -> np.ndarray:
     orientation = page.tags.valueof(ORIENTATION, 1)
     if orientation != 1:
       raise InputError(f"a TIFF of {page.dtype} that is to be turned (orientation {orientation})")
+    _require_segments(page, file)
     array = page.asarray()
     nodata = page.tags.valueof(_NODATA)
     white_is_zero = page.photometric == 0
   if array.dtype.kind == "f":
     array = array.astype(np.promote_types(array.dtype, np.float32))
   return _meant(array.astype(array.dtype.newbyteorder("=")), white_is_zero, nodata)[..., None]
+
+
+def _require_segments(page: Any, file: BinaryIO) -> None:
+  """Raises InputError where strips or tiles of a page are missing, which would read as zeros."""
+  segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+  file.seek(0, os.SEEK_END)
+  size = file.tell()
+  whole = all(count > 0 and 0 < start <= size - count for start, count in segments)
+  if not whole or len(segments) != math.prod(page.chunked):
+    raise InputError("image file is truncated")
 
 
 def _meant(array: np.ndarray, white_is_zero: bool, nodata: Any) -> np.ndarray:

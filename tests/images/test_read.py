@@ -304,9 +304,21 @@ def test_rare_tiff_is_limited_as_all_others(tmp_path):
     images.read_image(tiff(tmp_path, colour, photometric="rgb"))
   with pytest.raises(InputError, match="x.tif: a TIFF of float16 that is to be turned"):
     images.read_image(tiff(tmp_path, half, extratags=[(274, "H", 1, 6, False)]))
-  path = tiff(tmp_path, half)
-  path.write_bytes(path.read_bytes()[:60])
-  with pytest.raises(InputError, match="x.tif"):
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of Pillow, on damaged tags
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_rare_tiff_that_lacks_a_part_is_damaged(tmp_path, dtype):
+  path = tiff(tmp_path, RNG.random((64, 64)).astype(dtype), rowsperstrip=16)
+  whole = path.read_bytes()
+  for length in (60, len(whole) // 2, len(whole) - 1):
+    path.write_bytes(whole[:length])
+    with pytest.raises(InputError, match="x.tif"):
+      images.read_image(path)
+  path.write_bytes(whole)
+  with tifffile.TiffFile(path, mode="r+b") as opened:
+    opened.pages[0].tags[257].overwrite(80)  # more rows than there are strips for
+  with pytest.raises(InputError, match="x.tif: image file is truncated"):
     images.read_image(path)
 
 
