@@ -217,6 +217,15 @@ def test_colours_beyond_the_percentiles_are_kept():
   np.testing.assert_allclose(same[0, 0], colour[0, 0], atol=8)
 
 
+def test_fractions_are_written_as_16_bits_with_their_colours():
+  image = RNG.random((24, 32, 4))
+  visible, _ = prepared(image, GREY)
+  assert visible.plain is visible.stored
+  wide = visible.restore(visible.plain, False, np.uint16)
+  np.testing.assert_array_equal(wide, np.rint(image * 65535).astype(np.uint16))
+  assert visible.restore(visible.plain, False, np.float32).dtype == np.float32
+
+
 def test_floats_beside_0_and_1_by_rounding_are_clipped():
   image = np.linspace(-1e-5, 1 + 1e-5, 768).reshape(24, 32)
   visible, _ = prepared(image, GREY)
