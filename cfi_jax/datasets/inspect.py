@@ -106,7 +106,7 @@ def check(
   strays = sorted({stray for listing in listings.values() for stray in listing.strays})
   small = [s.record.name for s in whole if min(s.size) < crop]
   constant = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.constant]
-  coloured = [s.record.name for s in seen if "infrared" in s.images and s.images["infrared"].colour]
+  coloured = [s.record.name for s in seen if _is_coloured(s)]
   noun = todo[0][1].noun if todo else "pair"
   padded = f"{noun}s with a side below the crop of {crop}, to be reflect-padded"
   return Report(

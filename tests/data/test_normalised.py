@@ -183,3 +183,6 @@ def test_check_names_infrared_pictures_in_colours(folder):
   (note,) = report.notes
   assert "infrared pictures in colours" in note and note.endswith("(2): 1, 3")
   assert "infrared_palette=NAME" in note and report.problems == ()
+  Image.open(folder / "visible" / "3.png").convert("L").save(folder / "visible" / "3.png")
+  swapped = check(folder)  # which is said once, and as a problem
+  assert swapped.notes[0].endswith("(1): 1") and "look swapped" in swapped.problems[0]
