@@ -39,7 +39,7 @@ class Normalised:
     return len(self.source)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    """Returns the images to compute with; see `Source`."""
+    """Returns the images to compute with, uint8 or uint16; see `Source`."""
     label = f"{self.title}: {self.names[index]}"
     return {
       name: ranges.to_unsigned(image, name, self.normalizer, label)
