@@ -20,8 +20,10 @@ from ml_collections import config_dict, config_flags
 
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
+from cfi_jax.core.version import VERSION
 
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
 
 
@@ -83,6 +85,9 @@ def status(
     if set(arguments) & set(HELP):
       print(describe(flags, doc, arguments))
       return 0
+    if set(arguments) & set(SHOW_VERSION):
+      print(f"cfi_jax {VERSION}")
+      return 0
     given = parse(flags, arguments)
     logging.set_verbosity(given.pop("verbosity"))
     return main(given)
@@ -97,13 +102,16 @@ def refuse(error: Exception | str) -> int:
 
 
 def choose(commands: Mapping[str, pathlib.Path], doc: str, arguments: Sequence[str]) -> str | None:
-  """The command that the first argument names; None after printing help, which lists them all.
+  """The command that the first argument names; None after printing help or the version.
 
   commands: the file of each by name; its docstring begins with a line for the list.
   """
   if arguments and arguments[0] in HELP:
     lines = [_entry(name, docstring(path).splitlines()[0]) for name, path in commands.items()]
     print("\n".join([doc.strip(), "", *lines]))
+    return None
+  if arguments and arguments[0] in SHOW_VERSION:
+    print(f"cfi_jax {VERSION}")
     return None
   if not arguments:
     raise InputError(f"a command is missing; valid: {', '.join(commands)}")
@@ -125,6 +133,7 @@ def describe(flags: Mapping[str, Flag], doc: str, arguments: Sequence[str]) -> s
     override = "overrides a value of the config; --config=FILE --help lists all of them"
     lines.append(_entry("--config.a.b=VALUE", override))
   lines.append(_VERBOSITY.describe("verbosity"))
+  lines.append(_entry(SHOW_VERSION[0], "prints the version of cfi_jax"))
   path, _ = _take_config(arguments)
   if "config" in flags and path:
     lines += ["", f"Values of {path}:", *_values(load(path), "--config")]

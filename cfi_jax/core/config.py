@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 import pathlib
+import re
 import runpy
 import typing
 from collections.abc import Mapping, Sequence
@@ -41,17 +42,20 @@ def complete(
   """Stored values with the fields that an older version did not have, and what was filled.
 
   older: value by path, such as {"model.levels": 3}; where a path's parent is missing nothing is
-  filled. The lines are "path=value".
+  filled, and below "data:folder" only where the name in it is "folder". The lines are "path=value".
   """
   values, filled = copy.deepcopy(dict(values)), []
   for path, value in older.items():
     *parents, key = path.split(".")
     node: Any = values
     for parent in parents:
+      parent, _, name = parent.partition(":")
       node = node.get(parent) if isinstance(node, dict) else None
+      if name and isinstance(node, dict) and node.get("name") != name:
+        node = None
     if isinstance(node, dict) and key not in node:
       node[key] = value
-      filled.append(f"{path}={value!r}")
+      filled.append(f"{re.sub(':[^.]*', '', path)}={value!r}")
   return values, filled
 
 

@@ -17,7 +17,7 @@ from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.fusion.inputs import FALSE_COLOUR
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import ranges
+from cfi_jax.images import damage, ranges
 from cfi_jax.images import read as images
 from cfi_jax.images.colour import shows_colour
 from cfi_jax.images.ranges import OVER, Normalizer, Range
@@ -32,6 +32,7 @@ class Report:
   kinds: number of files per image name, channels and depth.
   values: the line on what is done to the values of how many files; "" for generated data.
   problems: sentences on what must be mended. notes: sentences on what does no harm.
+  unseen: number of files per format whose pixels may be damaged without anybody noticing.
   """
 
   title: str
@@ -42,6 +43,7 @@ class Report:
   values: str
   problems: tuple[str, ...]
   notes: tuple[str, ...]
+  unseen: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class _Image:
   """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma.
 
   summary: of its values where they decide on the range of a folder (`ranges.summarise`).
+  unseen: name of its format where that has no checksum, else "".
   """
 
   size: tuple[int, int]
@@ -59,6 +62,7 @@ class _Image:
   dtype: np.dtype
   range: Range
   summary: np.ndarray | None
+  unseen: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +128,7 @@ def check(
       *_named(f"infrared pictures in colours, each of which {FALSE_COLOUR}", coloured),
       *_named("cases in several splits", _leaks(dataset, seen)),
     ),
+    unseen=_count(sorted(i.unseen for s in seen for i in s.images.values() if i.unseen)),
   )
 
 
@@ -136,8 +141,16 @@ def describe(report: Report) -> str:
   lines += [f"  {kind}: {count}" for kind, count in report.kinds.items()]
   lines += [f"  {report.values}"] if report.values else []
   lines += [f"note: {note}" for note in report.notes]
+  if report.unseen:
+    formats = shorten(f"{name} ({count})" for name, count in report.unseen.items())
+    lines.append(f"note: {formats} have no checksum: damage to their pixels may not be seen")
+    if "JPEG" in report.unseen and not damage.is_strict():
+      lines.append(
+        f"note: with {damage.STRICT} installed ({damage.EXTRA}) more of it is seen in JPEG"
+      )
   lines += [f"problem: {problem}" for problem in report.problems]
-  lines.append(f"problems: {len(report.problems)}" if report.problems else "nothing wrong")
+  sound = "nothing wrong was seen" if report.unseen else "nothing wrong"
+  lines.append(f"problems: {len(report.problems)}" if report.problems else sound)
   return "\n".join(lines)
 
 
@@ -171,6 +184,9 @@ def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -
 def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Image:
   with store.open(file.path) as stream:
     image = images.decode(stream, store.label(file.path))
+    unseen = damage.format_without_checksum(stream)
+    if unseen == "JPEG" and damage.is_strict():
+      damage.require_strict_jpeg(stream, store.label(file.path))
   height, width, channels = image.shape
   luma = images.luma(image)
   colour = shows_colour(image)
@@ -190,6 +206,7 @@ def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Ima
     dtype=luma.dtype,
     range=found,
     summary=ranges.summarise(luma) if is_open else None,
+    unseen=unseen,
   )
 
 

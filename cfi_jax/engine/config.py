@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.pipeline import Input
 from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
 
@@ -31,6 +32,7 @@ class Config:
     "input.device_gb": 0.0,
     "input.normalize": "full",
     "input.normalize_over": "image",
+    **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
   }
   COMPUTED: ClassVar[tuple[str, ...]] = ()
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import tqdm
 
+from cfi_jax.core.progress import Progress
 from cfi_jax.engine import dispatch, feed, programs, sharding, validation
 from cfi_jax.engine.cluster.preemption import Preemption
 from cfi_jax.engine.compilation import Compilations
@@ -106,7 +105,8 @@ def _loop(
   """Takes steps until the last or SIGTERM; returns how many have been taken."""
   config, steps = run.config, run.steps
   every = config.checkpoint.every
-  with logs.Writer(run.workdir, config, start, steps) as writer, _progress(run, start) as progress:
+  told = Progress("training", "step", steps, done=start, shown=jax.process_index() == 0)
+  with logs.Writer(run.workdir, config, start, steps) as writer, told as progress:
     for asked, chunk in enumerate(_chunks(run, start), start=1):
       step = chunk.last
       state, metrics = ready.train_step(state, ready.canvases, ready.constants, chunk.inputs)
@@ -117,7 +117,7 @@ def _loop(
       if validate or stop or step % every == 0 or step % config.log_every == 0:
         # Only here the host waits for the device; and nothing is saved before it was seen finite.
         loss = writer.flush(ready.compilations.count)
-        progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        progress.note(f"loss {loss:.4f}")
       values = None
       if validate and ready.validation:
         means = ready.validation.measure(step, state)
@@ -138,15 +138,3 @@ def _chunks(run: Run, start: int) -> Iterator[Chunk]:
   looks = (config.log_every, config.validate_every, config.checkpoint.every)
   ends = dispatch.ends(start, run.steps, most, looks)
   return dispatch.chunks(run.mesh, feed.items(run.feeds, start, run.steps), start, ends, most)
-
-
-def _progress(run: Run, start: int) -> tqdm.tqdm:
-  """A bar over the steps; in a log file a line every half minute."""
-  return tqdm.tqdm(
-    desc="training",
-    initial=start,
-    total=run.steps,
-    unit="step",
-    disable=jax.process_index() != 0,
-    mininterval=0.5 if sys.stderr.isatty() else 30,
-  )

@@ -1,4 +1,4 @@
-"""The command of fusing: this process's share of the pairs, under a progress bar."""
+"""The command of fusing: this process's share of the pairs, with its progress."""
 
 import dataclasses
 import pathlib
@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import tqdm
 from PIL import Image
 
+from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
+from cfi_jax.data.listing import shorten
 from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
@@ -25,15 +27,18 @@ from cfi_jax.systems.files import load_fuser
 def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
-  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
+  extension = "." + given["format"].lower().lstrip(".")
+  found = find_jobs(*sources, given["output"], extension, naming.from_options(given))
   index, count = share(given["process_index"], given["process_count"])
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  normalizer = make_normalizer(jobs, options)  # of all, whatever this process's share
-  jobs = jobs[index::count]
+  normalizer = make_normalizer(found.jobs, options)  # of all, whatever this process's share
+  jobs = found.jobs[index::count]
+  if found.left_out and index == 0:
+    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
-  failures = problems if index == 0 else []
+  failures = found.problems if index == 0 else []
   return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted))
 
 
@@ -60,17 +65,17 @@ def _run(
   problems: list[str],
   skipped: int,
 ) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and says what was done."""
+  """Fuses the jobs telling of the progress, then lists what failed and says what was done."""
   failures = list(problems)
   taken: list[Done] = []
   pixels, began, done = 0, time.perf_counter(), 0
   with (
     warnings.catch_warnings(record=True) as doubts,
-    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
+    Progress("fusing", "pair", len(jobs)) as progress,
   ):
     warnings.simplefilter("always", UserWarning)
     for job, reason in fuse_jobs(fusing, jobs, options, normalizer, taken):
-      bar.update()
+      progress.update()
       if reason:
         failures.append(f"{job.name}: {reason}")
       else:

@@ -12,6 +12,9 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
+from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.data.matching import PLAIN
+from cfi_jax.data.naming import Naming
 from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
@@ -21,12 +24,26 @@ from cfi_jax.images.ranges import Normalizer
 AHEAD = 2  # pairs that are read or written while one is computed, per device
 
 
-def find_jobs(
-  visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, extension: str
-) -> tuple[list[Job], list[str]]:
-  """The pairs of two files or two folders, and a sentence per problem of names in the folders.
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The pairs to fuse; sentences on names that are no pairs; images and the like left out."""
 
-  output: for two files a file (or an existing folder), for two folders a folder.
+  jobs: list[Job]
+  problems: list[str]
+  left_out: list[str]
+
+
+def find_jobs(
+  visible: pathlib.Path,
+  infrared: pathlib.Path,
+  output: str | os.PathLike,
+  extension: str,
+  naming: Naming = PLAIN,
+) -> Found:
+  """Finds the pairs of two files, or of two folders and those below them.
+
+  output: for two files a file, whose extension may be left out, or a folder: one that exists or
+    ends with a slash. For two folders a folder; it gets the folders below them, too.
   """
   for path in (visible, infrared):
     if not path.exists():
@@ -35,20 +52,27 @@ def find_jobs(
     raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
   pictures.check_extension(extension)
   if not visible.is_dir():
-    if output.is_dir():
-      output = output / (visible.stem + extension)
-    pictures.check_extension(output.suffix)
+    output = _output_file(visible, output, extension)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
     if visible.resolve() == infrared.resolve():
       raise InputError(f"{visible}: given as the visible and as the infrared image")
-    return [Job(visible.name, visible, infrared, output)], []
+    return Found([Job(visible.name, visible, infrared, output)], [], [])
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
-  found = matching.match_folders(os.sep, folders)
-  if output.resolve() in (visible.resolve(), infrared.resolve()):
-    raise InputError(f"--output={output} is a folder of the images themselves")
+  found = matching.match_folders(os.sep, folders, naming)
+  if not found.records:
+    raise InputError(enumerate_problems("there is no pair to fuse", found.problems))
+  output = pathlib.Path(output)
   if output.is_file():
     raise InputError(f"--output={output} is a file; two folders need a folder")
+  for image, folder in folders.items():
+    results = [record.name + extension for record in found.records]
+    taken = any(naming.name(image, result) is not None for result in results)
+    if taken and output.resolve().is_relative_to(folder):
+      raise InputError(
+        f"--output={output} is a folder of the images themselves, or inside one: results would be "
+        f"taken for {image} images the next time; choose another folder"
+      )
   jobs = [
     Job(
       r.name,
@@ -58,7 +82,18 @@ def find_jobs(
     )
     for r in found.records
   ]
-  return jobs, list(found.problems)
+  return Found(jobs, list(found.problems), matching.unread(found.strays))
+
+
+def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
+  """The result's file: in a folder under the visible image's name, else with an extension."""
+  path = pathlib.Path(output)
+  if path.is_dir() or os.fspath(output).endswith(("/", os.sep)):
+    path = path / (visible.stem + extension)
+  elif not path.suffix:
+    path = path.with_name(path.name + extension)
+  pictures.check_extension(path.suffix)
+  return path
 
 
 def fuse_jobs(

@@ -4,7 +4,7 @@ score = METRICS["SSIM"](visible, infrared, fused, convention="strict").value
 table = score([Triplet(...), ...], ["EN", "SSIM"], "tang")
 """
 
-from cfi_jax.metrics.catalogue import METRICS, find_metric, find_metrics
+from cfi_jax.metrics.catalogue import METRICS, find_metric, find_metrics, spell_metrics
 from cfi_jax.metrics.definition import CONVENTIONS, Metric, Score
 from cfi_jax.metrics.levels import grey_levels, quantise
 from cfi_jax.metrics.table import Row, Scores, Triplet, read_scores, score
@@ -23,4 +23,5 @@ __all__ = [
   "quantise",
   "read_scores",
   "score",
+  "spell_metrics",
 ]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
-from cfi_jax.data import pipeline, resident
+from cfi_jax.data import naming, pipeline, resident
 from cfi_jax.data.normalised import normalise
 from cfi_jax.datasets import inspect
 
@@ -39,7 +39,7 @@ def folder(tmp_path):
 def dataset(root, fraction=0.0):
   return datasets.load(
     {"name": "folder", "root": str(root), "visible": "visible", "infrared": "infrared"}
-    | {"validation_fraction": fraction}
+    | {"validation_fraction": fraction, **naming.OPTIONS}
   )
 
 

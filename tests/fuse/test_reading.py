@@ -71,7 +71,7 @@ def write(folder, name, array):
 def run(folders, extension=".png", **options):
   """What the fuser got, by name, after every pair was fused; and what was said to be done."""
   fuser, done = Infrared(), []
-  jobs, _ = find_jobs(*folders, extension)
+  jobs = find_jobs(*folders, extension).jobs
   chosen = dataclasses.replace(OPTIONS, **options)
   normalizer = make_normalizer(jobs, chosen)
   reasons = [r for _, r in fuse_jobs(fuser, jobs, chosen, normalizer, done)]
@@ -125,7 +125,7 @@ def test_a_sequence_has_one_range_and_does_not_flicker(folders):
   assert np.abs(together[0][still] - together[3][still]).max() == 0
   assert len({(r.low, r.high) for name, _, r in done if name == "infrared"}) == 1
   # Of a share of the jobs, or after others were skipped, the range is that of all.
-  jobs, _ = find_jobs(*folders, ".png")
+  jobs = find_jobs(*folders, ".png").jobs
   options = dataclasses.replace(OPTIONS, normalize_over="folder")
   fuser = Infrared()
   list(fuse_jobs(fuser, jobs[::2], options, make_normalizer(jobs, options)))
@@ -138,7 +138,7 @@ def test_files_that_cannot_be_read_are_left_out_of_the_range(folders):
     write(visible, f"{name}.png", VISIBLE)
     write(infrared, f"{name}.png", COUNTS)
   (infrared / "b.png").write_bytes((infrared / "b.png").read_bytes()[:60])
-  jobs, _ = find_jobs(*folders, ".png")
+  jobs = find_jobs(*folders, ".png").jobs
   options = dataclasses.replace(OPTIONS, normalize_over="folder")
   reasons = {job.name: reason for job, reason in fuse_jobs(Infrared(), jobs, options)}
   assert reasons["a"] == "" and "b.png" in reasons["b"]
@@ -187,7 +187,7 @@ def test_false_colours_become_values(folders):
   write(infrared, "x.png", table[values])
   (got,), _ = run(folders, infrared_palette="turbo", normalize_over="folder")
   assert np.abs(got.astype(int) - values).max() <= 1
-  jobs, _ = find_jobs(*folders, ".png")
+  jobs = find_jobs(*folders, ".png").jobs
   options = dataclasses.replace(OPTIONS, infrared_palette="hot")
   ((_, reason),) = fuse_jobs(Infrared(), jobs, options)
   assert reason.startswith("x: the infrared image: ") and "no colours of the palette" in reason
@@ -209,7 +209,7 @@ def test_another_aspect_ratio_is_not_squeezed_without_a_word(folders, size, resi
   visible, infrared, output = folders
   write(visible, "x.png", VISIBLE)
   write(infrared, "x.png", np.full(size, 9, np.uint8))
-  (job,), _ = find_jobs(visible, infrared, output, ".png")
+  (job,) = find_jobs(visible, infrared, output, ".png").jobs
   options = dataclasses.replace(OPTIONS, resize=resize)
   if words:
     with pytest.raises(InputError, match=words):
@@ -223,7 +223,7 @@ def test_resizing_keeps_the_values_of_a_float_file(folders):
   visible, infrared, output = folders
   write(visible, "x.png", VISIBLE)
   write(infrared, "x.tif", np.full((12, 16), 293.25, np.float32))
-  (job,), _ = find_jobs(visible, infrared, output, ".png")
+  (job,) = find_jobs(visible, infrared, output, ".png").jobs
   _, found = read_pair(job, dataclasses.replace(OPTIONS, resize="infrared"))
   assert found.dtype == np.float32 and (found == 293.25).all()
 

@@ -2,13 +2,20 @@
 
 from ml_collections import ConfigDict
 
+from cfi_jax.data.naming import OPTIONS
+
 
 def get_config(name):
   values = dict(
     seed=0,
     system=name,
     data=dict(
-      name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+      name="folder",
+      root="",
+      visible="visible",
+      infrared="infrared",
+      validation_fraction=0.25,
+      **OPTIONS,
     ),
     input=dict(
       crop=16,

@@ -63,7 +63,9 @@ class Config(engine_config.Config):
     for view in self.loss.views:
       interventions.get(view)
     names = self.validation_metrics
-    for metric in metrics.find_metrics(names, self.metric_convention) if names else ():
+    names = metrics.spell_metrics(names, self.metric_convention) if names else ()
+    object.__setattr__(self, "validation_metrics", names)
+    for metric in map(metrics.find_metric, names):
       side = metric.minimum_side(self.metric_convention)
       if self.input.crop < side:
         raise InputError(

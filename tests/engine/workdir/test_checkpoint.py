@@ -127,9 +127,9 @@ def test_remains_of_an_interrupted_save_are_ignored_and_removed(tmp_path):
   remains.mkdir()
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
     assert checkpoints.steps == (1,)
-    checkpoints.save(make_state(), 2, None)
+    checkpoints.save(make_state(), 3, None)  # that step itself may never be saved again
     checkpoints.wait()
-    assert checkpoints.steps == (1, 2)
+    assert checkpoints.steps == (1, 3)
   assert not remains.exists()
 
 

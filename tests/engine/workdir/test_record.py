@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
+import subprocess
+import types
 
 import pytest
 
@@ -41,6 +44,73 @@ def test_another_run_is_refused_with_the_differences(tmp_path):
     assert text in str(error.value)
   assert "sizes" not in str(error.value)
   assert (tmp_path / record.FILE).read_text() == before
+
+
+def test_a_folder_of_checkpoints_that_holds_none_is_no_run(tmp_path):
+  (tmp_path / record.CHECKPOINTS).mkdir()
+  assert record.check(tmp_path, SAME, DATA) == []
+
+
+@pytest.mark.parametrize(
+  ("tracked", "status", "expected"),
+  [
+    ("record.py", "", {"commit": "abc", "changed": False}),
+    ("record.py", " M x.py", {"commit": "abc", "changed": True}),
+    ("", "", None),  # installed inside another project's checkout
+  ],
+)
+def test_a_start_names_the_commit_that_ran_and_whether_it_was_changed(
+  monkeypatch, tracked, status, expected
+):
+  answers = {"ls-files": tracked, "rev-parse": "abc", "status": status}
+
+  def git(command, **options):
+    assert command[:2] == ["git", "-C"] and options["check"] and options["text"]
+    assert pathlib.Path(command[2]) == pathlib.Path(record.__file__).parent
+    if command[3] == "ls-files":
+      assert command[4:] == ["record.py"]
+    return types.SimpleNamespace(stdout=answers[command[3]] + "\n")
+
+  monkeypatch.setattr(record.subprocess, "run", git)
+  assert record._git() == expected
+
+
+@pytest.mark.parametrize(
+  "error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, "")]
+)
+def test_a_start_without_git_names_no_commit(monkeypatch, error):
+  def git(*arguments, **options):
+    raise error
+
+  monkeypatch.setattr(record.subprocess, "run", git)
+  assert record._git() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": {}}', '{"data": {}}', "null"])
+def test_what_is_no_record_is_named(tmp_path, text):
+  (tmp_path / record.FILE).write_text(text)
+  with pytest.raises(InputError, match=r"run\.json: (damaged|is not the record of a run)"):
+    record.read(tmp_path)
+  with pytest.raises(InputError, match=r"run\.json"):
+    record.check(tmp_path, SAME, DATA)
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+  assert record._version("no-such-package") is None and record._version("numpy")
+
+
+def test_what_only_one_side_has_is_a_difference(tmp_path):
+  record.write(tmp_path, SAME, {"train": {"pairs": 3, "gone": 1}, "validation": {"pairs": 1}})
+  with pytest.raises(InputError) as error:
+    record.check(tmp_path, SAME, {"train": {"pairs": 3, "new": 2}, "support": {"pairs": 5}})
+  for text in (
+    "data.train.gone: 1, None",
+    "data.train.new: None, 2",
+    "data.support: None, {'pairs': 5}",
+    "data.validation: {'pairs': 1}, None",
+  ):
+    assert text in str(error.value)
+  assert "data.train.pairs" not in str(error.value)
 
 
 def test_checking_writes_nothing(tmp_path):
