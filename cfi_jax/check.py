@@ -19,7 +19,10 @@ def main(given: dict[str, Any]) -> int:
   from cfi_jax.datasets import inspect
 
   _, config = systems.configure(given["config"])
-  report = inspect.check(datasets.load(config.data), config.input.crop)
+  options = config.input
+  report = inspect.check(
+    datasets.load(config.data), options.crop, options.normalize, options.normalize_over
+  )
   print(inspect.describe(report))
   return 1 if report.problems else 0
 

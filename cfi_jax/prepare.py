@@ -23,7 +23,7 @@ def main(given: dict[str, Any]) -> int:
   """Writes the dataset that the flags name."""
   require_folder(pathlib.Path(given["data_dir"]))
   folder = tfds_builders.prepare(given["dataset"], given["root"], given["data_dir"])
-  print(f"written to {folder}")
+  print(f"written to {folder}: files as they are; training normalises by config.input.normalize")
   return 0
 
 

@@ -21,6 +21,7 @@ from cfi_jax import datasets
 from cfi_jax.core import cli, files
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.data import naming
 from cfi_jax.fuse import command as fuse_command
 from cfi_jax.fuse import jobs as fuse_jobs
 from cfi_jax.images import write as pictures
@@ -62,6 +63,7 @@ def place(monkeypatch):
   folder = Path(tempfile.mkdtemp())
   folder.chmod(0o777)
   write_pairs(folder)
+  shutil.copytree(folder / "visible", folder / "fused")
   shutil.copy(FIXTURES / "weights_1.safetensors", folder / "w.safetensors")
   shutil.copy(ROOT / "configs" / "folder.py", folder / "config.py")
   (folder / "locked").mkdir()
@@ -85,7 +87,7 @@ def lock(path, mode=0):
 
 READ_ONLY = stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
 FUSE = ("fuse", "--visible={}/visible", "--infrared={}/infrared")
-EVALUATE = ("evaluate", "--visible={}/visible", "--infrared={}/infrared", "--fused=a:{}/visible")
+EVALUATE = ("evaluate", "--visible={}/visible", "--infrared={}/infrared", "--fused=a:{}/fused")
 TRAIN = ("main", "--config=" + str(ROOT / "configs" / "folder.py"), "--config.data.root={}")
 LOCKED = {
   "fuse, visible": ("visible", 0, (*FUSE, "--output={}/out")),
@@ -195,7 +197,8 @@ def test_ctrl_c_while_fusing_leaves_whole_files(tmp_path, pairs, command, monkey
 
 
 def test_evaluating_on_a_full_disk_keeps_what_was_there(tmp_path, pairs, command, monkeypatch):
-  arguments = [*pairs, f"--fused=mine:{tmp_path / 'visible'}", "--metrics=EN"]
+  arguments = [*pairs, f"--fused=mine:{tmp_path / 'fused'}", "--metrics=EN"]
+  shutil.copytree(tmp_path / "visible", tmp_path / "fused")
   arguments += [f"--output={tmp_path / 'scores'}"]
   assert command("evaluate", *arguments)[0] == 0
   before = {path: path.read_bytes() for path in (tmp_path / "scores").iterdir()}
@@ -284,6 +287,7 @@ def test_a_fraction_that_holds_out_everything_says_the_way_out(tmp_path):
     for name in "bc":
       (tmp_path / folder / f"{name}.png").unlink()
   values = {"name": "folder", "root": str(tmp_path), "visible": "visible", "infrared": "infrared"}
+  values |= naming.OPTIONS
   with pytest.raises(
     InputError, match="would hold out all 1 groups.*validation_fraction=0.0 holds"
   ):

@@ -16,8 +16,10 @@ from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.arrays import MIN_SIDE
+from cfi_jax.fusion.inputs import prepare
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import read as images
+from cfi_jax.images.ranges import Normalizer
 from cfi_jax.report import page
 
 LABELS = "labels"  # the name of the folder of label images in messages
@@ -51,9 +53,10 @@ class _Files(Sequence[Sample]):
 
   def __getitem__(self, index: int) -> Sample:
     scene = self._scenes[index]
+    both = (images.read_image(scene.paths[m]) for m in MODALITIES)
     lumas = [
-      arrays.window(images.read_image(scene.paths[m]), (0, 0), scene.size, np.float32)[..., None]
-      for m in MODALITIES
+      arrays.window(image.plain, (0, 0), scene.size, np.dtype(np.float32))[..., None]
+      for image in prepare(*both, Normalizer(), label=scene.name)
     ]
     return Sample(scene.name, Pair(*lumas))
 

@@ -48,7 +48,8 @@ def find(root: str, folders: Mapping[str, str], naming: Naming = PLAIN) -> dict[
   for image, other in itertools.combinations(folders, 2):
     if real[image] == real[other] and naming.affix(image) == naming.affix(other):
       options = f"{naming.options}{image}_suffix and {naming.options}{other}_suffix"
-      way = f"; {options} (or _prefix) tell their images apart" if naming.options else ""
+      settable = naming.options and {image, other} <= set(naming.affixes)
+      way = f"; {options} (or _prefix) tell their images apart" if settable else ""
       raise InputError(f"{image} and {other} are the same folder, {folders[other]!r}{way}")
   found = {}
   for image, folder in folders.items():

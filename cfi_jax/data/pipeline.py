@@ -15,6 +15,7 @@ from absl import flags
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
 from cfi_jax.data.source import Source
+from cfi_jax.images import ranges
 
 # float32 in [0, 1] by image name: [crop, crop, C], of a batch [rows, crop, crop, C].
 Images = dict[str, np.ndarray]
@@ -32,6 +33,8 @@ class Input:
   workers: processes that read ahead; 0 reads in threads of this process.
   threads: threads (of each worker) that each make a batch; at most `prefetch` of them are used.
   prefetch: batches made ahead of the step (by each worker).
+  normalize: which values mean 0 and 1, a rule of `images.ranges` for all images or by name.
+  normalize_over: whether a range is found for each "image" or for the whole "folder" of the split.
   """
 
   crop: int
@@ -41,6 +44,8 @@ class Input:
   threads: int
   prefetch: int
   device_gb: float
+  normalize: str = "auto"
+  normalize_over: str = "image"
 
   def __post_init__(self):
     """Raises InputError for sizes and counts that make no sense."""
@@ -48,6 +53,10 @@ class Input:
     for name, low in least.items():
       if getattr(self, name) < low:
         raise InputError(f"input.{name}={getattr(self, name)}: must be at least {low}")
+    try:
+      ranges.parse(self.normalize, over=self.normalize_over)
+    except InputError as error:
+      raise InputError(f"input.{error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,9 +29,10 @@ class Source(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    """Returns the images to compute with, uint8 or uint16 [H, W, 1] or [H, W, 3], by name.
+    """Returns the images to compute with, [H, W, 1] or [H, W, 3] in the type stored, by name.
 
-    Raises InputError naming the file that cannot be used.
+    What their values mean is said by `data.normalised.Normalised`, which gives uint8 or uint16 and
+    over which the engine reads every stream. Raises InputError naming the file that cannot be used.
     """
 
   def read(self, index: int) -> dict[str, np.ndarray]:

@@ -10,16 +10,17 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store, shorten
-from cfi_jax.data.source import require_one_size, rgb
+from cfi_jax.data.source import require_one_size
 from cfi_jax.data.threads import each
 from cfi_jax.datasets import Dataset
 from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
-from cfi_jax.images import damage
+from cfi_jax.fusion.inputs import FALSE_COLOUR
+from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.images import damage, ranges
 from cfi_jax.images import read as images
-
-_COLOUR_STEP = 8 / 255  # channels that differ more than this (as JPEG's rounding may) show colour,
-_COLOUR_SHARE = 0.001  # if that holds for more than this share of the pixels
+from cfi_jax.images.colour import shows_colour
+from cfi_jax.images.ranges import OVER, Normalizer, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Report:
   noun: name of a record: "image", "pair" or "set".
   counts: number of records per split. sizes: number of records per "HEIGHTxWIDTH".
   kinds: number of files per image name, channels and depth.
+  values: the line on what is done to the values of how many files; "" for generated data.
   problems: sentences on what must be mended. notes: sentences on what does no harm.
   unseen: number of files per format whose pixels may be damaged without anybody noticing.
   """
@@ -38,6 +40,7 @@ class Report:
   counts: dict[str, int]
   sizes: dict[str, int]
   kinds: dict[str, int]
+  values: str
   problems: tuple[str, ...]
   notes: tuple[str, ...]
   unseen: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -47,6 +50,7 @@ class Report:
 class _Image:
   """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma.
 
+  summary: of its values where they decide on the range of a folder (`ranges.summarise`).
   unseen: name of its format where that has no checksum, else "".
   """
 
@@ -55,6 +59,9 @@ class _Image:
   colour: bool
   constant: bool
   digest: str
+  dtype: np.dtype
+  range: Range
+  summary: np.ndarray | None
   unseen: str
 
 
@@ -73,15 +80,17 @@ class _Seen:
     return next(iter(self.images.values())).size
 
 
-def check(dataset: Dataset, crop: int) -> Report:
+def check(
+  dataset: Dataset, crop: int, normalize: str = "auto", normalize_over: str = OVER[0]
+) -> Report:
   """Decodes every file of the data set and reports on all of them, going on after what is wrong.
 
-  crop: side of the training crop in pixels. Raises InputError when no part of the data set can be
-  listed. Generated data sets have no files.
+  crop: side of the training crop in pixels. normalize, normalize_over: see `pipeline.Input`. Raises
+  InputError when no part of the data set can be listed. Generated data sets have no files.
   """
   if not isinstance(dataset, FileDataset):
     note = "the pictures are generated: there are no files to check"
-    return Report(dataset.title, "image", {}, {}, {}, (), (note,))
+    return Report(dataset.title, "image", {}, {}, {}, "", (), (note,))
   listings, problems = _list(dataset)
   splits = {part: listing.records for part, listing in listings.items()}
   try:
@@ -90,13 +99,18 @@ def check(dataset: Dataset, crop: int) -> Report:
     problems.append(str(error))
   todo = [(split, record) for split, records in splits.items() for record in records]
   store = dataset.store
-  seen = each(lambda item: _examine(store, *item), todo, f"checking {dataset.title}", "record")
+  names = list(todo[0][1].files) if todo else None
+  normalizer = ranges.parse(normalize, names, normalize_over)
+  seen = each(
+    lambda item: _examine(store, normalizer, *item), todo, f"checking {dataset.title}", "record"
+  )
   whole = [s for s in seen if not s.problems]
   problems += [problem for s in seen for problem in s.problems]
   problems += [*_mixed_up(whole), *_duplicates(seen)]
   strays = sorted({stray for listing in listings.values() for stray in listing.strays})
   small = [s.record.name for s in whole if min(s.size) < crop]
   constant = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.constant]
+  coloured = [s.record.name for s in seen if _is_coloured(s)]
   noun = todo[0][1].noun if todo else "pair"
   padded = f"{noun}s with a side below the crop of {crop}, to be reflect-padded"
   return Report(
@@ -105,11 +119,13 @@ def check(dataset: Dataset, crop: int) -> Report:
     counts={split: len(splits[split]) for split in SPLITS if split in splits},
     sizes=_count("x".join(map(str, s.size)) for s in whole),
     kinds=dict(sorted(_count(f"{n}: {i.kind}" for s in seen for n, i in s.images.items()).items())),
+    values=_values(seen, normalizer, normalize_over),
     problems=tuple(dict.fromkeys(problems)),
     notes=(
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
+      *_named(f"infrared pictures in colours, each of which {FALSE_COLOUR}", coloured),
       *_named("cases in several splits", _leaks(dataset, seen)),
     ),
     unseen=_count(sorted(i.unseen for s in seen for i in s.images.values() if i.unseen)),
@@ -123,6 +139,7 @@ def describe(report: Report) -> str:
   sizes = [f"{size} ({count})" for size, count in report.sizes.items()]
   lines += [f"  {report.noun}s by size: {shorten(sizes)}"] if sizes else []
   lines += [f"  {kind}: {count}" for kind, count in report.kinds.items()]
+  lines += [f"  {report.values}"] if report.values else []
   lines += [f"note: {note}" for note in report.notes]
   if report.unseen:
     formats = shorten(f"{name} ({count})" for name, count in report.unseen.items())
@@ -145,16 +162,16 @@ def _list(dataset: FileDataset) -> tuple[dict[str, Listing], list[str]]:
     except InputError as error:
       problems.append(f"{part}: {error}")
   if not listings:
-    raise InputError("\n  ".join([f"{dataset.title}: nothing to check", *problems]))
+    raise InputError(f"{dataset.title}: nothing to check: {'; '.join(problems)}")
   problems += [problem for listing in listings.values() for problem in listing.problems]
   return listings, problems
 
 
-def _examine(store: Store, split: str, record: Record) -> _Seen:
+def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -> _Seen:
   found, problems = {}, []
   for name, file in record.files.items():
     try:
-      found[name] = _decode(store, file)
+      found[name] = _decode(store, file, name, normalizer)
     except InputError as error:
       problems.append(str(error))
   try:
@@ -164,7 +181,7 @@ def _examine(store: Store, split: str, record: Record) -> _Seen:
   return _Seen(split, record, found, tuple(problems))
 
 
-def _decode(store: Store, file: File) -> _Image:
+def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Image:
   with store.open(file.path) as stream:
     image = images.decode(stream, store.label(file.path))
     unseen = damage.format_without_checksum(stream)
@@ -172,13 +189,45 @@ def _decode(store: Store, file: File) -> _Image:
       damage.require_strict_jpeg(stream, store.label(file.path))
   height, width, channels = image.shape
   luma = images.luma(image)
-  colour = np.mean(np.ptp(rgb(image), axis=-1) > _COLOUR_STEP * np.iinfo(image.dtype).max)
-  colour = bool(colour > _COLOUR_SHARE)
+  colour = shows_colour(image)
   names = {1: "grey", 3: "RGB", 4: "RGBA"}
   equal = "" if channels == 1 or colour else " without colour"
-  kind = f"{names[channels]}{equal}, {8 * image.itemsize} bits"
+  point = {"u": "", "i": "signed ", "f": "floating-point "}[image.dtype.kind]
+  kind = f"{names[channels]}{equal}, {point}{8 * image.itemsize} bits"
   digest = hashlib.sha256(f"{height} {width}".encode() + luma.tobytes()).hexdigest()
-  return _Image((height, width), kind, colour, bool(np.ptp(luma) == 0), digest, unseen)
+  found = normalizer.find(name, luma, store.label(file.path))
+  is_open = normalizer.rule(name).is_open(luma.dtype)
+  return _Image(
+    size=(height, width),
+    kind=kind,
+    colour=colour,
+    constant=bool(np.nanmin(luma) == np.nanmax(luma)),
+    digest=digest,
+    dtype=luma.dtype,
+    range=found,
+    summary=ranges.summarise(luma) if is_open else None,
+    unseen=unseen,
+  )
+
+
+def _is_coloured(seen: _Seen) -> bool:
+  """Whether the infrared image has colours, and so has the visible one: they are not swapped."""
+  return all(name in seen.images and seen.images[name].colour for name in MODALITIES)
+
+
+def _values(seen: Iterable[_Seen], normalizer: Normalizer, over: str) -> str:
+  """The line on what is done to the values of the files, of the training split over a folder."""
+  found = [(s.split, name, image) for s in seen for name, image in s.images.items()]
+  if over == OVER[0]:
+    return ranges.describe([(name, i.dtype, i.range) for _, name, i in found], over)
+  first = next((split for split in SPLITS if any(split == of for of, _, _ in found)), "")
+  normalizer = normalizer.of_folder(
+    (name, i.summary, i.dtype) for of, name, i in found if of == first and i.summary is not None
+  )
+  done = [
+    (name, i.dtype, normalizer.ranges.get((name, i.dtype.name), i.range)) for _, name, i in found
+  ]
+  return ranges.describe(done, over)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

@@ -36,6 +36,8 @@ class Config:
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    "input.normalize": "full",
+    "input.normalize_over": "image",
     **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
     "init_from": "",
     "hash_contents": False,

@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from cfi_jax.core import keys
 from cfi_jax.core.types import Array
 from cfi_jax.data import pipeline, resident
+from cfi_jax.data.normalised import Normalised
+from cfi_jax.data.normalised import normalise as normalise_source
 from cfi_jax.engine import sharding
 from cfi_jax.engine.memory import GB
 from cfi_jax.engine.procedure import Batch, Sample, Stream
@@ -118,6 +120,24 @@ class Resident:
 
 
 Feed = Streamed | Resident
+
+
+def normalise(
+  streams: Mapping[str, Stream], held_out: Stream | None
+) -> tuple[dict[str, Stream], Stream | None]:
+  """The streams with images that mean 0 to the largest of their type, by `input.normalize`.
+
+  Over a folder, the ranges are those of the first stream for the held-out samples too.
+  """
+
+  def replace(stream: Stream, like: Normalised | None = None) -> Stream:
+    options = stream.input
+    source = normalise_source(stream.source, options.normalize, options.normalize_over, like)
+    return dataclasses.replace(stream, source=source)
+
+  normalised = {name: replace(stream) for name, stream in streams.items()}
+  first = next(iter(normalised.values()))
+  return normalised, None if held_out is None else replace(held_out, first.source)
 
 
 def choose(stream: Stream, seed: int) -> Feed:

@@ -67,6 +67,8 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
   everywhere = sharding.replicated(run.mesh)
   first, *_ = run.feeds.values()
   run.say(f"{len(first.stream.source)} training pairs, {run.steps} steps")
+  for each in (*run.feeds.values(), *([run.held_out] if run.held_out else [])):
+    run.say(each.stream.source.description)
   for each in run.feeds.values():
     run.say(f"{each.description}{'; compiling' if each is first else ''}")
   began = time.perf_counter()

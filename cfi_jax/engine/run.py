@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -74,7 +74,7 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   """Checks the config, the images and that `workdir` holds no other run."""
   mesh = sharding.make_mesh(config.batch_size)
   system.procedure(config, 1)  # refused before any file is looked at
-  streams, held_out = system.streams(config), system.held_out(config)
+  streams, held_out = feed_lib.normalise(system.streams(config), system.held_out(config))
   for name, stream in (streams | ({} if held_out is None else {"held out": held_out})).items():
     if stream.rows % mesh.size:
       raise InputError(
@@ -133,10 +133,18 @@ def identify(
     data=data,
     files={name: stream.source.files(config.hash_contents) for name, stream in parts.items()},
     formerly={f"data.{name}.sha256": part.source.formerly() for name, part in parts.items()},
-    older=config.OLDER,
+    older=_older(config, parts.values()),
     operational=config.OPERATIONAL,
     length=Length(count_steps(config, first), length_of, config.fixed_length),
   )
+
+
+def _older(config: Config, streams: Iterable[Stream]) -> dict[str, Any]:
+  """`Config.OLDER`; for images that any rule of values takes alike (8 bits), with those of now."""
+  if not all(stream.source.keeps_all for stream in streams):
+    return config.OLDER
+  rules = {f"input.{name}": getattr(config.input, name) for name in ("normalize", "normalize_over")}
+  return {path: value for path, value in config.OLDER.items() if path not in rules} | rules
 
 
 def describe(streams: dict[str, Stream], held_out: Stream | None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any
 from cfi_jax.core import cli
 from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
+from cfi_jax.images.palettes import PALETTES
+from cfi_jax.images.ranges import OVER, RULES
 from cfi_jax.images.read import MAX_PIXELS
 from cfi_jax.weights import shipped
 
@@ -30,7 +32,18 @@ FLAGS = {
   ),
   "gray": cli.Flag("write the fused luma without the visible image's colour", False),
   "format": cli.Flag("extension of the results in a folder", "png"),
-  "resize": cli.Flag("fit this image to the other one where sizes differ", "", valid=("infrared",)),
+  "resize": cli.Flag(
+    "fit this image to the other one where sizes differ; other aspect ratios only with ,stretch",
+    "",
+    valid=("infrared", "infrared,stretch"),
+  ),
+  "normalize": cli.Flag(
+    f"which values mean 0 and 1: {RULES}; or visible:RULE,infrared:RULE (docs/fusing.md)", "auto"
+  ),
+  "normalize_over": cli.Flag("what a range is found for", OVER[0], valid=OVER),
+  "infrared_palette": cli.Flag(
+    "turn the colours of false-coloured infrared images into values", "", valid=PALETTES
+  ),
   "skip_existing": cli.Flag("leave out pairs whose result exists", False),
   "dtype": cli.Flag("of the computation: float32, bfloat16, float64", "float32"),
   "memory_mb": cli.Flag("memory per device; larger images are tiled", kind=float),

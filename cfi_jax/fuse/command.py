@@ -16,8 +16,12 @@ from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import naming
 from cfi_jax.data.listing import shorten
-from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
+from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
+from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
+from cfi_jax.images import ranges
+from cfi_jax.images.ranges import Normalizer
 from cfi_jax.systems.files import load_fuser
 
 
@@ -30,15 +34,15 @@ def fuse(given: Mapping[str, Any]) -> int:
   for job in found.jobs[:1]:
     require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
+  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
+  normalizer = make_normalizer(found.jobs, options)  # of all, whatever this process's share
   jobs = found.jobs[index::count]
   if found.left_out and index == 0:
     print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
-  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  return _run(
-    fusing, wanted, options, found.problems if index == 0 else [], len(jobs) - len(wanted)
-  )
+  failures = found.problems if index == 0 else []
+  return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted))
 
 
 def _is_written(job: Job) -> bool:
@@ -57,13 +61,19 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 
 
 def _run(
-  fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
+  fusing: Fuser,
+  jobs: list[Job],
+  options: Options,
+  normalizer: Normalizer,
+  problems: list[str],
+  skipped: int,
 ) -> int:
-  """Fuses the jobs telling of the progress, then lists what failed and sums up in one line.
+  """Fuses the jobs telling of the progress, then lists what failed and says what was done.
 
   When nothing more can be written, or after Ctrl-C, says how many are whole and how to go on.
   """
   failures = list(problems)
+  taken: list[Done] = []
   pixels, began, done = 0, time.perf_counter(), 0
   with (
     warnings.catch_warnings(record=True) as doubts,
@@ -71,7 +81,7 @@ def _run(
   ):
     warnings.simplefilter("always", UserWarning)
     try:
-      for job, reason in fuse_jobs(fusing, jobs, options):
+      for job, reason in fuse_jobs(fusing, jobs, options, normalizer, taken):
         progress.update()
         if reason:
           failures.append(f"{job.name}: {reason}")
@@ -88,6 +98,8 @@ def _run(
   _print_warnings(doubts)
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
+  if taken:
+    print(ranges.describe(taken, options.normalize_over))
   speed = pixels / 1e6 / seconds
   print(
     f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
@@ -98,9 +110,13 @@ def _run(
 
 
 def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
-  """Prints the first of the pairs that look swapped with their number, and other warnings once."""
-  swapped = [str(doubt.message) for doubt in doubts if doubt.category is SwappedWarning]
-  others = dict.fromkeys(str(d.message) for d in doubts if d.category is not SwappedWarning)
-  more = f" (and {len(swapped) - 1} more such pairs)" if len(swapped) > 1 else ""
-  for message in [*(text + more for text in swapped[:1]), *others]:
+  """Prints the first of a kind of doubtful pairs with their number, and other warnings once."""
+  messages = []
+  kinds = (SwappedWarning, ColouredWarning)
+  for kind in kinds:
+    found = [str(doubt.message) for doubt in doubts if doubt.category is kind]
+    more = f" (and {len(found) - 1} more such pairs)" if len(found) > 1 else ""
+    messages += [text + more for text in found[:1]]
+  messages += dict.fromkeys(str(d.message) for d in doubts if d.category not in kinds)
+  for message in messages:
     print(f"warning: {message}", file=sys.stderr)

@@ -5,56 +5,24 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
-from PIL import Image
 
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
-from cfi_jax.fusion import arrays
+from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
 from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.images import colour
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
+from cfi_jax.images.ranges import Normalizer
 
 AHEAD = 2  # pairs that are read or written while one is computed, per device
-
-
-class SwappedWarning(UserWarning):
-  """A pair whose roles look exchanged."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """Options of fusing and writing.
-
-  gray: luma only. memory_mb: per device, None: see `Fuser.fuse`.
-  max_pixels: larger files are refused unread.
-  resize: "" refuses pairs of different sizes, "infrared" fits that image to the visible one.
-  """
-
-  gray: bool
-  memory_mb: float | None
-  max_pixels: int
-  resize: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """One pair of files, the file of its result, and the visible image's (height, width)."""
-
-  name: str
-  visible: pathlib.Path
-  infrared: pathlib.Path
-  output: pathlib.Path
-  size: tuple[int, int] = (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,15 +97,24 @@ def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: st
   return path
 
 
-def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
+def fuse_jobs(
+  fusing: Fuser,
+  jobs: Sequence[Job],
+  options: Options,
+  normalizer: Normalizer | None = None,
+  done: list[Done] | None = None,
+) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
-  Raises `StorageError` when nothing more can be written.
+  normalizer: that of `make_normalizer`, of these jobs by default. done: gets an entry for every
+  image that was read. Raises `StorageError` when nothing more can be written.
 
   Threads read and write during the computation. Jobs are taken in the order of their buckets, so
   that pairs of different sizes share programs. Each device computes one pair at a time.
   """
   devices = len(fusing.devices)
+  normalizer = make_normalizer(jobs, options) if normalizer is None else normalizer
+  done = [] if done is None else done
   with _pool(2 + devices) as readers, _pool(2 + devices) as writers:
     sized = []
     for job, size in zip(jobs, readers.map(lambda j: _try(_size, j, options), jobs), strict=True):
@@ -146,7 +123,9 @@ def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[
       else:
         sized.append(dataclasses.replace(job, size=size))
     batches = _batches(fusing, sized, options.memory_mb)
-    pairs_of = _ahead(readers, lambda batch: [_try(read_pair, j, options) for j in batch], batches)
+    pairs_of = _ahead(
+      readers, lambda batch: [_try(read_ready, j, options, normalizer) for j in batch], batches
+    )
     writing = collections.deque()
     for batch, pairs in zip(batches, pairs_of, strict=True):
       readable = []
@@ -155,6 +134,7 @@ def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[
           yield job, str(pair)
         else:
           readable.append((job, pair))
+          done += pair.done
       computed = _try(_compute, fusing, readable, options)
       if isinstance(computed, InputError):
         yield from ((job, str(computed)) for job, _ in readable)
@@ -191,46 +171,20 @@ def _batches(fusing: Fuser, jobs: list[Job], memory_mb: float | None) -> list[li
   ]
 
 
-def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
-  """Both images [H, W, C] in one size; InputError when they differ and may not be resized."""
-  visible, infrared = (
-    arrays.as_image(images.read_image(path, options.max_pixels), str(path))
-    for path in (job.visible, job.infrared)
-  )
-  if visible.shape[:2] != infrared.shape[:2]:
-    if options.resize != "infrared":
-      raise InputError(
-        f"{job.visible} is {_shape(visible)} and {job.infrared} is {_shape(infrared)} (width x "
-        "height); --resize=infrared fits the second to the first if they show the same scene"
-      )
-    infrared = _resize(infrared, visible.shape[:2])
-  return visible, infrared
-
-
-def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
-  """Whether the "infrared" image is the coloured one."""
-  return colour.is_grey(visible) and not colour.is_grey(infrared)
-
-
 def _compute(
-  fusing: Fuser, pairs: list[tuple[Job, tuple]], options: Options
+  fusing: Fuser, pairs: list[tuple[Job, Ready]], options: Options
 ) -> list[tuple[Job, np.ndarray]]:
-  """Fused images of pairs that share a bucket."""
-  visibles, infrareds = [], []
-  for job, (visible, infrared) in pairs:
-    if look_swapped(visible, infrared):
-      warnings.warn(
-        f"{job.name}: the visible image is grey and the infrared one coloured; are they swapped? "
-        "The coloured image belongs to the visible role",
-        SwappedWarning,
-        stacklevel=1,
-      )
-    # Grey is judged by content: a grey picture stored as RGB is written as grey.
-    grey_as_rgb = visible.shape[-1] == 3 and colour.is_grey(visible)
-    visibles.append(visible[..., :1] if grey_as_rgb else visible)
-    infrareds.append(infrared)
+  """Fused images of pairs that share a bucket, in the types of their files."""
+  visibles = [ready.visible.plain for _, ready in pairs]
+  infrareds = [ready.infrared.plain for _, ready in pairs]
   fused = fusing.fuse_pairs(visibles, infrareds, gray=options.gray, memory_mb=options.memory_mb)
-  return [(job, image) for (job, _), image in zip(pairs, fused, strict=True)]
+  results = []
+  for (job, ready), image in zip(pairs, fused, strict=True):
+    stored = ready.visible.stored
+    channels = 1 if options.gray else stored.shape[-1]
+    dtype = pictures.type_for(job.output, stored.dtype, channels)
+    results.append((job, ready.visible.restore(image, options.gray, dtype)))
+  return results
 
 
 def _written(job: Job, future: Future) -> tuple[Job, str]:
@@ -271,16 +225,3 @@ def _size(job: Job, options: Options) -> tuple[int, int]:
       return images.inspect(file, os.fspath(job.visible), options.max_pixels)
   except OSError as error:
     raise InputError(f"{job.visible}: {error.strerror or error}") from error
-
-
-def _shape(image: np.ndarray) -> str:
-  return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Bilinear, smoothed where it shrinks, rounded to the image's integers."""
-  channels = [
-    Image.fromarray(image[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
-    for c in range(image.shape[-1])
-  ]
-  return np.rint(np.stack([np.asarray(c) for c in channels], -1)).astype(image.dtype)

@@ -17,25 +17,39 @@ def has_channels(image: np.ndarray) -> bool:
 def as_batch(image: np.ndarray, name: str) -> np.ndarray:
   """Returns an image or a batch as [B, H, W, C]; refuses what cannot be fused.
 
-  image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4; uint8,
-    uint16 or floating point in [0, 1].
+  image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4, channels last; numbers without
+    NaN. [3, H, W] and [4, H, W] are refused: they are nearly always channels, not grey images.
   """
-  if not isinstance(image, np.ndarray):
-    raise InputError(f"{name} is a {type(image).__name__}; allowed: a numpy array")
   batch = image if has_channels(image) else image[..., None]
   batch = batch if batch.ndim == 4 else batch[None]
   allowed = "[H, W], [H, W, C], [B, H, W] or [B, H, W, C] with C = 1, 3 or 4"
+  _refuse_channels_first(image, name)
   if image.ndim < 2 or batch.ndim != 4 or batch.shape[-1] not in CHANNELS or not batch.shape[0]:
     raise InputError(f"{name} has shape {image.shape}; allowed: {allowed}")
   if min(batch.shape[1:3]) < MIN_SIDE:
     raise InputError(f"{name} has shape {image.shape}; allowed: height and width from {MIN_SIDE}")
-  if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
-    raise InputError(f"{name} is {image.dtype}; allowed: uint8, uint16 and floating point")
-  if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
+  if image.dtype.kind not in "uif":
+    raise InputError(f"{name} is {image.dtype}; allowed: integers and floating point")
+  if image.dtype.kind == "f" and not np.isfinite(image).all():
+    count = int(np.count_nonzero(~np.isfinite(image)))
     raise InputError(
-      f"{name} has values from {image.min()} to {image.max()}; floating point must be in [0, 1]"
+      f"{name} has {count} NaN or infinite values among {image.size}; fill them first, such as by "
+      f"np.nan_to_num({name}, nan={name}[np.isfinite({name})].min())"
     )
   return batch
+
+
+def _refuse_channels_first(image: np.ndarray, name: str) -> None:
+  """Raises InputError for [3, H, W] and the like, with what to write instead."""
+  axis = image.ndim - 3
+  colours = CHANNELS[1:]
+  if axis not in (0, 1) or image.shape[-1] in CHANNELS or image.shape[axis] not in colours:
+    return
+  other = f", or {name}[..., None] for {len(image)} grey images" if axis == 0 else ""
+  raise InputError(
+    f"{name} has shape {image.shape}: its channels come first; write np.moveaxis({name}, {axis}, "
+    f"-1){other}"
+  )
 
 
 def as_image(image: np.ndarray, name: str) -> np.ndarray:

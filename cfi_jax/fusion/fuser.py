@@ -3,8 +3,8 @@
 A system's `load` returns one; `cfi_jax.systems.isfuse.inference.Model` is an example.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ Size = tuple[int, int]  # height, width
 class Fuser(Protocol):
   """Fuses visible and infrared images of any size with one set of weights.
 
-  An image is uint8, uint16 or floating point in [0, 1]. `arrays.as_batch` and `arrays.as_image`
-  check that.
+  `inputs.to_array` and `inputs.accept` turn what users give into uint8, uint16 or floating point in
+  [0, 1], and `Prepared.restore` turns the result back.
   """
 
   @property
@@ -34,12 +34,14 @@ class Fuser(Protocol):
 
   def fuse(
     self,
-    visible: np.ndarray,
-    infrared: np.ndarray,
+    visible: Any,
+    infrared: Any,
     *,
     gray: bool = False,
     return_details: bool = False,
     memory_mb: float | None = None,
+    normalize: str | Mapping[str, str] = "auto",
+    infrared_palette: str = "",
   ) -> np.ndarray | tuple[np.ndarray, Fusion]:
     """Fuses one pair, or a batch of equal sizes, to the form and dtype of `visible`.
 
@@ -47,14 +49,17 @@ class Fuser(Protocol):
     gray: the result is the fused luma alone; else it has the chroma of `visible`.
     return_details: the `Fusion` of the luma is returned, too.
     memory_mb: memory for the computation per device; None leaves it to the fuser.
+    normalize: which values mean 0 and 1 (`images.ranges`). infrared_palette: of false colours.
     """
 
   def fuse_pairs(
     self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
+    visibles: Sequence[Any],
+    infrareds: Sequence[Any],
     *,
     gray: bool = False,
     memory_mb: float | None = None,
+    normalize: str | Mapping[str, str] = "auto",
+    infrared_palette: str = "",
   ) -> list[np.ndarray]:
     """Fuses pairs [H, W, C] whose sizes may differ; see `fuse`."""

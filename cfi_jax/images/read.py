@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from cfi_jax.core.types import InputError
+from cfi_jax.images import tiff
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000")
@@ -28,6 +29,7 @@ _MODES = {
   "YCbCr": "RGB",
 }
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
+_GREY_TIFF = (*_GREY_16, "I", "F")  # whose values `tiff.values` makes of what pillow gives
 # Pillow keeps only the high byte of 16-bit PNG colour. Per raw mode it would read, the raw modes
 # that give all bytes: high then low bytes, or (grey and alpha) the four bytes of a pixel at once.
 _WIDE_PNG = {
@@ -36,16 +38,17 @@ _WIDE_PNG = {
   "LA;16B": ("RGBA",),
 }
 _END = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
-_ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Reads a file to [H, W, C], uint8 or uint16 as stored, C = 1 (grey), 3 (RGB) or 4 (RGBA).
+  """Reads a file to [H, W, C] in its own type, C = 1 (grey), 3 (RGB) or 4 (RGBA).
 
-  Palettes are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, EXIF orientation is applied,
-  16-bit PNG keeps all bits in grey and in colour. Raises InputError naming the file for anything
-  else: not an image, truncated, several frames, float or 32-bit, over `max_pixels`.
+  The type is uint8 or uint16; that of a grey TIFF may be any integer or floating point. What its
+  values mean is said by `images.ranges`. Pixels of a TIFF without a value (NaN, its nodata tag,
+  -9999 in signed and floating-point types) are NaN, integers being floating point then. Palettes
+  are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, "white is zero" is inverted, EXIF
+  orientation is applied, 16-bit PNG keeps all bits in grey and in colour. Raises InputError naming
+  the file for anything else: not an image, truncated, several frames, over `max_pixels`.
   """
   try:
     with open(path, "rb") as file:
@@ -70,6 +73,8 @@ def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.nd
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Reads an open seekable file as `read_image` does; `label` names it in errors."""
   with _readable(label):
+    if tiff.is_rare(file):
+      return tiff.decode_rare(file, max_pixels)
     picture = _open(file, max_pixels)
     raw_modes = _WIDE_PNG.get(_raw_mode(picture))
     if raw_modes is None:
@@ -83,13 +88,25 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return (high << 8) | low
 
 
+def from_pillow(picture: Image.Image, label: str) -> np.ndarray:
+  """The values of a pillow image, [H, W, C], as `read_image` gives those of a file."""
+  with _readable(label):
+    _check_mode(picture)
+    if _raw_mode(picture) in _WIDE_PNG:  # not loaded yet, which would lose the low bytes
+      return decode(picture.fp, label)
+    tags = dict(picture.tag_v2) if picture.format == "TIFF" else None
+    if tags is None and picture.mode in ("I", "F") and picture.format != "PNG":
+      return np.array(ImageOps.exif_transpose(picture))[..., None]
+    return _to_array(picture.copy(), tags=tags)
+
+
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """Size of a picture in pixels, its depth, and how many channels are used of it; 1 is luma."""
+  """Size of a picture in pixels, its type, and how many channels are used of it; 1 is luma."""
 
   height: int
   width: int
-  depth: type[np.unsignedinteger]
+  depth: type[np.generic]
   channels: int = 1
 
 
@@ -101,14 +118,14 @@ def read_header(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Hea
   PNG or JPEG shows only when it is decoded.
   """
   with _readable(label):
-    picture = _open(file, max_pixels)
-    marker = _END.get(picture.format)
-    if marker is not None:
+    picture = None if tiff.is_rare(file) else _open(file, max_pixels)
+    marker = None if picture is None else _END.get(picture.format)
+    if picture is not None and marker is not None:
       width, height = picture.size
       wide = picture.mode == "I" or picture.mode in _GREY_16 or _raw_mode(picture) in _WIDE_PNG
       # getexif() of a PNG decodes the whole picture unless the EXIF chunk was seen already.
       exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
-      if exif.get(_ORIENTATION, 1) >= 5:
+      if exif.get(tiff.ORIENTATION, 1) >= 5:
         width, height = height, width
       file.seek(-len(marker), os.SEEK_END)
       if file.read() == marker:
@@ -124,13 +141,19 @@ def inspect(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> tuple[i
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-  """Full-range BT.601 luma, [H, W, C] -> [H, W, 1] of the same dtype (uint8 or uint16).
+  """Full-range BT.601 luma, [H, W, C] -> [H, W, 1] of the same dtype.
 
-  Y = (4899 R + 9617 G + 1868 B + 8192) >> 14, the fixed-point rounding of OpenCV's COLOR_RGB2YCrCb.
-  The weights sum to 2^14, so equal channels give exactly the grey value. Alpha is dropped.
+  uint8 and uint16: Y = (4899 R + 9617 G + 1868 B + 8192) >> 14, the fixed-point rounding of
+  OpenCV's COLOR_RGB2YCrCb. The weights sum to 2^14, so equal channels give exactly the grey value.
+  Floating point: 0.299 R + 0.587 G + 0.114 B. Other integers: those, rounded. Alpha is dropped.
   """
   if image.shape[-1] == 1:
     return image
+  if image.dtype not in (np.uint8, np.uint16):
+    floating = image if image.dtype.kind == "f" else image.astype(np.float64)
+    red, green, blue = (floating[..., c : c + 1] for c in range(3))
+    value = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.asarray(value if image.dtype.kind == "f" else np.rint(value), image.dtype)
   red, green, blue = (image[..., c : c + 1].astype(np.uint32) for c in range(3))
   return ((4899 * red + 9617 * green + 1868 * blue + 8192) >> 14).astype(image.dtype)
 
@@ -163,15 +186,9 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
   # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
   if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
     raise InputError(f"has {picture.n_frames} frames, expected a single picture")
-  if picture.mode not in (*_MODES, *_GREY_16, "P", "I") or (
-    picture.mode == "I" and picture.format != "PNG"  # older pillow opens 16-bit grey PNG as "I"
-  ):
-    raise InputError(
-      f"pixel type {picture.mode!r} of this {picture.format} is not supported; allowed are 8-bit "
-      "and 16-bit grey, RGB, RGBA and palette"
-    )
-  if picture.format == "TIFF" and picture.mode not in _GREY_16:
-    bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))
+  _check_mode(picture)
+  if picture.format == "TIFF" and picture.mode not in _GREY_TIFF:
+    bits = picture.tag_v2.get(tiff.BITS_PER_SAMPLE, (8,))
     if max(bits) > 8:
       raise InputError(f"colour TIFF with {max(bits)} bits per sample; save it as 16-bit PNG")
   if picture.format == "JPEG2000" and picture.mode not in _GREY_16:
@@ -179,6 +196,14 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     if bits > 8:
       raise InputError(f"colour JPEG 2000 with {bits} bits per sample; save it as 16-bit PNG")
   return picture
+
+
+def _check_mode(picture: Image.Image) -> None:
+  if picture.mode not in (*_MODES, *_GREY_TIFF, "P"):
+    raise InputError(
+      f"pixel type {picture.mode!r} of this {picture.format} is not supported; allowed are 8-bit "
+      "and 16-bit grey, RGB, RGBA and palette, and grey TIFF of any type"
+    )
 
 
 def _jpeg_2000_bits(file: BinaryIO) -> int:
@@ -200,12 +225,18 @@ def _raw_mode(picture: Image.Image) -> str | None:
   return picture.tile[0][3]
 
 
-def _to_array(picture: Image.Image, raw_mode: str | None = None) -> np.ndarray:
+def _to_array(
+  picture: Image.Image, raw_mode: str | None = None, tags: Mapping[int, Any] | None = None
+) -> np.ndarray:
   if raw_mode is not None:
     codec, extents, offset, _ = picture.tile[0]
     picture.tile = [(codec, extents, offset, raw_mode)]
+  if picture.format == "TIFF":
+    tags = dict(picture.tag_v2)
   ImageOps.exif_transpose(picture, in_place=True)
-  if picture.mode == "I" or picture.mode in _GREY_16:
+  if tags is not None and (picture.mode in _GREY_TIFF or tags.get(tiff.SAMPLE_FORMAT) == (2,)):
+    return tiff.values(np.asarray(picture), tags)[..., None]
+  if picture.mode in _GREY_TIFF:
     return np.asarray(picture).astype(np.uint16)[..., None]
   if picture.mode == "P":
     mode = "RGBA" if picture.has_transparency_data else "RGB"

@@ -1,4 +1,4 @@
-"""Encoding fused images [H, W, C], uint8 or uint16, as picture files."""
+"""Encoding fused images [H, W, C] as picture files."""
 
 import io
 import os
@@ -30,20 +30,39 @@ def check_extension(extension: str) -> None:
     raise InputError(f"cannot write {extension!r} files; allowed: {', '.join(FORMATS)}")
 
 
+def type_for(path: str | os.PathLike, dtype: np.dtype, channels: int) -> np.dtype:
+  """The type that values of a type are written in: 8 and 16 bits as they are, others as uint16.
+
+  A grey TIFF takes signed integers as int32 and all others as float32.
+  """
+  dtype = np.dtype(dtype)
+  if dtype in (np.uint8, np.uint16):
+    return dtype
+  if channels == 1 and _is_tiff(path):
+    return np.dtype(np.int32 if dtype.kind == "i" else np.float32)
+  return np.dtype(np.uint16)
+
+
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-  """Writes [H, W, C] (C = 1, 3, 4), uint8 or uint16, atomically in the format of the extension."""
+  """Writes [H, W, C] (C = 1, 3, 4) of a type of `type_for`, atomically, by the extension."""
   extension = os.path.splitext(path)[1].lower()
   check_extension(extension)
   name, options, wide, alpha = FORMATS[extension]
-  if image.dtype == np.uint16 and not wide:
-    raise InputError(f"{path}: 16 bits per channel can only be written as .png")
+  if image.dtype != np.uint8 and not wide and not (_is_tiff(path) and image.shape[-1] == 1):
+    raise InputError(
+      f"{path}: 16 bits per channel can only be written as .png, in grey also as .tif"
+    )
   if image.shape[-1] == 4 and not alpha:
     raise InputError(f"{path}: {extension} holds no alpha channel; write .png")
-  if image.dtype == np.uint16:
+  if image.dtype == np.uint16 and wide:
     content = _png_16(image, options["compress_level"])
   else:
     content = _encode(path, image, name, options)
   write_atomically(path, content)
+
+
+def _is_tiff(path: str | os.PathLike) -> bool:
+  return os.path.splitext(path)[1].lower() in (".tif", ".tiff")
 
 
 def _encode(path: str | os.PathLike, image: np.ndarray, name: str, options: dict) -> bytes:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import ROOT
+from PIL import Image
 
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
@@ -207,3 +208,25 @@ def test_a_run_that_came_and_went_while_this_one_compiled_is_not_overwritten(
     loop.train(isfuse, run.config, run.workdir)
   assert not (run.workdir / "run.lock").exists()
   assert "training: 1 of 1 steps (100 %)" in capsys.readouterr().err
+
+
+def test_streams_and_held_out_samples_have_one_rule(pairs, tmp_path):
+  """Raw counts of 16 bits are stretched, over a folder by the range of the training images."""
+  for path in sorted((pairs / "infrared").iterdir()):
+    image = np.asarray(Image.open(path)).astype(np.uint16)
+    Image.fromarray(29_000 + 4 * image).save(path)
+  values = tiny(pairs, steps=3)
+  values["input"] |= {"normalize": "infrared:percentile", "normalize_over": "folder"}
+  run = open_run(values, tmp_path / "run")
+  sources = [run.feeds["pairs"].stream.source, run.held_out.stream.source]
+  found = [next(iter(source.normalizer.ranges.values())) for source in sources]
+  assert found[0] == found[1] and 29_000 <= found[0].low < found[0].high <= 30_020
+  for source in sources:
+    assert np.ptp(source[0]["infrared"]) > 20_000 and source[0]["visible"].dtype == np.uint8
+  # A run of an older version took 16 bits as they are; of 8 bits, any rule does the same.
+  assert run.identity.older["input.normalize"] == "full"
+
+
+def test_an_older_run_of_8_bits_goes_on_by_the_rule_of_now(run):
+  assert run.identity.older["input.normalize"] == "auto" == run.config.input.normalize
+  assert run.identity.older["model.levels"] == 3

@@ -12,7 +12,9 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import command
 from cfi_jax.fuse.__main__ import FLAGS
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped, read_pair
+from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs
+from cfi_jax.fuse.reading import read_pair
+from cfi_jax.fusion.inputs import look_swapped
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image
@@ -224,7 +226,7 @@ def test_an_infrared_image_is_fitted_by_rounded_interpolation(tmp_path, levels, 
   save(tmp_path, "i.png", np.array([levels] * 8, np.uint8))
   paths = [tmp_path / name for name in ("v.png", "i.png", "out.png")]
   (job,) = find_jobs(*paths, ".png").jobs
-  visible, infrared = read_pair(job, dataclasses.replace(OPTIONS, resize="infrared"))
+  visible, infrared = read_pair(job, dataclasses.replace(OPTIONS, resize="infrared,stretch"))
   assert visible.shape == infrared.shape == (8, 16, 1) and infrared.dtype == np.uint8
   assert infrared[..., 0].tolist() == [expected] * 8
 

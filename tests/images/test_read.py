@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cfi_jax.core.types import InputError
@@ -180,9 +181,8 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_unsupported_pixels_are_refused(tmp_path):
-  for picture in (Image.fromarray(np.ones((4, 4), np.float32)), Image.new("I", (4, 4))):
-    with pytest.raises(InputError, match="pixel type .* not supported"):
-      images.read_image(saved(tmp_path, picture, "x.tif"))
+  with pytest.raises(InputError, match="pixel type 'LAB' of this TIFF is not supported"):
+    images.read_image(saved(tmp_path, Image.new("LAB", (4, 4)), "x.tif"))
 
 
 def test_several_frames_are_refused(tmp_path):
@@ -237,6 +237,146 @@ def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bits(tmp_path):
   (tmp_path / "x.tif").write_bytes(data)
   with pytest.raises(InputError, match="16 bits per sample"):
     images.read_image(tmp_path / "x.tif")
+
+
+BASE = np.array([[0, 1, 2, 300], [5, 6, 7, 70]])
+TIFF = {
+  "uint16": (BASE.astype(np.uint16), {}, np.uint16),
+  "big-endian": (BASE.astype(np.uint16), {"byteorder": ">"}, np.uint16),
+  "BigTIFF": (BASE.astype(np.uint16), {"bigtiff": True}, np.uint16),
+  "predictor": (BASE.astype(np.uint16), {"compression": "zlib", "predictor": True}, np.uint16),
+  "int8": ((BASE % 100 - 3).astype(np.int8), {}, np.int8),
+  "int16": ((BASE - 3).astype(np.int16), {}, np.int16),
+  "big-endian int16": ((BASE - 3).astype(np.int16), {"byteorder": ">"}, np.int16),
+  "int32": ((BASE - 3).astype(np.int32), {}, np.int32),
+  "uint32": ((BASE + 3_000_000_000).astype(np.uint32), {}, np.uint32),
+  "big-endian uint32": (BASE.astype(np.uint32), {"byteorder": ">"}, np.uint32),
+  "float32": ((BASE - 3.5).astype(np.float32), {}, np.float32),
+  "big-endian float32": ((BASE - 3.5).astype(np.float32), {"byteorder": ">"}, np.float32),
+  "float16": ((BASE - 3.5).astype(np.float16), {}, np.float32),
+  "deflated float16": ((BASE - 3.5).astype(np.float16), {"compression": "zlib"}, np.float32),
+  "big-endian float64": (BASE - 3.5, {"byteorder": ">"}, np.float64),
+}
+
+
+def tiff(tmp_path, array, **options):
+  tifffile.imwrite(tmp_path / "x.tif", array, **options)
+  return tmp_path / "x.tif"
+
+
+@pytest.mark.parametrize("kind", TIFF)
+def test_grey_tiff_keeps_its_values_and_their_type(tmp_path, kind):
+  array, options, dtype = TIFF[kind]
+  path = tiff(tmp_path, array, **options)
+  found = images.read_image(path)
+  assert found.dtype == dtype and found.dtype.isnative
+  np.testing.assert_array_equal(found, array[..., None].astype(dtype))
+  with open(path, "rb") as file:
+    assert images.read_header(file, "x") == images.Header(2, 4, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_white_is_zero_is_inverted_in_any_depth(tmp_path, dtype):
+  array = (BASE % 256).astype(dtype)
+  found = images.read_image(tiff(tmp_path, array, photometric="miniswhite"))
+  np.testing.assert_array_equal(found[..., 0], np.iinfo(dtype).max - array)
+
+
+def test_white_is_zero_has_no_meaning_without_a_largest_value(tmp_path):
+  path = tiff(tmp_path, BASE.astype(np.float32), photometric="miniswhite")
+  with pytest.raises(InputError, match="x.tif: white is zero in float32"):
+    images.read_image(path)
+
+
+MISSING = {
+  "NaN": (np.where(BASE > 5, np.nan, BASE), None),
+  "infinite": (np.where(BASE > 5, np.inf, BASE), None),
+  "-9999": (np.where(BASE > 5, -9999, BASE).astype(np.int16), None),
+  "nodata of floats": (np.where(BASE > 5, 7.5, BASE).astype(np.float32), "7.5"),
+  "nodata of 16 bits": (np.where(BASE > 5, 65535, BASE).astype(np.uint16), "65535"),
+  "nodata of float16": (np.where(BASE > 5, 7.5, BASE).astype(np.float16), "7.5"),
+}
+
+
+@pytest.mark.parametrize("kind", MISSING)
+def test_pixels_without_a_value_are_nan(tmp_path, kind):
+  array, nodata = MISSING[kind]
+  tags = [(42113, "s", 0, nodata, False)] if nodata else []
+  found = images.read_image(tiff(tmp_path, array, extratags=tags))
+  assert found.dtype.kind == "f"
+  np.testing.assert_array_equal(found[..., 0], np.where(BASE > 5, np.nan, BASE))
+
+
+def test_nodata_leaves_8_bits_and_absent_values_as_they_are(tmp_path):
+  for array in (BASE.astype(np.uint8), BASE.astype(np.uint16)):
+    value = "0" if array.dtype == np.uint8 else "9"
+    path = tiff(tmp_path, array, extratags=[(42113, "s", 0, value, False)])
+    found = images.read_image(path)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found[..., 0], array)
+
+
+def test_rare_tiff_is_limited_as_all_others(tmp_path):
+  half = BASE.astype(np.float16)
+  with pytest.raises(InputError, match="x.tif: 4x2 pixels exceed the limit of 7"):
+    images.read_image(tiff(tmp_path, half), max_pixels=7)
+  with pytest.raises(InputError, match="x.tif: has 2 frames"):
+    images.read_image(tiff(tmp_path, np.stack([half, half]), photometric="minisblack"))
+  with pytest.raises(InputError, match=r"x.tif: a TIFF of shape \(2, 4, 3\) and type float32"):
+    colour = np.repeat(half[..., None], 3, -1).astype(np.float32)
+    images.read_image(tiff(tmp_path, colour, photometric="rgb"))
+  with pytest.raises(InputError, match="x.tif: a TIFF of float16 that is to be turned"):
+    images.read_image(tiff(tmp_path, half, extratags=[(274, "H", 1, 6, False)]))
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of Pillow, on damaged tags
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_rare_tiff_that_lacks_a_part_is_damaged(tmp_path, dtype):
+  path = tiff(tmp_path, RNG.random((64, 64)).astype(dtype), rowsperstrip=16)
+  whole = path.read_bytes()
+  for length in (60, len(whole) // 2, len(whole) - 1):
+    path.write_bytes(whole[:length])
+    with pytest.raises(InputError, match="x.tif"):
+      images.read_image(path)
+  path.write_bytes(whole)
+  with tifffile.TiffFile(path, mode="r+b") as opened:
+    opened.pages[0].tags[257].overwrite(80)  # more rows than there are strips for
+  with pytest.raises(InputError, match="x.tif: image file is truncated"):
+    images.read_image(path)
+
+
+def test_pillow_images_are_read_as_their_files(tmp_path):
+  wide = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
+  (tmp_path / "wide.png").write_bytes(wide_png(wide))
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  palette = Image.fromarray(COLOUR[..., :3]).quantize(4)
+  paths = [
+    tmp_path / "wide.png",
+    saved(tmp_path, Image.fromarray(GREY), "turned.png", exif=exif),
+    saved(tmp_path, palette, "palette.png", transparency=1),
+    saved(tmp_path, Image.fromarray(COLOUR[..., :3]).convert("CMYK"), "cmyk.tif"),
+    tiff(tmp_path, BASE.astype(np.uint16), photometric="miniswhite"),
+  ]
+  for path in paths:
+    with Image.open(path) as picture:
+      found = images.from_pillow(picture, "picture")
+    np.testing.assert_array_equal(found, images.read_image(path), err_msg=str(path))
+  for dtype in (np.float32, np.int32):
+    array = (BASE - 3).astype(dtype)
+    found = images.from_pillow(Image.fromarray(array), "picture")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found[..., 0], array)
+  with pytest.raises(InputError, match="picture: pixel type 'HSV'"):
+    images.from_pillow(Image.new("HSV", (8, 8)), "picture")
+
+
+def test_luma_of_other_types():
+  colour = RNG.integers(-1000, 100_000, (5, 6, 3)).astype(np.int32)
+  exact = colour @ np.array([0.299, 0.587, 0.114])
+  found = images.luma(colour)
+  assert found.dtype == np.int32 and np.abs(found[..., 0] - exact).max() <= 0.5 + 1e-6
+  np.testing.assert_allclose(images.luma(colour / 7)[..., 0], exact / 7, rtol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])

@@ -58,3 +58,35 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     pictures.write_image(tmp_path / "x.png", np.zeros((8, 8, 1), np.uint8))
   assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
   assert (tmp_path / "x.png").read_text() == "old"
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int32])
+def test_grey_tiff_holds_every_type_that_is_chosen_for_it(tmp_path, random, dtype):
+  image = random.integers(0, 60_000, (9, 13, 1)).astype(dtype)
+  assert pictures.type_for("x.tif", dtype, 1) == dtype
+  pictures.write_image(tmp_path / "x.tif", image)
+  read = read_image(tmp_path / "x.tif")
+  assert read.dtype == dtype
+  np.testing.assert_array_equal(read, image)
+
+
+@pytest.mark.parametrize(
+  ("name", "dtype", "channels", "expected"),
+  [
+    ("x.png", np.uint8, 3, np.uint8),
+    ("x.png", np.uint16, 1, np.uint16),
+    ("x.png", np.float32, 1, np.uint16),
+    ("x.png", np.int16, 1, np.uint16),
+    ("x.tiff", np.int16, 1, np.int32),
+    ("x.tiff", np.float64, 1, np.float32),
+    ("x.tiff", np.uint32, 1, np.float32),
+    ("x.tiff", np.float32, 3, np.uint16),
+  ],
+)
+def test_the_type_of_a_result(name, dtype, channels, expected):
+  assert pictures.type_for(name, np.dtype(dtype), channels) == expected
+
+
+def test_colour_of_16_bits_is_no_tiff(tmp_path):
+  with pytest.raises(InputError, match="only be written as .png, in grey also as .tif"):
+    pictures.write_image(tmp_path / "x.tif", np.zeros((8, 8, 3), np.uint16))

@@ -17,7 +17,17 @@ def get_config(name):
       validation_fraction=0.25,
       **OPTIONS,
     ),
-    input=dict(crop=16, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0.0),
+    input=dict(
+      crop=16,
+      flip=True,
+      transpose=True,
+      workers=0,
+      threads=1,
+      prefetch=1,
+      device_gb=0.0,
+      normalize="auto",
+      normalize_over="image",
+    ),  # fmt: skip
     batch_size=4,
     steps_per_dispatch=1,
     epochs=0.0,

@@ -136,3 +136,34 @@ def test_the_wheel_carries_weights_and_cards(tmp_path):
     metadata = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
     (reference,) = re.findall(r"LicenseRef-\S+", archive.read(metadata).decode().split("\n\n")[0])
     assert f"SPDX-License-Identifier: {reference}\n" in licence
+
+
+@pytest.mark.filterwarnings("ignore::cfi_jax.fusion.inputs.StretchedWarning")
+def test_a_hot_object_in_raw_counts_keeps_its_contrast():
+  """Fused raw counts, kelvin and degrees against the same scene in 8 bits, by the same window."""
+  y, x = np.mgrid[:48, :64]
+  heat = np.exp(-((y - 20) ** 2 + (x - 40) ** 2) / 80)
+  noise = np.random.default_rng(0).normal(0, 4, heat.shape)
+  counts = 29_315 + 1500 * heat + noise
+  visible = (60 + 80 * x / 64 + 30 * np.sin(y / 7)).astype(np.uint8)
+  low, high = np.percentile(counts, (1, 99))
+  eight = np.rint(255 * np.clip((counts - low) / (high - low), 0, 1)).astype(np.uint8)
+  model = cfi_jax.load()
+
+  def contrast(infrared, **options):
+    fused = model.fuse(visible, infrared, **options).astype(float)
+    return fused[heat > 0.8].mean() - fused[heat < 0.01].mean()
+
+  expected = contrast(eight)
+  assert expected > 100
+  units = {
+    "counts": counts.astype(np.uint16),
+    "14 bits": (counts / 4).astype(np.uint16),
+    "kelvin": (counts / 100).astype(np.float32),
+    "celsius": counts / 100 - 273.15,
+    "signed": (counts - 30_000).astype(np.int16),
+  }
+  for unit, values in units.items():
+    assert contrast(values) == pytest.approx(expected, rel=0.05), unit
+  # Without a rule only the visible image would be seen.
+  assert abs(contrast(units["counts"], normalize="full")) < 0.2 * expected

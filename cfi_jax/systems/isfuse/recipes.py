@@ -60,6 +60,8 @@ def released() -> ConfigDict:
         # MSRS takes 0.7 GB, M3FD 7, LLVIP 32. 2 leaves an accelerator of 16 GB nearly whole; raise
         # it on a larger one.
         device_gb=2.0,
+        normalize="auto",
+        normalize_over="image",
       ),
       batch_size=16,
       steps_per_dispatch=1,

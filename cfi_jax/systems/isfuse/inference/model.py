@@ -11,7 +11,7 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
-from cfi_jax.fusion import arrays
+from cfi_jax.fusion import arrays, inputs
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
@@ -97,55 +97,84 @@ class Model:
 
   def fuse(
     self,
-    visible: np.ndarray,
-    infrared: np.ndarray,
+    visible: Any,
+    infrared: Any,
     *,
     gray: bool = False,
     return_details: bool = False,
     memory_mb: float | None = None,
+    normalize: str | Mapping[str, str] = "auto",
+    infrared_palette: str = "",
   ) -> np.ndarray | tuple[np.ndarray, Fusion]:
     """Fuses one pair, or a batch of equal sizes; the result has the form and dtype of `visible`.
 
-    visible, infrared: uint8, uint16 or floating point in [0, 1]; [H, W], [H, W, C] or
-      [B, H, W, C] with C = 1, 3 (RGB) or 4 (RGBA), or [B, H, W]; H, W >= 8. The result has the
-      chroma and alpha of `visible`; of `infrared` only the luma counts.
+    visible, infrared: [H, W], [H, W, C] or [B, H, W, C] with C = 1, 3 (RGB) or 4 (RGBA), or
+      [B, H, W]; H, W >= 8; integers or floating point, whose values are taken by `normalize`. Any
+      array, list, pillow image or path of a file (`inputs.to_array`). The result, a NumPy array,
+      has the chroma, the alpha and the scale of `visible`; of `infrared` only the luma counts.
     gray: the result is the fused luma alone, in one channel where `visible` has channels.
     return_details: also returns the `Fusion` of the luma, [B, H, W, 1] and so on, never tiled.
     memory_mb: memory for the computation per device (default: `MEMORY_MB` on a CPU, half of what an
       accelerator has); smaller batches, then tiles, keep to it as far as the smallest tiles allow.
+    normalize: which values mean 0 and 1, a rule of `images.ranges` for both or by modality.
+    infrared_palette: of a false-coloured infrared image, whose colours become values again.
     """
+    visible, infrared = (
+      inputs.to_array(image, name) for image, name in ((visible, "visible"), (infrared, "infrared"))
+    )
     visibles, infrareds = (
-      arrays.as_batch(image, name) for image, name in ((visible, "visible"), (infrared, "infrared"))
+      list(arrays.as_batch(image, name))
+      for image, name in ((visible, "visible"), (infrared, "infrared"))
     )
     if len(visibles) != len(infrareds):
       raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
+    self._check_pairs(visibles, infrareds)
+    prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
+    plain = [image.plain for image in prepared]
     if return_details:
-      self._check_pairs(visibles, infrareds)
-      details = self._details(visibles, infrareds)
-      lumas = [arrays.quantize(f[..., 0], visible.dtype) for f in details.fused]
-      pictures = [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
+      details = self._details(plain, lumas)
+      fused_lumas = zip(plain, details.fused, strict=True)
+      pictures = [
+        arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), gray) for v, f in fused_lumas
+      ]
     else:
-      pictures = self.fuse_pairs(visibles, infrareds, gray=gray, memory_mb=memory_mb)
-    fused = np.stack(pictures)
+      pictures = self._fuse_plain(plain, lumas, gray, memory_mb)
+    fused = np.stack([p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)])
     channels = fused.shape[-1:] if arrays.has_channels(visible) else ()
     fused = fused.reshape(visible.shape[: visible.ndim - len(channels)] + channels)
     return (fused, details) if return_details else fused
 
   def fuse_pairs(
     self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
+    visibles: Sequence[Any],
+    infrareds: Sequence[Any],
     *,
     gray: bool = False,
     memory_mb: float | None = None,
+    normalize: str | Mapping[str, str] = "auto",
+    infrared_palette: str = "",
   ) -> list[np.ndarray]:
     """Fuses pairs of single images whose sizes may differ; the results are [H, W, C]; see `fuse`.
 
     Pairs of one bucket are computed at once as far as memory allows, divided among the devices.
     """
-    visibles = [arrays.as_image(image, "visible") for image in visibles]
-    infrareds = [arrays.as_image(image, "infrared") for image in infrareds]
+    visibles, infrareds = (
+      [arrays.as_image(inputs.to_array(image, name), name) for image in images]
+      for images, name in ((visibles, "visible"), (infrareds, "infrared"))
+    )
     self._check_pairs(visibles, infrareds)
+    prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
+    pictures = self._fuse_plain([image.plain for image in prepared], lumas, gray, memory_mb)
+    return [p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)]
+
+  def _fuse_plain(
+    self,
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    gray: bool,
+    memory_mb: float | None,
+  ) -> list[np.ndarray]:
+    """Fuses pairs [H, W, C] of uint8, uint16 or floating point in [0, 1]."""
     together = collections.defaultdict(list)
     lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
     for i, visible in enumerate(visibles):
@@ -207,8 +236,8 @@ class Model:
     dtype = self.programs.input_dtype
     return {m: arrays.window(i, start, shape, dtype) for m, i in zip(MODALITIES, pair, strict=True)}
 
-  def _details(self, visibles: np.ndarray, infrareds: np.ndarray) -> Fusion:
-    bucket = self.bucket(visibles.shape[1:3])
+  def _details(self, visibles: list[np.ndarray], infrareds: list[np.ndarray]) -> Fusion:
+    bucket = self.bucket(visibles[0].shape[:2])
     batch = -(-len(visibles) // len(self.programs.devices)) * len(self.programs.devices)
     pairs = list(zip(visibles, infrareds, strict=True))
     parts = self._whole("details", pairs, bucket, batch)

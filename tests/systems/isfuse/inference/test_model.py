@@ -5,10 +5,14 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.inputs import ColouredWarning, StretchedWarning, SwappedWarning
 from cfi_jax.images import colour
 from cfi_jax.systems.isfuse.inference import buckets
 from cfi_jax.systems.isfuse.inference.geometry import Frame
@@ -64,13 +68,13 @@ def test_only_the_luma_of_the_infrared_counts(small, random):
   [
     (np.zeros((7, 30)), np.zeros((7, 30)), "height and width from 8"),
     (np.zeros((9, 9)), np.zeros((9, 10)), "9x10"),
-    (np.full((9, 9), 1.5), np.zeros((9, 9)), "must be in \\[0, 1\\]"),
-    (np.full((9, 9), np.nan), np.zeros((9, 9)), "must be in \\[0, 1\\]"),
-    (np.zeros((9, 9), np.int32), np.zeros((9, 9)), "int32; allowed"),
+    (np.full((9, 9), np.nan), np.zeros((9, 9)), "visible has 81 NaN or infinite values among 81"),
+    (np.zeros((9, 9), bool), np.zeros((9, 9)), "visible is bool; allowed"),
+    (np.zeros((9, 9), complex), np.zeros((9, 9)), "visible is complex128; allowed"),
     (np.zeros((9, 9, 2)), np.zeros((9, 9)), "shape"),
     (np.zeros(9), np.zeros(9), "shape"),
-    (np.zeros((2, 9, 9)), np.zeros((3, 9, 9)), "batches of 2"),
-    ([[0.0]], np.zeros((9, 9)), "is a list"),
+    (np.zeros((2, 9, 9)), np.zeros((5, 9, 9)), "batches of 2"),
+    ([[0.0], [0.0, 1.0]], np.zeros((9, 9)), "visible is a list that is no array"),
   ],
 )
 def test_what_cannot_be_fused_is_refused(small, visible, infrared, words):
@@ -256,3 +260,52 @@ def test_a_deeper_network_needs_larger_images(make_small):
   small_images = np.zeros((2, 24, 31), np.uint8)
   with pytest.raises(InputError, match="24x31.*a network of 5 levels needs 32 or more"):
     make_small(levels=5, features=2).fuse(*small_images)
+
+
+def test_every_kind_of_image_is_fused_as_its_array(small, random, tmp_path):
+  visible, infrared = picture(random, 24, 32, 3), picture(random, 24, 32)
+  expected = small.fuse(visible, infrared)
+  Image.fromarray(visible).save(tmp_path / "x.png")
+  for given in (visible.tolist(), jnp.asarray(visible), Image.fromarray(visible)):
+    np.testing.assert_array_equal(small.fuse(given, infrared), expected)
+  fused = small.fuse(tmp_path / "x.png", Image.fromarray(infrared))
+  assert type(fused) is np.ndarray
+  np.testing.assert_array_equal(fused, expected)
+  (one,) = small.fuse_pairs([visible.tolist()], [infrared.tolist()])
+  np.testing.assert_array_equal(one, expected)
+  grey = small.fuse(Image.fromarray(infrared), infrared)
+  assert grey.shape == (24, 32)
+  big = small.fuse(infrared.astype(">u2") * 257, infrared)
+  assert big.dtype == np.uint16 and big.dtype.isnative
+
+
+def test_values_are_taken_by_the_rule(small, random):
+  """Counts are fused as what they show; the result is in the values of the visible image."""
+  visible, scene = picture(random, 24, 32), random.random((24, 32))
+  counts = (29_315 + 1500 * scene).astype(np.uint16)
+  window = np.clip((counts - 29_000) / 2000, 0, 1).astype(np.float32)
+  expected = small.fuse(visible, window)
+  rule = {"infrared": "window=29000:31000"}
+  np.testing.assert_array_equal(small.fuse(visible, counts, normalize=rule), expected)
+  with pytest.warns(StretchedWarning, match="infrared: 1 of 16 bits"):
+    low, high = np.percentile(counts, (1, 99))
+    stretched = np.clip((counts - low) / (high - low), 0, 1).astype(np.float32)
+    np.testing.assert_array_equal(small.fuse(visible, counts), small.fuse(visible, stretched))
+  as_counts, details = small.fuse(
+    counts, window, normalize="visible:window=29000:31000", return_details=True
+  )
+  assert as_counts.dtype == np.uint16 and 29_000 <= as_counts.min() <= as_counts.max() <= 31_000
+  np.testing.assert_allclose(as_counts, 29_000 + 2000 * details.fused[0, ..., 0], atol=0.51)
+  batch = small.fuse(np.stack([visible] * 2), np.stack([counts, counts + 50]), normalize=rule)
+  assert batch.shape == (2, 24, 32) and batch.dtype == np.uint8
+
+
+def test_roles_and_false_colours_are_noticed(small, random):
+  grey, rgb = picture(random, 24, 32), picture(random, 24, 32, 3)
+  with pytest.warns(SwappedWarning, match="the visible image is grey"):
+    small.fuse(grey, rgb)
+  with pytest.warns(ColouredWarning, match="infrared_palette"):
+    small.fuse_pairs([rgb], [rgb])
+  table = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+  fused = small.fuse(rgb, table[grey], infrared_palette="inferno").astype(int)
+  assert np.abs(fused - small.fuse(rgb, grey)).max() <= 3

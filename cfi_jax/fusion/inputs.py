@@ -1,0 +1,194 @@
+"""Images as users hold them, made ready for a network, and results in the values they came in."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.images import colour, palettes, ranges
+from cfi_jax.images import read as images
+from cfi_jax.images.ranges import Normalizer, Range, Rule
+
+FALSE_COLOUR = (
+  "is coloured: the luma of false colours is not the order of temperatures; infrared_palette=NAME "
+  f"turns them back into values ({', '.join(palettes.PALETTES)})"
+)
+
+
+class SwappedWarning(UserWarning):
+  """A pair whose roles look exchanged."""
+
+
+class ColouredWarning(UserWarning):
+  """An infrared image in colours, whose luma is not the order of its temperatures."""
+
+
+class StretchedWarning(UserWarning):
+  """Values that were not taken as 0 to the largest of their type, though nobody said so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """An image ready to be fused, and the way back.
+
+  plain: [H, W, C] uint8, uint16 or floating point in [0, 1], which any `Fuser` takes as it is;
+    luma [H, W, 1] where that is not `stored`. stored: [H, W, C] as given. range: of `stored`.
+  """
+
+  plain: np.ndarray
+  stored: np.ndarray
+  range: Range
+
+  def restore(self, fused: np.ndarray, gray: bool, dtype: np.dtype | None = None) -> np.ndarray:
+    """The fused image [H, W, C] in the values of `stored`, with its chroma and alpha unless `gray`.
+
+    fused: the result of fusing `plain`. dtype: of the result instead of that of `stored`; an
+      unsigned one that is not the stored one has its 0 and its largest at the ends of `range`.
+    """
+    dtype = self.stored.dtype if dtype is None else np.dtype(dtype)
+    scaled = dtype.kind == "u" and dtype != self.stored.dtype
+    if self.plain is self.stored and not scaled:
+      return fused.astype(dtype, copy=False)
+    low, high, stored = self.range.low, self.range.high, self.stored
+    ends = (0.0, ranges.largest(dtype)) if scaled else (low, high)
+    coloured = self.plain is not stored and not gray and stored.shape[-1] > 1
+    unit = fused.astype(np.float64)
+    if coloured:  # beyond the range, where percentiles cut values off, colours stay what they are
+      own = (stored[..., :3].astype(np.float64) - low) / (high - low)
+      recoloured = colour.recolour(own, unit[..., 0], clip=False)
+      unit = np.clip(recoloured, min(own.min(), 0), max(own.max(), 1))
+    values = ends[0] + unit * (ends[1] - ends[0])
+    if coloured and stored.shape[-1] == 4:
+      alpha = stored[..., 3:] * (ranges.largest(dtype) / ranges.largest(stored.dtype))
+      values = np.concatenate([values, alpha], -1)
+    return ranges.to_type(values, dtype)
+
+
+def to_array(image: Any, name: str) -> np.ndarray:
+  """The numbers of an image, or of a batch, as a NumPy array in this machine's byte order.
+
+  image: an array of NumPy or JAX, a list, whatever has `__array__` (a tensor of PyTorch on the
+    CPU), a pillow image, or the path of a file; the last two are read as files are, grey as [H, W].
+    bfloat16 becomes float32; whole numbers in a list become the smallest of uint8 and uint16 that
+    holds them. Raises InputError for masked values and for what holds no numbers.
+  """
+  if isinstance(image, str | os.PathLike):
+    return _without_channel(images.read_image(image))
+  if isinstance(image, Image.Image):
+    return _without_channel(images.from_pillow(image, name))
+  if isinstance(image, jax.core.Tracer):
+    raise InputError(
+      f"{name} is traced by JAX; a model runs compiled programs of its own, so fuse outside of jit"
+    )
+  parts = image if isinstance(image, list | tuple) else [image]
+  for part in parts:
+    if np.ma.is_masked(part):
+      count, size = int(np.ma.count_masked(part)), np.ma.size(part)
+      raise InputError(
+        f"{name} is a masked array with {count} of {size} values masked, which a network cannot "
+        f"leave out; fill them first, such as by {name}.filled({name}.min())"
+      )
+  try:
+    array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
+  except Exception as error:  # of whatever library the object is
+    raise InputError(f"{name} is a {type(image).__name__} that is no array: {error}") from error
+  if array.dtype.name == "bfloat16":
+    array = array.astype(np.float32)
+  if isinstance(image, list | tuple) and array.dtype.kind == "i" and array.size:
+    unsigned = np.min_scalar_type(max(int(array.max()), 0))
+    array = array.astype(unsigned) if array.min() >= 0 and unsigned.itemsize <= 2 else array
+  return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _without_channel(image: np.ndarray) -> np.ndarray:
+  return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
+  """Whether the "infrared" image is the coloured one."""
+  return colour.shows_colour(infrared) and not colour.shows_colour(visible)
+
+
+def prepare(
+  visible: np.ndarray,
+  infrared: np.ndarray,
+  normalizer: Normalizer,
+  *,
+  palette: str = "",
+  label: str = "",
+) -> tuple[Prepared, Prepared]:
+  """Makes a pair [H, W, C] ready to be fused; the infrared image becomes luma.
+
+  palette: of a false-coloured infrared image (`palettes.PALETTES`), "" for none. label: of the pair
+    in messages. Warns of exchanged roles and of an infrared image in colours. NaN are missing
+    values. Raises InputError for values outside of the rule "full" and for colours of no palette.
+  """
+  where = f"{label}: " if label else ""
+  if palette:
+    infrared = palettes.values(infrared, palette, f"{where}the infrared image")
+  elif look_swapped(visible, infrared):
+    warnings.warn(
+      f"{where}the visible image is grey and the infrared one coloured; are they swapped? The "
+      "coloured image belongs to the visible role",
+      SwappedWarning,
+      stacklevel=2,
+    )
+  elif colour.shows_colour(infrared):
+    warnings.warn(f"{where}the infrared image {FALSE_COLOUR}", ColouredWarning, stacklevel=2)
+  pair = zip(MODALITIES, (visible, images.luma(infrared)), strict=True)
+  first, second = (_prepare(image, normalizer, name, where + name) for name, image in pair)
+  return first, second
+
+
+def _prepare(image: np.ndarray, normalizer: Normalizer, name: str, label: str) -> Prepared:
+  if normalizer.rule(name).keeps(image.dtype):
+    return Prepared(image, image, normalizer.find(name, image, label))
+  luma = images.luma(image)
+  found = normalizer.find(name, luma, label)
+  if found.how == "full" and image.dtype.kind == "f" and not np.isnan(image).any():
+    if not (image.min() >= 0 and image.max() <= 1):  # by rounding
+      image = np.clip(image, 0, 1)
+    return Prepared(image, image, found)
+  # 16 bits are left only where whoever takes the array by itself sees it alike.
+  if found.how == "full" and image.dtype == np.uint16 and Rule().find(luma).how == "full":
+    return Prepared(image, image, found)
+  floating = np.promote_types(image.dtype if image.dtype.kind == "f" else np.float32, np.float32)
+  return Prepared(found.to_unit(luma, floating), image, found)
+
+
+def accept(
+  visibles: Sequence[np.ndarray],
+  infrareds: Sequence[np.ndarray],
+  normalize: str | Mapping[str, str],
+  palette: str,
+) -> tuple[list[Prepared], list[np.ndarray]]:
+  """The visible images, and the infrared ones as luma, of pairs [H, W, C] that a user gave.
+
+  Warns, beside `prepare`, of values that the rule "auto" stretches.
+  """
+  normalizer = ranges.parse(normalize, MODALITIES)
+  palettes.check(palette)
+  prepared, lumas, stretched = [], [], []
+  for visible, infrared in zip(visibles, infrareds, strict=True):
+    first, second = prepare(visible, infrared, normalizer, palette=palette)
+    prepared.append(first)
+    lumas.append(second.plain)
+    stretched += [
+      (name, p.stored.dtype, p.range)
+      for name, p in zip(MODALITIES, (first, second), strict=True)
+      if p.range.how == "percentile" and normalizer.rule(name).kind == "auto"
+    ]
+  if stretched:
+    warnings.warn(
+      f"{ranges.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
+      StretchedWarning,
+      stacklevel=3,
+    )
+  return prepared, lumas

@@ -1,0 +1,280 @@
+"""Ranges: which values of an image mean 0 and 1, by the rules of `normalize`.
+
+A rule is one of `RULES`. "auto" takes 8 bits, floats in [0, 1] and 16 bits that use at least a
+tenth of them as they are, and stretches all others, such as a thermal camera's counts or degrees.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from cfi_jax.core.types import InputError
+
+RULES = "auto, full, percentile, window=LOW:HIGH, bits=N"
+OVER = ("image", "folder")
+PERCENTILES = (1, 99)
+NARROW = 0.1  # share of an unsigned type below which "auto" stretches what an image uses of it,
+USED = (0.1, 99.9)  # between these percentiles, so that dead pixels do not count
+CLOSE = 1e-3  # floats that leave [0, 1] by less are rounding
+_QUANTILES = (np.arange(1024) + 0.5) / 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """The values that mean 0 and 1. how: "full", "percentile", "window" or "bits".
+
+  used: what the image uses, its low and high end. missing: its pixels without a value.
+  """
+
+  low: float
+  high: float
+  how: str
+  used: tuple[float, float]
+  missing: int = 0
+
+  def to_unit(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Maps values to [0, 1], clipped; a missing value (NaN) is 0."""
+    precise = np.promote_types(dtype, np.float64 if values.dtype.kind in "iu" else values.dtype)
+    unit = (values.astype(precise) - self.low) / (self.high - self.low)
+    return np.nan_to_num(np.clip(unit, 0, 1), nan=0.0).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """A rule of `RULES`; low and high: those of a window, or 0 and the largest value of N bits."""
+
+  kind: str = "auto"
+  low: float = 0.0
+  high: float = 0.0
+
+  @classmethod
+  def parse(cls, text: str) -> "Rule":
+    """Reads a rule; raises InputError naming the allowed ones."""
+    refused = InputError(f"normalize is {text!r}; allowed: {RULES}")
+    if text in ("auto", "full", "percentile"):
+      return cls(text)
+    if match := re.fullmatch(r"bits=(\d+)", text):
+      if not 1 <= int(match[1]) <= 32:
+        raise InputError(f"normalize is {text!r}; allowed: bits=1 to bits=32")
+      return cls("bits", 0.0, 2.0 ** int(match[1]) - 1)
+    if match := re.fullmatch(r"window=([^:]+):([^:]+)", text):
+      try:
+        low, high = float(match[1]), float(match[2])
+      except ValueError:
+        raise refused from None
+      if not (np.isfinite([low, high]).all() and low < high):
+        raise InputError(f"normalize is {text!r}; allowed: numbers, LOW below HIGH")
+      return cls("window", low, high)
+    raise refused
+
+  def keeps(self, dtype: np.dtype) -> bool:
+    """Whether images of a type mean 0 to its largest value, whatever they hold."""
+    return np.dtype(dtype) == np.uint8 and (
+      self.kind in ("auto", "full") or (self.kind == "bits" and self.high == 255)
+    )
+
+  def is_open(self, dtype: np.dtype) -> bool:
+    """Whether what images of a type hold decides on their range."""
+    return self.kind in ("auto", "percentile") and not self.keeps(dtype)
+
+  def find(self, values: np.ndarray, dtype: np.dtype | None = None, label: str = "") -> Range:
+    """The range of an image, or of the values of many; missing values (NaN) do not count.
+
+    dtype: of the images, if it is not that of `values`. Raises InputError, with the label, where
+    "full" is asked for and values lie outside of it.
+    """
+    dtype = np.dtype(values.dtype if dtype is None else dtype)
+    natural = 0.0, float(largest(dtype))
+    if self.keeps(dtype):
+      return Range(*natural, "full", natural)
+    present = _present(values)
+    if not present.size:
+      raise InputError(f"{label}: no pixel has a value (all are NaN or nodata)")
+    missing = values.size - present.size
+    used = float(present.min()), float(present.max())
+    if self.kind in ("window", "bits"):
+      return Range(self.low, self.high, self.kind, used, missing)
+    if self.kind == "full" and not _is_within(used, natural, dtype):
+      raise InputError(
+        f"{label} has values from {_text(used[0])} to {_text(used[1])}, and normalize=full takes "
+        f"{dtype} from {_text(natural[0])} to {_text(natural[1])}; other rules: {RULES}"
+      )
+    if self.kind == "full" or (self.kind == "auto" and _means_full(present, used, natural, dtype)):
+      return Range(*natural, "full", used, missing)
+    low, high = (float(p) for p in np.percentile(present, PERCENTILES))
+    if not high > low:  # nearly all are one value
+      low, high = used
+    return Range(low, high if high > low else low + 1, "percentile", used, missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalizer:
+  """The rule of every image name; ranges: of a whole folder, by name and type, where one is meant.
+
+  default: the rule of names that `rules` lacks.
+  """
+
+  rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+  default: Rule = Rule()
+  ranges: Mapping[tuple[str, str], Range] = dataclasses.field(default_factory=dict)
+
+  def rule(self, name: str) -> Rule:
+    """The rule of an image name."""
+    return self.rules.get(name, self.default)
+
+  def find(self, name: str, values: np.ndarray, label: str = "") -> Range:
+    """The range of an image (its luma): that of the folder, or its own."""
+    known = self.ranges.get((name, values.dtype.name))
+    if known is None:
+      return self.rule(name).find(values, label=label)
+    return dataclasses.replace(known, missing=values.size - _present(values).size)
+
+  def of_folder(self, summaries: Iterable[tuple[str, np.ndarray, np.dtype]]) -> "Normalizer":
+    """The same rules with one range per name and type; summaries: (name, `summarise`, type)."""
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    for name, summary, dtype in summaries:
+      found.setdefault((name, np.dtype(dtype).name), []).append(summary)
+    ranges = {
+      (name, dtype): self.rule(name).find(np.concatenate(parts), np.dtype(dtype), f"{name} images")
+      for (name, dtype), parts in found.items()
+    }
+    return dataclasses.replace(self, ranges=ranges)
+
+
+def parse(
+  text: str | Mapping[str, str], names: Iterable[str] | None = None, over: str = OVER[0]
+) -> Normalizer:
+  """The rules of "RULE" for all images, of "NAME:RULE,NAME:RULE", or of {name: rule}.
+
+  names: those allowed, any where it is None. Raises InputError for what is no rule or no name.
+  """
+  if over not in OVER:
+    raise InputError(f"normalize_over is {over!r}; allowed: {', '.join(OVER)}")
+  if isinstance(text, str):
+    parts = [re.fullmatch(r"(?:(\w+):)?(.*)", part.strip()) for part in text.split(",")]
+    pairs = [(part[1], part[2]) for part in parts if part]
+  else:
+    pairs = list(dict(text).items())
+  names = None if names is None else tuple(names)
+  if [name for name, _ in pairs] == [None]:
+    return Normalizer(default=Rule.parse(pairs[0][1]))
+  for name, rule in pairs:
+    if name is None or (names is not None and name not in names):
+      valid = f"NAME:RULE of {', '.join(names)}" if names else "NAME:RULE"
+      raise InputError(f"normalize is {text!r}; allowed: one rule ({RULES}), or {valid} by commas")
+    if not isinstance(rule, str):
+      raise InputError(f"normalize is {text!r}; allowed: {RULES}")
+  return Normalizer({name: Rule.parse(rule) for name, rule in pairs})
+
+
+def largest(dtype: np.dtype) -> float:
+  """The value that means 1 where a type is taken as it is."""
+  dtype = np.dtype(dtype)
+  return np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
+
+
+def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """Converts floating point to a type; rounds to integers and clips to those that it holds."""
+  dtype = np.dtype(dtype)
+  if dtype.kind in "iu":
+    info = np.iinfo(dtype)
+    return np.clip(np.rint(values), info.min, info.max).astype(dtype)
+  return values.astype(dtype)
+
+
+def summarise(values: np.ndarray) -> np.ndarray:
+  """Quantiles that stand for an image among those of a folder, [1024]; fewer of a smaller one."""
+  present = _present(values)
+  if present.size <= _QUANTILES.size:
+    return present.astype(np.float64)
+  return np.quantile(present, _QUANTILES).astype(np.float64)
+
+
+def describe(done: Iterable[tuple[str, np.dtype, Range]], over: str = OVER[0]) -> str:
+  """One line on what was done to how many images; done: name, type and range of each."""
+  kinds: dict[str, dict[tuple, list[Range]]] = {}
+  for name, dtype, found in done:
+    kinds.setdefault(name, {}).setdefault((np.dtype(dtype).name, found.how), []).append(found)
+  parts = []
+  for name, groups in kinds.items():
+    texts = [_sentence(np.dtype(t), how, found, over) for (t, how), found in groups.items()]
+    parts.append(f"{name}: {', '.join(texts)}")
+  return f"values: {'; '.join(parts)}" if parts else "values: no image"
+
+
+def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer, over: str) -> str:
+  """One line like that of `describe` on images that are not read yet.
+
+  types: image name and type of each.
+  """
+  texts: dict[str, list[str]] = {}
+  for (name, dtype), count in Counter(types).items():
+    rule, found = normalizer.rule(name), normalizer.ranges.get((name, dtype.name))
+    if found is None and rule.is_open(dtype):
+      text = f"{count} of {_kind(dtype)}, each by the rule {rule.kind}"
+    else:
+      found = found or rule.find(np.zeros(1, dtype))
+      text = _sentence(dtype, found.how, [dataclasses.replace(found, missing=0)] * count, over)
+    texts.setdefault(name, []).append(text)
+  return "values: " + "; ".join(f"{name}: {', '.join(found)}" for name, found in texts.items())
+
+
+def to_unsigned(luma: np.ndarray, name: str, normalizer: Normalizer, label: str = "") -> np.ndarray:
+  """An image by the rule of its name as uint8, where that keeps it as it is, or as uint16."""
+  rule = normalizer.rule(name)
+  if rule.keeps(luma.dtype):
+    return luma
+  found = normalizer.find(name, luma, f"{label} {name}")
+  if found.how == "full" and luma.dtype == np.uint16:
+    return luma
+  wide = np.dtype(np.uint16)
+  return to_type(found.to_unit(luma, np.dtype(np.float64)) * largest(wide), wide)
+
+
+def _sentence(dtype: np.dtype, how: str, found: list[Range], over: str) -> str:
+  ends = min(r.low for r in found), max(r.high for r in found)
+  text = f"{len(found)} of {_kind(dtype)}, {_text(ends[0])}..{_text(ends[1])}"
+  if how == "percentile":
+    first, last = PERCENTILES
+    text += f" stretched to 0..1 (percentiles {first} and {last} of the {over})"
+  else:
+    text += " taken as 0..1"
+  top = max(r.used[1] for r in found)
+  if how == "full" and dtype.kind == "u" and dtype.itemsize > 1 and 0 < 4 * top < largest(dtype):
+    text += f", though none exceeds {_text(top)}: see normalize=bits={int(top).bit_length()}"
+  missing = sum(r.missing for r in found)
+  return text + (f", {missing} pixels without a value at the lower end" if missing else "")
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+  """The values that are not missing, flat."""
+  return values[~np.isnan(values)] if values.dtype.kind == "f" else values.reshape(-1)
+
+
+def _means_full(
+  present: np.ndarray, used: tuple[float, float], natural: tuple[float, float], dtype: np.dtype
+) -> bool:
+  """Whether "auto" takes values as 0 to the type's largest."""
+  if dtype.kind == "f":
+    return _is_within(used, natural, dtype)
+  if dtype.kind == "i":
+    return False
+  low, high = np.percentile(present, USED)
+  return bool(high - low >= NARROW * natural[1])
+
+
+def _is_within(used: tuple[float, float], natural: tuple[float, float], dtype: np.dtype) -> bool:
+  slack = CLOSE if np.dtype(dtype).kind == "f" else 0
+  return used[0] >= natural[0] - slack and used[1] <= natural[1] + slack
+
+
+def _kind(dtype: np.dtype) -> str:
+  kinds = {"u": "", "i": "signed ", "f": "floating-point "}
+  return f"{kinds.get(dtype.kind, '')}{8 * dtype.itemsize} bits"
+
+
+def _text(value: float) -> str:
+  return f"{value:.6g}" if value != round(value) or abs(value) > 1e9 else str(round(value))

@@ -1,0 +1,111 @@
+"""Pixel types of TIFF: integers and floating point of any size, missing values, white is zero."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+
+BITS_PER_SAMPLE = 258
+ORIENTATION = 0x0112
+SAMPLE_FORMAT = 339  # 1: unsigned, 2: signed, 3: floating point
+_PHOTOMETRIC = 262
+_NODATA = 42113
+_MISSING = -9999.0  # stands for a missing value where signed or floating-point files do not say
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def values(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+  """The values of a grey TIFF [H, W] in the type that its tags name; see `read.read_image`.
+
+  array: as pillow gives them, in a type that holds their bits.
+  """
+  bits, kind = tags.get(BITS_PER_SAMPLE, (8,))[0], tags.get(SAMPLE_FORMAT, (1,))[0]
+  if kind == 2:
+    array = array.view(np.int8) if bits == 8 else array.astype(np.int16 if bits <= 16 else np.int32)
+  elif kind == 3:
+    array = array.astype(np.float32)
+  else:
+    array = array.astype(np.uint16) if bits <= 16 else array.view(np.uint32)
+  return _meant(array, tags.get(_PHOTOMETRIC) == 0, tags.get(_NODATA))
+
+
+def is_rare(file: BinaryIO) -> bool:
+  """Whether the file is a TIFF of pixels that pillow has no type for, such as float16."""
+  file.seek(0)
+  if file.read(4) not in _MAGIC:
+    return False
+  file.seek(0)
+  try:
+    Image.open(file, formats=("TIFF",))
+  except Image.UnidentifiedImageError:
+    return True
+  except Exception:  # damaged; `read.decode` says how
+    return False
+  return False
+
+
+def decode_rare(file: BinaryIO, max_pixels: int) -> np.ndarray:
+  """Reads a grey TIFF of a type that pillow does not know, without rare compressions."""
+  import tifffile  # here, as few need it
+
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error says what is wrong
+  file.seek(0)
+  with tifffile.TiffFile(file) as opened:
+    frames = len(opened.pages)
+    page = opened.pages[0]
+    if not isinstance(page, tifffile.TiffPage):
+      raise InputError("not an image of a known format")
+    if math.prod(page.shape[:2]) > max_pixels:
+      size = "x".join(map(str, page.shape[1::-1]))
+      raise InputError(f"{size} pixels exceed the limit of {max_pixels} (max_pixels)")
+    if frames > 1:
+      raise InputError(f"has {frames} frames, expected a single picture")
+    if len(page.shape) != 2 or page.photometric not in (0, 1):
+      raise InputError(
+        f"a TIFF of shape {page.shape} and type {page.dtype} is not supported; allowed are 8-bit "
+        "grey, RGB, RGBA and palette, and grey of any type"
+      )
+    orientation = page.tags.valueof(ORIENTATION, 1)
+    if orientation != 1:
+      raise InputError(f"a TIFF of {page.dtype} that is to be turned (orientation {orientation})")
+    _require_segments(page, file)
+    array = page.asarray()
+    nodata = page.tags.valueof(_NODATA)
+    white_is_zero = page.photometric == 0
+  if array.dtype.kind == "f":
+    array = array.astype(np.promote_types(array.dtype, np.float32))
+  return _meant(array.astype(array.dtype.newbyteorder("=")), white_is_zero, nodata)[..., None]
+
+
+def _require_segments(page: Any, file: BinaryIO) -> None:
+  """Raises InputError where strips or tiles of a page are missing, which would read as zeros."""
+  segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+  file.seek(0, os.SEEK_END)
+  size = file.tell()
+  whole = all(count > 0 and 0 < start <= size - count for start, count in segments)
+  if not whole or len(segments) != math.prod(page.chunked):
+    raise InputError("image file is truncated")
+
+
+def _meant(array: np.ndarray, white_is_zero: bool, nodata: Any) -> np.ndarray:
+  """The values of a TIFF with NaN for missing ones, and inverted where white is zero."""
+  missing = np.zeros(array.shape, bool)
+  if array.dtype.kind != "u":
+    missing |= ~np.isfinite(array) | (array == _MISSING)
+  with contextlib.suppress(TypeError, ValueError):
+    missing |= array == float(nodata)
+  if white_is_zero:
+    if array.dtype.kind != "u":
+      raise InputError(f"white is zero in {array.dtype} values; save it with black as zero")
+    array = np.iinfo(array.dtype).max - array
+  if not missing.any():
+    return array
+  floating = np.promote_types(array.dtype, np.float32)  # holds every integer of up to 32 bits
+  return np.where(missing, np.nan, array).astype(floating)

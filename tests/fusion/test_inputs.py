@@ -1,0 +1,292 @@
+"""Images as users hold them: what becomes of every kind, and what is refused with its cause."""
+
+import dataclasses
+import warnings
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.fusion import arrays, inputs
+from cfi_jax.images import ranges
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (24, 32), np.uint8)
+RGB = RNG.integers(0, 256, (24, 32, 3), np.uint8)
+Y, X = np.mgrid[:24, :32]
+HOT = np.exp(-((Y - 10) ** 2 + (X - 20) ** 2) / 60)
+AUTO = ranges.Normalizer()
+
+
+@dataclasses.dataclass
+class Tensor:
+  """Holds an array as a library of others would."""
+
+  values: np.ndarray
+
+  def __array__(self, dtype=None, copy=None):
+    return self.values
+
+
+class OnGpu:
+  """Refuses to be an array, as a tensor of PyTorch on a GPU does."""
+
+  def __array__(self, dtype=None, copy=None):
+    raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+KINDS = {
+  "list": (GREY.tolist(), GREY),
+  "nested tuple": (tuple(map(tuple, GREY.tolist())), GREY),
+  "list of colours": (RGB.tolist(), RGB),
+  "list of floats": ((GREY / 255).tolist(), GREY / 255),
+  "list of arrays": ([GREY, GREY], np.stack([GREY, GREY])),
+  "list of counts": ((GREY.astype(int) + 29_000).tolist(), (GREY.astype(np.uint16) + 29_000)),
+  "jax": (jnp.asarray(RGB), RGB),
+  "jax bfloat16": (jnp.asarray(GREY / 256, jnp.bfloat16), (GREY / 256).astype(np.float32)),
+  "pillow grey": (Image.fromarray(GREY), GREY),
+  "pillow colour": (Image.fromarray(RGB), RGB),
+  "pillow 16 bits": (Image.fromarray(GREY.astype(np.uint16) * 257), GREY.astype(np.uint16) * 257),
+  "__array__": (Tensor(GREY), GREY),
+  "memoryview": (memoryview(GREY), GREY),
+  "big-endian": (GREY.astype(">u2"), GREY.astype(np.uint16)),
+  "nothing masked": (np.ma.masked_array(GREY, False), GREY),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_image_becomes_its_array(kind):
+  given, expected = KINDS[kind]
+  found = inputs.to_array(given, "visible")
+  assert type(found) is np.ndarray and found.dtype == expected.dtype and found.dtype.isnative
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_paths_are_read(tmp_path, suffix):
+  path = tmp_path / f"x.{suffix}"
+  for array in (GREY, RGB):
+    Image.fromarray(array).save(path)
+    for given in (path, str(path)):
+      np.testing.assert_array_equal(inputs.to_array(given, "visible"), array)
+
+
+def test_palettes_of_pillow_are_looked_up():
+  picture = Image.fromarray(RGB).quantize(16)
+  np.testing.assert_array_equal(
+    inputs.to_array(picture, "visible"), np.asarray(picture.convert("RGB"))
+  )
+
+
+MASKED = np.ma.masked_array(GREY.astype(np.float32), GREY < 10)
+REFUSED = {
+  "masked": (MASKED, rf"infrared is a masked array with {(GREY < 10).sum()} of 768 values masked"),
+  "list of masked": ([MASKED, MASKED], "infrared is a masked array"),
+  "on a GPU": (OnGpu(), "infrared is a OnGpu that is no array: can't convert cuda:0"),
+  "ragged": ([[1, 2], [3]], "infrared is a list that is no array"),
+  "missing file": ("absent.png", "absent.png: No such file"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_array_is_refused_with_its_cause(kind):
+  given, words = REFUSED[kind]
+  with pytest.raises(InputError, match=words):
+    inputs.to_array(given, "infrared")
+
+
+def test_traced_images_are_refused():
+  with pytest.raises(InputError, match="visible is traced by JAX"):
+    jax.jit(lambda image: inputs.to_array(image, "visible"))(GREY)
+
+
+SHAPES = {
+  (3, 24, 32): r"channels come first; write np.moveaxis\(visible, 0, -1\), or visible\[..., None\]",
+  (4, 24, 32): r"or visible\[..., None\] for 4 grey images",
+  (2, 3, 24, 32): r"channels come first; write np.moveaxis\(visible, 1, -1\)$",
+  (24, 32, 2): r"shape \(24, 32, 2\); allowed",
+  (2, 24, 32, 5): "allowed: .* C = 1, 3 or 4",
+  (0, 24, 32): "allowed",
+  (): "allowed",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes_are_refused_with_what_to_write(shape):
+  with pytest.raises(InputError, match=SHAPES[shape]):
+    arrays.as_batch(np.zeros(shape, np.uint8), "visible")
+
+
+@pytest.mark.parametrize(
+  ("shape", "batch"),
+  [((24, 32), 1), ((24, 32, 3), 1), ((1, 24, 32), 1), ((5, 24, 32), 5), ((3, 24, 32, 1), 3)],
+)
+def test_shapes_that_are_taken(shape, batch):
+  assert len(arrays.as_batch(np.zeros(shape, np.uint8), "visible")) == batch
+
+
+@pytest.mark.parametrize(
+  ("image", "words"),
+  [
+    (np.where(GREY < 10, np.nan, GREY), rf"visible has {(GREY < 10).sum()} NaN or inf.*among 768"),
+    (np.where(GREY[0, 0] == GREY, np.inf, GREY), "NaN or infinite"),
+    (GREY > 9, "visible is bool; allowed: integers and floating point"),
+    (GREY.astype(str), "visible is <U3"),
+  ],
+)
+def test_numbers_are_refused_with_their_cause(image, words):
+  with pytest.raises(InputError, match=words):
+    arrays.as_batch(image, "visible")
+
+
+def prepared(visible, infrared, rule="auto", **options):
+  visible, infrared = (np.atleast_3d(image) for image in (visible, infrared))
+  return inputs.prepare(visible, infrared, ranges.parse(rule), **options)
+
+
+@pytest.mark.parametrize("image", [GREY, RGB, GREY.astype(np.uint16) * 257, GREY / 255])
+def test_what_means_0_to_the_largest_is_left_alone(image):
+  visible, infrared = prepared(image, image if image.ndim == 2 else GREY)
+  assert visible.plain is visible.stored and np.shares_memory(visible.plain, image)
+  fused = np.zeros((24, 32, 1), image.dtype)
+  assert visible.restore(fused, True) is fused
+  assert infrared.plain.shape == (24, 32, 1)
+
+
+SCENES = {
+  "counts": (29_315 + 1500 * HOT).astype(np.uint16),
+  "12 bits": (1000 + 3000 * HOT).astype(np.uint16),
+  "kelvin": (293.15 + 15 * HOT).astype(np.float32),
+  "celsius": 20 + 15 * HOT,
+  "centikelvin": (29_315 + 1500 * HOT).astype(np.int32),
+  "signed": (-700 + 1500 * HOT).astype(np.int16),
+}
+
+
+@pytest.mark.parametrize("unit", SCENES)
+def test_one_scene_is_the_same_in_every_unit(unit):
+  _, infrared = prepared(GREY, SCENES[unit])
+  low, high = np.percentile(HOT, (1, 99))
+  expected = np.clip((HOT - low) / (high - low), 0, 1)
+  assert infrared.plain.dtype.kind == "f"
+  assert np.abs(infrared.plain[..., 0] - expected).max() < 1.5 / 1500
+
+
+@pytest.mark.parametrize("unit", SCENES)
+def test_a_visible_image_comes_back_in_its_own_type_and_scale(unit):
+  scene = SCENES[unit]
+  visible, _ = prepared(scene, GREY)
+  restored = visible.restore(visible.plain, False)
+  assert restored.dtype == scene.dtype
+  low, high = visible.range.low, visible.range.high
+  difference = np.abs(restored[..., 0].astype(float) - np.clip(scene, low, high))
+  assert difference.max() <= (0.5 if scene.dtype.kind in "iu" else 1e-4 * (high - low)) + 1e-9
+  # Written as 16 bits, the ends of the range are those of the type.
+  if scene.dtype != np.uint16:
+    wide = visible.restore(visible.plain, False, np.uint16)
+    assert (wide.min(), wide.max()) == (0, 65535)
+
+
+@pytest.mark.parametrize("rule", ["window=0:4095", "bits=12"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_and_alpha_keep_their_scale(rule, dtype, channels):
+  colour = RNG.integers(0, 4096, (24, 32, channels)).astype(dtype)
+  visible, _ = prepared(colour, GREY, f"visible:{rule}")
+  assert visible.plain.shape == (24, 32, 1)
+  same = visible.restore(visible.plain, False)
+  assert same.dtype == dtype and same.shape == colour.shape
+  # The round trip of full-range BT.601 in three digits is not exact (OpenCV's is not either).
+  np.testing.assert_allclose(same, colour, atol=0.002 * 4095 + 1)
+  np.testing.assert_array_equal(same[..., 3:], colour[..., 3:])
+  brighter = visible.restore(np.minimum(visible.plain + 0.1, 1), True)
+  assert brighter.shape == (24, 32, 1) and brighter.max() <= 4095
+
+
+def test_colours_beyond_the_percentiles_are_kept():
+  colour = np.full((24, 32, 3), 2000, np.uint16)
+  colour[:] += RNG.integers(0, 500, (24, 32, 1), np.uint16)
+  colour[0, 0] = 3900, 1500, 1600  # of a luma within the range
+  visible, _ = prepared(colour, GREY)
+  assert visible.range.how == "percentile" and visible.range.high < 2600
+  same = visible.restore(visible.plain, False).astype(int)
+  np.testing.assert_allclose(same[0, 0], colour[0, 0], atol=8)
+
+
+def test_fractions_are_written_as_16_bits_with_their_colours():
+  image = RNG.random((24, 32, 4))
+  visible, _ = prepared(image, GREY)
+  assert visible.plain is visible.stored
+  wide = visible.restore(visible.plain, False, np.uint16)
+  np.testing.assert_array_equal(wide, np.rint(image * 65535).astype(np.uint16))
+  assert visible.restore(visible.plain, False, np.float32).dtype == np.float32
+
+
+def test_floats_beside_0_and_1_by_rounding_are_clipped():
+  image = np.linspace(-1e-5, 1 + 1e-5, 768).reshape(24, 32)
+  visible, _ = prepared(image, GREY)
+  assert (visible.plain.min(), visible.plain.max()) == (0, 1)
+  np.testing.assert_allclose(visible.plain[..., 0], image, atol=2e-5)
+
+
+def test_a_narrow_image_under_full_is_fused_as_it_is():
+  """Whoever takes the array by itself, with the rule auto, must not stretch it again."""
+  counts = SCENES["counts"]
+  visible, infrared = prepared(counts, counts, "full")
+  for image in (visible, infrared):
+    np.testing.assert_allclose(image.plain[..., 0], counts / 65535, rtol=1e-6)
+    again = prepared(image.plain, image.plain)[0]
+    assert again.plain is again.stored
+  np.testing.assert_array_equal(visible.restore(visible.plain, False)[..., 0], counts)
+
+
+def test_missing_values_become_the_lower_end():
+  scene = np.where(HOT > 0.9, np.nan, 20 + 15 * HOT)
+  visible, infrared = prepared(scene, scene)
+  assert not np.isnan(infrared.plain).any() and (infrared.plain[HOT > 0.9] == 0).all()
+  assert visible.range.missing == (HOT > 0.9).sum()
+  assert not np.isnan(visible.restore(visible.plain, False)).any()
+
+
+def warned(*images, **options):
+  with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    prepared(*images, **options)
+  return [(w.category, str(w.message)) for w in found]
+
+
+def test_swapped_and_coloured_images_are_noticed():
+  ((kind, text),) = warned(GREY, RGB, label="x")
+  assert kind is inputs.SwappedWarning and text.startswith("x: the visible image is grey")
+  ((kind, text),) = warned(RGB, RGB)
+  assert kind is inputs.ColouredWarning and "infrared_palette=NAME" in text and "iron" in text
+  assert warned(RGB, GREY) == [] and warned(GREY, np.stack([GREY] * 3, -1)) == []
+
+
+def test_a_palette_makes_values_and_silence():
+  values = (40 + 200 * HOT).astype(np.uint8)
+  table = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+  assert warned(GREY, table[values], palette="inferno") == []
+  _, infrared = prepared(GREY, table[values], palette="inferno")
+  assert np.abs(infrared.plain[..., 0].astype(int) - values).max() <= 1
+  with pytest.raises(InputError, match="x: the infrared image: 100% of its pixels"):
+    prepared(GREY, RGB * 0 + np.array([0, 255, 0], np.uint8), palette="iron", label="x")
+
+
+def test_a_user_hears_of_values_that_are_stretched_and_that_is_all():
+  images = [np.atleast_3d(GREY)], [np.atleast_3d(SCENES["counts"])]
+  with pytest.warns(inputs.StretchedWarning, match="infrared: 1 of 16 bits, 293.*stretched"):
+    inputs.accept(*images, "auto", "")
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    for rule in ("percentile", "full", {"infrared": "window=29000:31000"}):
+      inputs.accept(*images, rule, "")
+    inputs.accept(images[0], images[0], "auto", "")
+  with pytest.raises(InputError, match="normalize is 'thermal:full'"):
+    inputs.accept(*images, "thermal:full", "")
+  with pytest.raises(InputError, match="infrared_palette is 'x'"):
+    inputs.accept(*images, "auto", "x")

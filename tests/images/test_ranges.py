@@ -1,0 +1,213 @@
+"""Ranges: which values mean 0 and 1, by every rule, for images and for folders."""
+
+import numpy as np
+import pytest
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import ranges
+from cfi_jax.images.ranges import Rule
+
+RAMP = np.linspace(0, 1, 10_001)[:, None, None]  # percentile p is p / 100
+
+
+def counts(low, high, dtype):
+  return (low + RAMP * (high - low)).astype(dtype)
+
+
+AUTO = {
+  "8 bits, narrow": (counts(100, 110, np.uint8), "full", 0, 255),
+  "16 bits": (counts(0, 65535, np.uint16), "full", 0, 65535),
+  "16 bits, a little over a tenth": (counts(20_000, 26_600, np.uint16), "full", 0, 65535),
+  "16 bits, a little under a tenth": (
+    counts(20_000, 26_500, np.uint16), "percentile", 20_065, 26_435,
+  ),
+  "12 bits in 16": (counts(0, 4095, np.uint16), "percentile", 41, 4054),
+  "thermal counts": (counts(29_315, 30_815, np.uint16), "percentile", 29_330, 30_800),
+  "kelvin": (counts(293.15, 308.15, np.float32), "percentile", 293.3, 308.0),
+  "celsius": (counts(-20, 15, np.float64), "percentile", -19.65, 14.65),
+  "0..1": (counts(0.2, 0.3, np.float32), "full", 0, 1),
+  "0..1 and rounding": (counts(0, 1 + 5e-4, np.float32), "full", 0, 1),
+  "0..1 and more": (counts(0, 1 + 5e-3, np.float32), "percentile", 0.01, 0.995),
+  "0..255 in floats": (counts(0, 255, np.float32), "percentile", 2.55, 252.45),
+  "signed 16 bits": (counts(-700, 800, np.int16), "percentile", -685, 785),
+  "signed 32 bits": (counts(29_315, 30_815, np.int32), "percentile", 29_330, 30_800),
+  "unsigned 32 bits": (counts(3e9, 3e9 + 1500, np.uint32), "percentile", 3e9 + 15, 3e9 + 1485),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AUTO)
+def test_auto(case):
+  image, how, low, high = AUTO[case]
+  found = Rule().find(image)
+  assert found.how == how
+  scale = abs(high - low)
+  assert (found.low, found.high) == pytest.approx((low, high), abs=2e-3 * scale)
+  assert found.used == (0, 255) if image.dtype == np.uint8 else (image.min(), image.max())
+
+
+def test_dead_pixels_do_not_hide_that_an_image_is_narrow():
+  image = counts(29_315, 30_815, np.uint16)
+  image[:4] = 0
+  image[-4:] = 65535
+  assert Rule().find(image).how == "percentile"
+
+
+def test_a_hot_spot_below_a_percent_is_stretched_from_all_values():
+  image = np.full((100, 100, 1), 29_315, np.uint16)
+  image[:5, :5] = 30_000
+  found = Rule().find(image)
+  assert (found.low, found.high) == (29_315, 30_000)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int32])
+def test_a_constant_image_becomes_zero(dtype):
+  image = np.full((8, 8, 1), 300, dtype)
+  found = Rule("percentile").find(image)
+  assert found.high > found.low
+  np.testing.assert_array_equal(found.to_unit(image, np.float32), np.zeros((8, 8, 1)))
+
+
+@pytest.mark.parametrize(
+  ("text", "low", "high"),
+  [
+    ("full", 0, 65535),
+    ("bits=14", 0, 16383),
+    ("bits=1", 0, 1),
+    ("bits=32", 0, 2**32 - 1),
+    ("window=29000:31000", 29_000, 31_000),
+    ("window=-10.5:4e3", -10.5, 4000),
+    ("percentile", 29_330, 30_800),
+  ],
+)
+def test_rules(text, low, high):
+  found = Rule.parse(text).find(counts(29_315, 30_815, np.uint16))
+  assert (found.low, found.high) == (low, high) and found.how == text.split("=")[0]
+
+
+@pytest.mark.parametrize(
+  "text",
+  ["", "Auto", "bits", "bits=0", "bits=33", "bits=1.5", "window=3", "window=3:3", "window=4:3"]
+  + ["window=a:b", "window=0:inf", "window=nan:1", "window=1:2:3", "percentile=1"],
+)
+def test_what_is_no_rule_is_refused(text):
+  with pytest.raises(InputError, match="normalize is .*allowed: "):
+    ranges.parse(text)
+
+
+def test_rules_by_name():
+  found = ranges.parse("visible:bits=12, infrared:window=-20:40", ["visible", "infrared"])
+  assert found.rule("visible") == Rule("bits", 0, 4095)
+  assert found.rule("infrared") == Rule("window", -20, 40)
+  assert ranges.parse({"infrared": "full"}).rule("visible") == Rule()
+  assert ranges.parse("full").rule("any") == Rule("full")
+  for wrong in ("thermal:full", "full,percentile", "visible:full,percentile", {"ir": "full"}):
+    with pytest.raises(InputError, match="allowed: one rule .* NAME:RULE of visible, infrared"):
+      ranges.parse(wrong, ["visible", "infrared"])
+  with pytest.raises(InputError, match="normalize_over is 'set'; allowed: image, folder"):
+    ranges.parse("auto", over="set")
+
+
+@pytest.mark.parametrize(
+  ("image", "words"),
+  [
+    (np.full((8, 8, 1), 1.5), "ir has values from 1.5 to 1.5, and normalize=full takes float64"),
+    (np.full((8, 8, 1), -1, np.int16), "int16 from 0 to 32767"),
+    (np.full((8, 8, 1), np.nan), "ir: no pixel has a value"),
+  ],
+)
+def test_full_refuses_what_lies_outside(image, words):
+  with pytest.raises(InputError, match=words):
+    Rule("full").find(image, label="ir")
+
+
+def test_a_window_clips_and_missing_values_are_its_lower_end():
+  image = np.array([[[-5.0], [0.0], [10.0], [20.0], [25.0], [np.nan]]])
+  found = Rule.parse("window=0:20").find(image)
+  assert found.to_unit(image, np.float32).ravel().tolist() == [0, 0, 0.5, 1, 1, 0]
+  assert found.missing == 1 and found.used == (-5, 25)
+
+
+def test_missing_values_do_not_count():
+  image = counts(0, 100, np.float64)
+  spoilt = np.concatenate([image, np.full((5000, 1, 1), np.nan)])
+  assert Rule().find(spoilt).low == Rule().find(image).low
+  assert Rule().find(spoilt).high == Rule().find(image).high
+  assert ranges.summarise(spoilt).tolist() == ranges.summarise(image).tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_folder_has_the_percentiles_of_all_its_pixels(seed):
+  random = np.random.default_rng(seed)
+  images = [
+    random.normal(29_000 + 100 * i, 50 + 20 * i, (60, 80, 1)).astype(np.uint16) for i in range(6)
+  ]
+  normalizer = ranges.parse("auto", over="folder").of_folder(
+    ("infrared", ranges.summarise(i), i.dtype) for i in images
+  )
+  low, high = np.percentile(np.concatenate(images), (1, 99))
+  for image in images:
+    found = normalizer.find("infrared", image)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01 * (high - low))
+  # A type that the folder does not hold is judged by itself.
+  assert normalizer.find("infrared", np.zeros((8, 8, 1), np.uint8)).how == "full"
+
+
+def test_narrow_images_of_a_wide_folder_are_taken_as_they_are():
+  images = [np.full((8, 8, 1), v, np.uint16) for v in (0, 30_000, 60_000)]
+  normalizer = ranges.parse("auto", over="folder").of_folder(
+    ("infrared", ranges.summarise(i), i.dtype) for i in images
+  )
+  assert {normalizer.find("infrared", i).how for i in images} == {"full"}
+
+
+def test_to_unsigned_keeps_what_a_rule_keeps_and_fills_16_bits_with_the_rest():
+  auto, full, percentile = (ranges.parse(text) for text in ("auto", "full", "percentile"))
+  eight, wide = counts(0, 255, np.uint8), counts(0, 65535, np.uint16)
+  narrow = counts(29_315, 30_815, np.uint16)
+  assert ranges.to_unsigned(eight, "x", auto) is eight
+  assert ranges.to_unsigned(eight, "x", ranges.parse("bits=8")) is eight
+  assert ranges.to_unsigned(wide, "x", auto) is wide
+  assert ranges.to_unsigned(narrow, "x", full) is narrow
+  for image, normalizer in ((narrow, auto), (eight, percentile), (RAMP * 40 - 20, auto)):
+    found = ranges.to_unsigned(image, "x", normalizer)
+    assert found.dtype == np.uint16 and (found.min(), found.max()) == (0, 65535)
+    middle = found[len(found) // 2].item()
+    assert middle == pytest.approx(32768, abs=150)
+  unit = ranges.to_unsigned(RAMP, "x", auto)
+  np.testing.assert_array_equal(unit, np.rint(RAMP * 65535).astype(np.uint16))
+
+
+def test_one_line_says_what_was_done_to_how_many():
+  rule, eight, narrow = Rule(), counts(0, 255, np.uint8), counts(29_315, 30_815, np.uint16)
+  kelvin = np.concatenate([counts(293.15, 308.15, np.float32), [[[np.nan]]] * 3])
+  done = [("visible", eight.dtype, rule.find(eight))] * 2
+  done += [("infrared", i.dtype, rule.find(i)) for i in (narrow, narrow + 100, kelvin)]
+  assert ranges.describe(done, "folder") == (
+    "values: visible: 2 of 8 bits, 0..255 taken as 0..1; infrared: 2 of 16 bits, "
+    "29330..30900 stretched to 0..1 (percentiles 1 and 99 of the folder), 1 of "
+    "floating-point 64 bits, 293.3..308 stretched to 0..1 (percentiles 1 and 99 of the folder), "
+    "3 pixels without a value at the lower end"
+  )
+  window = Rule.parse("window=-20:40").find(kelvin)
+  assert ranges.describe([("a", kelvin.dtype, window)]).startswith(
+    "values: a: 1 of floating-point 64 bits, -20..40 taken as 0..1"
+  )
+
+
+@pytest.mark.parametrize(("top", "hint"), [(16_383, "normalize=bits=14"), (16_384, None)])
+def test_the_line_names_bits_that_no_value_uses(top, hint):
+  image = counts(0, top, np.uint16)
+  line = ranges.describe([("visible", image.dtype, Rule().find(image))])
+  assert "0..65535 taken as 0..1" in line
+  assert (hint in line) if hint else "normalize" not in line
+
+
+def test_the_line_before_files_are_read():
+  types = [("visible", np.dtype(np.uint8))] * 3 + [("infrared", np.dtype(np.uint16))] * 2
+  assert ranges.describe_types(types, ranges.parse("auto"), "image") == (
+    "values: visible: 3 of 8 bits, 0..255 taken as 0..1; "
+    "infrared: 2 of 16 bits, each by the rule auto"
+  )
+  assert "infrared: 2 of 16 bits, 0..4095 taken as 0..1" in ranges.describe_types(
+    types, ranges.parse("infrared:bits=12"), "image"
+  )
