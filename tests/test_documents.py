@@ -104,6 +104,8 @@ def workspace(tmp_path_factory, write_pairs):
   for path in list((root / "test").rglob("*.png")):
     path.rename(path.with_stem(f"test{path.stem}"))
   shutil.copytree(root / "test" / "vi", root / "FUSED")
+  for folder, part in (("visible", "vi"), ("infrared", "ir")):  # of configs/folder.py
+    (root / folder).symlink_to(root / "train" / part)
   with tarfile.open(FIXTURES / "work_directory_1.tar.xz") as archive:
     archive.extractall(root / "authors", filter="data")
   roadscene, tno = root / "roadscene", root / "tno"

@@ -1,7 +1,7 @@
 """A run killed at random moments, inside saves too, ends bit-identical to an undisturbed one.
 
-Not by default, as tests/systems/test_contract.py kills each system's run once; docs/accidents.md
-states what fifty kills gave, by
+Not by default, as tests/systems/test_contract.py kills each system's run once. Prints how many
+kills came inside a save, and how many before a step was logged:
 
   python -m pytest -n 0 -s tests/engine/test_kills.py --kills=50
 """
