@@ -20,6 +20,7 @@ struct Direction {
     require(shift.shape == std::vector<int64_t>{b, tokens}, "shifts do not fit the keys");
     require(key.shape[2] == depth && value.shape == key.shape, "tokens do not fit the pixels");
     require(depth % 4 == 0, "features are not a multiple of 4");
+    require(b == 1 || x.shape[0] == 1 || x.shape[0] == b, "pixels and tokens differ in their batch");
   }
   static const float* sample(const In& array, int64_t g, int64_t b) {
     return array[g] + (array.shape[0] > 1 ? b * array.size() / array.shape[0] : 0);
@@ -119,7 +120,8 @@ inline void attend_backward(ffi::ThreadPool pool, Input d_out_, Input x_, Input 
   const Out dx = lead.out(dx_, 3), dkey = lead.out(dkey_, 3), dshift = lead.out(dshift_, 2);
   const Out dvalue = lead.out(dvalue_, 3);
   const int64_t batch = d_out.shape[0], depth = d.depth, padded = d.padded;
-  require(dx.shape == d_out.shape && d.pixels == d_out.shape[1] && d.depth == d_out.shape[2],
+  require(dx.shape == d_out.shape && d.pixels == d_out.shape[1] && d.depth == d_out.shape[2] &&
+              d.batch() == batch,
           "the gradient does not fit");
   const Spans spans(d.pixels, batch);
   const Slots slots(lead.count * batch * spans.count, padded * (2 * d.wide + 1));

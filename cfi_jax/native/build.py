@@ -1,5 +1,6 @@
 """The shared library of the native kernels: found in the user's cache, or built on first use."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -51,7 +52,10 @@ def compiler() -> str:
 
 def folder() -> pathlib.Path:
   """The folder that libraries are kept in, which nobody but the user may write to."""
-  root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  try:
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  except RuntimeError as error:  # containers have users without an entry
+    raise Unavailable("the user has no home folder; XDG_CACHE_HOME may name one") from error
   path = pathlib.Path(root) / "cfi_jax"
   try:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,10 +76,11 @@ def _find_or_build() -> pathlib.Path:
   command += ["-isystem", jax.ffi.include_dir(), str(SOURCES / "kernels.cc")]
   where, key = folder(), _key(command)
   for path in sorted(where.glob(f"native-{key}-*.so")):
-    if path.name == _name(key, path):
-      return path
-    logging.warning("%s is damaged and built again", path)
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process may have found it damaged, too
+      if path.name == _name(key, path):
+        return path
+      logging.warning("%s is damaged and built again", path)
+      path.unlink()
   return _build(command, where, key)
 
 
@@ -125,8 +130,10 @@ def _build(command: list[str], where: pathlib.Path, key: str) -> pathlib.Path:
 def _run(command: list[str]) -> str:
   try:
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-  except (OSError, subprocess.TimeoutExpired) as error:
-    raise Unavailable(f"{command[0]} did not run ({error})") from error
+  except subprocess.TimeoutExpired as error:
+    raise Unavailable(f"{command[0]} did not end within {SECONDS} seconds") from error
+  except OSError as error:
+    raise Unavailable(f"{command[0]} did not run ({error.strerror})") from error
   if done.returncode:
     lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
     raise Unavailable(f"{command[0]} could not compile them ({lines[0].strip()})")

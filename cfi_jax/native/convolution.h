@@ -122,6 +122,7 @@ void convolve(ffi::ThreadPool& pool, int64_t groups, int32_t border, const In& x
   check_kernel(x, w);
   const Maps maps(x.shape);
   const int64_t from = maps.depth, to = w.shape[3];
+  require(b.size() == to, "a bias does not fit");
   std::vector<Kernel> kernels;
   for (int64_t g = 0; g < groups; ++g)
     kernels.emplace_back(from, from, to, [p = w[g], from, to](int64_t tap, int64_t i, int64_t o) {
@@ -170,6 +171,11 @@ struct Norm {
     });
   }
 };
+
+inline void check_norm(int64_t depth, std::initializer_list<const In*> vectors) {
+  for (const In* vector : vectors)
+    require(vector->size() == depth, "a vector does not have the channels of the map");
+}
 
 // Mean of a row of pixels, and the sum of squares about it; shifted by the first pixel, so that a
 // constant row's are exact.
@@ -225,6 +231,7 @@ inline void convolve_and_normalise(ffi::ThreadPool pool, int32_t border, float l
   const Lead lead(z_, 4);
   const Out z = lead.out(z_, 4);
   const In mean = lead.in(mean_, 1), gain = lead.in(gain_, 1), offset = lead.in(offset_, 1);
+  check_norm(z.shape[3], {&mean, &gain, &offset});
   convolve(pool, lead.count, border, lead.in(x_, 4), lead.in(w_, 4), lead.in(b_, 1), z,
            [&](int64_t g, int64_t, float* row) {
              const Norm norm{mean[g], gain[g], offset[g], leak};
@@ -239,6 +246,7 @@ inline void normalise(ffi::ThreadPool pool, float leak, Input y_, Input mean_, I
   const In offset = lead.in(offset_, 1);
   const Out z = lead.out(z_, 4);
   const int64_t depth = z.shape[3], pixels = z.size() / depth, block = 128;
+  check_norm(depth, {&mean, &gain, &offset});
   const int64_t tasks = ceil_div(pixels, 8 * block);
   parallel(pool, lead.count * tasks, [&](int64_t task) {
     const int64_t g = task / tasks, first = task % tasks * 8 * block;
@@ -256,6 +264,8 @@ inline void reduce(ffi::ThreadPool pool, float leak, Input dz_, Input y_, Input 
   const In gain = lead.in(gain_, 1), offset = lead.in(offset_, 1);
   const Out plain = lead.out(plain_, 1), centred = lead.out(centred_, 1);
   const int64_t depth = y.shape[3], pixels = y.size() / depth, block = 256;
+  check_norm(depth, {&mean, &gain, &offset});
+  require(dz.shape == y.shape, "the gradient does not fit");
   const int64_t tasks = ceil_div(pixels, block);
   const Slots slots(lead.count * tasks, 2 * depth);
   parallel(pool, lead.count * tasks, [&](int64_t task) {
@@ -430,6 +440,7 @@ inline void block_backward(ffi::ThreadPool pool, int32_t border, float leak, Inp
   const In slope = lead.in(slope_, 1), x = lead.in(x_, 4), w = lead.in(w_, 4);
   const int64_t depth = y.shape[3];
   require(depth > 1, "a block has several channels");
+  check_norm(depth, {&mean, &gain, &offset, &shift, &slope});
   backward(pool, lead, border, x, w,
            [&](int64_t g, int64_t first, int64_t pixels, int64_t step, float* out) {
     const Norm norm{mean[g], gain[g], offset[g], leak};

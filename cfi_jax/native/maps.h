@@ -32,8 +32,9 @@ inline void halve(ffi::ThreadPool pool, Input x_, Output y_) {
       channels(depth, [&](auto type, int64_t c) {
         using T = decltype(type);
         const int64_t i = 2 * q * depth + c;
-        store(out + q * depth + c, larger(larger(load<T>(upper + i), load<T>(upper + i + depth)),
-                                          larger(load<T>(lower + i), load<T>(lower + i + depth))));
+        const T above = larger_or_nan(load<T>(upper + i), load<T>(upper + i + depth));
+        const T below = larger_or_nan(load<T>(lower + i), load<T>(lower + i + depth));
+        store(out + q * depth + c, larger_or_nan(above, below));
       });
   });
 }
@@ -75,6 +76,21 @@ inline void halve_backward(ffi::ThreadPool pool, Input x_, Input dy_, Output dx_
 inline int64_t sample(const In& array, int64_t b) {
   return array.shape[0] > 1 ? b * array.size() / array.shape[0] : 0;
 }
+// Every sample's own map or everybody's, of the sides of `whole`.
+inline bool is_map_or_shared(const In& array, const std::vector<int64_t>& whole) {
+  return (array.shape[0] == 1 || array.shape[0] == whole[0]) &&
+         std::equal(whole.begin() + 1, whole.end(), array.shape.begin() + 1);
+}
+inline void check_mix(const std::vector<int64_t>& whole, const In& hidden, const In& w,
+                      const In& cross, const In& visible, const In& infrared) {
+  const int64_t inner = hidden.shape[3];
+  require(cross.shape == whole && is_map_or_shared(visible, whole) &&
+              is_map_or_shared(infrared, whole) && w.shape[0] == inner &&
+              std::equal(whole.begin(), whole.begin() + 3, hidden.shape.begin()),
+          "maps to mix differ");
+  require(whole[3] % 4 == 0 && (inner == 1 || inner % 4 == 0),
+          "channels are not a multiple of 4");
+}
 
 // gate = sigmoid(hidden . w + bias); out = gate * cross + (1 - gate) * (visible + infrared).
 inline void mix(ffi::ThreadPool pool, Input hidden_, Input w_, Input bias_, Input cross_,
@@ -85,8 +101,8 @@ inline void mix(ffi::ThreadPool pool, Input hidden_, Input w_, Input bias_, Inpu
   const In infrared = lead.in(infrared_, 4);
   const Out gate = lead.out(gate_, 4), out = lead.out(out_, 4);
   const int64_t n = out.shape[2], depth = out.shape[3], inner = hidden.shape[3];
-  require(cross.shape == out.shape && w.shape[0] == inner, "maps to mix differ");
-  require(depth % 4 == 0 && (inner == 1 || inner % 4 == 0), "channels are not a multiple of 4");
+  check_mix(out.shape, hidden, w, cross, visible, infrared);
+  require(bias.size() == 1, "a gate has one bias");
   each_row(pool, lead.count, out.shape[0], out.shape[1], n * depth,
            [&](int64_t g, int64_t b, int64_t r) {
     const int64_t row = (b * out.shape[1] + r) * n;
@@ -138,8 +154,7 @@ inline void mix_backward(ffi::ThreadPool pool, Input dgate_, Input dout_, Input 
   const Out dcross = lead.out(dcross_, 4), dlocal = lead.out(dlocal_, 4);
   const int64_t batch = dout.shape[0], height = dout.shape[1], n = dout.shape[2];
   const int64_t depth = dout.shape[3], inner = hidden.shape[3];
-  require(cross.shape == dout.shape && w.shape[0] == inner, "maps to mix differ");
-  require(depth % 4 == 0 && (inner == 1 || inner % 4 == 0), "channels are not a multiple of 4");
+  check_mix(dout.shape, hidden, w, cross, visible, infrared);
   const Slots slots(lead.count * batch * height, inner + 1);
   each_row(pool, lead.count, batch, height, n * depth, [&](int64_t g, int64_t b, int64_t r) {
     const int64_t row = (b * height + r) * n;
@@ -299,6 +314,7 @@ inline void enlarge(ffi::ThreadPool pool, Input x_, Input skip_, Output out_) {
   const Axis rows(x.shape[1], height), columns(x.shape[2], width);
   const int64_t line = x.shape[2] * depth;
   require(depth % 4 == 0, "channels are not a multiple of 4");
+  require(x.shape[0] == out.shape[0] && x.shape[3] == depth, "maps of two sizes differ");
   each_row(pool, lead.count, out.shape[0], height, width * depth,
            [&](int64_t g, int64_t b, int64_t r) {
     const Scratch scratch({line});

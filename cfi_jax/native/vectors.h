@@ -44,6 +44,11 @@ template <class T>
 inline T larger(T a, T b) {
   return a > b ? a : b;
 }
+// The same, NaN where either is.
+template <class T>
+inline T larger_or_nan(T a, T b) {
+  return (a > b) | (a != a) ? a : b;
+}
 
 // Lanes exchanged with those `by` (a power of two) away.
 template <int by>
@@ -71,11 +76,11 @@ inline float largest(Wide v) {
   return combine(v, [](Quad a, Quad b) { return larger(a, b); });
 }
 
-// e^x for x of at most 88, relative error below 2e-7; 0 below -87.
+// e^x for x of at most 88, relative error below 2e-7; 0 below -87, NaN for NaN.
 template <class T>
 inline T exponential(T x) {
   const T floor = splat<T>(-87.0f);
-  const T bounded = larger(x, floor);
+  const T bounded = larger(floor, x);  // in this order NaN is kept
   const float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers
   const T n = (bounded * 1.44269504f + round) - round;
   const T r = bounded - n * 0.693359375f - n * -2.12194440e-4f;

@@ -96,6 +96,23 @@ def test_a_folder_that_cannot_be_made_is_said(cache, quick, caplog):
   assert reason(caplog).startswith(f"the folder {cache} cannot be used")
 
 
+def test_a_user_without_a_home_is_told(cache, quick, monkeypatch, caplog):
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  monkeypatch.delenv("HOME", raising=False)
+  monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # an id without an entry
+  assert reason(caplog) == "the user has no home folder; XDG_CACHE_HOME may name one"
+
+
+def test_a_compiler_that_does_not_end_is_given_up(cache, quick, tmp_path, monkeypatch, caplog):
+  slow = tmp_path / "slow"
+  slow.write_text('#!/bin/sh\nif [ "$1" = --version ]; then echo 1; else exec sleep 60; fi\n')
+  slow.chmod(0o755)
+  monkeypatch.setenv("CXX", str(slow))
+  monkeypatch.setattr(build, "SECONDS", 1)
+  assert reason(caplog) == f"{slow} did not end within 1 seconds"
+  assert not list(cache.iterdir())
+
+
 def test_a_system_without_such_libraries_is_said(cache, quick, monkeypatch, caplog):
   monkeypatch.setattr(os, "name", "nt")
   monkeypatch.setattr(build.platform, "system", lambda: "Windows")

@@ -217,6 +217,43 @@ def test_arrays_that_do_not_fit_are_refused_by_name(random):
     jax.block_until_ready(functions.block(x, w, *vectors, "zeros"))
 
 
+ATTEND = [(2, 20, 8), (3, 9, 8), (3, 9), (3, 9, 8)]  # two samples ask three
+MISFITS = {
+  "a bias does not fit": (
+    lambda *a: functions.head(*a, "zeros"), [(1, 5, 5, 8), (3, 3, 8, 1), (2,)]
+  ),
+  "a vector does not have the channels": (
+    lambda *a: functions.block(*a, "zeros"), [(1, 5, 5, 8), (3, 3, 8, 8), (8,), (8,), (4,)]
+  ),
+  "pixels and tokens differ": (functions.attend, ATTEND * 2),
+  "maps to mix differ": (
+    functions.mix, [(1, 5, 5, 8), (8,), (1,), (1, 5, 5, 8), (1, 4, 5, 8), (1, 5, 5, 8)]
+  ),
+  "a gate has one bias": (functions.mix, [(1, 5, 5, 8), (8,), (0,), *[(1, 5, 5, 8)] * 3]),
+  "maps of two sizes differ": (functions.enlarge, [(1, 2, 2, 8), (2, 5, 5, 8)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MISFITS)
+def test_nothing_is_read_beyond_an_array(random, message):
+  function, shapes = MISFITS[message]
+  with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+    jax.block_until_ready(function(*(normal(random, *shape) for shape in shapes)))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_what_is_not_a_number_stays_so(random, place):
+  x = normal(random, 1, 2, 2, 8)
+  x[0, *place, 0] = np.nan
+  nothing = np.zeros((1, 2, 2, 8), np.float32)
+  assert np.isnan(functions.halve(x)).sum() == 1
+  tokens = [normal(random, 1, 9, 8), normal(random, 1, 9), normal(random, 1, 9, 8)]
+  attended = functions.attend(x.reshape(1, 4, 8), *tokens, nothing.reshape(1, 4, 8), *tokens)
+  assert np.isnan(attended).sum() == 8
+  gate, mixed = functions.mix(x, np.ones(8, np.float32), np.zeros(1, np.float32), *[nothing] * 3)
+  assert np.isnan(gate).sum() == 1 and np.isnan(mixed).sum() == 8
+
+
 SHARES = """
 import json, os, sys
 threads = int(sys.argv[1])

@@ -21,8 +21,7 @@ WAYS = {
 }
 
 PLAIN = {"layout": "plain", "attention": "matmul", "kernels": "plain"}
-
-
+PACKED_KERNELS = ("auto", "fused")
 KINDS: dict[str, Callable[..., Plain]] = {"plain": Plain, "fused": Fused, "native": Native}
 
 
@@ -47,9 +46,10 @@ class Ways:
       value = getattr(self, name)
       if value not in valid and not (name == "attention" and value in attention.RETIRED):
         raise InputError(f"model.{name} is {value!r}; valid: {', '.join(valid)}")
-    if self.layout == "packed" and self.kernels not in ("auto", "fused"):
+    if self.layout == "packed" and self.kernels not in PACKED_KERNELS:
       raise InputError(
-        f"model.kernels is {self.kernels!r} with model.layout 'packed'; valid: auto, fused"
+        f"model.kernels is {self.kernels!r} with model.layout 'packed'; "
+        f"valid: {', '.join(PACKED_KERNELS)}"
       )
 
 
@@ -79,7 +79,8 @@ def _is_packed(ways: Ways, platform: str, step: int, height: int, width: int) ->
     raise InputError(
       f"model.layout is 'packed' for images of {height}x{width}; allowed: multiples of {step}"
     )
-  return fits and (ways.layout == "packed" or (ways.layout == "auto" and platform == "tpu"))
+  best = ways.layout == "auto" and platform == "tpu" and ways.kernels in PACKED_KERNELS
+  return fits and (ways.layout == "packed" or best)
 
 
 def _kernels(platform: str, network: Any, way: str) -> str:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.engine import sharding
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.operations import attention_kernel
 from cfi_jax.systems.isfuse.operations.attention_kernel import Tokens
@@ -57,7 +58,11 @@ def kernel(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...], scale: float) 
       f"model.attention='pallas' with {tokens[0][0].shape[1]} tokens and {pixels[0].shape[2]} "
       "features; allowed: powers of two from 16"
     )
-  return attention_kernel.attend(pixels, tokens, scale)
+  count = pixels[0].shape[1]
+  # Whole blocks on a TPU: the kernel's loads of parts of one are for GPUs.
+  rest = -count % attention_kernel.BLOCK if sharding.platform() == "tpu" else 0
+  whole = tuple(jnp.pad(x, ((0, 0), (0, rest), (0, 0))) for x in pixels)
+  return attention_kernel.attend(whole, tokens, scale)[:, :count]
 
 
 def fits(pixels: tuple[Array, ...], tokens: tuple[Tokens, ...]) -> bool:

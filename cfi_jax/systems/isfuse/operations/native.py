@@ -17,7 +17,9 @@ DEVICES = functions.Devices(sharding.total, sharding.count, sharding.moments)
 
 
 def reason(dtype: jnp.dtype, channels: int) -> str:
-  """The reason why the kernels do not take maps of that dtype and width; "" where they do."""
+  """The reason why the kernels do not take maps of that dtype and width here; "" where they do."""
+  if (platform := sharding.platform()) != "cpu":
+    return f"the program is for {platform}, not for a CPU"
   if jnp.dtype(dtype) != jnp.float32:
     return f"maps are {jnp.dtype(dtype).name}, not float32"
   if channels > 1 and channels % 4:
@@ -34,8 +36,8 @@ def _say(operation: str, why: str) -> None:
 class Native(Plain):
   """Every operation as one function with its own gradient, see `cfi_jax.native.functions`.
 
-  What the kernels do not take (another dtype or number of channels, no compiler) is computed as
-  `Plain` does, which one line says.
+  What the kernels do not take (another dtype, number of channels or platform, no compiler) is
+  computed as `Plain` does, which one line says.
   """
 
   def _takes(self, operation: str, *maps: Array) -> bool:

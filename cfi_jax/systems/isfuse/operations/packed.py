@@ -17,7 +17,6 @@ from cfi_jax.core.types import Array
 from cfi_jax.images import ops
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.operations import attention
-from cfi_jax.systems.isfuse.operations.attention_kernel import BLOCK
 from cfi_jax.systems.isfuse.operations.cells import PHASES, expand, pack, phases, surround, unpack
 from cfi_jax.systems.isfuse.operations.fused import Fused
 from cfi_jax.systems.isfuse.operations.plain import Direction, per_channel
@@ -95,10 +94,7 @@ class Packed(Fused):
       for k in range(PHASES):
         sides = ((0, 0), (0, 0), (k * features, (PHASES - 1 - k) * features))
         tokens.append((jnp.pad(key, sides), offset, jnp.pad(value, sides)))
-    count = cells[0].shape[1]
-    # Whole blocks: the kernel's loads of parts of one are for GPUs.
-    cells = tuple(jnp.pad(x, ((0, 0), (0, -count % BLOCK), (0, 0))) for x in cells)
-    total = attention.kernel(cells, tuple(tokens), features**-0.5)[:, :count]
+    total = attention.kernel(cells, tuple(tokens), features**-0.5)
     return total.reshape(-1, *visible.shape[1:])
 
 

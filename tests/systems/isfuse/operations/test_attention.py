@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cfi_jax.core.types import InputError
+from cfi_jax.engine import sharding
 from cfi_jax.systems.isfuse.inference import graph
-from cfi_jax.systems.isfuse.operations import attention
+from cfi_jax.systems.isfuse.operations import attention, attention_kernel
 
 PIXELS, TOKENS, FEATURES = 300, 16, 32  # more than one block of pixels, the last one partly filled
 
@@ -45,6 +46,22 @@ def test_values_and_gradients_are_those_of_the_definition(name, batches, x64):
   slope = sum(float((g * d).sum()) for g, d in zip(gradient, directions, strict=True))
   assert slope == pytest.approx((forward - backward) / (2 * step), rel=1e-6)
   assert [g.shape for g in gradient] == [x.shape for x in arrays]
+
+
+def test_a_tpu_gets_whole_blocks(monkeypatch):
+  """Its compiler knows no loads of parts of one."""
+  arrays, seen = operands(2, 1, jnp.float32), []
+  inner = attention_kernel.attend
+
+  def attend(pixels, tokens, scale):
+    seen.append(pixels[0].shape)
+    return inner(pixels, tokens, scale)
+
+  monkeypatch.setattr(attention_kernel, "attend", attend)
+  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+  found = attention.pallas(*arrays)
+  assert seen == [(2, 3 * attention_kernel.BLOCK, FEATURES)]
+  np.testing.assert_allclose(found, definition(*arrays), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["matmul", "pallas"])

@@ -1,5 +1,6 @@
 """The choice of operations per platform, size and network."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -49,8 +50,17 @@ def test_a_cpu_gets_native_kernels_where_there_are_any(monkeypatch):
 
 def test_a_config_decides(monkeypatch):
   assert type(chosen(monkeypatch, "tpu", ways=Ways(**operations.PLAIN))) is Plain
+  assert type(chosen(monkeypatch, "tpu", ways=Ways("auto", "auto", "plain"))) is Plain
   assert type(chosen(monkeypatch, "cpu", ways=Ways("packed", "matmul", "auto"))) is Packed
   with pytest.raises(InputError, match="images of 64x100; allowed: multiples of 8"):
     chosen(monkeypatch, "cpu", (64, 100), Ways("packed", "matmul", "auto"))
   with pytest.raises(InputError, match="model.kernels is 'native' with model.layout 'packed'"):
     Ways("packed", "auto", "native")
+
+
+def test_native_kernels_are_for_cpus(monkeypatch):
+  found = chosen(monkeypatch, "cuda", ways=Ways("plain", "matmul", "native"))
+  assert type(found) is Native
+  assert native.reason(found.dtype, 32) == "the program is for cuda, not for a CPU"
+  maps = jnp.ones((1, 4, 4, 8))
+  assert "cfi_" not in str(jax.make_jaxpr(found.halve)(maps))
