@@ -37,7 +37,7 @@ def break_text(root):
 def break_colours(root):
   path = root / "infrared" / "004.png"
   path.unlink()
-  Image.new("CMYK", (24, 24)).save(path.with_suffix(".jpg"))
+  Image.new("LAB", (24, 24)).save(path.with_suffix(".tiff"))
 
 
 def break_root(root):
@@ -59,7 +59,7 @@ FILES = {
   "truncated": (break_tail, ["visible/002.png"]),
   "zero bytes": (break_empty_file, ["visible/002.png"]),
   "no image": (break_text, ["infrared/004.png"]),
-  "channels": (break_colours, ["infrared/004.jpg", "CMYK"]),
+  "channels": (break_colours, ["infrared/004.tiff", "LAB"]),
   "missing root": (break_root, ["pairs"]),
   "missing folder": (break_folder, ["infrared"]),
   "empty folder": (break_folder_empty, ["infrared"]),

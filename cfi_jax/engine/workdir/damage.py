@@ -48,7 +48,7 @@ def why_closed(folder: pathlib.Path, options: CheckpointOptions) -> str | None:
   quiet = Quiet()
   quiet.__enter__()
   try:
-    open_manager(folder, options, read_only=True).close()
+    open_manager(folder, options, read_only=True, alone=True).close()
   except Exception as error:  # see `_reading`
     return one_line(error)
   finally:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from absl import logging as logging_absl
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
@@ -43,9 +44,16 @@ class CheckpointOptions:
 
 
 def open_manager(
-  folder: pathlib.Path, options: CheckpointOptions, *, read_only: bool
+  folder: pathlib.Path, options: CheckpointOptions, *, read_only: bool, alone: bool = False
 ) -> ocp.CheckpointManager:
-  """Orbax's manager of a folder."""
+  """Orbax's manager of a folder.
+
+  alone: only this process opens it, without a word to the others, which would be waited for.
+  """
+  mine = jax.process_index()
+  processes = ocp.options.MultiprocessingOptions(
+    primary_host=mine if alone else 0, active_processes={mine} if alone else None
+  )
   best = preservation.BestN(
     get_metric_fn=lambda metrics: metrics[options.best],
     reverse=options.direction == "lower",  # the last of the sorted ones are kept
@@ -66,6 +74,7 @@ def open_manager(
       create=not read_only,
       read_only=read_only,
       save_interval_steps=1,
+      multiprocessing_options=processes,
     ),
   )
 
