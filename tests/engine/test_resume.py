@@ -139,9 +139,9 @@ def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
   go_on("8 to 1", "1 to 8", 3, devices=1)
 
   names = [name for name in read("1", 1) if not has_no_gradient(name)]
-  # With one encoder and the paper's gate 13 biases of convolutions and 6 of keys have no gradient,
-  # nor have Adam's two moments and the moving average of them.
-  assert len(read("1", 1)) - len(names) == 4 * (13 + 6)
+  # With one encoder, one level and the paper's gate 3 biases of convolutions and 2 of keys have no
+  # gradient, nor have Adam's two moments and the moving average of them.
+  assert len(read("1", 1)) - len(names) == 4 * (3 + 2)
   compare(read("2x4", 1), read("1", 1), names)
   compare(read("1 to 8", 2), read("1", 2), names)
   # Later the running means follow the biases that have no gradient.
