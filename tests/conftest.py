@@ -40,7 +40,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Files that take longest, longest first.
 LONG = ("test_resume", "test_documents", "test_launch", "test_step", "test_golden", "test_paper")
 LONG += ("test_analyze", "test_exact", "test_bad_input", "test_shift", "test_toolkit")
-LONG += ("test_commands", "test_results", "test_compile")
+LONG += ("test_commands", "test_results", "test_compile", "test_fuzz", "test_ways")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

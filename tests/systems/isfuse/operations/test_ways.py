@@ -29,7 +29,7 @@ PACKED = PALLAS | {"layout": "packed"}
 # One level where sizes do not matter: a third of the network compiles in a third of the time.
 PAPER = {"gate": "paper", "shared_encoder": True, "padding": "reflect", "levels": 1}
 # Layouts, attentions, kernels and foldings that are not the plain ones, each at least twice.
-STEPS = [(FUSED, {}), (PACKED, {}), (FOLDED, PAPER), (PALLAS, PAPER), (PACKED, PAPER)]
+STEPS = [(FUSED, {"levels": 1}), (PACKED, {}), (FOLDED, PAPER), (PALLAS, PAPER), (PACKED, PAPER)]
 
 
 def parts_of(way, normalise="own", **network):
