@@ -62,14 +62,7 @@ class Config(engine_config.Config):
     """Refuses settings that do not go together."""
     for view in self.loss.views:
       interventions.get(view)
-    names = self.validation_metrics
-    for metric in metrics.find_metrics(names, self.metric_convention) if names else ():
-      side = metric.minimum_side(self.metric_convention)
-      if self.input.crop < side:
-        raise InputError(
-          f"validation_metrics: {metric.name} needs images of {side} pixels or more, and "
-          f"input.crop is {self.input.crop}"
-        )
+    metrics.require_side(self.validation_metrics, self.metric_convention, self.input.crop)
     super().__post_init__()
     if self.masks.size[1] > self.input.crop:
       raise InputError(
