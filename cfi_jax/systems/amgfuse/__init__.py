@@ -1,0 +1,25 @@
+"""AMG-Fuse, fusion under rain, haze and snow, as a system of the engine."""
+
+from cfi_jax.systems.amgfuse.config import Config
+from cfi_jax.systems.amgfuse.inference import load
+from cfi_jax.systems.amgfuse.procedure import (
+  constants,
+  held_out,
+  procedure,
+  product,
+  shapes,
+  streams,
+)
+from cfi_jax.systems.amgfuse.release import read_release
+
+__all__ = [
+  "Config",
+  "constants",
+  "held_out",
+  "load",
+  "procedure",
+  "product",
+  "read_release",
+  "shapes",
+  "streams",
+]
