@@ -7,8 +7,9 @@ touches no device.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
-__all__ = ["load", "metrics"]
+from cfi_jax.core.version import VERSION as __version__
+
+__all__ = ["__version__", "load", "metrics"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ import pathlib
 import runpy
 import sys
 
-from cfi_jax import __version__
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 
@@ -30,9 +29,6 @@ COMMANDS = {
 def main() -> None:
   """Runs the command that the first argument names, and exits with its status."""
   arguments = sys.argv[1:]
-  if arguments == ["--version"]:
-    print(f"cfi_jax {__version__}")
-    return
   folder = pathlib.Path(__file__).parent
   try:
     name = cli.choose({n: folder / f for n, f in COMMANDS.items()}, __doc__, arguments)

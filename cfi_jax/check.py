@@ -2,8 +2,8 @@
 
   python -m cfi_jax.check --config=configs/msrs.py --config.data.root=PATH
 
-Decodes every file of every split and lists all that is wrong. Exits with 0 if nothing is, 1 if
-something is, 2 if the config or the root cannot be used at all.
+Decodes every file of every split and lists all that is wrong, and what it cannot see. Exits with 0
+if nothing is, 1 if something is, 2 if the config or the root cannot be used at all.
 """
 
 from typing import Any

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import jax
 
 from cfi_jax.core import cli
+from cfi_jax.core.files import require_folder
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files
 
@@ -32,6 +33,7 @@ def main(given: Mapping[str, str]) -> int:
   """Converts what the flags name."""
   if pathlib.Path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
+  require_folder(pathlib.Path(given["output"]).parent)
   variables, card = files.read(given["checkpoint"])
   if given["licence"]:
     card = dataclasses.replace(card, licence=given["licence"])

@@ -5,9 +5,11 @@
 Files written before are kept if they hold the same images.
 """
 
+import pathlib
 from typing import Any
 
 from cfi_jax.core import cli
+from cfi_jax.core.files import require_folder
 from cfi_jax.datasets import tfds_builders
 
 FLAGS = {
@@ -19,6 +21,7 @@ FLAGS = {
 
 def main(given: dict[str, Any]) -> int:
   """Writes the dataset that the flags name."""
+  require_folder(pathlib.Path(given["data_dir"]))
   folder = tfds_builders.prepare(given["dataset"], given["root"], given["data_dir"])
   print(f"written to {folder}")
   return 0

@@ -44,8 +44,11 @@ LONG += ("test_commands", "test_results", "test_compile")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-  """Declares --renew_golden, see tests/systems/isfuse/test_golden.py."""
+  """Declares the flags of tests/systems/isfuse/test_golden.py, test_kills.py and test_fuzz.py."""
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
+  parser.addoption("--kills", type=int, default=0, help="kills of a run, see test_kills.py")
+  parser.addoption("--fuzz", type=int, default=200, help="damaged files, see test_fuzz.py")
+  parser.addoption("--fuzz_seed", type=int, default=0, help="of the first of them")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -123,10 +126,10 @@ class Trainer:
         f"data.root={self.root}", "input.crop=16", "batch_size=2", "model.features=4",
         "model.grid=2", "masks.size=(4, 4)", "steps=4", "validation_pairs=1", "pictures=1",
         "validation_metrics=('EN',)", "log_every=1", "validate_every=4", "checkpoint.every=2",
-        # Two views of five, and the paper's smaller network, compile in half the time; without the
-        # data on the device the step is one program for any number of pairs.
+        # Two views of five and the paper's network, smaller and of one level, compile in a fifth of
+        # the time; without the data on the device the step is one program for any number of pairs.
         "loss.invariance.views=('complementary',)", "loss.necessity.views=()", "input.device_gb=0",
-        "model.gate=paper", "model.shared_encoder=True",
+        "model.gate=paper", "model.shared_encoder=True", "model.levels=1",
         *overrides,
       )
     )  # fmt: skip

@@ -25,6 +25,9 @@ ELSEWHERE = {
   "Evaluator.py",  # of the convention cddfuse
   "cfi_jax/recipes.py",  # in cards of weights: where the recipes stood when these were trained
   "setup.py",
+  "sitecustomize.py",  # of the mutation script, in the copy that it changes
+  "xla_bridge.py",  # of JAX
+  "x.py",  # of a test's status of git
 }
 EXAMPLES = re.compile(r"\bNAME\b|^other/|^own\.py$|^utils\.py$")
 

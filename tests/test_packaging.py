@@ -81,5 +81,5 @@ def test_it_works_without_the_checkout(wheel, tmp_path):
 
   checked = run("-P", "-c", CHECK, *COMMANDS)
   assert checked.stdout.split() == [cfi_jax.__version__, *CONFIGS], checked.stderr
-  helped = run("-m", "cfi_jax.main", "--help")
-  assert "--config" in helped.stdout and "--workdir" in helped.stdout, helped.stderr
+  helped = run("-m", "cfi_jax.main", "--config=folder", "--help")
+  assert "--workdir" in helped.stdout and "--config.data.match=name" in helped.stdout, helped.stderr

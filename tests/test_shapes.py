@@ -138,7 +138,7 @@ WITHOUT = {
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,
   windows.uniform, windows.materialize, catalogue.find_metric, catalogue.find_metrics,
-  catalogue.make_scorer, catalogue.require_side,
+  catalogue.make_scorer, catalogue.require_side, catalogue.spell_metrics,
   definition.check_convention, levels.grey_levels, table.read_scores, table.score,
 }  # fmt: skip
 # Functions of `Images`, which only `Metric.__call__` makes, of images that it has checked.

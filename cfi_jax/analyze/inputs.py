@@ -5,11 +5,11 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from cfi_jax import datasets
 from cfi_jax.analyze.measures.observations import require_classes
 from cfi_jax.analyze.measures.samples import Sample, from_scenes
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Scene, align
 from cfi_jax.datasets.synthetic import Synthetic, scenes
@@ -79,7 +79,7 @@ def from_folders(
       size = "x".join(map(str, scene.size))
       raise InputError(f"{scene.name} is {size}; allowed: height and width from {MIN_SIDE}")
   samples = _Files(picked)
-  for _ in tqdm(samples, "reading all once", unit="pair", delay=2, disable=None):
+  for _ in track(samples, "reading all once", "pair"):
     pass  # damage is found before the work, not in the middle of it
   return Inputs(
     samples,

@@ -35,11 +35,14 @@ from cfi_jax.benchmark.harness import (
 from cfi_jax.benchmark.harness.images import parse_size, write_pairs
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.engine.programs import TrainStep
 from cfi_jax.engine.run import Run
 from cfi_jax.systems.isfuse.config import Config
 
-FOLDER = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0.0)
+FOLDER = dict(
+  name="folder", visible="visible", infrared="infrared", validation_fraction=0.0, **naming.OPTIONS
+)
 
 
 # Ways of feeding the step, by the `input.device_gb` that chooses them.

@@ -6,11 +6,13 @@ A command is a function of the values of its flags, their table, and a docstring
 
 import ast
 import dataclasses
+import os
 import pathlib
 import re
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +20,15 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_dict, config_flags
 
+from cfi_jax.core import files
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
+from cfi_jax.core.version import VERSION
 
+# How JAX's error begins where there is no device, and the file of JAX that looks for devices.
+_NO_DEVICE, _BRIDGE = "Unable to initialize backend", "xla_bridge.py"
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
 
 
@@ -78,16 +85,43 @@ def status(
   doc: str,
   arguments: Sequence[str],
 ) -> int:
-  """The exit status of a command; 2 after an `InputError`, which is printed without a traceback."""
+  """The exit status of a command; no traceback follows what is not the program's fault.
+
+  2 after an `InputError`, an accident of the file system or a device that is not there, which are
+  printed; 130 after Ctrl-C.
+  """
   try:
     if set(arguments) & set(HELP):
       print(describe(flags, doc, arguments))
+      return 0
+    if set(arguments) & set(SHOW_VERSION):
+      print(f"cfi_jax {VERSION}")
       return 0
     given = parse(flags, arguments)
     logging.set_verbosity(given.pop("verbosity"))
     return main(given)
   except InputError as error:
     return refuse(error)
+  except (OSError, RuntimeError, AssertionError) as error:
+    reason = files.accident(error) if isinstance(error, OSError) else _missing_device(error)
+    if reason is None:
+      raise
+    return refuse(reason)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr, flush=True)
+    return 130
+
+
+def _missing_device(error: Exception) -> str | None:
+  """What JAX says where no device of $JAX_PLATFORMS is there; None for other errors."""
+  *_, frame = traceback.extract_tb(error.__traceback__)
+  # Of CUDA without its plugin JAX has no word, but an assertion in the file that looks for devices.
+  asserted = isinstance(error, AssertionError) and pathlib.Path(frame.filename).name == _BRIDGE
+  if not asserted and not str(error).startswith(_NO_DEVICE):
+    return None
+  wanted = os.environ.get("JAX_PLATFORMS", "")
+  said = " ".join(str(error).split()) or "there is no such device, or JAX has no plugin for it"
+  return f"JAX_PLATFORMS={wanted}: {said}; without JAX_PLATFORMS JAX takes what is here"
 
 
 def refuse(error: Exception | str) -> int:
@@ -97,13 +131,16 @@ def refuse(error: Exception | str) -> int:
 
 
 def choose(commands: Mapping[str, pathlib.Path], doc: str, arguments: Sequence[str]) -> str | None:
-  """The command that the first argument names; None after printing help, which lists them all.
+  """The command that the first argument names; None after printing help or the version.
 
   commands: the file of each by name; its docstring begins with a line for the list.
   """
   if arguments and arguments[0] in HELP:
     lines = [_entry(name, docstring(path).splitlines()[0]) for name, path in commands.items()]
     print("\n".join([doc.strip(), "", *lines]))
+    return None
+  if arguments and arguments[0] in SHOW_VERSION:
+    print(f"cfi_jax {VERSION}")
     return None
   if not arguments:
     raise InputError(f"a command is missing; valid: {', '.join(commands)}")
@@ -125,6 +162,7 @@ def describe(flags: Mapping[str, Flag], doc: str, arguments: Sequence[str]) -> s
     override = "overrides a value of the config; --config=FILE --help lists all of them"
     lines.append(_entry("--config.a.b=VALUE", override))
   lines.append(_VERBOSITY.describe("verbosity"))
+  lines.append(_entry(SHOW_VERSION[0], "prints the version of cfi_jax"))
   path, _ = _take_config(arguments)
   if "config" in flags and path:
     lines += ["", f"Values of {path}:", *_values(load(path), "--config")]

@@ -10,10 +10,14 @@ import difflib
 import math
 import os
 import pathlib
+import re
 import runpy
+import traceback
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
 
@@ -41,17 +45,20 @@ def complete(
   """Stored values with the fields that an older version did not have, and what was filled.
 
   older: value by path, such as {"model.levels": 3}; where a path's parent is missing nothing is
-  filled. The lines are "path=value".
+  filled, and below "data:folder" only where the name in it is "folder". The lines are "path=value".
   """
   values, filled = copy.deepcopy(dict(values)), []
   for path, value in older.items():
     *parents, key = path.split(".")
     node: Any = values
     for parent in parents:
+      parent, _, name = parent.partition(":")
       node = node.get(parent) if isinstance(node, dict) else None
+      if name and isinstance(node, dict) and node.get("name") != name:
+        node = None
     if isinstance(node, dict) and key not in node:
       node[key] = value
-      filled.append(f"{path}={value!r}")
+      filled.append(f"{re.sub(':[^.]*', '', path)}={value!r}")
   return values, filled
 
 
@@ -103,11 +110,28 @@ def load(path: str) -> Any:
   file = find(name)
   try:
     get_config = runpy.run_path(os.fspath(file)).get("get_config")
-  except (OSError, ImportError, SyntaxError) as error:
-    raise InputError(f"--config={path}: cannot be read: {error}") from error
-  if get_config is None:
+  except (Exception, SystemExit) as error:  # whatever the user's file does
+    raise InputError(f"--config={path}: cannot be read: {_describe(error, file)}") from error
+  if not callable(get_config):
     raise InputError(f"--config={path}: {file} defines no get_config()")
   try:
-    return get_config(*argument)
-  except TypeError as error:
-    raise InputError(f"--config={path}: {error}") from error
+    found = get_config(*argument)
+  except InputError:
+    raise
+  except (Exception, SystemExit) as error:
+    raise InputError(f"--config={path}: {_describe(error, file)}") from error
+  if not isinstance(found, ConfigDict):
+    kind = type(found).__name__
+    raise InputError(
+      f"--config={path}: get_config() of {file} returns a {kind}; it must return a "
+      "ml_collections.ConfigDict"
+    )
+  return found
+
+
+def _describe(error: BaseException, file: pathlib.Path) -> str:
+  """What a config file did, in one line, and where in it."""
+  line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == os.fspath(file)]
+  return f"{line} (line {lines[-1]})" if lines else line

@@ -10,3 +10,7 @@ class InputError(ValueError):
 
   The message names what was given and what is allowed; commands print it without a traceback.
   """
+
+
+class StorageError(InputError):
+  """Nothing more can be written, as on a full disk; what was written before is whole."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.listing import FolderStore, enumerate_problems, files_in
-from cfi_jax.data.matching import by_stem
+from cfi_jax.data.listing import FolderStore, enumerate_problems
+from cfi_jax.data.matching import PLAIN, Found, advice, find, no_image, strays, unread, unreadable
+from cfi_jax.data.naming import Naming
 from cfi_jax.data.threads import each
 from cfi_jax.images import read as images
 
@@ -33,34 +34,42 @@ class Alignment:
   notes: tuple[str, ...]
 
 
-def align(folders: Mapping[str, pathlib.Path]) -> Alignment:
-  """Matches the images of folders by file stem; extensions may differ.
+def align(folders: Mapping[str, pathlib.Path], naming: Naming = PLAIN) -> Alignment:
+  """Matches the images of folders, and of folders below them, by name; extensions may differ.
 
   Args:
     folders: two folders of source images, which make the pairs, then one per method.
+    naming: the rule of names; a scene has the name of its file in the first folder.
 
   Raises:
-    InputError: a folder is missing or empty, holds two images of one stem or a file that cannot be
+    InputError: a folder is missing or empty, holds two images of one name or a file that cannot be
       read, or no name is present everywhere in one size.
   """
-  files = {label: _images(label, folder) for label, folder in folders.items()}
-  first, second, *_ = files.values()
-  paired = set(first) & set(second)
+  found = _find(folders, naming)
+  here, there, *_ = found
+  paired = set(found[here].images) & set(found[there].images)
   notes = []
-  for label, found in files.items():
-    missing = sorted(paired - set(found))
-    extra = sorted(set(found) - paired)
+  for label, one in found.items():
+    missing = sorted(found[here].names[key] for key in paired - set(one.images))
+    extra = sorted(one.names[key] for key in set(one.images) - paired)
     where = f"{label} ({folders[label]})"
     if missing:
       notes.append(f"{where} lacks {len(missing)} of {len(paired)} pairs: {', '.join(missing)}")
     if extra:
-      names = ", ".join(extra)
-      notes.append(f"{where} has {len(extra)} images that belong to no pair: {names}")
-  scenes, differing = _of_one_size(files, sorted(set.intersection(*map(set, files.values()))))
+      notes.append(f"{where} has {len(extra)} images that belong to no pair: {', '.join(extra)}")
+  way = advice(here, there, found, naming)
+  notes += [way] if way else []
+  notes += unreadable(list(found.values()))
+  left_out = unread(strays(list(found.values())))
+  if left_out:
+    notes.append(f"{len(left_out)} other files are left out: {', '.join(left_out)}")
+  scenes, differing, wide = _of_one_size(found)
   if differing:
     notes.append(f"{len(differing)} pairs left out, sizes differ: {', '.join(differing)}")
+  if wide:
+    notes.append(f"{wide} files hold 16 bits per channel, scored as round(value / 257)")
   if not scenes:
-    counts = ", ".join(f"{label}: {len(found)}" for label, found in files.items())
+    counts = ", ".join(f"{label}: {len(one.images)}" for label, one in found.items())
     title = f"no image is present in all folders in one size ({counts} images)"
     raise InputError("\n  ".join([title, *map(cut, notes)]))
   return Alignment(tuple(scenes), tuple(notes))
@@ -72,51 +81,63 @@ def cut(note: str) -> str:
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-  """Reads an 8-bit file as uint8 [H, W, 1] or [H, W, 3]; alpha is dropped."""
-  image = images.read_image(path)
-  if image.dtype != np.uint8:
-    raise InputError(f"{path}: 16 bits per channel; metrics are defined on 8-bit files")
-  return image[..., :3]
+  """Reads a file as uint8 [H, W, 1] or [H, W, 3]; alpha is dropped, 16 bits become 8."""
+  return eight_bits(images.read_image(path), str(path))[..., :3]
 
 
-def _images(label: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Lists image files by stem."""
-  if not folder.is_dir():
-    what = "is not a folder" if folder.exists() else "does not exist"
-    raise InputError(f"{label}: {folder} {what}")
-  found, problems = by_stem(files_in(os.fspath(folder), "")[0])
-  if problems:
-    raise InputError(f"{label}: {problems[0]} in {folder}")
-  if not found:
-    raise InputError(f"{label}: no image in {folder} (looked for {', '.join(images.EXTENSIONS)})")
-  return {stem: folder / file.path for stem, file in found.items()}
+def eight_bits(image: np.ndarray, label: str) -> np.ndarray:
+  """uint8 of uint8, or of uint16 as round(value / 257), which maps 0 to 0 and 65535 to 255.
+
+  Raises InputError, which `label` begins, for other types, which have no largest value to map.
+  """
+  if image.dtype == np.uint8:
+    return image
+  if image.dtype != np.uint16:
+    raise InputError(f"{label}: values are {image.dtype}; metrics take 8 or 16 bits per channel")
+  return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _of_one_size(
-  files: Mapping[str, Mapping[str, pathlib.Path]], names: list[str]
-) -> tuple[list[Scene], list[str]]:
-  """Returns scenes of the names whose images agree in size, and describes each that does not."""
-  jobs = [(name, label) for name in names for label in files]
-  found = each(lambda job: _size(files[job[1]][job[0]]), jobs, "checking files", "file")
-  broken = [str(size) for size in found if isinstance(size, InputError)]
+def _find(folders: Mapping[str, pathlib.Path], naming: Naming) -> dict[str, Found]:
+  """Finds the images of every folder, of which none may be empty."""
+  for label, folder in folders.items():
+    if not folder.is_dir():
+      what = "is not a folder" if folder.exists() else "does not exist"
+      raise InputError(f"{label}: {folder} {what}")
+  found = find(os.sep, {label: os.path.abspath(f) for label, f in folders.items()}, naming)
+  for label, one in found.items():
+    if one.problems:
+      raise InputError(f"{label}: {one.problems[0]}")
+    if not one.images:
+      raise InputError(f"{label}: {no_image(str(folders[label]), [one], naming, [label])}")
+  return found
+
+
+def _of_one_size(found: Mapping[str, Found]) -> tuple[list[Scene], list[str], int]:
+  """Returns scenes of one size, describes those whose images differ, and counts 16-bit files."""
+  first, *_ = found.values()
+  keys = sorted(set.intersection(*(set(one.images) for one in found.values())))
+  jobs = [(key, label) for key in keys for label in found]
+  paths = {(key, label): pathlib.Path(os.sep, found[label].images[key].path) for key, label in jobs}
+  headers = each(lambda job: _header(paths[job]), jobs, "checking files", "file")
+  broken = [str(header) for header in headers if isinstance(header, InputError)]
   if broken:
     raise InputError(enumerate_problems(f"{len(broken)} images cannot be read", broken))
-  sizes = dict(zip(jobs, found, strict=True))
+  known = dict(zip(jobs, headers, strict=True))
   scenes, differing = [], []
-  for name in names:
-    own = {label: sizes[name, label] for label in files}
+  for key in keys:
+    own = {label: (known[key, label].height, known[key, label].width) for label in found}
     if len(set(own.values())) == 1:
-      paths = {label: files[label][name] for label in files}
-      scenes.append(Scene(name, next(iter(own.values())), paths))
+      size = next(iter(own.values()))
+      scenes.append(Scene(first.names[key], size, {label: paths[key, label] for label in found}))
     else:
       described = ", ".join(f"{label} {height}x{width}" for label, (height, width) in own.items())
-      differing.append(f"{name} ({described})")
-  return scenes, differing
+      differing.append(f"{first.names[key]} ({described})")
+  return scenes, differing, sum(header.depth != np.uint8 for header in headers)
 
 
-def _size(path: pathlib.Path) -> tuple[int, int] | InputError:
+def _header(path: pathlib.Path) -> images.Header | InputError:
   try:
     with FolderStore("").open(os.fspath(path)) as file:
-      return images.inspect(file, os.fspath(path))
+      return images.read_header(file, os.fspath(path))
   except InputError as error:
     return error

@@ -2,8 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 from cfi_jax.core.types import InputError
@@ -22,7 +21,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """One sample as stored: the file stem that its images share, and their files by image name."""
+  """One sample as stored: its name (see `Naming`), and its images' files by image name."""
 
   name: str
   files: Mapping[str, File]
@@ -74,24 +73,48 @@ class FolderStore:
     return os.path.join(self.root, path)
 
 
-def files_in(root: str, folder: str) -> tuple[list[File], list[File]]:
-  """Lists the files directly in a folder below `root`: images by their extension, and all others.
+def files_in(
+  root: str, folder: str, *, subfolders: bool = True, apart: Collection[str] = ()
+) -> tuple[list[File], list[File]]:
+  """Lists the files in a folder below `root`: images by their extension, and all others.
 
-  Raises InputError when the root is not given or the folder is missing, naming what is there.
+  subfolders: whether those in folders below it are listed, too. apart: real paths of folders that
+  are left out. A hidden folder is listed as one of the others. Raises InputError when the root is
+  not given or the folder is missing, naming what is there, and for folders without permission.
   """
   if not root:
     raise InputError("the data root is empty: set config.data.root to the folder of the dataset")
-  directory = Path(root, folder)
-  if not directory.is_dir():
+  directory = os.path.join(root, folder)
+  if not os.path.isdir(directory):
     raise InputError(f"no folder {folder!r} in data root {root}: {_what_is_there(root)}")
   images, others = [], []
-  for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-    if entry.is_dir():
-      continue
-    size = entry.stat().st_size if os.path.exists(entry.path) else 0  # 0: a link to nowhere
-    is_image = Path(entry.name).suffix.lower() in EXTENSIONS and not entry.name.startswith(".")
-    (images if is_image else others).append(File(os.path.join(folder, entry.name), size))
+  passed = frozenset((*apart, os.path.realpath(directory)))
+  for file in _files_below(directory, folder, subfolders, passed):
+    extension = os.path.splitext(file.path)[1].lower()
+    is_image = extension in EXTENSIONS and not os.path.basename(file.path).startswith(".")
+    (images if is_image else others).append(file)
   return images, others
+
+
+def _files_below(
+  directory: str, path: str, subfolders: bool, passed: frozenset[str]
+) -> Iterator[File]:
+  """Files in the order of their names; passed: real paths of folders not to be entered."""
+  try:
+    entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+  except OSError as error:
+    raise InputError(f"{directory}: cannot be listed: {error.strerror or error}") from error
+  for entry in entries:
+    below = os.path.join(path, entry.name)
+    if not entry.is_dir():
+      size = entry.stat().st_size if os.path.exists(entry.path) else 0  # 0: a link to nowhere
+      yield File(below, size)
+    elif not subfolders or (real := os.path.realpath(entry.path)) in passed:
+      continue
+    elif entry.name.startswith("."):
+      yield File(below, 0)
+    else:
+      yield from _files_below(entry.path, below, subfolders, passed | {real})
 
 
 def shorten(names: Iterable[str]) -> str:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -51,18 +52,29 @@ class Source(Protocol):
   def fingerprint(self) -> str:
     """Returns a SHA-256 (hex) that identifies the samples."""
 
+  def files(self, contents: bool = False) -> dict[str, str]:
+    """Returns the identity of every file by its relative name, {} where there are no files.
+
+    An identity is the size in bytes; with `contents` a space and the SHA-256 (hex) follow.
+    """
+
+  def formerly(self) -> str:
+    """Returns the fingerprint that earlier versions made of the same samples."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FileSource:
   """A `Source` of image files, read on access.
 
   colour: the images that stay RGB; all others become luma.
+  folders: by image name those folders that the user chose, so that their names identify nothing.
   """
 
   title: str
   store: Store
   records: tuple[Record, ...]
   colour: tuple[str, ...] = ()
+  folders: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     """Raises InputError where `colour` names an image that the records lack."""
@@ -100,9 +112,37 @@ class FileSource:
 
   def fingerprint(self) -> str:
     """Returns the SHA-256 (hex) of the sorted relative file names and their sizes in bytes."""
-    files = [file for record in self.records for file in record.files.values()]
-    lines = sorted(f"{file.path}\t{file.bytes}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _hash((name, file.bytes) for name, file in self._named())
+
+  def formerly(self) -> str:
+    """Returns the fingerprint with the folders' own names, absolute where they were given so."""
+    return _hash((file.path, file.bytes) for _, file in self._named())
+
+  def files(self, contents: bool = False) -> dict[str, str]:
+    """Returns the identity of every file by its relative name; below `folders` by the image's."""
+    named = self._named()
+    if not contents:
+      return {name: str(file.bytes) for name, file in named}
+    hashes = each(self._sha256, [file for _, file in named], f"hashing {self.title}", "file")
+    both = zip(named, hashes, strict=True)
+    return {name: f"{file.bytes} {digest}" for (name, file), digest in both}
+
+  def _named(self) -> list[tuple[str, File]]:
+    """All files with their relative names."""
+    return [
+      (self._relative(image, file), file)
+      for record in self.records
+      for image, file in record.files.items()
+    ]
+
+  def _relative(self, image: str, file: File) -> str:
+    if image not in self.folders:
+      return file.path
+    return f"{image}/{os.path.relpath(file.path, self.folders[image])}"
+
+  def _sha256(self, file: File) -> str:
+    with self.store.open(file.path) as stream:
+      return hashlib.file_digest(stream, "sha256").hexdigest()
 
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Makes sure that every file opens and is whole, and that a record's files have one size.
@@ -144,6 +184,12 @@ def require_one_size(store: Store, record: Record, sizes: Mapping[str, tuple[int
       for name, (height, width) in sizes.items()
     ]
     raise InputError(f"a {record.noun} must have one size, but {', '.join(described)}")
+
+
+def _hash(files: Iterable[tuple[str, int]]) -> str:
+  """Hashes names and sizes in bytes, whatever their order."""
+  lines = sorted(f"{name}\t{size}\n" for name, size in files)
+  return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def rgb(image: np.ndarray) -> np.ndarray:

@@ -51,6 +51,11 @@ class FileDataset:
     return FolderStore(self.directory)
 
   @property
+  def chosen(self) -> Mapping[str, str]:
+    """Folders that the user chose, by image name, see `FileSource.folders`."""
+    return {}
+
+  @property
   def splits(self) -> tuple[str, ...]:
     """Names of the splits that `source` offers."""
     held_out = self.validation_fraction > 0 and "train" in self.parts
@@ -74,7 +79,11 @@ class FileDataset:
     splits = dict(parts)
     if "train" in parts and self.validation_fraction > 0:
       splits["train"], splits["validation"] = hold_out(
-        parts["train"], self.validation_fraction, self.group, "validation_fraction"
+        parts["train"],
+        self.validation_fraction,
+        self.group,
+        "validation_fraction",
+        "; validation_fraction=0.0 holds none out, and nothing is validated on",
       )
     return splits
 
@@ -85,4 +94,5 @@ class FileDataset:
     title = f"{self.title} {split}"
     require(listings, title)
     parts = {part: listing.records for part, listing in listings.items()}
-    return FileSource(title, self.store, self.arrange(parts)[split])
+    records = self.arrange(parts)[split]
+    return FileSource(title, self.store, records, folders=self.chosen)

@@ -15,6 +15,7 @@ from cfi_jax.data.threads import each
 from cfi_jax.datasets import Dataset
 from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
+from cfi_jax.images import damage
 from cfi_jax.images import read as images
 
 _COLOUR_STEP = 8 / 255  # channels that differ more than this (as JPEG's rounding may) show colour,
@@ -29,6 +30,7 @@ class Report:
   counts: number of records per split. sizes: number of records per "HEIGHTxWIDTH".
   kinds: number of files per image name, channels and depth.
   problems: sentences on what must be mended. notes: sentences on what does no harm.
+  unseen: number of files per format whose pixels may be damaged without anybody noticing.
   """
 
   title: str
@@ -38,17 +40,22 @@ class Report:
   kinds: dict[str, int]
   problems: tuple[str, ...]
   notes: tuple[str, ...]
+  unseen: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-  """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma."""
+  """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma.
+
+  unseen: name of its format where that has no checksum, else "".
+  """
 
   size: tuple[int, int]
   kind: str
   colour: bool
   constant: bool
   digest: str
+  unseen: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +112,7 @@ def check(dataset: Dataset, crop: int) -> Report:
       *_named("constant images", constant),
       *_named("cases in several splits", _leaks(dataset, seen)),
     ),
+    unseen=_count(sorted(i.unseen for s in seen for i in s.images.values() if i.unseen)),
   )
 
 
@@ -116,8 +124,16 @@ def describe(report: Report) -> str:
   lines += [f"  {report.noun}s by size: {shorten(sizes)}"] if sizes else []
   lines += [f"  {kind}: {count}" for kind, count in report.kinds.items()]
   lines += [f"note: {note}" for note in report.notes]
+  if report.unseen:
+    formats = shorten(f"{name} ({count})" for name, count in report.unseen.items())
+    lines.append(f"note: {formats} have no checksum: damage to their pixels may not be seen")
+    if "JPEG" in report.unseen and not damage.is_strict():
+      lines.append(
+        f"note: with {damage.STRICT} installed ({damage.EXTRA}) more of it is seen in JPEG"
+      )
   lines += [f"problem: {problem}" for problem in report.problems]
-  lines.append(f"problems: {len(report.problems)}" if report.problems else "nothing wrong")
+  sound = "nothing wrong was seen" if report.unseen else "nothing wrong"
+  lines.append(f"problems: {len(report.problems)}" if report.problems else sound)
   return "\n".join(lines)
 
 
@@ -151,6 +167,9 @@ def _examine(store: Store, split: str, record: Record) -> _Seen:
 def _decode(store: Store, file: File) -> _Image:
   with store.open(file.path) as stream:
     image = images.decode(stream, store.label(file.path))
+    unseen = damage.format_without_checksum(stream)
+    if unseen == "JPEG" and damage.is_strict():
+      damage.require_strict_jpeg(stream, store.label(file.path))
   height, width, channels = image.shape
   luma = images.luma(image)
   colour = np.mean(np.ptp(rgb(image), axis=-1) > _COLOUR_STEP * np.iinfo(image.dtype).max)
@@ -159,7 +178,7 @@ def _decode(store: Store, file: File) -> _Image:
   equal = "" if channels == 1 or colour else " without colour"
   kind = f"{names[channels]}{equal}, {8 * image.itemsize} bits"
   digest = hashlib.sha256(f"{height} {width}".encode() + luma.tobytes()).hexdigest()
-  return _Image((height, width), kind, colour, bool(np.ptp(luma) == 0), digest)
+  return _Image((height, width), kind, colour, bool(np.ptp(luma) == 0), digest, unseen)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

@@ -48,7 +48,7 @@ class Medical(FileDataset):
     for kind in self.kinds:
       folders = {image: f.format(kind=kind, part=part) for image, f in self.layout.items()}
       pairs = match_folders(self.directory, folders)
-      images, others = files_in(self.directory, f"{kind}-MRI/{part}")
+      images, others = files_in(self.directory, f"{kind}-MRI/{part}", subfolders=False)
       prefix = self._prefix(kind)
       records += [dataclasses.replace(r, name=prefix + r.name) for r in pairs.records]
       problems += pairs.problems

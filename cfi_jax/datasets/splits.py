@@ -10,18 +10,24 @@ SPLITS = ("train", "validation", "test")
 
 
 def hold_out(
-  records: Iterable[Record], fraction: float, group: Callable[[str], str], what: str
+  records: Iterable[Record],
+  fraction: float,
+  group: Callable[[str], str],
+  what: str,
+  way_out: str = "",
 ) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
   """Splits records into (kept, held out): `fraction` of the groups, at least one, is held out.
 
   A hash of the groups' names alone chooses them: no seed, no order of the files. Raises InputError,
-  naming the option `what`, when no group would be kept.
+  naming the option `what` and the clause `way_out`, when no group would be kept.
   """
   records = tuple(records)
   groups = sorted({group(record.name) for record in records}, key=_stable_hash)
   count = max(1, round(fraction * len(groups)))
   if count >= len(groups):
-    raise InputError(f"{what}={fraction} would hold out all {len(groups)} groups of images")
+    raise InputError(
+      f"{what}={fraction} would hold out all {len(groups)} groups of images{way_out}"
+    )
   chosen = set(groups[:count])
   kept = tuple(record for record in records if group(record.name) not in chosen)
   return kept, tuple(record for record in records if group(record.name) in chosen)

@@ -109,6 +109,15 @@ class SyntheticSource:
     described = f"{_EDITION}\t{self.split}\t{self.dataset}"
     return hashlib.sha256(described.encode()).hexdigest()
 
+  def files(self, contents: bool = False) -> dict[str, str]:
+    """Returns {}: there are no files."""
+    del contents
+    return {}
+
+  def formerly(self) -> str:
+    """Returns the fingerprint, which no version made otherwise."""
+    return self.fingerprint()
+
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Returns size and depth of every image; there are no files that could be damaged."""
     header = Header(self.dataset.size, self.dataset.size, np.uint8)

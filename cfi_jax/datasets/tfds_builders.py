@@ -5,11 +5,12 @@ project's own decoder; TFDS's decoder would give 8-bit RGB.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore, Listing, Record, require
 from cfi_jax.data.source import FileSource
@@ -44,8 +45,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       for part, listing in listings.items()
     }
 
-  def _generate_examples(self, store: FolderStore, records: Iterable[Record]) -> Iterator[tuple]:
-    for row, record in enumerate(records):
+  def _generate_examples(self, store: FolderStore, records: Sequence[Record]) -> Iterator[tuple]:
+    for row, record in enumerate(track(records, f"writing {self.name}", "record")):
       example = {"name": record.name}
       for image, file in record.files.items():
         with store.open(file.path) as stream:
@@ -83,6 +84,7 @@ def prepare(name: str, root: str, data_dir: str) -> str:
   for part, listing in listings.items():
     FileSource(f"{name} {part}", FolderStore(root), listing.records).check_headers()
   writer = BUILDERS[name](data_dir=os.path.expanduser(data_dir), file_format="array_record")
+  tfds.disable_progress_bar()  # ours tells in log files, too
   writer.download_and_prepare(
     download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
   )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import Listing, shorten
+from cfi_jax.data.matching import PLAIN
 from cfi_jax.datasets.files import FileDataset
 from cfi_jax.images.read import EXTENSIONS
 
@@ -65,18 +66,19 @@ class RoadScene(FileDataset):
     both = sorted(lists["train"] & lists["test"])
     if both:
       problems.append(f"{len(both)} names are in train.txt and in test.txt: {shorten(both)}")
-    absent = sorted(lists[part] - {record.name for record in whole.records})
+    named = {PLAIN.key(record.name): record for record in whole.records}
+    absent = sorted(lists[part] - set(named))
     if absent:
       problems.append(
         f"{len(absent)} names of {part}.txt have no pair of images: {shorten(absent)}"
       )
     strays = [
       file.path
-      for record in whole.records
-      if record.name not in lists["train"] | lists["test"]
+      for name, record in named.items()
+      if name not in lists["train"] | lists["test"]
       for file in record.files.values()
     ]
-    chosen = tuple(record for record in whole.records if record.name in lists[part])
+    chosen = tuple(record for name, record in named.items() if name in lists[part])
     return Listing(chosen, tuple(problems), tuple(sorted([*whole.strays, *strays])))
 
   def _names(self, part: str) -> list[str]:
@@ -89,4 +91,5 @@ class RoadScene(FileDataset):
       lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
       raise InputError(f"{path} cannot be read as text (UTF-8): {error}") from error
-    return [Path(n).stem if Path(n).suffix.lower() in EXTENSIONS else n for n in lines]
+    stems = (Path(n).stem if Path(n).suffix.lower() in EXTENSIONS else n for n in lines)
+    return [PLAIN.key(stem) for stem in stems]

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.pipeline import Input
-from cfi_jax.engine.workdir.checkpoint import CheckpointOptions
+from cfi_jax.engine.workdir.manager import CheckpointOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,16 +22,30 @@ class Config:
   log_every, validate_every: in steps; the last step always logs, validates and saves.
   validation_pairs: at most so many samples are validated on; pictures: so many of them are drawn.
   memory_gb: memory that a step may take on each device; 0: as much as the machine has.
+  init_from: weights that the run begins with: a weights file, the name of shipped weights, or the
+    workdir of another run; "": random ones.
+  hash_contents: whether images are known by hashes of their contents, beside names and sizes.
   OLDER: fields that were added, by path, each with the value that versions without it behaved by.
-  COMPUTED: paths of fields that say how something is computed; a run goes on with other ones.
+  OPERATIONAL: paths of the fields that do not decide a run's result: where files are (images and
+    initial weights are known by their hashes instead), how it is computed, what is logged and kept.
+    A run goes on with other ones. All other fields are deciding, and a change of them is refused;
+    only `steps` and `epochs` may grow where `fixed_length` is "".
   """
 
   OLDER: ClassVar[dict[str, Any]] = {
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
+    "init_from": "",
+    "hash_contents": False,
   }
-  COMPUTED: ClassVar[tuple[str, ...]] = ()
+  OPERATIONAL: ClassVar[tuple[str, ...]] = (
+    *("data.root", "data.visible", "data.infrared", "init_from", "hash_contents"),
+    *("input.workers", "input.threads", "input.prefetch", "input.device_gb"),
+    *("steps_per_dispatch", "memory_gb", "checkpoint.every", "checkpoint.keep"),
+    *("log_every", "validate_every", "pictures"),
+  )
 
   seed: int
   system: str
@@ -46,6 +61,8 @@ class Config:
   validation_pairs: int
   pictures: int
   memory_gb: float
+  init_from: str
+  hash_contents: bool
 
   def __post_init__(self):
     """Refuses numbers that no run can have."""
@@ -65,6 +82,11 @@ class Config:
       raise InputError(
         f"checkpoint.best is {self.checkpoint.best!r} ({self.checkpoint.direction}); valid: {valid}"
       )
+
+  @property
+  def fixed_length(self) -> str:
+    """A clause on why a run of this config cannot be made longer; "" where it can."""
+    return ""
 
   @property
   def judges(self) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import tqdm
 
+from cfi_jax.core import files
+from cfi_jax.core.progress import Progress
+from cfi_jax.core.types import StorageError
 from cfi_jax.engine import dispatch, feed, programs, sharding, validation
-from cfi_jax.engine.cluster.preemption import Preemption
+from cfi_jax.engine.cluster.preemption import SIGNALS, Preemption
 from cfi_jax.engine.compilation import Compilations
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.dispatch import Chunk
@@ -21,38 +22,29 @@ from cfi_jax.engine.run import Run, open_run
 from cfi_jax.engine.validation import Validation
 from cfi_jax.engine.workdir import logs, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.engine.workdir.damage import DAMAGED, set_aside_unreadable
 from cfi_jax.engine.workdir.lock import Lock
 
 
 def train(system: System, config: Config, workdir: pathlib.Path) -> int:
-  """Trains until the last step or until SIGTERM, going on from the last checkpoint in `workdir`.
+  """Trains until the last step or until a signal, going on from the last checkpoint in `workdir`.
 
   Returns the number of steps taken so far. Raises `InputError` before the first step for what the
-  run cannot use, and `DivergedError` when a loss is not finite. Every process of a run calls this
-  with the same arguments.
+  run cannot use, `StorageError` when nothing more can be written, and `DivergedError` when a loss
+  is not finite. Every process of a run calls this with the same arguments.
   """
   with Preemption() as preemption, Compilations() as compilations, Lock(workdir) as lock:
     run = open_run(system, config, workdir)
     ready = get_ready(run, compilations, lock)
-    with Checkpoints(workdir, config.checkpoint) as checkpoints:
-      start = checkpoints.steps[-1] if checkpoints.steps else 0
-      if start >= run.steps:
-        run.say(f"{workdir} already holds step {start} of {run.steps}: nothing to do")
-        return start
-      if start:
-        run.say(f"going on after step {start} from {workdir / FOLDER}")
-        state = checkpoints.restore(run.state_shapes(), run.mesh)
-      else:
-        state = run.initial_state()
-      with jax.transfer_guard("disallow"):  # what moves between host and device is said in the code
-        done = _loop(run, ready, start, state, checkpoints, preemption, lock)
-  if done < run.steps:
-    run.say(f"SIGTERM: saved after step {done} of {run.steps}; the same command goes on from there")
-  else:
-    run.say(f"trained {run.steps} steps; checkpoints: {workdir / FOLDER}")
-    if run.held_out:
-      run.say(f"pictures: {workdir / logs.PICTURES}")
-  return done
+    try:
+      return _go_on(run, ready, preemption, lock)
+    except (OSError, StorageError) as error:
+      reason = error if isinstance(error, StorageError) else files.accident(error, workdir)
+      if reason is None:
+        raise
+      raise StorageError(
+        f"{reason}; what was saved before is whole, and the same command goes on from there"
+      ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +74,52 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
   train_step, evaluated = programs.compile_train_step(run), validation.prepare(run, constants)
   run.say(f"compiled in {time.perf_counter() - began:.0f} s{compilations.describe()}")
   canvases = {name: feed.load(run.mesh) for name, feed in run.feeds.items()}
-  sharding.wait_for_processes()
+  sharding.wait_for_processes("compiled")
   # Nothing is written before everything that can be refused has been looked at.
   if jax.process_index() == 0:
     lock.acquire()
     # Another run may have come and gone while this one compiled.
-    record.check(run.workdir, run.config, run.identity, run.config.OLDER, run.config.COMPUTED)
-    record.write(run.workdir, run.config, run.identity)
+    record.check(run.workdir, run.identity)
+    record.write(run.workdir, run.identity)
+    for line in set_aside_unreadable(run.workdir, run.config.checkpoint):
+      run.say(f"{line}; moved to {run.workdir / DAMAGED}")
+  sharding.wait_for_processes("workdir ready")
   return Ready(train_step, evaluated, canvases, constants, compilations)
+
+
+def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock) -> int:
+  """Takes the steps after the newest whole checkpoint; returns how many have been taken."""
+  folder, about = run.workdir / FOLDER, record.about(run.identity)
+  with Checkpoints(run.workdir, run.config.checkpoint, about=about) as checkpoints:
+    start, state = _restore(run, checkpoints)
+    if start >= run.steps:
+      run.say(f"{run.workdir} already holds step {start} of {run.steps}: nothing to do")
+      return start
+    if start:
+      run.say(f"going on after step {start} from {folder}")
+    preemption.begin()
+    with jax.transfer_guard("disallow"):  # what moves between host and device is said in the code
+      done = _loop(run, ready, start, state, checkpoints, preemption, lock)
+  if done < run.steps:
+    signal = preemption.asked_by or SIGNALS[0]  # another process may have heard it
+    run.say(
+      f"{signal}: saved after step {done} of {run.steps}; the same command goes on from there"
+    )
+  else:
+    run.say(f"trained {run.steps} steps; checkpoints: {folder}")
+    if run.held_out:
+      run.say(f"pictures: {run.workdir / logs.PICTURES}")
+  return done
+
+
+def _restore(run: Run, checkpoints: Checkpoints) -> tuple[int, State]:
+  """The number of steps taken and the state after them: of the newest whole checkpoint, if any."""
+  if not checkpoints.steps:
+    return 0, run.initial_state()
+  start, state, damaged = checkpoints.restore_newest(run.state_shapes(), run.mesh)
+  for line in damaged:
+    run.say(f"{line}; moved to {run.workdir / DAMAGED}")
+  return start, state
 
 
 def _loop(
@@ -101,10 +131,11 @@ def _loop(
   preemption: Preemption,
   lock: Lock,
 ) -> int:
-  """Takes steps until the last or SIGTERM; returns how many have been taken."""
+  """Takes steps until the last or a signal; returns how many have been taken."""
   config, steps = run.config, run.steps
   every = config.checkpoint.every
-  with logs.Writer(run.workdir, config, start, steps) as writer, _progress(run, start) as progress:
+  told = Progress("training", "step", steps, done=start, shown=jax.process_index() == 0)
+  with logs.Writer(run.workdir, config, start, steps) as writer, told as progress:
     for asked, chunk in enumerate(_chunks(run, start), start=1):
       step = chunk.last
       state, metrics = ready.train_step(state, ready.canvases, ready.constants, chunk.inputs)
@@ -115,7 +146,7 @@ def _loop(
       if validate or stop or step % every == 0 or step % config.log_every == 0:
         # Only here the host waits for the device; and nothing is saved before it was seen finite.
         loss = writer.flush(ready.compilations.count)
-        progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        progress.note(f"loss {loss:.4f}")
       values = None
       if validate and ready.validation:
         means = ready.validation.measure(step, state)
@@ -136,15 +167,3 @@ def _chunks(run: Run, start: int) -> Iterator[Chunk]:
   looks = (config.log_every, config.validate_every, config.checkpoint.every)
   ends = dispatch.ends(start, run.steps, most, looks)
   return dispatch.chunks(run.mesh, feed.items(run.feeds, start, run.steps), start, ends, most)
-
-
-def _progress(run: Run, start: int) -> tqdm.tqdm:
-  """A bar over the steps; in a log file a line every half minute."""
-  return tqdm.tqdm(
-    desc="training",
-    initial=start,
-    total=run.steps,
-    unit="step",
-    disable=jax.process_index() != 0,
-    mininterval=0.5 if sys.stderr.isatty() else 30,
-  )

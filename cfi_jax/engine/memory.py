@@ -42,9 +42,8 @@ def check(compiled: jax.stages.Compiled, limit_gb: float, advice: str) -> None:
     )
 
 
-def _meminfo() -> float | None:
+def _meminfo(path: pathlib.Path = pathlib.Path("/proc/meminfo")) -> float | None:
   """Bytes that Linux can give without swapping."""
-  path = pathlib.Path("/proc/meminfo")
   if not path.exists():
     return None
   lines = dict(line.split(":", 1) for line in path.read_text().splitlines())

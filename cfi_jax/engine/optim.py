@@ -30,6 +30,13 @@ class OptimOptions:
   ema_decay: float
 
   @property
+  def fixed_length(self) -> str:
+    """A clause on why a run with this schedule cannot be made longer; "" where it can."""
+    if self.schedule in ENDLESS:
+      return ""
+    return f"optim.schedule is {self.schedule!r}, which ends at the last step"
+
+  @property
   def ema(self) -> bool:
     """Whether a moving average is kept."""
     return self.ema_decay > 0
@@ -59,6 +66,7 @@ def _cosine(options: OptimOptions, steps: int) -> optax.Schedule:
 
 
 SCHEDULES = {"constant": _constant, "cosine": _cosine}
+ENDLESS = ("constant",)  # schedules that do not depend on the number of steps of the run
 
 
 def learning_rate(options: OptimOptions, steps: int) -> optax.Schedule:

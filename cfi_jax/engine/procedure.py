@@ -90,6 +90,9 @@ class System(Protocol):
   def product(self, config: Any, state: State) -> tuple[Variables, Architecture]:
     """Variables and architecture that a weights file keeps of a state (arrays or shapes)."""
 
+  def begin(self, config: Any, state: State, variables: Variables) -> State:
+    """The state before the first step with the variables of `product` in it; traced."""
+
   def shapes(self, architecture: Architecture) -> Variables:
     """Variables of an architecture as float32 shapes; raises `InputError` for unknown fields."""
 

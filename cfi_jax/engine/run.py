@@ -1,8 +1,10 @@
 """A run, opened: its config and files checked, nothing compiled, nothing written."""
 
 import dataclasses
+import functools
 import math
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,11 +13,12 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import feed as feed_lib
-from cfi_jax.engine import sharding
+from cfi_jax.engine import product, sharding
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.feed import Feed, Streamed
-from cfi_jax.engine.procedure import Constants, Procedure, State, Stream, System
+from cfi_jax.engine.procedure import Constants, Procedure, State, Stream, System, Variables
 from cfi_jax.engine.workdir import lock, record
+from cfi_jax.engine.workdir.record import Identity, Length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Run:
 
   feeds: the training streams, by name. held_out: samples to validate on, None without any.
   constants: arrays that the procedure takes and no step changes, on the host.
-  identity: identifies the images and the constants, for the record.
+  begin: `System.begin`. variables: those that the run begins with, None for random ones.
+  identity: all by which the workdir knows the run again.
   """
 
   config: Config
@@ -34,7 +38,9 @@ class Run:
   feeds: dict[str, Feed]
   held_out: Streamed | None
   constants: Constants
-  identity: dict[str, Any]
+  begin: Callable[[Config, State, Variables], State]
+  variables: Variables | None
+  identity: Identity
   steps: int
 
   def say(self, text: str) -> None:
@@ -49,8 +55,12 @@ class Run:
 
   def initial_state(self) -> State:
     """The state before the first step, on all devices."""
-    init = jax.jit(self._init, out_shardings=sharding.replicated(self.mesh))
-    return init(self.seed())
+    everywhere = sharding.replicated(self.mesh)
+    state = jax.jit(self._init, out_shardings=everywhere)(self.seed())
+    if self.variables is None:
+      return state
+    begin = jax.jit(functools.partial(self.begin, self.config), out_shardings=everywhere)
+    return begin(state, sharding.to_devices(everywhere, self.variables))
 
   def state_shapes(self) -> State:
     """Shapes and dtypes of the state."""
@@ -75,7 +85,8 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   seeds = feed_lib.seeds(config.seed, streams)
   feeds = {name: feed_lib.choose(stream, seeds[name]) for name, stream in streams.items()}
   steps = count_steps(config, next(iter(streams.values())))
-  identity = describe(streams, held_out) | ({"constants": frozen} if frozen else {})
+  variables, initial = product.read_initial(system, config, workdir)
+  data = describe(streams, held_out) | ({"constants": frozen} if frozen else {}) | initial
   run = Run(
     config=config,
     workdir=workdir,
@@ -84,10 +95,12 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
     feeds=feeds,
     held_out=None if held_out is None else feed_lib.held_out(held_out),
     constants=constants,
-    identity=identity,
+    begin=system.begin,
+    variables=variables,
+    identity=identify(config, streams, held_out, data),
     steps=steps,
   )
-  for line in record.check(workdir, config, identity, config.OLDER, config.COMPUTED):
+  for line in record.check(workdir, run.identity):
     run.say(line)
   if jax.process_index() == 0:  # the lock is one for all processes of a run
     lock.check(workdir)
@@ -96,20 +109,51 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
 
 def count_steps(config: Config, stream: Stream) -> int:
   """The steps of a run: those of its config, or of its epochs over the stream's records."""
-  return config.steps or math.ceil(config.epochs * len(stream.source) / stream.rows)
+  return _count(stream, config.steps, config.epochs)
 
 
-def describe(streams: dict[str, Stream], held_out: Stream | None) -> dict[str, dict]:
-  """Identity of a run's images: per part the number of records and a hash of their files.
+def _count(stream: Stream, steps: int, epochs: float) -> int:
+  return steps or math.ceil(epochs * len(stream.source) / stream.rows)
 
-  The first stream is called "train", which is what it was called before there were streams.
+
+def identify(
+  config: Config, streams: dict[str, Stream], held_out: Stream | None, data: dict[str, Any]
+) -> Identity:
+  """All by which a workdir knows the run again; data: see `describe`."""
+  first, parts = next(iter(streams.values())), _parts(streams, held_out)
+
+  def length_of(stored: Mapping[str, Any]) -> int:
+    steps, epochs = stored.get("steps"), stored.get("epochs")
+    if not all(isinstance(number, int | float) for number in (steps, epochs)):
+      raise InputError(f"{record.FILE}: damaged (steps {steps!r}, epochs {epochs!r})")
+    return _count(first, int(steps), epochs)
+
+  return Identity(
+    config=config,
+    data=data,
+    files={name: stream.source.files(config.hash_contents) for name, stream in parts.items()},
+    formerly={f"data.{name}.sha256": part.source.formerly() for name, part in parts.items()},
+    older=config.OLDER,
+    operational=config.OPERATIONAL,
+    length=Length(count_steps(config, first), length_of, config.fixed_length),
+  )
+
+
+def describe(streams: dict[str, Stream], held_out: Stream | None) -> dict[str, Any]:
+  """Identity of a run's images: per part the number of records and a hash of their files."""
+  return {name: describe_source(x.source) for name, x in _parts(streams, held_out).items()}
+
+
+def _parts(streams: dict[str, Stream], held_out: Stream | None) -> dict[str, Stream]:
+  """Streams by their name in the record.
+
+  The first is called "train", which is what it was called before there were streams.
   """
   first, *others = streams
-  if taken := {"train", "validation", "constants"} & set(others):
+  if taken := {"train", "validation", "constants", "init"} & set(others):
     raise InputError(f"a stream is called {taken.pop()!r}, which the record of a run uses itself")
   parts = {"train": streams[first]} | {name: streams[name] for name in others}
-  parts |= {} if held_out is None else {"validation": held_out}
-  return {name: describe_source(stream.source) for name, stream in parts.items()}
+  return parts | ({} if held_out is None else {"validation": held_out})
 
 
 def describe_source(source: Any) -> dict[str, Any]:

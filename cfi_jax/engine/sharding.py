@@ -30,15 +30,15 @@ def make_mesh(batch_size: int) -> Mesh:
   return Mesh(np.array(devices), (AXIS,))
 
 
-def wait_for_processes(seconds: int = 3600) -> None:
-  """Returns when every process of the run has come here.
+def wait_for_processes(place: str, seconds: int = 3600) -> None:
+  """Returns when every process of the run has come to that place; to each once.
 
   The CPU's collectives (Gloo) give up 30 seconds after the first process asks for one, and
   processes compile at different speeds. This barrier goes through the coordinator.
   """
   client = multihost_utils.distributed.global_state.client
   if client is not None:
-    client.wait_at_barrier("cfi_jax compiled", timeout_in_ms=seconds * 1000)
+    client.wait_at_barrier(f"cfi_jax {place}", timeout_in_ms=seconds * 1000)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -11,6 +11,8 @@ from PIL import Image
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Alignment, Scene, align, read
+from cfi_jax.data.matching import PLAIN
+from cfi_jax.data.naming import Naming
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.fusion.types import MODALITIES
@@ -42,6 +44,7 @@ class Request:
   compare_to: the method that paired differences refer to; None is the first one given.
   protocol: "" or a name in `PROTOCOLS`, which sets convention and metrics and passes the images of
     `weights` through JPEG, as the paper's were saved.
+  naming: the rule of file names; prefixes and suffixes are of the sources.
   """
 
   visible: pathlib.Path
@@ -52,6 +55,7 @@ class Request:
   metrics: tuple[str, ...] | None = None
   compare_to: str | None = None
   protocol: str = ""
+  naming: Naming = PLAIN
 
   @property
   def methods(self) -> tuple[str, ...]:
@@ -77,7 +81,7 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
   _check(request)
   require_folder(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
-  alignment = align(folders)
+  alignment = align(folders, request.naming)
   model = load_fuser(request.weights) if request.weights else None
   if model is not None:
     model.reserve([scene.size for scene in alignment.scenes])

@@ -4,7 +4,9 @@
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=medical --metrics=EN,SSIM \\
       --output=DIR
 
-Writes scores.csv, summary.md and report.html. Exits with 2 when the input cannot be used.
+Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
+scored as 8 bits, round(value / 257). Metrics are found whatever their capitals and dashes. Exits
+with 2 when the input cannot be used.
 """
 
 import pathlib
@@ -13,13 +15,17 @@ from typing import Any
 
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.alignment import cut
+from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
 from cfi_jax.metrics import CONVENTIONS
+from cfi_jax.report.evaluation import write_means
 
 FLAGS = {
   "visible": cli.Flag("folder of visible images", required=True),
   "infrared": cli.Flag("folder of infrared images", required=True),
+  **NAMES,
   "fused": cli.Flag("NAME:DIR, a method and its images; may be repeated", kind=tuple),
   "weights": cli.Flag("weights (file or name) to fuse with and score"),
   "output": cli.Flag("folder for scores.csv, summary.md and report.html", required=True),
@@ -44,9 +50,11 @@ def main(given: dict[str, Any]) -> int:
     metrics=None if given["metrics"] is None else tuple(given["metrics"]),
     compare_to=given["compare_to"],
     protocol=given["protocol"] or "",
+    naming=naming.from_options(given),
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)
+  print(write_means(result.summary))
   for note in result.notes:
     print(f"note: {cut(note)}")
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")

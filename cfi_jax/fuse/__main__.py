@@ -1,15 +1,19 @@
 """Fuses images: two files, or two folders whose images are paired by name.
 
   python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH
+  python -m cfi_jax.fuse --visible=BOTH --infrared=BOTH --visible_suffix=_rgb \\
+      --infrared_suffix=_thermal --output=FUSED
   python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
 
-Results keep the visible image's name, colour and depth. Exits with 0 when every pair was fused, 1
-when some failed (each is listed; the others are written), 2 when nothing could be begun.
+Folders below the two are searched, too. Results keep the visible image's folder, name (less a
+prefix or suffix that is given), colour and depth. Exits with 0 when every pair was fused, 1 when
+some failed (each is listed; the others are written), 2 when nothing could be begun.
 """
 
 from typing import Any
 
 from cfi_jax.core import cli
+from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
 from cfi_jax.images.read import MAX_PIXELS
 from cfi_jax.weights import shipped
@@ -18,6 +22,7 @@ FLAGS = {
   "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
   "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
   "output": cli.Flag("file, or folder for folders", required=True),
+  **NAMES,
   "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}, or a weights file (python -m cfi_jax.convert)",
     shipped.DEFAULT,

@@ -1,4 +1,4 @@
-"""The command of fusing: this process's share of the pairs, under a progress bar."""
+"""The command of fusing: this process's share of the pairs, with its progress."""
 
 import dataclasses
 import pathlib
@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import tqdm
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.files import require_folder
+from cfi_jax.core.progress import Progress
+from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.data import naming
+from cfi_jax.data.listing import shorten
 from cfi_jax.fuse.jobs import Job, Options, SwappedWarning, find_jobs, fuse_jobs
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.systems.files import load_fuser
@@ -21,14 +24,21 @@ from cfi_jax.systems.files import load_fuser
 def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  paths = (pathlib.Path(given[name]) for name in ("visible", "infrared", "output"))
-  jobs, problems = find_jobs(*paths, "." + given["format"].lower().lstrip("."))
+  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
+  extension = "." + given["format"].lower().lstrip(".")
+  found = find_jobs(*sources, given["output"], extension, naming.from_options(given))
+  for job in found.jobs[:1]:
+    require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
-  jobs = jobs[index::count]
+  jobs = found.jobs[index::count]
+  if found.left_out and index == 0:
+    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
-  return _run(fusing, wanted, options, problems if index == 0 else [], len(jobs) - len(wanted))
+  return _run(
+    fusing, wanted, options, found.problems if index == 0 else [], len(jobs) - len(wanted)
+  )
 
 
 def _is_written(job: Job) -> bool:
@@ -49,21 +59,31 @@ def share(index: int | None, count: int | None) -> tuple[int, int]:
 def _run(
   fusing: Fuser, jobs: list[Job], options: Options, problems: list[str], skipped: int
 ) -> int:
-  """Fuses the jobs under a progress bar, then lists what failed and sums up in one line."""
+  """Fuses the jobs telling of the progress, then lists what failed and sums up in one line.
+
+  When nothing more can be written, or after Ctrl-C, says how many are whole and how to go on.
+  """
   failures = list(problems)
   pixels, began, done = 0, time.perf_counter(), 0
   with (
     warnings.catch_warnings(record=True) as doubts,
-    tqdm.tqdm(total=len(jobs), unit="pair", disable=None) as bar,
+    Progress("fusing", "pair", len(jobs)) as progress,
   ):
     warnings.simplefilter("always", UserWarning)
-    for job, reason in fuse_jobs(fusing, jobs, options):
-      bar.update()
-      if reason:
-        failures.append(f"{job.name}: {reason}")
-      else:
-        done += 1
-        pixels += job.size[0] * job.size[1]
+    try:
+      for job, reason in fuse_jobs(fusing, jobs, options):
+        progress.update()
+        if reason:
+          failures.append(f"{job.name}: {reason}")
+        else:
+          done += 1
+          pixels += job.size[0] * job.size[1]
+    except (StorageError, KeyboardInterrupt) as error:
+      left = f"{done} of {len(jobs)} pairs are fused; with --skip_existing the same command goes on"
+      if isinstance(error, StorageError):
+        raise StorageError(f"{error}; {left}") from error
+      print(f"interrupted: {left}", file=sys.stderr)
+      return 130
   seconds = time.perf_counter() - began
   _print_warnings(doubts)
   for failure in failures:

@@ -1,6 +1,7 @@
 """Pairs of image files: found, read, fused and written, all at the same time."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -12,8 +13,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import matching
+from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.data.matching import PLAIN
+from cfi_jax.data.naming import Naming
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import colour
@@ -53,12 +57,26 @@ class Job:
   size: tuple[int, int] = (0, 0)
 
 
-def find_jobs(
-  visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, extension: str
-) -> tuple[list[Job], list[str]]:
-  """The pairs of two files or two folders, and a sentence per problem of names in the folders.
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The pairs to fuse; sentences on names that are no pairs; images and the like left out."""
 
-  output: for two files a file (or an existing folder), for two folders a folder.
+  jobs: list[Job]
+  problems: list[str]
+  left_out: list[str]
+
+
+def find_jobs(
+  visible: pathlib.Path,
+  infrared: pathlib.Path,
+  output: str | os.PathLike,
+  extension: str,
+  naming: Naming = PLAIN,
+) -> Found:
+  """Finds the pairs of two files, or of two folders and those below them.
+
+  output: for two files a file, whose extension may be left out, or a folder: one that exists or
+    ends with a slash. For two folders a folder; it gets the folders below them, too.
   """
   for path in (visible, infrared):
     if not path.exists():
@@ -67,20 +85,27 @@ def find_jobs(
     raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
   pictures.check_extension(extension)
   if not visible.is_dir():
-    if output.is_dir():
-      output = output / (visible.stem + extension)
-    pictures.check_extension(output.suffix)
+    output = _output_file(visible, output, extension)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
     if visible.resolve() == infrared.resolve():
       raise InputError(f"{visible}: given as the visible and as the infrared image")
-    return [Job(visible.name, visible, infrared, output)], []
+    return Found([Job(visible.name, visible, infrared, output)], [], [])
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
-  found = matching.match_folders(os.sep, folders)
-  if output.resolve() in (visible.resolve(), infrared.resolve()):
-    raise InputError(f"--output={output} is a folder of the images themselves")
+  found = matching.match_folders(os.sep, folders, naming)
+  if not found.records:
+    raise InputError(enumerate_problems("there is no pair to fuse", found.problems))
+  output = pathlib.Path(output)
   if output.is_file():
     raise InputError(f"--output={output} is a file; two folders need a folder")
+  for image, folder in folders.items():
+    results = [record.name + extension for record in found.records]
+    taken = any(naming.name(image, result) is not None for result in results)
+    if taken and output.resolve().is_relative_to(folder):
+      raise InputError(
+        f"--output={output} is a folder of the images themselves, or inside one: results would be "
+        f"taken for {image} images the next time; choose another folder"
+      )
   jobs = [
     Job(
       r.name,
@@ -90,17 +115,30 @@ def find_jobs(
     )
     for r in found.records
   ]
-  return jobs, list(found.problems)
+  return Found(jobs, list(found.problems), matching.unread(found.strays))
+
+
+def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
+  """The result's file: in a folder under the visible image's name, else with an extension."""
+  path = pathlib.Path(output)
+  if path.is_dir() or os.fspath(output).endswith(("/", os.sep)):
+    path = path / (visible.stem + extension)
+  elif not path.suffix:
+    path = path.with_name(path.name + extension)
+  pictures.check_extension(path.suffix)
+  return path
 
 
 def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
+  Raises `StorageError` when nothing more can be written.
+
   Threads read and write during the computation. Jobs are taken in the order of their buckets, so
   that pairs of different sizes share programs. Each device computes one pair at a time.
   """
   devices = len(fusing.devices)
-  with ThreadPoolExecutor(2 + devices) as readers, ThreadPoolExecutor(2 + devices) as writers:
+  with _pool(2 + devices) as readers, _pool(2 + devices) as writers:
     sized = []
     for job, size in zip(jobs, readers.map(lambda j: _try(_size, j, options), jobs), strict=True):
       if isinstance(size, InputError):
@@ -127,6 +165,16 @@ def fuse_jobs(fusing: Fuser, jobs: Sequence[Job], options: Options) -> Iterator[
         yield _written(*writing.popleft())
     for job, future in writing:
       yield _written(job, future)
+
+
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+  """Threads of which, after an exception, only the work under way is finished."""
+  pool = ThreadPoolExecutor(threads)
+  try:
+    yield pool
+  finally:
+    pool.shutdown(cancel_futures=True)
 
 
 def _batches(fusing: Fuser, jobs: list[Job], memory_mb: float | None) -> list[list[Job]]:
@@ -202,9 +250,11 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: list) -> Iterato
 
 
 def _try(function: Callable, *arguments):
-  """The result, or the error as a value; too little memory is one too."""
+  """The result, or the error as a value; too little memory is one too, a full disk is none."""
   try:
     return function(*arguments)
+  except StorageError:
+    raise
   except InputError as error:
     return error
   except MemoryError as error:

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from cfi_jax.core.types import InputError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000")
 MAX_PIXELS = 2**26  # 8192 x 8192; a file that claims more is taken for a decompression bomb
 
 # What a file's pillow mode becomes. Alpha of grey images is dropped here, alpha of colour images in
@@ -174,7 +174,24 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))
     if max(bits) > 8:
       raise InputError(f"colour TIFF with {max(bits)} bits per sample; save it as 16-bit PNG")
+  if picture.format == "JPEG2000" and picture.mode not in _GREY_16:
+    bits = _jpeg_2000_bits(file)
+    if bits > 8:
+      raise InputError(f"colour JPEG 2000 with {bits} bits per sample; save it as 16-bit PNG")
   return picture
+
+
+def _jpeg_2000_bits(file: BinaryIO) -> int:
+  """Largest depth of a component, by the marker SIZ, which begins the code stream."""
+  file.seek(0)
+  start = file.read(2**16).find(b"\xff\x4f\xff\x51")  # after the boxes, which are short
+  file.seek(max(start, 0) + 40)
+  count = int.from_bytes(file.read(2), "big")
+  depths = file.read(3 * count)[::3]
+  file.seek(0)
+  if start < 0 or not depths:
+    raise InputError("a JPEG 2000 file without a code stream")
+  return max((depth & 0x7F) + 1 for depth in depths)
 
 
 def _raw_mode(picture: Image.Image) -> str | None:

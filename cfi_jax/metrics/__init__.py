@@ -10,6 +10,7 @@ from cfi_jax.metrics.catalogue import (
   find_metrics,
   make_scorer,
   require_side,
+  spell_metrics,
 )
 from cfi_jax.metrics.definition import CONVENTIONS, Metric, Score
 from cfi_jax.metrics.levels import grey_levels, quantise
@@ -31,4 +32,5 @@ __all__ = [
   "read_scores",
   "require_side",
   "score",
+  "spell_metrics",
 ]

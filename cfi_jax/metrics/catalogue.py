@@ -1,6 +1,8 @@
 """The metrics by name, with what one must know to read a value: the one place that names them."""
 
+import difflib
 import functools
+import re
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -88,11 +90,25 @@ _TABLE = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
 
 
+def _fold(name: str) -> str:
+  """Letters and digits alone, as small ones: ms-ssim, MS_SSIM and "Qab/f", Qabf are the same."""
+  return re.sub(r"[\W_]", "", name.casefold())
+
+
+_FOLDED = {_fold(name): name for name in METRICS}
+
+
 def find_metric(name: str) -> Metric:
-  """The metric of this name; raises InputError, listing the valid names, where there is none."""
-  if name not in METRICS:
-    raise InputError(f"unknown metric {name!r}; valid: {', '.join(METRICS)}")
-  return METRICS[name]
+  """The metric of this name, in capitals or not, with or without dashes, underscores and slashes.
+
+  Raises InputError, naming the nearest and listing the valid names, where there is none.
+  """
+  folded = _fold(name)
+  if folded not in _FOLDED:
+    near = difflib.get_close_matches(folded, _FOLDED, n=1)
+    hint = f" (did you mean {_FOLDED[near[0]]!r}?)" if near else ""
+    raise InputError(f"unknown metric {name!r}{hint}; valid: {', '.join(METRICS)}")
+  return METRICS[_FOLDED[folded]]
 
 
 def find_metrics(names: Sequence[str] | None, convention: str) -> tuple[Metric, ...]:
@@ -106,13 +122,18 @@ def find_metrics(names: Sequence[str] | None, convention: str) -> tuple[Metric, 
     return tuple(m for m in METRICS.values() if convention in m.conventions)
   if not names:
     raise InputError("no metric was named")
-  twice = sorted({n for n in names if list(names).count(n) > 1})
+  metrics = tuple(find_metric(name) for name in names)
+  twice = sorted({m.name for m in metrics if metrics.count(m) > 1})
   if twice:
     raise InputError(f"metrics named twice: {', '.join(twice)}")
-  metrics = tuple(find_metric(name) for name in names)
   for metric in metrics:
     metric.check(convention)
   return metrics
+
+
+def spell_metrics(names: Sequence[str], convention: str) -> tuple[str, ...]:
+  """The names as the catalogue spells them; raises InputError as `find_metrics` does."""
+  return tuple(metric.name for metric in find_metrics(names, convention))
 
 
 def require_side(names: Sequence[str], convention: str, side: int) -> None:

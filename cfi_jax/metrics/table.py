@@ -13,8 +13,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.metrics.catalogue import METRICS, find_metrics
 from cfi_jax.metrics.definition import Metric
@@ -131,8 +131,8 @@ def score(
     triplets: what to score.
     metrics: names; all that the convention defines by default.
     convention: "tang", "cddfuse" or "strict".
-    total: number of triplets, for the progress bar.
-    progress: show a progress bar where the output is a terminal.
+    total: number of triplets, for the progress.
+    progress: whether to tell of the progress.
 
   Returns:
     Scores, one row per triplet and metric. A metric whose minimum side the image misses is NaN and
@@ -143,14 +143,11 @@ def score(
   """
   wanted = find_metrics(metrics, convention)
   results: dict[int, list[Row]] = {}
-  bar = tqdm(
-    total=total, unit="image", desc=f"scoring ({convention})", disable=None if progress else True
-  )
-  with bar:
+  with Progress(f"scoring ({convention})", "image", total, shown=progress) as told:
     for canvas, batch in _batches(triplets, convention):
       for index, rows in _score_batch(batch, canvas, wanted, convention):
         results[index] = rows
-        bar.update()
+        told.update()
   return Scores(tuple(row for index in sorted(results) for row in results[index]))
 
 

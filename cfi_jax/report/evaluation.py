@@ -24,6 +24,22 @@ def write_summary(summary: Summary, notes: Sequence[str], title: str) -> str:
   return markdown.document(title, parts, notes)
 
 
+def write_means(summary: Summary) -> str:
+  """The means as a table of plain text, a metric a row; * marks the best method of each."""
+  head = ["mean (* best)", *summary.methods]
+  rows = [head]
+  for metric in summary.metrics:
+    entries = [summary.entries[metric, method] for method in summary.methods]
+    means = [number(e.estimate.mean) + ("*" if e.rank == 1 else " ") for e in entries]
+    rows.append([f"{_label(summary, metric)}, {METRICS[metric].direction}", *means])
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = []
+  for name, *cells in rows:
+    right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+    lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
+  return "\n".join(lines)
+
+
 def write_page(
   summary: Summary,
   exhibits: Sequence[page.Exhibit],

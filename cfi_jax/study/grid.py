@@ -78,22 +78,20 @@ class Grid:
     """The file that a finished run leaves."""
     return self.workdir / self.product.format(f"{row}-{seed}")
 
-  def claim(self, records: Mapping[str, tuple]) -> None:
+  def claim(self, records: Mapping[str, record.Identity]) -> None:
     """Makes the workdir the study's own; refuses runs that cannot be, and one of another study.
 
-    records: by folder of the workdir, the arguments of `engine.workdir.record.check`: the config
-    and the data that must stay, and the fields that older versions did not have.
-    Nothing is written where anything is refused.
+    records: by folder of the workdir, what must stay. Nothing is written where anything is refused.
     """
     for folder, identity in records.items():
-      for line in record.check(self.workdir / folder, *identity):
+      for line in record.check(self.workdir / folder, identity):
         print(line, flush=True)
     for run in self.study.runs:
       self.steps[run] = models.count_steps(self.study.config(*run), self.folder(*run))
     self.lock.acquire()
     for folder, identity in records.items():
-      record.check(self.workdir / folder, *identity)  # another study may have come and gone
-      record.write(self.workdir / folder, *identity[:2])
+      record.check(self.workdir / folder, identity)  # another study may have come and gone
+      record.write(self.workdir / folder, identity)
 
   def complete(
     self,

@@ -28,9 +28,3 @@ def configure(values: dict[str, Any], where: str = "config") -> tuple[System, Co
     raise InputError(f"{where}: missing 'system'; valid: {', '.join(names())}")
   system = find(values["system"])
   return system, config_lib.build(system.Config, values, where)
-
-
-def configure_older(values: dict[str, Any], where: str) -> tuple[System, Config]:
-  """Like `configure`, of a stored config that may be of an older version (`Config.OLDER`)."""
-  name = values.get("system", Config.OLDER["system"])
-  return configure(config_lib.complete(values, find(name).Config.OLDER)[0], where)

@@ -1,7 +1,6 @@
 """Weights of any system: from a file, the package, a run's workdir or its authors' checkpoint."""
 
 import datetime
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,10 @@ import jax
 
 from cfi_jax import systems
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import sharding
+from cfi_jax.engine import product
+from cfi_jax.engine.config import Config
 from cfi_jax.engine.workdir import record
-from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
+from cfi_jax.engine.workdir.checkpoint import FOLDER
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.weights import file, shipped
 from cfi_jax.weights.file import Card
@@ -108,27 +108,8 @@ def from_workdir(workdir: pathlib.Path, step: int | None = None) -> tuple[Mappin
   stored = record.read(workdir)
   if stored is None:
     raise InputError(f"{workdir}: no workdir of a run, there is no {record.FILE} in it")
-  where = f"{workdir / record.FILE}: config"
-  system, config = systems.configure_older(stored["config"], where)
-  template = jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))
-  with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
-    if not checkpoints.steps:
-      raise InputError(f"{workdir / FOLDER}: holds no checkpoint")
-    if step is None:
-      step = checkpoints.steps[-1] if checkpoints.best is None else checkpoints.best
-    state = checkpoints.restore(template, sharding.make_mesh(jax.device_count()), step)
-  variables, architecture = system.product(config, state)
-  operational = ("data", "model", "checkpoint", "log_every", "validate_every", "pictures")
-  recipe = {k: v for k, v in stored["config"].items() if k not in operational}
-  source = {k: v for k, v in stored["config"]["data"].items() if k != "root"}
-  return jax.device_get(variables), Card(
-    system=config.system,
-    architecture=dict(architecture),
-    recipe=json.dumps({"step": step, **recipe}),
-    data=json.dumps(source | stored["data"]),
-    date=_modified(workdir / FOLDER / str(step)),
-    licence="not stated",
-  )
+  system = systems.find(stored["config"].get("system", Config.OLDER["system"]))
+  return product.from_workdir(system, stored, workdir, step)
 
 
 def _modified(path: pathlib.Path) -> str:

@@ -52,6 +52,7 @@ def write(path: str | os.PathLike, variables: Mapping, card: Card, template: Tem
 def read(path: pathlib.Path, template: Template) -> tuple[dict, Card]:
   """Variables and card of a weights file; `InputError` names what is missing, extra or wrong."""
   try:
+    path.open("rb").close()  # of a file that may not be read the library says that it is not there
     with safetensors.safe_open(path, framework="np") as file:
       card = _card(file.metadata() or {})
       wanted = template(card)

@@ -33,7 +33,7 @@ ARCHITECTURE = {
   "shared_encoder": False,
   "gate": "paper",
   "padding": "reflect",
-  "levels": 3,
+  "levels": 2,
 }
 
 
@@ -218,7 +218,7 @@ def test_folders_with_labels(models, folders, tmp_path):
   )
   assert {f.analysis for f in found.findings} == {"gates", "features"}
   semantic = [f for f in found.findings if f.quantity == "semantic variance"]
-  assert len(semantic) == 2 * 6 and all(f.samples == 5 for f in semantic)
+  assert len(semantic) == 2 * 4 and all(f.samples == 5 for f in semantic)
   ceilings = {(f.model, f.condition): f.estimate for f in found.findings if "ceiling" in f.quantity}
   assert {model for model, _ in ceilings} == {"one", "two"}
   assert ceilings["one", "visible 1"].mean == pytest.approx(ceilings["two", "visible 1"].mean)
@@ -243,7 +243,7 @@ def test_one_pair_of_16_bits_whose_name_has_spaces(models, tmp_path):
   (output / "plots").mkdir(parents=True)
   for stale in ("cka.svg", "mine.svg"):
     (output / "plots" / stale).write_text("of an earlier analysis")
-  parts = ("effects", "gates", "contribution")
+  parts = ("effects", "gates")
   found = analyze(request(models, tmp_path, parts=parts), output)
   assert {f.analysis for f in found.findings} == set(parts)
   assert all(f.samples <= 1 for f in found.findings)

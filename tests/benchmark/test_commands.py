@@ -31,7 +31,7 @@ TINY = [
 AS_TRAINED = list(TINY)
 AS_TRAINED += ["--config.loss.invariance.views=('complementary',)"]
 AS_TRAINED += ["--config.loss.necessity.views=()", "--config.model.gate=paper"]
-AS_TRAINED += ["--config.model.shared_encoder=True"]
+AS_TRAINED += ["--config.model.shared_encoder=True", "--config.model.levels=1"]
 ARCHITECTURE = dict(
   name="isfuse",
   features=4,

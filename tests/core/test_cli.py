@@ -8,6 +8,7 @@ import sys
 import pytest
 from command_line import ROOT, run
 
+import cfi_jax
 from cfi_jax import __main__ as console
 from cfi_jax.benchmark.flags import PARTS
 from cfi_jax.core import cli
@@ -35,7 +36,7 @@ def test_help_lists_every_flag_and_an_example_of_known_ones(command, help_flag):
   done = run("cfi_jax", *words, help_flag)
   assert done.returncode == 0 and not done.stderr
   listed = re.findall(r"^  --(?:\[no\])?(\w+)", done.stdout, re.MULTILINE)
-  assert listed == [*flags, *(["config"] if "config" in flags else []), "verbosity"]
+  assert listed == [*flags, *(["config"] if "config" in flags else []), "verbosity", "version"]
   for name, flag in flags.items():
     assert (
       (flag.required and not flag.default)
@@ -81,8 +82,13 @@ def test_the_list_of_commands():
     assert re.search(rf"^  {name} +[A-Z].*", listed.stdout, re.MULTILINE), name
   for part in PARTS:
     assert re.search(rf"^  {part} +[A-Z]", run("cfi_jax", "benchmark", "-h").stdout, re.MULTILINE)
-  version = run("cfi_jax", "--version")
-  assert version.returncode == 0 and re.fullmatch(r"cfi_jax \d+\.\d+\.\d+\n", version.stdout)
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["fuse"], ["benchmark"], ["benchmark", "input"]])
+def test_every_command_tells_the_version(words):
+  done = run("cfi_jax", *words, "--version")
+  assert (done.returncode, done.stdout) == (0, f"cfi_jax {cfi_jax.__version__}\n"), done.stderr
+  assert re.fullmatch(r"\d+\.\d+\.\d+", cfi_jax.__version__)
 
 
 CHECK = """
@@ -170,8 +176,8 @@ def test_configs_of_the_package_are_found_by_name(name, tmp_path, monkeypatch):
   assert config_lib.load(f"{name}:paper").model.gate == "paper"
   own = tmp_path / name
   own.parent.mkdir(exist_ok=True)
-  own.write_text("def get_config():\n  return 7\n")
-  assert config_lib.load(name) == 7
+  own.write_text("from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'a': 7})")
+  assert config_lib.load(name).a == 7
 
 
 @pytest.mark.parametrize("name", ["mrsr", "other/msrs.py", "configs/"])

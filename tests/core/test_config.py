@@ -8,6 +8,7 @@ from command_line import ROOT
 from cfi_jax import datasets
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.model import make_model
@@ -73,7 +74,7 @@ def test_headers_give_the_command_and_the_cost(name):
     ("statistics.views", "none", "statistics.views is 'none'; valid: all, original"),
     ("loss.necessity.views", ("flip",), "no intervention 'flip'; valid: complementary"),
     ("loss.fusion", {}, "loss.fusion is empty"),
-    ("validation_metrics", ("SIM",), "unknown metric 'SIM'; valid: EN, SD"),
+    ("validation_metrics", ("SIM",), "unknown metric 'SIM' .did you mean 'SSIM'.*valid: EN, SD"),
     ("metric_convention", "mine", "unknown convention 'mine'; valid: tang, cddfuse, strict"),
     ("checkpoint.best", "VIF", r"checkpoint.best is 'VIF' \(lower\); valid: loss \(lower\), SSIM"),
     ("checkpoint.direction", "higher", r"checkpoint.best is 'loss' \(higher\)"),
@@ -92,6 +93,45 @@ def test_bad_values_are_named_with_what_is_allowed(path, value, message):
   node[key] = value
   with pytest.raises(InputError, match=message):
     config_lib.build(Config, values)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"batch_size": 1, "steps_per_dispatch": 1, "log_every": 1, "validate_every": 1},
+    {"validation_pairs": 1, "pictures": 0, "memory_gb": 0.0},
+    {"steps": 0, "epochs": 0.01},
+    {"steps": 1, "epochs": 0.0},
+    {"seed": 0},
+    {"seed": 2**31 - 1},
+  ],
+)
+def test_limits_themselves_are_allowed(changes):
+  config = config_lib.build(Config, load("msrs") | changes)
+  assert {name: getattr(config, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize(
+  ("path", "value"),
+  [
+    ("checkpoint.every", 1),
+    ("checkpoint.keep", 1),
+    ("masks.size", (256, 256)),  # as large as the crop
+    ("optim.b1", 0.0),
+    ("statistics.momentum", 0.0),
+  ],
+)
+def test_limits_of_parts_themselves_are_allowed(path, value):
+  values, (part, key) = load("msrs"), path.split(".")
+  values[part][key] = value
+  assert getattr(getattr(config_lib.build(Config, values), part), key) == value
+
+
+def test_validation_metrics_are_spelt_as_the_catalogue_does():
+  values = load("msrs")
+  values["validation_metrics"] = ("ssim", "qab/f")
+  assert config_lib.build(Config, values).validation_metrics == ("SSIM", "Qabf")
+  assert set(config_lib.build(Config, values).judges) == {"loss", "SSIM", "Qabf"}
 
 
 def test_a_missing_key_is_named():
@@ -119,3 +159,12 @@ def test_stored_values_are_completed_where_their_parents_are():
   assert whole == {"model": {"features": 4, "levels": 3}, "seed": 1, "system": "isfuse"}
   assert filled == ["system='isfuse'", "model.levels=3"] and "levels" not in stored["model"]
   assert config_lib.complete(whole, {"model.levels": 5}) == (whole, [])
+
+
+def test_a_field_of_one_data_set_is_completed_in_that_alone():
+  older = {"data:folder.match": "name"}
+  filled = config_lib.complete({"data": {"name": "folder"}}, older)
+  assert filled == ({"data": {"name": "folder", "match": "name"}}, ["data.match='name'"])
+  assert config_lib.complete({"data": {"name": "msrs"}}, older) == ({"data": {"name": "msrs"}}, [])
+  assert config_lib.complete({"data": {}}, older) == ({"data": {}}, [])
+  assert set(Config.OLDER) >= {f"data:folder.{name}" for name in OPTIONS}

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.alignment import align, read
+from cfi_jax.data.alignment import align, eight_bits, read
+from cfi_jax.data.naming import Naming
 
 
 def save(folder, name, size=(20, 24), mode="L"):
@@ -80,9 +81,40 @@ def test_unreadable_files_are_all_named(folders):
   assert "a.bmp" in str(error.value)
 
 
-def test_only_eight_bits_are_read(tmp_path):
-  Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "x.png")
-  with pytest.raises(InputError, match=r"x\.png: 16 bits"):
-    read(tmp_path / "x.png")
-  Image.new("RGBA", (8, 6), (1, 2, 3, 4)).save(tmp_path / "y.png")
-  assert read(tmp_path / "y.png")[0, 0].tolist() == [1, 2, 3]
+def test_sixteen_bits_are_scored_as_eight_by_a_stated_rule(folders):
+  values = np.array([[0, 128, 129, 385, 386, 65406, 65407, 65535]], np.uint16).repeat(20, 0)
+  path = folders["net"] / "a.png"
+  (folders["net"] / "a.bmp").unlink()
+  Image.fromarray(values.repeat(3, 1)).save(path)
+  assert read(path)[0, ::3, 0].tolist() == [0, 0, 1, 1, 2, 254, 255, 255]
+  notes = align(folders).notes
+  assert "1 files hold 16 bits per channel, scored as round(value / 257)" in notes
+  Image.new("RGBA", (8, 6), (1, 2, 3, 4)).save(path)
+  assert read(path)[0, 0].tolist() == [1, 2, 3]
+
+
+def test_values_without_a_largest_one_are_not_scored():
+  with pytest.raises(InputError, match="x: values are float32; metrics take 8 or 16 bits"):
+    eight_bits(np.ones((2, 2, 1), np.float32), "x")
+
+
+def test_folders_below_and_names_with_suffixes(folders, tmp_path):
+  both = tmp_path / "both"
+  for stem in ("s/1_rgb", "s/1_ir", "s/2_rgb", "s/2_ir", "t/1_rgb", "t/1_ir"):
+    save(both / stem[0], f"{stem[2:]}.png")
+  for name in ("s/1", "s/2", "t/1"):
+    save(tmp_path / "mine" / name[0], f"{name[2:]}.png")
+  (both / "s" / "0003.heic").write_bytes(b"x")
+  rule = Naming({"visible": ("", "_rgb"), "infrared": ("", "_ir")}, options="--")
+  found = align({"visible": both, "infrared": both, "mine": tmp_path / "mine"}, rule)
+  assert [scene.name for scene in found.scenes] == ["s/1", "s/2", "t/1"]
+  assert found.scenes[2].paths["infrared"] == both / "t" / "1_ir.png"
+  assert found.notes == (f"1 other files are left out: {both}/s/0003.heic",)
+
+
+def test_a_rule_that_would_pair_is_named(folders):
+  for role, name in (("visible", "img_1"), ("infrared", "img_01"), ("net", "img_1")):
+    save(folders[role], f"{name}.png")
+  notes = align(folders, Naming(options="--")).notes
+  assert "img_1 and img_01 differ only in zeros: --match=number pairs such names" in notes
+  assert "img_1" in [scene.name for scene in align(folders, Naming(match="number")).scenes]

@@ -1,9 +1,12 @@
-"""Folders matched by file stem: how many there are does not matter."""
+"""Folders matched by name, with those below them: how many there are does not matter."""
+
+import os
 
 import pytest
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.matching import match_folders
+from cfi_jax.data.matching import match_folders, unread
+from cfi_jax.data.naming import OPTIONS, from_options
 
 
 def touch(root, *paths):
@@ -49,3 +52,123 @@ def test_unusable_folders_are_named(tmp_path):
     match_folders(str(tmp_path), {"one": "a", "two": "b", "three": "c"})
   with pytest.raises(InputError, match="one and three are the same folder, 'a'"):
     match_folders(str(tmp_path), {"one": "a", "two": "b", "three": "a"})
+
+
+VI_IR = {"visible": "vi", "infrared": "ir"}
+
+
+def match(root, folders=VI_IR, **options):
+  return match_folders(str(root), folders, from_options(OPTIONS | options))
+
+
+def names(listing):
+  return [record.name for record in listing.records]
+
+
+def test_folders_below_are_searched_and_their_paths_kept(tmp_path):
+  touch(tmp_path, "vi/0.png", "vi/s1/1.png", "vi/s2/1.png", "vi/s2/deep/er/2.png")
+  touch(tmp_path, "ir/0.jpg", "ir/s1/1.jpg", "ir/s2/1.jpg", "ir/s2/deep/er/2.jpg", "ir/s2/3.jpg")
+  found = match(tmp_path)
+  assert names(found) == ["0", "s1/1", "s2/1", "s2/deep/er/2"]
+  assert found.records[3].files["infrared"].path == "ir/s2/deep/er/2.jpg"
+  (problem,) = found.problems
+  assert problem.startswith(f"1 of 5 images in {tmp_path}/ir have no partner")
+  assert "s2/3" in problem
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path):
+  touch(tmp_path, "store/1.png", "vi/2.png", "ir/2.png", "ir/linked/1.png")
+  (tmp_path / "vi" / "linked").symlink_to(tmp_path / "store")
+  (tmp_path / "vi" / "circle").symlink_to(tmp_path / "vi")
+  (tmp_path / "ir" / "linked" / "circle").symlink_to(tmp_path / "ir" / "linked")
+  found = match(tmp_path)
+  assert names(found) == ["2", "linked/1"] and found.problems == ()
+
+
+def test_hidden_folders_and_files_are_named_and_not_read(tmp_path):
+  touch(tmp_path, "vi/1.png", "ir/1.png", "vi/.trash/2.png", "vi/._1.png")
+  found = match(tmp_path)
+  assert names(found) == ["1"] and found.strays == ("vi/._1.png", "vi/.trash")
+  assert unread(found.strays) == []
+
+
+def test_a_folder_inside_the_other_is_not_part_of_it(tmp_path):
+  touch(tmp_path, "1.png", "s/2.png", "ir/1.png", "ir/s/2.png")
+  found = match(tmp_path, {"visible": "", "infrared": "ir"})
+  assert names(found) == ["1", "s/2"] and found.problems == ()
+
+
+def test_suffixes_and_prefixes_tell_the_images_of_one_folder_apart(tmp_path):
+  touch(tmp_path, "s/1_vis.jpg", "s/1_ir.tif", "s/2_vis.jpg", "s/2_ir.tif", "s/1_mask.png")
+  one = {"visible": "", "infrared": ""}
+  found = match(tmp_path, one, visible_suffix="_vis", infrared_suffix="_ir")
+  assert names(found) == ["s/1", "s/2"] and found.problems == ()
+  assert found.strays == ("s/1_mask.png",) == tuple(unread(found.strays))
+  with pytest.raises(InputError, match="the same folder.*--visible_suffix and --infrared_suffix"):
+    match(tmp_path, one)
+  with pytest.raises(InputError, match="with visible prefix 'V', infrared suffix '_x'"):
+    match(tmp_path, one, visible_prefix="V", infrared_suffix="_x")
+
+
+def test_in_one_folder_the_longest_affix_owns_a_file(tmp_path):
+  touch(tmp_path, "FLIR_1.jpg", "FLIR_1_heat.jpg", "FLIR_2.jpg", "FLIR_2_heat.jpg")
+  one = {"visible": "", "infrared": ""}
+  found = match(tmp_path, one, infrared_suffix="_heat")
+  assert names(found) == ["FLIR_1", "FLIR_2"] and found.problems == found.strays == ()
+
+
+def test_two_names_that_a_rule_makes_equal_are_a_problem(tmp_path):
+  touch(tmp_path, "vi/1.png", "vi/01.png", "ir/001.png")
+  found = match(tmp_path, match="number")
+  assert names(found) == ["01"]
+  assert found.problems == ("two images of one name: vi/01.png and vi/1.png",)
+
+
+def test_a_record_has_the_name_of_its_first_file(tmp_path):
+  touch(tmp_path, "vi/cafe\u0301 07.png", "ir/caf\u00e9 7.png")
+  (record,) = match(tmp_path, match="number").records
+  assert record.name == "cafe\u0301 07" and record.files["infrared"].path == "ir/caf\u00e9 7.png"
+
+
+@pytest.mark.parametrize("extension", ["heic", "npy", "dcm", "mp4"])
+def test_a_format_that_is_not_read_is_named_with_those_that_are(tmp_path, extension):
+  touch(tmp_path, "vi/1.png", "ir/1.png", "vi/2.png", f"ir/2.{extension}", f"ir/9.{extension}")
+  touch(tmp_path, f"vi/3.{extension}", f"ir/3.{extension}", "vi/4.txt", "ir/4.txt")
+  found = match(tmp_path)
+  assert names(found) == ["1"]
+  (problem,) = found.problems
+  assert problem.startswith(
+    f"2 left out for their format: ir/2.{extension}, vi/3.{extension} and ir/3.{extension}; "
+    "readable are .png, .jpg"
+  )
+  assert unread(found.strays) == [f"ir/9.{extension}"]  # no partner in any format
+  assert {"vi/4.txt", "ir/4.txt"} <= set(found.strays)
+
+
+def test_a_second_file_in_another_format_is_no_partner(tmp_path):
+  touch(tmp_path, "vi/1.png", "vi/1.heic", "vi/2.png", "ir/2.png", "ir/2.npy")
+  found = match(tmp_path)
+  assert names(found) == ["2"] and found.strays == ("ir/2.npy", "vi/1.heic")
+  (problem,) = found.problems
+  assert "1 of 2 images" in problem and problem.endswith("no partner of the same name in ir: 1")
+
+
+def test_folders_of_nothing_readable_say_so(tmp_path):
+  touch(tmp_path, "vi/1.mp4", "ir/1.mp4", "vi/.2.mp4")
+  with pytest.raises(InputError, match=r"no image in .*looked for .png.*left out: vi/1") as e:
+    match(tmp_path)
+  assert str(e.value).endswith("left out: vi/1.mp4, ir/1.mp4")
+
+
+def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
+  touch(tmp_path, "vi/s/1.png", "ir/1.png")
+  listed = os.scandir
+
+  def scandir(path):
+    if str(path).endswith("vi/s"):
+      raise PermissionError(13, "Permission denied")
+    return listed(path)
+
+  monkeypatch.setattr(os, "scandir", scandir)
+  with pytest.raises(InputError, match="vi/s: cannot be listed: Permission denied"):
+    match(tmp_path)

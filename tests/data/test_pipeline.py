@@ -213,3 +213,21 @@ def test_impossible_options_are_refused():
       dataclasses.replace(OPTIONS, **{name: value})
   with pytest.raises(InputError, match="batch size 3 cannot be shared by 2 processes"):
     batches(0, 1, process_count=2)
+
+
+@pytest.mark.parametrize("name", ["crop", "workers", "threads", "prefetch", "device_gb"])
+def test_options_at_their_least_are_allowed_and_below_are_not(name):
+  least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1, "device_gb": 0}[name]
+  assert getattr(dataclasses.replace(OPTIONS, **{name: least}), name) == least
+  with pytest.raises(InputError, match=f"input.{name}={least - 1}: must be at least {least}"):
+    dataclasses.replace(OPTIONS, **{name: least - 1})
+
+
+def test_a_stretch_numbers_the_rows_of_its_process():
+  stretch = pipeline.Stretch(6, 2, 4, 1, 3)
+  assert stretch.rows == 2 and list(stretch.items) == [0, 1, 2, 3]
+  assert [stretch.position(item) for item in stretch.items] == [14, 15, 20, 21]
+  assert pipeline.Stretch(1, 0, 1).rows == 1
+  for batch_size, count in ((0, 1), (4, 3)):
+    with pytest.raises(InputError, match=f"batch size {batch_size} cannot be shared by {count}"):
+      pipeline.Stretch(batch_size, 0, 1, 0, count)

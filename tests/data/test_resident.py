@@ -9,7 +9,7 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
-from cfi_jax.data import pipeline, resident
+from cfi_jax.data import naming, pipeline, resident
 from cfi_jax.images import read as images
 
 OPTIONS = pipeline.Input(
@@ -113,7 +113,9 @@ def test_headers_tell_size_and_depth(tmp_path):
     (tmp_path / folder).mkdir()
     for name, picture in pictures.items():
       picture.save(tmp_path / folder / name)
-  options = dict(name="folder", visible="visible", infrared="infrared", validation_fraction=0)
+  options = dict(
+    name="folder", visible="visible", infrared="infrared", validation_fraction=0, **naming.OPTIONS
+  )
   source = datasets.load(options | {"root": str(tmp_path)}).source("train")
   headers = source.check_headers()
   depths = [header["visible"].depth for header in headers]

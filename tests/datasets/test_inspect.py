@@ -7,6 +7,7 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.datasets import inspect
 
 CROP = 16
@@ -134,3 +135,42 @@ def test_cases_in_several_splits_are_noted(tmp_path):
   assert only(shipped.notes) == "cases in several splits (3): 1, 2, 3"
   by_case = report(tmp_path, "pet_mri", split_by="case", test_fraction=0.3)
   assert by_case.notes == () and by_case.problems == ()
+
+
+def test_what_cannot_be_seen_is_said(msrs, monkeypatch):
+  for name in "ab":
+    path = msrs / "train" / "vi" / f"{name}.png"
+    Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+    path.unlink()
+  found = report(msrs)
+  assert found.problems == () and found.unseen == {"JPEG": 2}
+  monkeypatch.setattr(inspect.damage, "is_strict", lambda: False)
+  text = inspect.describe(found)
+  assert "note: JPEG (2) have no checksum: damage to their pixels may not be seen" in text
+  assert "with simplejpeg installed (the extra strict)" in text
+  assert text.endswith("nothing wrong was seen")
+
+
+def test_a_strict_decoder_is_asked_about_jpeg_alone(msrs, monkeypatch):
+  path = msrs / "train" / "vi" / "a.png"
+  Image.open(path).save(path.with_suffix(".jpg"))
+  path.unlink()
+
+  def refuse(file, label):
+    raise InputError(f"{label}: damaged inside")
+
+  monkeypatch.setattr(inspect.damage, "is_strict", lambda: True)
+  monkeypatch.setattr(inspect.damage, "require_strict_jpeg", refuse)
+  assert only(report(msrs).problems) == f"{msrs}/train/vi/a.jpg: damaged inside"
+
+
+def test_subfolders_and_suffixes_are_checked(tmp_path):
+  for name in ("s1/1", "s1/2", "s2/1"):
+    draw(tmp_path / f"{name}_rgb.png", 1 + len(name) + ord(name[-1]) + ord(name[1]), 3)
+    draw(tmp_path / f"{name}_ir.png", 500 + ord(name[-1]) + 7 * ord(name[1]))
+  draw(tmp_path / "s2" / "2_rgb.png", 9, 3)
+  (tmp_path / "s2" / "2_ir.heic").write_bytes(b"x")
+  options = OPTIONS | {"visible_suffix": "_rgb", "infrared_suffix": "_ir"}
+  found = report(tmp_path, "folder", 0.0, visible="", infrared="", **options)
+  assert found.counts == {"train": 3} and found.notes == ()
+  assert only(found.problems).startswith("1 left out for their format: s2/2_ir.heic; readable are")

@@ -55,6 +55,17 @@ def test_a_split_needs_its_own_folders_alone(tmp_path):
     dataset.source("test")
 
 
+def test_names_in_lists_may_be_composed_otherwise_than_files(tmp_path):
+  decomposed, composed = "cafe\u0301", "caf\u00e9"
+  tree(tmp_path, [f"{f}/{n}.jpg" for f in ("crop_LR_visible", "cropinfrared")
+                  for n in (decomposed, "b", "stray")])  # fmt: skip
+  (tmp_path / "train.txt").write_text(f"{composed}.jpg")
+  (tmp_path / "test.txt").write_text("b")
+  dataset = load("roadscene", tmp_path)
+  assert dataset.source("train").names == (decomposed,)
+  assert dataset.listing("test").strays == ("crop_LR_visible/stray.jpg", "cropinfrared/stray.jpg")
+
+
 def test_tno_is_a_test_set_only(tmp_path):
   assert load("tno", tmp_path).splits == ("test",)
   with pytest.raises(InputError, match="no split 'train'; it offers test"):

@@ -8,6 +8,7 @@ from PIL import Image
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Record
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.datasets.splits import hold_out
 
 
@@ -17,7 +18,7 @@ def write(path, value=0, size=(8, 6), mode="L"):
 
 
 def folder(root, **options):
-  fields = dict(root=str(root), visible="vi", infrared="ir", validation_fraction=0.0)
+  fields = dict(root=str(root), visible="vi", infrared="ir", validation_fraction=0.0, **OPTIONS)
   return datasets.load({"name": "folder", **fields, **options})
 
 
@@ -219,3 +220,16 @@ def test_load_lists_what_is_valid():
       msrs(validation_fraction=fraction)
   with pytest.raises(InputError, match="same folder"):
     folder("x", infrared="vi").source("train")
+
+
+def test_one_folder_with_suffixes_in_subfolders_is_a_data_set(tmp_path):
+  for number, sequence in enumerate(("a", "b", "b/c")):
+    write(tmp_path / sequence / "7_vis.png", number)
+    write(tmp_path / sequence / "07_ir.png", number + 100)
+  rule = dict(visible_suffix="_vis", infrared_suffix="_ir", match="number")
+  source = folder(tmp_path, visible="", infrared="", **rule).source("train")
+  assert source.names == ("a/7", "b/7", "b/c/7")
+  assert np.all(source[2]["visible"] == 2) and np.all(source[2]["infrared"] == 102)
+  source.check_headers()
+  with pytest.raises(InputError, match="differ only in zeros: --config.data.match=number pairs"):
+    folder(tmp_path, visible="", infrared="", **rule | {"match": "name"}).source("train")

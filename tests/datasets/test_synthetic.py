@@ -3,9 +3,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from command_line import FIXTURES
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
+from cfi_jax.datasets import synthetic
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.datasets.world.options import SceneOptions
@@ -49,6 +51,36 @@ def measured_contrast(picture, objects, label):
     near[:, :-1] |= near[:, 1:].copy()
   ring = near & (objects == 0)
   return abs(picture[inside].mean() - picture[ring].mean()) if ring.sum() > 20 else None
+
+
+def blocks(pictures):
+  """Means of 8x8 pixels, 1000 times, whole numbers [N, S / 8, S / 8]."""
+  count, size = pictures.shape[:2]
+  means = pictures.reshape(count, size // 8, 8, size // 8, 8).mean((2, 4), dtype=np.float64)
+  return np.round(1000 * means).astype(np.int16)
+
+
+def test_the_world_is_that_of_its_edition(world, request):
+  """Published numbers are of these scenes.
+
+  Where they are to change, `_EDITION` is raised and the fixture renewed (--renew_golden).
+  """
+  sizes = [(world.objects[..., 0] == slot + 1).sum((1, 2)) for slot in range(5)]
+  found = {
+    "visible": blocks(world.pair.visible[:64]),
+    "infrared": blocks(world.pair.infrared[:64]),
+    "sizes": np.stack(sizes, 1).astype(np.int16),
+    "carrier": (world.carrier == INFRARED).sum((1, 2, 3)).astype(np.int16),
+  }
+  path = FIXTURES / f"world_{synthetic._EDITION}.npz"
+  if request.config.getoption("--renew_golden"):
+    np.savez_compressed(path, **found)
+  with np.load(path) as expected:
+    for name, values in found.items():
+      # Another machine may draw an edge a pixel further, or round a mean the other way.
+      off = np.abs(values.astype(int) - expected[name])
+      assert off.max() <= (4 if name in ("visible", "infrared") else 2), name
+      assert np.mean(off > 0) < 0.01, name
 
 
 def test_pictures_are_float_in_unit_range_and_labels_are_whole_numbers(world):
@@ -125,7 +157,7 @@ def test_probabilities_at_their_ends(probability):
 
 @pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.9])
 def test_temperature_and_brightness_correlate_as_asked(correlation):
-  options = dataclasses.replace(OPTIONS, crossover=0.0, correlation=correlation)
+  options = dataclasses.replace(OPTIONS, size=32, crossover=0.0, correlation=correlation)
   world = scenes(7, "train", options, range(320))
   assert world.present.sum() > 700
   drawn = np.corrcoef(world.temperature[world.present], world.brightness[world.present])[0, 1]

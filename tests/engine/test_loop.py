@@ -12,6 +12,7 @@ from command_line import ROOT
 
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
+from cfi_jax.core import progress
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
 from cfi_jax.engine import loop, programs, validation
@@ -189,7 +190,10 @@ def test_epochs_count_the_training_pairs(run):
   assert open_run(values, run.workdir).steps == 5
 
 
-def test_a_run_that_came_and_went_while_this_one_compiled_is_not_overwritten(run, monkeypatch):
+def test_a_run_that_came_and_went_while_this_one_compiled_is_not_overwritten(
+  run, monkeypatch, capsys
+):
+  monkeypatch.setattr(progress, "FIRST", 0)
   other = dataclasses.replace(run.config, seed=1, steps=1)
   compiling = programs.compile_train_step
 
@@ -202,3 +206,4 @@ def test_a_run_that_came_and_went_while_this_one_compiled_is_not_overwritten(run
   with pytest.raises(InputError, match="holds another run; differences.*config.seed: 1, 0"):
     loop.train(isfuse, run.config, run.workdir)
   assert not (run.workdir / "run.lock").exists()
+  assert "training: 1 of 1 steps (100 %)" in capsys.readouterr().err

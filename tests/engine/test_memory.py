@@ -47,9 +47,64 @@ def test_a_containers_limit_counts_without_its_file_cache(tmp_path, version):
   assert memory._cgroup(tmp_path / "nowhere") is None
 
 
-def test_an_accelerator_tells_its_own_limit(monkeypatch):
-  device = types.SimpleNamespace(
-    platform="gpu", memory_stats=lambda: {"bytes_limit": 500, "bytes_in_use": 100}
+def test_linux_tells_kibibytes(tmp_path):
+  path = tmp_path / "meminfo"
+  assert memory._meminfo(path) is None
+  path.write_text("MemTotal:  99 kB\nMemFree:  1 kB\nMemAvailable:   7 kB\nHugePages_Total:  0\n")
+  assert memory._meminfo(path) == 7 * 1024
+
+
+@pytest.mark.parametrize(
+  ("machine", "container", "free"),
+  [(800, 600, 300), (600, 800, 300), (600, None, 300), (None, 800, 400), (None, None, None)],
+)
+def test_cpu_devices_share_the_smaller_of_what_there_is(monkeypatch, machine, container, free):
+  monkeypatch.setattr(memory, "_meminfo", lambda: machine)
+  monkeypatch.setattr(memory, "_cgroup", lambda: container)
+  monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+  assert memory.available() == free
+
+
+def test_a_container_without_a_limit_is_none(tmp_path):
+  (tmp_path / "memory.max").write_text("max\n")
+  assert memory._cgroup(tmp_path) is None
+
+
+def test_a_program_needs_what_it_takes_gives_and_uses_but_shared_memory_once():
+  stats = types.SimpleNamespace(
+    argument_size_in_bytes=1000,
+    output_size_in_bytes=200,
+    temp_size_in_bytes=30,
+    alias_size_in_bytes=4,
   )
+  assert memory.needed(types.SimpleNamespace(memory_analysis=lambda: stats)) == 1226
+  assert memory.needed(types.SimpleNamespace(memory_analysis=lambda: None)) == 0
+
+
+def test_exactly_as_much_as_there_is_suffices(monkeypatch):
+  monkeypatch.setattr(memory, "needed", lambda compiled: 2e9)
+  memory.check(None, 2.0, "")
+  with pytest.raises(InputError, match="needs 2.0 GB per device and 1.9 GB are available"):
+    memory.check(None, 1.9, "")
+  for available, fits in ((2e9, True), (2e9 - 1, False), (None, True)):
+    monkeypatch.setattr(memory, "available", lambda a=available: a)
+    if fits:
+      memory.check(None, 0.0, "")
+    else:
+      with pytest.raises(InputError, match="less of it"):
+        memory.check(None, 0.0, "less of it")
+
+
+@pytest.mark.parametrize(
+  ("stats", "free"),
+  [
+    ({"bytes_limit": 500, "bytes_in_use": 100}, 400),
+    ({"bytes_limit": 500}, 500),
+    ({"bytes_in_use": 100}, None),
+    (None, None),
+  ],
+)
+def test_an_accelerator_tells_its_own_limit(monkeypatch, stats, free):
+  device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
   monkeypatch.setattr(jax, "local_devices", lambda: [device])
-  assert memory.available() == 400
+  assert memory.available() == free

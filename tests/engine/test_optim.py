@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.engine.optim import OptimOptions, learning_rate, make_optimizer, update_ema
 
 ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0, 0.0)
@@ -27,6 +28,37 @@ def test_constant_and_cosine_with_warmup():
   np.testing.assert_allclose(values[8], 5e-3, rtol=1e-5)
   np.testing.assert_allclose(values[12], 0, atol=1e-9)
   assert all(a > b for a, b in zip(values[4:-1], values[5:], strict=True))
+
+
+def test_a_run_that_is_all_warmup_or_shorter_ends_in_it():
+  for steps in (3, 4):
+    cosine = learning_rate(dataclasses.replace(ADAM, schedule="cosine", warmup_steps=4), steps)
+    np.testing.assert_allclose([float(cosine(s)) for s in range(4)], [0, 25e-4, 5e-3, 75e-4])
+    assert np.isfinite(float(cosine(4)))
+
+
+@pytest.mark.parametrize(
+  ("name", "good", "bad"),
+  [
+    ("learning_rate", (1e-12,), (0.0, -1.0)),
+    ("eps", (1e-12,), (0.0,)),
+    ("b1", (0.0, 0.999), (1.0, -0.1)),
+    ("b2", (0.0, 0.999), (1.0, -0.1)),
+    ("ema_decay", (0.0, 0.999), (1.0, -0.1)),
+    ("warmup_steps", (0, 1), (-1,)),
+    ("clip_norm", (0.0, 1e-9), (-1e-9,)),
+  ],
+)
+def test_limits_of_options(name, good, bad):
+  for value in good:
+    assert getattr(dataclasses.replace(ADAM, **{name: value}), name) == value
+  for value in bad:
+    with pytest.raises(InputError, match=f"optim.{name} is {value}; allowed: "):
+      dataclasses.replace(ADAM, **{name: value})
+
+
+def test_an_average_is_kept_where_there_is_a_decay():
+  assert dataclasses.replace(ADAM, ema_decay=1e-9).ema and not ADAM.ema
 
 
 def test_clipping_bounds_the_gradient_that_adam_sees():

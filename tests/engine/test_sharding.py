@@ -3,6 +3,7 @@
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,3 +29,63 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
   monkeypatch.setattr(jax, "devices", lambda: [one] * 4 + [other] * 4)
   with pytest.raises(InputError, match="which 8 devices of 2 processes cannot.* multiples of 8"):
     sharding.make_mesh(12)
+
+
+def test_moments_of_shares_are_those_of_the_whole(monkeypatch, random):
+  """Four shares, as devices have them, whose means lie far from zero and near each other."""
+  monkeypatch.setattr(sharding, "_is_share", lambda: True)
+  shares = jnp.asarray(random.normal(1000, 1, (4, 50, 3)), jnp.float32)
+  near = shares[0].mean(0) + 0.5
+
+  def of_share(rows):
+    assert sharding.count() == 4
+    return sharding.moments(rows.mean(0), rows.var(0), near), sharding.total(rows.sum(0))
+
+  (means, variances), totals = jax.vmap(of_share, axis_name=sharding.AXIS)(shares)
+  whole = np.asarray(shares, np.float64).reshape(-1, 3)
+  for mean, variance, total in zip(means, variances, totals, strict=True):
+    np.testing.assert_allclose(mean, whole.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(variance, whole.var(0), rtol=1e-3)
+    np.testing.assert_allclose(total, whole.sum(0), rtol=1e-5)
+
+
+def test_moments_of_equal_shares_have_no_negative_variance(monkeypatch):
+  monkeypatch.setattr(sharding, "_is_share", lambda: True)
+  found = jax.vmap(
+    lambda x: sharding.moments(x, jnp.zeros(1), jnp.ones(1) / 3), axis_name=sharding.AXIS
+  )(jnp.full((3, 1), 0.1, jnp.float32))
+  assert (np.asarray(found[1]) >= 0).all()
+
+
+def test_one_device_shares_with_nobody():
+  mean, variance = jnp.ones(2), jnp.full(2, 0.25)
+  assert sharding.count() == 1
+  assert sharding.moments(mean, variance, None) == (mean, variance)
+  assert sharding.total(mean) is mean and sharding.mean(mean) is mean
+
+
+def test_devices_are_in_the_order_of_their_processes(monkeypatch):
+  made = [types.SimpleNamespace(process_index=p, id=i) for p, i in ((1, 3), (0, 2), (1, 0), (0, 9))]
+  monkeypatch.setattr(jax, "devices", lambda: made)
+  monkeypatch.setattr(sharding, "Mesh", lambda devices, axes: (list(devices), axes))
+  devices, axes = sharding.make_mesh(8)
+  assert [(d.process_index, d.id) for d in devices] == [(0, 2), (0, 9), (1, 0), (1, 3)]
+  assert axes == (sharding.AXIS,)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [({}, 3600), ({"seconds": 2}, 2)])
+def test_processes_wait_for_each_other_through_their_coordinator(monkeypatch, given, seconds):
+  waited = []
+
+  def wait(name, **options):
+    waited.append((name, options))
+
+  client = types.SimpleNamespace(wait_at_barrier=wait)
+  state = types.SimpleNamespace(client=client)
+  module = types.SimpleNamespace(global_state=state)
+  monkeypatch.setattr(sharding.multihost_utils, "distributed", module)
+  sharding.wait_for_processes("after compiling", **given)
+  assert waited == [("cfi_jax after compiling", {"timeout_in_ms": seconds * 1000})]
+  state.client = None
+  sharding.wait_for_processes("after compiling")
+  assert len(waited) == 1

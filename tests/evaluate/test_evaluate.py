@@ -1,6 +1,7 @@
 """The command `python -m cfi_jax.evaluate` on tiny folders."""
 
 import csv
+import io
 import pathlib
 
 import command_line
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.evaluate import Request, evaluate
+from cfi_jax.evaluate import Request, evaluate, through_jpeg
 from cfi_jax.evaluate.__main__ import parse_methods
 from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
@@ -59,7 +60,7 @@ def test_command_writes_the_three_files(root, tmp_path):
     f"--fused=good:{root}/good",
     f"--fused=noisy:{root}/noisy",
     f"--output={output}",
-    "--metrics=EN,SF,CC",
+    "--metrics=en,S-F,CC",
     "--convention=strict",
     "--compare_to=noisy",
   )
@@ -87,6 +88,12 @@ def test_command_writes_the_three_files(root, tmp_path):
   summary = (output / "summary.md").read_text()
   assert "difference to noisy" in summary and "Noise control" in summary
   assert summary.count("\n| 1 | ") == len(CHEAP)
+  head, *means = [m for m in text.splitlines() if m.startswith("mean (*") or ", higher" in m]
+  assert head.split()[3:6] == ["good", "noisy", "visible"]
+  assert [line.split(",")[0] for line in means] == list(CHEAP)
+  (overview,) = (line for line in summary.splitlines() if line.startswith("| noisy"))
+  for line, cell in zip(means, overview.split(" | ")[1:], strict=True):
+    assert line.split()[3].strip("*") == cell.strip("*| ")
 
 
 def test_noise_control_raises_what_the_report_says(tmp_path):
@@ -182,10 +189,24 @@ def test_paper_protocol_mixes_conventions_and_saves_as_jpeg(root, tmp_path, weig
   assert baseline[0] == pytest.approx(baseline[1], rel=1e-6)
 
 
+def test_the_protocols_jpeg_is_that_of_opencvs_default_quality(random):
+  image = random.integers(0, 256, (40, 56, 1), np.uint8)
+  saved = {}
+  for quality in (90, 94, 95, 96):
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0]).save(file, "JPEG", quality=quality)
+    saved[quality] = np.asarray(Image.open(file))[..., None]
+  found = through_jpeg(image)
+  assert [quality for quality in saved if np.array_equal(found, saved[quality])] == [95]
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"metrics": ("EN", "SSMI")}, r"unknown metric 'SSMI'; valid: EN, SD"),
+    (
+      {"metrics": ("EN", "SSMI")},
+      r"unknown metric 'SSMI' \(did you mean 'SSIM'\?\); valid: EN, SD",
+    ),
     ({"convention": "matlab"}, r"unknown convention 'matlab'; valid: tang, cddfuse, strict"),
     ({"metrics": ("NMI",)}, "NMI is not defined under convention 'tang'"),
     ({"fused": {}}, "nothing to score"),

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cfi_jax.core import cli, progress
 from cfi_jax.core.types import InputError
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped
+from cfi_jax.data.naming import Naming
+from cfi_jax.fuse import command
+from cfi_jax.fuse.__main__ import FLAGS
+from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs, look_swapped, read_pair
 from cfi_jax.images import colour
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image
@@ -33,9 +37,9 @@ def folders(tmp_path):
 
 def run(model, folders, options=OPTIONS, extension=".png"):
   """Reasons by name, the problems of names appended under ""."""
-  jobs, problems = find_jobs(*folders, extension)
-  reasons = {job.name: reason for job, reason in fuse_jobs(model, jobs, options)}
-  return reasons, problems
+  found = find_jobs(*folders, extension)
+  reasons = {job.name: reason for job, reason in fuse_jobs(model, found.jobs, options)}
+  return reasons, found.problems
 
 
 def test_every_kind_of_picture(small, folders, random):
@@ -167,18 +171,149 @@ def test_two_files(small, tmp_path, random):
 def test_paths_that_cannot_be_paired_are_refused(tmp_path, random):
   save(tmp_path / "a", "x.png", random_picture(random, 24, 32))
   (tmp_path / "b").mkdir()
-  file, a, b = tmp_path / "a" / "x.png", tmp_path / "a", tmp_path / "b"
+  save(tmp_path / "c", "x.png", random_picture(random, 24, 32))
+  file, a, b, c = tmp_path / "a" / "x.png", tmp_path / "a", tmp_path / "b", tmp_path / "c"
   for paths, words in (
     ((file, tmp_path / "no.png", b / "x.png"), "no.png: does not exist"),
     ((a, file, b), "one is a folder, the other a file"),
     ((b, b, a), "the same folder"),
-    ((a, b, a), "folder of the images themselves"),
+    ((a, b, file), "there is no pair to fuse\n  1 of 1 images in .*a have no partner"),
+    ((a, c, a), "folder of the images themselves"),
     ((file, file, b / "x.gif"), "cannot write '.gif'"),
     ((file, file, file), "one of the images themselves"),
     ((file, file, b / "x.png"), "given as the visible and as the infrared image"),
+    ((a, c, a / "fused"), "or inside one: results would be taken for visible images"),
+    ((a, c, c / "fused"), "or inside one: results would be taken for infrared images"),
+    ((a, c, file), "is a file; two folders need a folder"),
   ):
     with pytest.raises(InputError, match=words):
       find_jobs(*paths, ".png")
+
+
+@pytest.mark.parametrize("role", ["visible", "infrared"])
+def test_no_source_is_ever_the_output(tmp_path, monkeypatch, random, role):
+  """By its own path, a relative one, a link, or the name that a folder as output leads to."""
+  for folder in ("visible", "infrared"):
+    save(tmp_path / folder, "x.png", random_picture(random, 8, 8))
+  source = tmp_path / role / "x.png"
+  (tmp_path / "link.png").symlink_to(source)
+  (tmp_path / "folder").symlink_to(tmp_path / role)
+  monkeypatch.chdir(tmp_path)
+  files = [tmp_path / each / "x.png" for each in ("visible", "infrared")]
+  relative = source.relative_to(tmp_path)
+  for output in (source, relative, tmp_path / "link.png", tmp_path / role):
+    with pytest.raises(InputError, match="one of the images themselves"):
+      find_jobs(*files, output, ".png")
+  folders = [tmp_path / each for each in ("visible", "infrared")]
+  for output in (tmp_path / role, relative.parent, tmp_path / "folder"):
+    with pytest.raises(InputError, match="folder of the images themselves"):
+      find_jobs(*folders, output, ".png")
+  (job,) = find_jobs(*files, tmp_path / role, ".bmp").jobs  # another name is none of them
+  assert job.output == tmp_path / role / "x.bmp"
+
+
+@pytest.mark.parametrize(
+  ("levels", "expected"),
+  [
+    ([0, 3] * 4, [0, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 2, 1, 1, 2, 3]),  # 0, 0.75, 2.25, 2.25, ...
+    ([0] * 7 + [255], [0] * 13 + [64, 191, 255]),  # 63.75 and 191.25 are rounded, not cut
+  ],
+)
+def test_an_infrared_image_is_fitted_by_rounded_interpolation(tmp_path, levels, expected):
+  save(tmp_path, "v.png", np.zeros((8, 16), np.uint8))
+  save(tmp_path, "i.png", np.array([levels] * 8, np.uint8))
+  paths = [tmp_path / name for name in ("v.png", "i.png", "out.png")]
+  (job,) = find_jobs(*paths, ".png").jobs
+  visible, infrared = read_pair(job, dataclasses.replace(OPTIONS, resize="infrared"))
+  assert visible.shape == infrared.shape == (8, 16, 1) and infrared.dtype == np.uint8
+  assert infrared[..., 0].tolist() == [expected] * 8
+
+
+def test_the_largest_allowed_number_of_pixels_is_read(tmp_path, random):
+  for name in ("v.png", "i.png"):
+    save(tmp_path, name, random_picture(random, 10, 12))
+  paths = [tmp_path / name for name in ("v.png", "i.png", "out.png")]
+  (job,) = find_jobs(*paths, ".png").jobs
+  assert read_pair(job, dataclasses.replace(OPTIONS, max_pixels=120))[0].shape == (10, 12, 1)
+  with pytest.raises(InputError, match="limit of 119"):
+    read_pair(job, dataclasses.replace(OPTIONS, max_pixels=119))
+
+
+@pytest.mark.parametrize(
+  "error", [jax.errors.JaxRuntimeError("INTERNAL: a bug"), ValueError("a bug"), OSError("a bug")]
+)
+def test_other_errors_are_not_taken_for_too_little_memory(
+  small, folders, random, monkeypatch, error
+):
+  for folder in folders[:2]:
+    save(folder, "x.png", random_picture(random, 24, 32))
+
+  def fail(*arguments, **options):
+    raise error
+
+  monkeypatch.setattr(small, "fuse_pairs", fail)
+  with pytest.raises(type(error), match="a bug"):
+    run(small, folders)
+
+
+def test_subfolders_and_suffixes_are_kept_and_taken_off(small, tmp_path, random):
+  both, fused = tmp_path / "both", tmp_path / "fused"
+  for name in ("a", "b"):
+    (both / name).mkdir(parents=True)
+    save(both / name, "1_rgb.jpg", random_picture(random, 24, 32, 3))
+    save(both / name, "1_heat.tiff", random.integers(29_000, 31_000, (24, 32), np.uint16))
+  save(both / "b", "2_mask.gif", random_picture(random, 24, 32))
+  rule = Naming({"visible": ("", "_rgb"), "infrared": ("", "_heat")}, options="--")
+  found = find_jobs(both, both, fused, ".png", rule)
+  assert found.problems == [] and found.left_out == [f"{both}/b/2_mask.gif"]
+  assert [reason for _, reason in fuse_jobs(small, found.jobs, OPTIONS)] == ["", ""]
+  assert read_image(fused / "a" / "1.png").shape == (24, 32, 3)
+  assert sorted(str(p.relative_to(fused)) for p in fused.rglob("*.png")) == ["a/1.png", "b/1.png"]
+  # Results among the images are no sources the next time, as they have no suffix.
+  assert find_jobs(both, both, both, ".png", rule).jobs[0].output == both / "a" / "1.png"
+
+
+def test_the_command_for_thermal_frames_beside_photographs(
+  small, tmp_path, random, monkeypatch, capsys
+):
+  root, fused = tmp_path / "recordings", tmp_path / "fused"
+  for name in ("day", "night"):
+    (root / name).mkdir(parents=True)
+    save(root / name, "0001_rgb.jpg", random_picture(random, 24, 32, 3))
+    save(root / name, "0001_thermal.tiff", random.integers(29_315, 30_822, (48, 64), np.uint16))
+  (root / "day" / "0002_rgb.mp4").write_bytes(b"x")
+  monkeypatch.setattr(command, "load_fuser", lambda *_, **__: small)
+  monkeypatch.setattr(progress, "FIRST", 0)
+  flags = [f"--visible={root}", f"--infrared={root}", f"--output={fused}", "--resize=infrared"]
+  flags += ["--visible_suffix=_rgb", "--infrared_suffix=_thermal"]
+  assert command.fuse(cli.parse(FLAGS, flags)) == 0
+  said = capsys.readouterr()
+  assert f"note: 1 files are left out: {root}/day/0002_rgb.mp4" in said.out
+  assert "fused 2 of 2 pairs" in said.out and "fusing: 1 of 2 pairs (50 %)" in said.err
+  assert [read_image(fused / name / "0001.png").shape for name in ("day", "night")] == [
+    (24, 32, 3)
+  ] * 2
+
+
+def test_results_that_would_be_sources_the_next_time_are_refused(tmp_path, random):
+  for name in ("1.png", "1_heat.png"):
+    save(tmp_path / "both", name, random_picture(random, 24, 32))
+  both, rule = tmp_path / "both", Naming({"infrared": ("", "_heat")})
+  with pytest.raises(InputError, match="results would be taken for visible images"):
+    find_jobs(both, both, both / "out", ".png", rule)
+  assert len(find_jobs(both, both, tmp_path / "out", ".png", rule).jobs) == 1
+
+
+@pytest.mark.parametrize(
+  ("output", "file"),
+  [("x", "x.png"), ("x.bmp", "x.bmp"), ("sub/", "sub/day.png"), ("there", "there/day.png")],
+)
+def test_the_output_of_two_files_needs_no_extension(tmp_path, random, output, file):
+  (tmp_path / "there").mkdir()
+  for name in ("day.png", "heat.png"):
+    save(tmp_path, name, random_picture(random, 24, 32))
+  found = find_jobs(tmp_path / "day.png", tmp_path / "heat.png", f"{tmp_path}/{output}", ".png")
+  assert found.jobs[0].output == tmp_path / file
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def folders(tmp_path):
 
 def test_the_jobs_of_fuse_need_no_more(folders):
   fuser = Average()
-  jobs, _ = find_jobs(*folders, ".png")
+  jobs = find_jobs(*folders, ".png").jobs
   done = list(fuse_jobs(fuser, jobs, Options(False, None, 10_000, "")))
   assert [reason for _, reason in done] == ["", ""]
   assert sorted(fuser.reserved) == [(44, 64), (48, 50)]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import interventions
@@ -64,6 +65,33 @@ def test_size_and_shape_follow_their_distributions():
   share = np.bincount(sides, minlength=10)[4:] / 3000
   np.testing.assert_allclose(share, 1 / 6, atol=0.03)
   assert np.mean(areas == sides**2) == pytest.approx(0.7, abs=0.03)
+
+
+def test_holes_of_one_image_differ_in_shape_size_and_place():
+  # Where two holes do not meet, each is a component of its own.
+  removed = ~masks(MaskOptions((2, 2), (5, 8), 0.5, 0.0, 0.1), count=400, shape=(128, 128))
+  shapes, sizes = [], []
+  for mask in removed:
+    labels, count = ndimage.label(mask)
+    if count == 2:
+      boxes = [mask[part] for part in ndimage.find_objects(labels)]
+      shapes.append([box.all() for box in boxes])
+      sizes.append([len(box) for box in boxes])
+  shapes, sizes = np.array(shapes), np.array(sizes)
+  assert len(shapes) > 300
+  assert np.mean(shapes[:, 0] != shapes[:, 1]) == pytest.approx(0.5, abs=0.1)
+  assert np.mean(sizes[:, 0] != sizes[:, 1]) == pytest.approx(0.75, abs=0.1)
+
+
+def test_options_at_their_limits_are_allowed():
+  MaskOptions((0, 0), (1, 1), 0.0, 0.0, 1e-9)
+  MaskOptions((1, 1), (1, 1), 1.0, 1.0, 1.0)
+  for change in ({"holes": (-1, 1)}, {"size": (2, 1)}, {"square_probability": -0.01}):
+    with pytest.raises(InputError, match=next(iter(change))):
+      dataclasses.replace(RELEASED, **change)
+  for change in ({"fill": 1.01}, {"darkest": 1.01}):
+    with pytest.raises(InputError, match=next(iter(change))):
+      dataclasses.replace(RELEASED, **change)
 
 
 def test_no_holes_when_none_are_asked_for():

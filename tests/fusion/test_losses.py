@@ -186,9 +186,15 @@ def test_the_target_of_one_image_twice_is_that_image(x64):
   np.testing.assert_allclose(found, v - rest + (rest + flat) / 2, atol=1e-6)
 
 
+def test_a_target_at_its_limits_is_one():
+  assert TargetOptions(1, 0.0, 0.0, 0.0, 0.0).planes == 1
+  assert dataclasses.replace(TARGET, planes=8).planes == 8
+
+
 def test_a_target_is_refused_that_is_no_image():
   for name, value in (
     ("planes", 0),
+    ("planes", 9),
     ("exponent", -1.0),
     ("gain", -0.1),
     ("spread", -1.0),

@@ -192,6 +192,29 @@ def test_several_frames_are_refused(tmp_path):
     images.read_image(path)
 
 
+def test_a_phones_jpeg_with_a_second_view_is_its_first_picture(tmp_path):
+  pictures = [Image.fromarray(x) for x in (COLOUR[..., :3].copy(), 255 - COLOUR[..., :3])]
+  whole = tmp_path / "x.jpg"
+  pictures[0].save(whole, "MPO", save_all=True, append_images=pictures[1:], quality=95)
+  with Image.open(whole) as picture:
+    assert picture.format == "MPO" and picture.n_frames == 2
+  alone = images.read_image(saved(tmp_path, pictures[0], "alone.jpg", quality=95))
+  np.testing.assert_array_equal(images.read_image(whole), alone)
+  with open(whole, "rb") as file:
+    assert images.inspect(file, "x") == (6, 9)
+
+
+def test_as_many_pixels_as_allowed_are_read(tmp_path):
+  path = saved(tmp_path, Image.fromarray(GREY))
+  assert images.read_image(path, max_pixels=54).shape == (6, 9, 1)
+  with pytest.raises(InputError, match="9x6 pixels exceed the limit of 53"):
+    images.read_image(path, max_pixels=53)
+  with open(path, "rb") as file:
+    assert images.inspect(file, "x", 54) == (6, 9)
+  with open(path, "rb") as file, pytest.raises(InputError, match="x: 9x6 pixels exceed"):
+    images.inspect(file, "x", 53)
+
+
 def test_decompression_bomb_is_refused_from_its_header(tmp_path):
   data = wide_png(np.zeros((1, 1, 1), np.uint16))
   header = b"IHDR" + struct.pack(">II", 2**13, 2**13 + 1) + data[24:29]
@@ -214,3 +237,32 @@ def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bits(tmp_path):
   (tmp_path / "x.tif").write_bytes(data)
   with pytest.raises(InputError, match="16 bits per sample"):
     images.read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_jpeg_2000_is_read(tmp_path, mode):
+  pixels = {"L": GREY, "RGB": COLOUR[..., :3], "RGBA": COLOUR, "I;16": GREY.astype(np.uint16) * 99}
+  array = np.ascontiguousarray(pixels[mode])
+  path = saved(tmp_path, Image.fromarray(array), "x.jp2")
+  np.testing.assert_array_equal(images.read_image(path), array.reshape(6, 9, -1))
+
+
+def test_jpeg_2000_in_colour_keeps_no_more_than_eight_bits_so_more_are_refused():
+  file = io.BytesIO()
+  Image.fromarray(COLOUR[..., :3]).save(file, "JPEG2000")
+  content = bytearray(file.getvalue())
+  sizes = content.find(b"\xff\x4f\xff\x51") + 42
+  content[sizes + 3] = 11  # of green: the depth less one
+  with pytest.raises(InputError, match="x: colour JPEG 2000 with 12 bits per sample; save it as"):
+    images.decode(io.BytesIO(bytes(content)), "x")
+
+
+def test_gif_of_one_frame_is_read_and_an_animation_refused(tmp_path):
+  picture = Image.fromarray(COLOUR[..., :3]).quantize(32)
+  path = saved(tmp_path, picture, "x.gif")
+  np.testing.assert_array_equal(images.read_image(path), np.asarray(picture.convert("RGB")))
+  grey = images.read_image(saved(tmp_path, Image.fromarray(GREY), "g.gif"))
+  np.testing.assert_array_equal(images.luma(grey), GREY[..., None])
+  path = saved(tmp_path, picture, "a.gif", save_all=True, append_images=[picture.rotate(180)])
+  with pytest.raises(InputError, match="a.gif: has 2 frames, expected a single picture"):
+    images.read_image(path)

@@ -7,7 +7,7 @@ import pytest
 from command_line import ROOT
 
 from cfi_jax.core.types import InputError
-from cfi_jax.metrics import METRICS, find_metric, find_metrics
+from cfi_jax.metrics import METRICS, find_metric, find_metrics, spell_metrics
 
 IMAGE = np.zeros((48, 48), np.uint8)
 
@@ -25,6 +25,33 @@ def test_unknown_names_list_the_valid_ones():
     find_metrics(["EN", "SD", "EN"], "tang")
   with pytest.raises(InputError, match="no metric"):
     find_metrics([], "tang")
+
+
+@pytest.mark.parametrize(
+  ("written", "name"),
+  [("ms-ssim", "MS_SSIM"), ("Qab/f", "Qabf"), ("q^{AB/F}", "Qabf"), ("en", "EN"),
+   ("fmi pixel", "FMI_pixel"), ("NABF-AsIs", "Nabf_asis"), ("Nabf", "Nabf")],
+)  # fmt: skip
+def test_names_fold_capitals_dashes_underscores_and_slashes(written, name):
+  assert find_metric(written) is METRICS[name]
+  assert spell_metrics([written, "SD"], "tang") == (name, "SD")
+
+
+def test_no_two_metrics_have_one_folded_name():
+  assert all(find_metric(name.lower().replace("_", "-")) is METRICS[name] for name in METRICS)
+
+
+@pytest.mark.parametrize(("written", "near"), [("SSMI", "SSIM"), ("fmi-edges", "FMI_edge")])
+def test_a_misspelt_metric_names_the_nearest(written, near):
+  with pytest.raises(InputError, match=f"'{written}' .did you mean '{near}'.*valid: EN"):
+    find_metric(written)
+  with pytest.raises(InputError, match="unknown metric '-'; valid"):
+    find_metric("-")
+
+
+def test_one_metric_in_two_spellings_is_named_twice():
+  with pytest.raises(InputError, match="named twice: MS_SSIM"):
+    find_metrics(["MS_SSIM", "SD", "ms-ssim"], "tang")
 
 
 def test_floating_point_images_are_refused():

@@ -53,6 +53,9 @@ def test_images_below_the_minimum_side_are_marked():
   by_metric = {row.metric: row for row in rows}
   assert math.isnan(by_metric["SSIM"].value) and by_metric["SSIM"].degenerate
   assert math.isfinite(by_metric["SF"].value) and not by_metric["SF"].degenerate
+  exact = score([triplet("m", "a", (11, 60))], ["SF", "SSIM"], "strict", progress=False).rows
+  assert table.METRICS["SSIM"].minimum_side("strict") == 11
+  assert all(math.isfinite(row.value) and not row.degenerate for row in exact)
   tiny = score([triplet("m", "a", (20, 20))], ["MS_SSIM"], "strict", progress=False)
   assert math.isnan(tiny.rows[0].value) and tiny.rows[0].degenerate
 

@@ -64,9 +64,16 @@ def plain_mix(hidden, w, bias, cross, visible, infrared):
 def results(function, arrays, dtype):
   """A function's results and its gradients for random cotangents, as a flat list."""
   draw = np.random.default_rng(5)
-  out, pull = jax.vjp(function, *(jnp.asarray(a, dtype) for a in arrays))
-  seeds = jax.tree.map(lambda x: jnp.asarray(draw.standard_normal(x.shape), dtype), out)
-  return [np.asarray(leaf) for leaf in jax.tree.leaves((out, pull(seeds)))]
+  given = [jnp.asarray(a, dtype) for a in arrays]
+  shapes = jax.eval_shape(function, *given)
+  seeds = jax.tree.map(lambda x: jnp.asarray(draw.standard_normal(x.shape), dtype), shapes)
+
+  @jax.jit  # one program compiles faster than its operations one by one
+  def with_gradients(seeds, *arrays):
+    out, pull = jax.vjp(function, *arrays)
+    return out, pull(seeds)
+
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(with_gradients(seeds, *given))]
 
 
 def assert_equal(native, plain, arrays, tolerance=TOLERANCE):

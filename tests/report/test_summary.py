@@ -53,6 +53,30 @@ def test_differences_are_paired():
   assert estimate.high - estimate.low > 2
 
 
+def test_differences_are_to_the_method_that_is_asked_for():
+  """Of three methods the last, and of two metrics each by its own values."""
+  values = {"a": [1.0, 2.0], "b": [4.0, 7.0], "c": [0.5, 0.5]}
+  rows = table(values).rows + table({k: np.multiply(10, v) for k, v in values.items()}, "SF").rows
+  summary = summarise(Scores(rows), "c")
+  for metric, scale in (("SSIM", 1), ("SF", 10)):
+    found = {m: summary.entries[metric, m].difference for m in "abc"}
+    assert found["a"].mean == pytest.approx(scale) and found["c"] is None
+    assert found["b"].mean == pytest.approx(5 * scale)
+    assert (found["b"].low, found["b"].high) == pytest.approx((3.5 * scale, 6.5 * scale))
+  assert summary.compare_to == "c"
+
+
+def test_the_interval_is_that_of_the_images_that_count():
+  """One image that is left out among good ones neither moves the interval nor widens it."""
+  values = np.random.default_rng(6).normal(3, 1, 60)
+  rows = {"a": [*values, 1e6]}
+  a = summarise(table(rows, degenerate={("a", 60)}), "a").entries["SSIM", "a"]
+  half = 1.96 * values.std() / math.sqrt(60)
+  assert a.count == 60 and a.estimate.mean == pytest.approx(values.mean())
+  assert a.estimate.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+  assert a.estimate.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
 def test_degenerate_images_are_left_out_of_both_sides():
   values = {"a": [1.0, 2.0, math.inf], "b": [2.0, 50.0, 5.0]}
   summary = summarise(table(values, "PSNR", {("a", 2), ("b", 1)}), "a")

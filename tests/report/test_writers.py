@@ -1,13 +1,18 @@
 """The Markdown and HTML writers: every value is there, names cannot break the page."""
 
+import base64
 import html.parser
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cfi_jax.metrics import Row, Scores
-from cfi_jax.report.evaluation import write_page, write_summary
+from cfi_jax.report import markdown, page
+from cfi_jax.report.estimates import Estimate
+from cfi_jax.report.evaluation import write_means, write_page, write_summary
 from cfi_jax.report.markdown import number
 from cfi_jax.report.page import Cell, Exhibit, spread, table
 from cfi_jax.report.plots import interval_plot
@@ -64,6 +69,19 @@ def test_markdown_holds_all_numbers(summary):
   assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {4, 8}
 
 
+def test_means_are_printed_in_columns(summary):
+  head, *lines = write_means(summary).splitlines()
+  assert len(lines) == len(summary.metrics)
+  for metric, line in zip(summary.metrics, lines, strict=True):
+    assert line.startswith(f"{metric}, ")
+    best = summary.ranked(metric)[0]
+    assert f"{number(best.estimate.mean)}*" in line
+    assert line.count("*") == sum(e.rank == 1 for e in summary.ranked(metric))
+    column = head.index(summary.methods[0]) + len(summary.methods[0])
+    mean = summary.entries[metric, summary.methods[0]].estimate.mean
+    assert line[:column].rstrip(" *").endswith(number(mean))
+
+
 def test_conventions_are_named_where_they_are_mixed():
   rows = (Row("m", "0", "AG", "cddfuse", 1.0, False), Row("m", "0", "PSNR", "tang", 2.0, False))
   text = write_summary(summarise(Scores(rows), "m"), [], "T")
@@ -81,6 +99,12 @@ def test_conventions_are_named_where_they_are_mixed():
     (62.0659, "62.066"),
     (3436.64, "3436.64"),
     (8.4e-9, "8.400e-09"),
+    (1e-3, "0.001000"),
+    (0.000999, "9.990e-04"),
+    (1.0, "1.0000"),
+    (10.0, "10.000"),
+    (9999.0, "9999.00"),
+    (1e4, "1.000e+04"),
     (12345.6, "1.235e+04"),
     (float("nan"), "-"),
   ],
@@ -129,6 +153,82 @@ def test_cells_are_text_sorted_by_numbers():
   text = table("x", ["<a>", "b"], [(HOSTILE, [Cell("<1>", 0.25, True)]), ("c", [Cell("-")])])
   assert "<b>" not in text and "<1>" not in text
   assert '<td data-value="0.25" class="best">&lt;1&gt;</td>' in text and "<td>-</td>" in text
+
+
+def test_markdown_is_made_of_plain_lines():
+  assert markdown.table(["a", "b"], [["1", "2"], ["3", "4"]]).splitlines() == [
+    "| a | b |",
+    "| --- | --- |",
+    "| 1 | 2 |",
+    "| 3 | 4 |",
+  ]
+  assert markdown.document("T", ["p", "q"]) == "# T\n\np\n\nq\n"
+  assert markdown.document("T", [], ["n", "m|"]) == "# T\n\n## Notes\n\n- n\n- m\\|\n"
+  assert markdown.interval(Estimate(0.5, 0.25, 1.0)) == "[0.2500, 1.0000]"
+  assert markdown.interval(Estimate(float("nan"), 0.25, 1.0)) == "-"
+
+
+def shown(count):
+  grey, tall = np.full((700, 350), 9, np.uint8), np.full((10, 20, 3), 200, np.uint8)
+  return tuple((f"p{k}", (grey, tall)[k % 2]) for k in range(count))
+
+
+@pytest.mark.parametrize(
+  ("count", "chosen"), [(2, ["p0", "p1"]), (3, ["p1", "p2"]), (1, ["p0"] * 2)]
+)
+def test_two_pictures_are_chosen_and_the_first_scene_shown(count, chosen):
+  text = page.pictures([Exhibit(name, shown(count)) for name in ("s", "t", "u")])
+  assert re.findall(r"<option selected>([^<]*)", text) == ["s", *chosen]
+  assert re.findall(r'<div class="exhibit"( hidden)?>', text) == ["", " hidden", " hidden"]
+
+
+def test_pictures_are_made_small_and_never_larger():
+  text = page.pictures([Exhibit("s", shown(2))])
+  sizes = [
+    Image.open(io.BytesIO(base64.b64decode(data))).size
+    for data in re.findall(r"base64,([^\"]*)", text)
+  ]
+  assert sizes == [(160, 320), (20, 10)]
+
+
+def test_headings_say_which_direction_comes_first():
+  text = table("x", ["method", "EN", "MSE"], [("a", [])], {"EN": "higher"}, ("a",))
+  assert re.findall(r'data-direction="(\w+)">(\w+)', text) == [
+    ("lower", "method"),
+    ("higher", "EN"),
+    ("lower", "MSE"),
+  ]
+  assert '<tr class="baseline"><td>a</td>' in text
+
+
+@pytest.mark.parametrize(("length", "drawn"), [(22, "n" * 22), (23, "n" * 21 + "…")])
+def test_long_names_are_cut_in_plots(length, drawn):
+  rows = (Row("n" * length, "0", "EN", "strict", 1.0, False),)
+  entries = summarise(Scores(rows), "n" * length).ranked("EN")
+  assert f">{drawn}</text>" in interval_plot(entries, "")
+
+
+def test_a_plot_spans_its_intervals_and_marks_their_ends():
+  rows = [
+    Row(m, str(k), "EN", "strict", v + k, False)
+    for m, v in (("a", 0.0), ("b", 4.0))
+    for k in (0, 1)
+  ]
+  text = interval_plot(summarise(Scores(tuple(rows)), "a").ranked("EN"), "a")
+  ticks = re.findall(r'class="tick" x="([\d.]+)" y="[\d.]+" text-anchor="middle">([^<]+)', text)
+  assert [label for _, label in ticks] == ["0.0000", "2.5000", "5.0000"]
+  places = [float(x) for x, _ in ticks]
+  assert places[1] == pytest.approx((places[0] + places[2]) / 2, abs=0.1)
+  assert 150 < places[0] < 170 and 430 < places[2] < 450
+  bars = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', text)
+  assert [float(x) for bar in reversed(bars) for x in bar] == pytest.approx(
+    [places[0], places[0] + (places[2] - places[0]) / 5, places[2] - (places[2] - places[0]) / 5,
+     places[2]], abs=0.2
+  )  # fmt: skip
+  flat = (Row("a", "0", "EN", "strict", 3.0, False), Row("a", "1", "EN", "strict", 3.0, False))
+  assert "nan" not in interval_plot(summarise(Scores(flat), "a").ranked("EN"), "a")
+  none = (Row("a", "0", "EN", "strict", 3.0, True),)
+  assert interval_plot(summarise(Scores(none), "a").ranked("EN"), "a").startswith("<p>no image")
 
 
 def test_spread_takes_both_ends():

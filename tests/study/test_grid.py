@@ -68,7 +68,8 @@ def complete(workdir, rows, seeds, metric="EN", **options):
 
   with Lock(workdir) as lock:
     cells = grid.Grid(Rows(rows, seeds), workdir, "kept/{}.txt", lock)
-    cells.claim({"": (Identity(metric), {}), "scores/tno": (Identity(metric), {"pairs": 1})})
+    own, scores = (record.Identity(Identity(metric), data) for data in ({}, {"pairs": 1}))
+    cells.claim({"": own, "scores/tno": scores})
     return cells.complete(finish, lambda done: reports.append(tuple(done)), **options), reports
 
 

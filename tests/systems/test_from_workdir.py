@@ -25,7 +25,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   options.model.features = 4
   config = config_lib.build(Config, options.to_dict())
   path = tmp_path_factory.mktemp("runs") / "run"
-  record.write(path, config, {"train": {"pairs": 3, "sha256": "abc"}})
+  record.write(path, record.Identity(config, {"train": {"pairs": 3, "sha256": "abc"}}))
   state = jax.jit(isfuse.procedure(config, 10).init)(jax.random.key(0))
   with Checkpoints(path, config.checkpoint) as checkpoints:
     checkpoints.save(state, 1, {"loss": 0.5})
@@ -55,7 +55,7 @@ def test_averaged_parameters_are_taken_where_the_run_kept_them(tmp_path):
   options = recipes.get("paper")
   options.data, options.model.features, options.optim.ema_decay = {"name": "synthetic"}, 4, 0.9
   config = config_lib.build(Config, options.to_dict())
-  record.write(tmp_path, config, {"train": {"pairs": 3, "sha256": "abc"}})
+  record.write(tmp_path, record.Identity(config, {"train": {"pairs": 3, "sha256": "abc"}}))
   state = jax.jit(isfuse.procedure(config, 10).init)(jax.random.key(0))
   state = state.replace(ema_params=jax.tree.map(lambda a: a + 1, state.params))
   with Checkpoints(tmp_path, config.checkpoint) as checkpoints:

@@ -2,13 +2,20 @@
 
 from ml_collections import ConfigDict
 
+from cfi_jax.data.naming import OPTIONS
+
 
 def get_config(name):
   values = dict(
     seed=0,
     system=name,
     data=dict(
-      name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+      name="folder",
+      root="",
+      visible="visible",
+      infrared="infrared",
+      validation_fraction=0.25,
+      **OPTIONS,
     ),
     input=dict(crop=16, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0.0),
     batch_size=4,
@@ -21,6 +28,8 @@ def get_config(name):
     validation_pairs=3,
     pictures=1,
     memory_gb=0.0,
+    init_from="",
+    hash_contents=False,
   )
   if name == "frozen":
     values["teacher"] = ""

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from tqdm import tqdm
 
 from cfi_jax.analyze.measures import maps
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.core.keys import name_number
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import Array
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.report.findings import Finding, Row, tabulate
@@ -83,8 +83,8 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
   """
   require(samples)
   other = subject.randomised(seed) if subject.randomised else None
-  bar = tqdm(samples, f"contributions in {subject.name}", unit="pair", disable=None)
-  rows = [_measure(subject, other, sample, seed) for sample in bar]
+  told = track(samples, f"contributions in {subject.name}", "pair")
+  rows = [_measure(subject, other, sample, seed) for sample in told]
   return tabulate(subject.name, "contribution", rows)
 
 

@@ -13,12 +13,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from cfi_jax.analyze.measures import maps, treatments
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.analyze.measures.treatments import DROPPED, MASKED, ONE_SIDED
+from cfi_jax.core.progress import track
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.report.findings import Finding, Row, tabulate
@@ -52,8 +52,8 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
   Holes larger than an image leave it out. Raises InputError for no samples.
   """
   require(samples)
-  bar = tqdm(samples, f"effects on {subject.name}", unit="pair", disable=None)
-  return tabulate(subject.name, "effects", [_measure(subject, sample, seed) for sample in bar])
+  told = track(samples, f"effects on {subject.name}", "pair")
+  return tabulate(subject.name, "effects", [_measure(subject, sample, seed) for sample in told])
 
 
 def pictures(subject: Subject, sample: Sample, seed: int = 0) -> dict[str, np.ndarray]:

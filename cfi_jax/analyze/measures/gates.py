@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
-from tqdm import tqdm
 
 from cfi_jax.analyze.measures import maps, treatments
 from cfi_jax.analyze.measures.samples import Sample, require
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.analyze.measures.treatments import DROPPED, MASKED
+from cfi_jax.core.progress import track
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import ops
 from cfi_jax.report.estimates import Estimate
@@ -45,7 +45,7 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
   """
   require(samples)
   rows = []
-  for sample in tqdm(samples, f"gates of {subject.name}", unit="pair", disable=None):
+  for sample in track(samples, f"gates of {subject.name}", "pair"):
     gates = _gates(subject, sample.pair)
     if not gates:
       return []

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.scenes import Scene
 from cfi_jax.fusion.types import MODALITIES
@@ -54,8 +54,7 @@ def observe(
   points = np.random.default_rng(seed).random((places, 2))
   features: dict[Space, list[np.ndarray]] = {}
   classes: dict[int, list[np.ndarray]] = {}
-  bar = tqdm(samples, f"{subject.name}: features", unit="pair", delay=2, disable=None)
-  for index, sample in enumerate(bar):
+  for index, sample in enumerate(track(samples, f"features of {subject.name}", "pair")):
     given = labels[index] if labels is not None else None
     if labels is None and sample.truth is not None:
       given = object_classes(sample.truth)

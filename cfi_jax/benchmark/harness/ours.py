@@ -19,6 +19,7 @@ from cfi_jax.engine import dispatch, feed, memory, programs, sharding
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.procedure import Stream
 from cfi_jax.engine.run import Run
+from cfi_jax.engine.workdir.record import Identity
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.systems import files, isfuse
@@ -219,7 +220,19 @@ def make_run(config: Config, steps: int = STEPS, mesh: Mesh | None = None) -> Ru
   fed = feed.Streamed(stream, dict.fromkeys(MODALITIES, 1), config.seed, 0.0)
   mesh = sharding.make_mesh(config.batch_size) if mesh is None else mesh
   procedure = isfuse.procedure(config, steps)
-  return Run(config, pathlib.Path(), mesh, procedure, {"pairs": fed}, None, (), {}, steps)
+  return Run(
+    config=config,
+    workdir=pathlib.Path(),
+    mesh=mesh,
+    procedure=procedure,
+    feeds={"pairs": fed},
+    held_out=None,
+    constants=(),
+    begin=isfuse.begin,
+    variables=None,
+    identity=Identity(config, {}),
+    steps=steps,
+  )
 
 
 def open_run(config: Config, device_gb: float) -> Run:

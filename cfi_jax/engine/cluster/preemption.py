@@ -1,38 +1,62 @@
-"""SIGTERM as a request to save and stop, agreed on by all processes of a run."""
+"""SIGTERM, SIGHUP and Ctrl-C as requests to save and stop, agreed on by all processes of a run."""
 
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
+SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
+
 
 class Preemption:
-  """Owns the SIGTERM handler while a run is under way; a context manager.
+  """Owns the handlers of `SIGNALS` while a run is under way; a context manager.
 
-  With several processes JAX's own service hears the signal, whichever process gets it, and agrees
-  on one step that every process has yet to finish.
+  With several processes JAX's own service hears SIGTERM, whichever process gets it, and agrees on
+  one step that every process has yet to finish; the other signals are handed on as SIGTERM. Ctrl-C
+  (SIGINT) stops at once before `begin`, when there is nothing to save, and when it comes again.
+  asked_by: name of the signal that came; "" before.
   """
 
   def __init__(self):
     """Does nothing until entered."""
-    self._requested = False
-    self._previous = None
+    self.asked_by = ""
+    self._begun = False
+    self._previous: dict[int, Callable | int | None] = {}
 
   def __enter__(self) -> "Preemption":
-    """Installs the handler (one process; only the main thread may)."""
-    if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-      self._previous = signal.signal(signal.SIGTERM, self._request)
+    """Installs the handlers (only the main thread may); leaves ignored signals ignored (nohup)."""
+    if threading.current_thread() is threading.main_thread():
+      for name in SIGNALS[jax.process_count() > 1 :]:
+        number = getattr(signal, name)
+        if name == "SIGTERM" or signal.getsignal(number) is not signal.SIG_IGN:
+          self._previous[number] = signal.signal(number, self._request)
     return self
 
   def __exit__(self, *exception) -> None:
-    """Puts the previous handler back."""
-    if self._previous is not None:
-      signal.signal(signal.SIGTERM, self._previous)
+    """Puts the previous handlers back."""
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
 
-  def _request(self, signum, frame) -> None:
-    del signum, frame
-    self._requested = True
+  def begin(self) -> None:
+    """Says that steps are taken from now on, which a first Ctrl-C shall not lose."""
+    self._begun = True
+
+  def _request(self, number: int, frame: Any) -> None:
+    del frame
+    if number == signal.SIGINT and (self.asked_by or not self._begun):
+      raise KeyboardInterrupt
+    self.asked_by = self.asked_by or signal.Signals(number).name
+    if number == signal.SIGINT:
+      start = "\n" if sys.stderr.isatty() else ""  # after a progress bar
+      line = f"{start}SIGINT: saving after this step; once more stops at once\n"
+      os.write(2, line.encode())  # print may be the very thing that is interrupted
+    if jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   def reached(self, asked: int) -> bool:
     """Whether all processes are to save and stop now; asked after every dispatch of steps.
@@ -40,4 +64,6 @@ class Preemption:
     asked: number of this call since the start of the process: 1, 2, ... without a gap. JAX agrees
     on a number yet to come, and a number left out would lose the signal.
     """
-    return self._requested or multihost_utils.reached_preemption_sync_point(asked)
+    if jax.process_count() == 1 and self.asked_by:
+      return True
+    return multihost_utils.reached_preemption_sync_point(asked)

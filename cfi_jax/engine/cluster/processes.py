@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from cfi_jax.core import files
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.cluster.flags import FLAGS
 from cfi_jax.engine.cluster.watch import LOST_AFTER, End, Watch
@@ -88,6 +89,10 @@ def run(
     watch.announce(End(130, "interrupted"))
     watch.leave(130)
   except Exception as error:
+    accident = files.accident(error) if isinstance(error, OSError) else None
+    if accident:
+      watch.announce(End(2, str(accident)))
+      watch.leave(2, f"error: {accident}")
     watch.suspect()
     traceback.print_exc(file=sys.stderr)
     first = (str(error).splitlines() or [""])[0]

@@ -1,22 +1,26 @@
 """The logs of a run: metrics as JSON lines and TensorBoard events, pictures as PNG."""
 
+import contextlib
 import io
 import json
 import math
 import pathlib
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from PIL import Image
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2, summary_pb2
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.dispatch import Chunk
 
 METRICS_FILE = "metrics.jsonl"
+KINDS = ("train", "validation")  # of rows
 PICTURES = "pictures"
 TENSORBOARD = "tensorboard"
 
@@ -33,6 +37,33 @@ def check_finite(step: int, metrics: Mapping[str, float]) -> None:
     raise DivergedError(f"step {step}: {listed}")
 
 
+class Events:
+  """Owns a file of TensorBoard events.
+
+  Written at once, unlike by tensorboardX.SummaryWriter, whose thread would die of a full disk.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int):
+    """Opens a new file; events of earlier files from `purge_step` on are hidden."""
+    folder.mkdir(parents=True, exist_ok=True)
+    self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._write(purge_step, session_log=start)
+
+  def add(self, step: int, *summaries: summary_pb2.Summary) -> None:
+    """Writes what `tensorboardX.summary` makes."""
+    for each in summaries:
+      self._write(step, summary=each)
+    self._writer.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._writer.close()
+
+  def _write(self, step: int, **content: Any) -> None:
+    self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
+
+
 class Logs:
   """Owns the metric files of a run; a context manager. Only one process of a run may own them."""
 
@@ -41,7 +72,7 @@ class Logs:
     path = workdir / METRICS_FILE
     _drop_rows_after(path, step)
     self._file = path.open("a")
-    self._events = tensorboardX.SummaryWriter(str(workdir / TENSORBOARD), purge_step=step + 1)
+    self._events = Events(workdir / TENSORBOARD, purge_step=step + 1)
     self._pictures = workdir / PICTURES
 
   def __enter__(self) -> "Logs":
@@ -50,15 +81,15 @@ class Logs:
 
   def __exit__(self, *exception) -> None:
     """Closes the files."""
-    self._file.close()
-    self._events.close()
+    for file in (self._file, self._events):
+      # What a full disk did not take when it was written is tried, and fails, once more.
+      with contextlib.suppress(OSError) if exception[0] else contextlib.nullcontext():
+        file.close()
 
   def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-    """Adds one row; `kind` is "train" or "validation"."""
+    """Adds one row; kind: of `KINDS`."""
     print(json.dumps({"kind": kind, "step": step, **values}), file=self._file, flush=True)
-    for name, value in values.items():
-      self._events.add_scalar(f"{kind}/{name}", value, step)
-    self._events.flush()
+    self._events.add(step, *(summary.scalar(f"{kind}/{n}", value) for n, value in values.items()))
 
   def picture(self, step: int, name: str, image: np.ndarray) -> pathlib.Path:
     """Saves a picture, uint8 [H, W] or [H, W, 3], as PNG, atomically, and returns its path."""
@@ -66,9 +97,8 @@ class Logs:
     content = io.BytesIO()
     Image.fromarray(image).save(content, "PNG")
     write_atomically(path, content.getvalue())
-    self._events.add_image(
-      f"validation/{name}", image, step, dataformats="HWC" if image.ndim == 3 else "HW"
-    )
+    layout = "HWC" if image.ndim == 3 else "HW"
+    self._events.add(step, summary.image(f"validation/{name}", image, dataformats=layout))
     return path
 
 
@@ -143,13 +173,36 @@ class Writer:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:
-  """The rows of a metrics file; a last line that was cut off is left out."""
+  """The rows of a metrics file, without damaged lines and a last one that was cut off."""
+  return _read_rows(path)[0]
+
+
+def _read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
+  """The rows of a metrics file, and the number of its damaged lines."""
   if not path.exists():
-    return []
-  lines = path.read_text().splitlines(keepends=True)
-  return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [], 0
+  lines = path.read_bytes().splitlines(keepends=True)
+  whole = [line for line in lines if line.endswith(b"\n")]
+  rows = [row for row in map(_read_row, whole) if row is not None]
+  return rows, len(whole) - len(rows)
+
+
+def _read_row(line: bytes) -> dict | None:
+  """A row as `Logs.write` writes it; None for any other line."""
+  try:
+    row = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(row, dict) or row.get("kind") not in KINDS or type(row.get("step")) is not int:
+    return None
+  values = [value for name, value in row.items() if name != "kind"]
+  numbers = all(isinstance(value, int | float) for value in values)
+  return row if numbers and "loss" in row else None
 
 
 def _drop_rows_after(path: pathlib.Path, step: int) -> None:
-  rows = [row for row in read_metrics(path) if row["step"] <= step]
-  write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+  rows, damaged = _read_rows(path)
+  if damaged:
+    print(f"{path}: {damaged} damaged lines are left out", flush=True)
+  kept = [row for row in rows if row["step"] <= step]
+  write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())

@@ -12,6 +12,7 @@ from cfi_jax.data.source import Source
 from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
+from cfi_jax.engine.workdir.record import Identity
 from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
@@ -51,7 +52,7 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
         f"{cells.file(*run)} is there, and {cells.folder(*run) / record.FILE} is not, which says "
         "how it was trained; remove the weights, or choose another --workdir"
       )
-  cells.claim({f"{SCORES}/{test}": (protocol, {test: described[test]}) for test in sources})
+  cells.claim({f"{SCORES}/{test}": Identity(protocol, {test: described[test]}) for test in sources})
 
   def methods(done: list[grid.Run]) -> Iterator[tuple[str, str, Method]]:
     """All that is scored: its row, the name of its files of scores, and the method."""

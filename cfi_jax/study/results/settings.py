@@ -49,7 +49,8 @@ class Study(grid.Rows):
       for name in getattr(self, field):
         if name in names:  # the tables would give the mean of both
           raise InputError(f"config.{field}: {name!r} is taken; taken: {', '.join(names)}")
-    metrics.find_metrics(self.metrics, self.convention)
+    names = metrics.spell_metrics(self.metrics, self.convention)
+    object.__setattr__(self, "metrics", names)
     for test in self.score:
       dataset = datasets.load(self.tests[test])
       if not isinstance(dataset, FileDataset) or "test" not in dataset.splits:

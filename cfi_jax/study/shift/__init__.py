@@ -5,6 +5,7 @@ import pathlib
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.engine.workdir.lock import Lock
+from cfi_jax.engine.workdir.record import Identity
 from cfi_jax.report import figures
 from cfi_jax.report.findings import to_csv
 from cfi_jax.study import grid, models
@@ -30,7 +31,8 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   cells = grid.Grid(study, workdir, f"{MEASURED}/{{}}.npz", lock)
   protocol = Protocol(study.train, study.recipes, study.tests)
   older = {f"train.{path}": value for path, value in study.train.OLDER.items()}
-  cells.claim({"": (protocol, {}, older)})
+  operational = tuple(f"train.{path}" for path in study.train.OPERATIONAL)
+  cells.claim({"": Identity(protocol, {}, older=older, operational=operational)})
   trials = measure.trials(study)
   measured = functools.partial(measure.measure_all, study, trials)
   trivial = {name: [measured(name, measure.trivial(name))] for name in measure.TRIVIAL}

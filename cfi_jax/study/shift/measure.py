@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from cfi_jax.core.files import write_atomically
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.synthetic import scenes
 from cfi_jax.datasets.world import corruptions
@@ -116,9 +116,9 @@ def _contrast(study: Study, images: np.ndarray, objects: np.ndarray) -> np.ndarr
 
 
 def measure_all(study: Study, trials: Sequence[Trial], name: str, rule: Rule | None) -> Measured:
-  """Measures a rule in every trial, with a progress bar where the output is a terminal."""
-  bar = tqdm.tqdm(trials, desc=f"measuring {name}", unit="condition", disable=None)
-  parts = [measure(study, name, rule, trial) for trial in bar]
+  """Measures a rule in every trial, telling of the progress."""
+  told = track(trials, f"measuring {name}", "condition")
+  parts = [measure(study, name, rule, trial) for trial in told]
   return Measured(*map(np.stack, zip(*parts, strict=True)))
 
 

@@ -50,7 +50,7 @@ class Tests:
         corruption.check(name, strength)
     if self.scenes < 2:
       raise InputError(f"tests.scenes is {self.scenes}; allowed: 2 or more")
-    metrics.find_metrics(self.metrics, CONVENTION)
+    object.__setattr__(self, "metrics", metrics.spell_metrics(self.metrics, CONVENTION))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from cfi_jax.systems.amgfuse.config import Config
 from cfi_jax.systems.amgfuse.inference import load
 from cfi_jax.systems.amgfuse.procedure import (
+  begin,
   constants,
   held_out,
   procedure,
@@ -14,6 +15,7 @@ from cfi_jax.systems.amgfuse.release import read_release
 
 __all__ = [
   "Config",
+  "begin",
   "constants",
   "held_out",
   "load",

@@ -8,8 +8,9 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import config as engine_config
 from cfi_jax.fusion.losses import TargetOptions
 from cfi_jax.systems.amgfuse import objective
-from cfi_jax.systems.amgfuse.model import COMPUTED, NETWORKS
+from cfi_jax.systems.amgfuse.model import NETWORKS
 from cfi_jax.systems.amgfuse.optimizer import OptimOptions
+from cfi_jax.systems.amgfuse.ways import WAYS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,10 @@ class Config(engine_config.Config):
     clean ones, under metric_convention.
   """
 
-  COMPUTED: ClassVar[tuple[str, ...]] = tuple(
-    f"model.{name}" for name in COMPUTED if not name.endswith("dtype")
+  OPERATIONAL: ClassVar[tuple[str, ...]] = (
+    *engine_config.Config.OPERATIONAL,
+    *(f"model.{name}" for name in WAYS),
+    *("restoration.weights", "validation_metrics"),
   )
 
   model: dict[str, Any]
@@ -61,12 +64,15 @@ class Config(engine_config.Config):
 
   def __post_init__(self):
     """Refuses settings that do not go together."""
-    super().__post_init__()
     name = self.model.get("name")
     if name not in NETWORKS:
       raise InputError(f"no model {name!r}; valid: {', '.join(NETWORKS)}")
     objective.check(self.loss, name)
-    metrics.require_side(self.validation_metrics, self.metric_convention, self.input.crop)
+    spelled = self.validation_metrics
+    spelled = metrics.spell_metrics(spelled, self.metric_convention) if spelled else ()
+    object.__setattr__(self, "validation_metrics", spelled)
+    metrics.require_side(spelled, self.metric_convention, self.input.crop)
+    super().__post_init__()
     if self.loss.get("tdas") and not self.restoration.weights:
       raise InputError(
         f"loss.tdas is {self.loss['tdas']}, which needs --config.restoration.weights=FILE, weights "
@@ -77,6 +83,11 @@ class Config(engine_config.Config):
         f"pseudo.planes is {self.pseudo.planes}, whose coarsest reaches {2**self.pseudo.planes} "
         f"pixels; allowed: less than input.crop, {self.input.crop}"
       )
+
+  @property
+  def fixed_length(self) -> str:
+    """The schedule's."""
+    return "optim's learning rate falls until the last epoch"
 
   @property
   def judges(self) -> dict[str, str]:

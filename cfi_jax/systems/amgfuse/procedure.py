@@ -115,6 +115,12 @@ def product(config: Config, state: TrainState) -> tuple[dict, dict[str, Any]]:
   return {"params": state.ema_params or state.params}, model_lib.architecture(config.model)
 
 
+def begin(config: Config, state: TrainState, variables: dict) -> TrainState:
+  """The state with these parameters, also as their moving average."""
+  params = variables["params"]
+  return state.replace(params=params, ema_params=params if config.optim.ema_decay else {})
+
+
 def shapes(architecture: dict[str, Any]) -> dict:
   """Variables of an architecture as float32 shapes."""
   return _shapes(json.dumps(architecture))

@@ -74,6 +74,8 @@ def everything() -> ConfigDict:
       metric_convention="strict",
       pictures=4,
       memory_gb=0.0,
+      init_from="",
+      hash_contents=False,
     )
   )
 

@@ -3,6 +3,7 @@
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.inference.model import Model as load
 from cfi_jax.systems.isfuse.procedure import (
+  begin,
   constants,
   held_out,
   procedure,
@@ -14,6 +15,7 @@ from cfi_jax.systems.isfuse.release import read_release
 
 __all__ = [
   "Config",
+  "begin",
   "constants",
   "held_out",
   "load",

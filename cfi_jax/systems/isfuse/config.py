@@ -43,9 +43,11 @@ class Config(engine_config.Config):
     "model.layout": "plain",
     "model.kernels": "plain",
   }
-  COMPUTED: ClassVar[tuple[str, ...]] = (
-    *(f"model.{name}" for name in WAYS), "share_encodings", "rematerialise", "fold_views",
-  )  # fmt: skip
+  OPERATIONAL: ClassVar[tuple[str, ...]] = (
+    *engine_config.Config.OPERATIONAL,
+    *(f"model.{name}" for name in WAYS),
+    *("share_encodings", "rematerialise", "fold_views", "validation_metrics"),
+  )
 
   model: dict[str, Any]
   statistics: StatisticsOptions
@@ -62,7 +64,10 @@ class Config(engine_config.Config):
     """Refuses settings that do not go together."""
     for view in self.loss.views:
       interventions.get(view)
-    metrics.require_side(self.validation_metrics, self.metric_convention, self.input.crop)
+    names = self.validation_metrics
+    names = metrics.spell_metrics(names, self.metric_convention) if names else ()
+    object.__setattr__(self, "validation_metrics", names)
+    metrics.require_side(names, self.metric_convention, self.input.crop)
     super().__post_init__()
     if self.masks.size[1] > self.input.crop:
       raise InputError(
@@ -74,6 +79,11 @@ class Config(engine_config.Config):
         f"loss.target.planes is {planes}, whose coarsest reaches {2**planes} pixels; allowed: less "
         f"than input.crop, {self.input.crop}"
       )
+
+  @property
+  def fixed_length(self) -> str:
+    """The schedule's."""
+    return self.optim.fixed_length
 
   @property
   def judges(self) -> dict[str, str]:

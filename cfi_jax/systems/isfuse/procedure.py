@@ -95,6 +95,13 @@ def product(config: Config, state: TrainState) -> tuple[dict, dict[str, Any]]:
   return state.variables, model_lib.architecture(config.model)
 
 
+def begin(config: Config, state: TrainState, variables: dict) -> TrainState:
+  """The state with these parameters, also as their moving average, and running statistics."""
+  params = variables["params"]
+  averaged = params if config.optim.ema else {}
+  return state.replace(params=params, batch_stats=variables["batch_stats"], ema_params=averaged)
+
+
 def shapes(architecture: dict[str, Any]) -> dict:
   """Variables of an architecture as float32 shapes."""
   network: ISFuse = model_lib.from_architecture(architecture, "float32")

@@ -90,6 +90,8 @@ def released() -> ConfigDict:
       rematerialise=False,
       fold_views=False,
       memory_gb=0.0,
+      init_from="",
+      hash_contents=False,
     )
   )
 

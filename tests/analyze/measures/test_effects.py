@@ -136,6 +136,28 @@ def test_an_image_is_measured_the_same_in_any_company():
   assert alone[key] != first[key]
 
 
+@pytest.mark.parametrize("name", ["without_visible", "without_infrared"])
+def test_shares_changed_count_pixels_above_each_threshold(name):
+  """A small change of nearly all pixels, a middling one of a few, none of the rest."""
+  levels = np.zeros((32, 40, 1), np.float32)
+  levels[:, :36], levels[:2, :36] = 2.5 / 255, 17 / 255
+  role = name.removeprefix("without_")
+  pair = Pair(np.zeros_like(levels), np.zeros_like(levels)).replace(**{role: levels})
+  rule = {"visible": known.copy_visible, "infrared": lambda p: known.fusion(p.infrared)}[role]
+  found = analyse(rule, [Sample("a", pair)])
+  shares = [found["share changed by more than", name, t] for t in effects.THRESHOLDS]
+  assert shares == pytest.approx([0.9, 0.9 / 16, 0.9 / 16, 0])
+  assert found["effect", name] == pytest.approx(levels.mean(), rel=1e-5)
+
+
+def test_a_ratio_is_of_changes_that_are_large_enough():
+  """Exactly the least mean change is enough; half of it over many pixels is not."""
+  one = np.full(1000, effects.LEAST * 1.001)
+  assert effects.compensation(one / 2, one) == pytest.approx(0.5)
+  assert np.isnan(effects.compensation(one / 4, one / 2))
+  assert effects.compensation(np.zeros(4), np.full(4, 0.25), np.full(4, 0.125)) == -1
+
+
 def test_necessity_says_where():
   visible = np.full((32, 64, 1), 0.2, np.float32)
   visible[:, 48::2] = 1.0  # a striped quarter

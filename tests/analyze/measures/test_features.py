@@ -186,6 +186,22 @@ def planted(rng, images=40, places=60, shared=1.0):
   return Observations(both, {1: labels})
 
 
+def test_a_channel_is_selective_above_97_5_percent_of_its_null(monkeypatch):
+  """Shares at 94, 96, 97.4, 97.6 and 99 % of the null, and a channel that does not vary."""
+  share = np.array([0.94, 0.96, 0.974, 0.976, 0.99, np.nan])
+  null = np.linspace(0, 1, features.PERMUTATIONS + 1)[:, None] * np.ones(6)
+  monkeypatch.setattr(features, "_null", lambda values, labels, seed: null)
+  monkeypatch.setattr(
+    features, "class_share", lambda values, labels, weights: np.tile(share, (len(weights), 1))
+  )
+  observed = Observations({("visible", 1): np.zeros((4, 3, 6))}, {1: np.zeros((4, 3), int)})
+  found = {row[0]: row[2:] for row in features._semantics(observed, resampling.draws(4, 20, 0), 0)}
+  estimate, count = found["selective channels"]
+  assert estimate.mean == pytest.approx(2 / 5) and count == 5
+  limits = found["semantic variance null"][0]
+  assert (limits.mean, limits.low, limits.high) == pytest.approx((0.5, 0.025, 0.975))
+
+
 def test_planted_semantics(rng):
   found = analyse("m", planted(rng))
   channels = [f for f in found if f.quantity.endswith("of channel") and f.condition == "visible 1"]

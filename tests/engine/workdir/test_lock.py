@@ -68,6 +68,16 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path, holder, ca
   assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_makes_its_workdir_and_is_gone_from_it_after(tmp_path):
+  workdir = tmp_path / "deep" / "run"
+  with Lock(workdir) as own:
+    assert not workdir.exists()
+    own.acquire()
+    own.require()
+    assert [path.name for path in workdir.iterdir()] == [FILE]
+  assert list(workdir.iterdir()) == []
+
+
 def test_a_process_that_reuses_the_number_is_another(tmp_path):
   pretend(tmp_path, started="12345")
   lock.check(tmp_path)

@@ -27,13 +27,15 @@ def older(tmp_path):
 
 
 SETTINGS = ("steps=2", "checkpoint.every=1", "validate_every=1", "optim.ema_decay=0.9")
+SETTINGS += ("model.levels=3",)
 
 
 def test_a_run_goes_on_and_says_what_it_took_for_missing_fields(older, make_trainer):
   trainer, workdir = make_trainer(older / "pairs"), older / "run"
   status, output = trainer.run(workdir, *SETTINGS)
   assert status == 0, output
-  assert "is of an older version, taken as: system='isfuse', model.levels=3" in output
+  assert "is of an older version, taken as: system='isfuse', " in output
+  assert "model.levels=3, " in output and "init_from='', " in output
   assert "already holds step 2 of 2" in output
   stored = record.read(workdir)
   assert stored["config"]["system"] == "isfuse" and stored["config"]["model"]["levels"] == 3
@@ -59,7 +61,8 @@ def test_an_interrupted_run_takes_the_step_that_was_missing(older, make_trainer,
 
 
 def test_a_field_that_differs_is_still_refused(older, make_trainer):
-  status, output = make_trainer(older / "pairs").run(older / "run", *SETTINGS, "model.levels=2")
+  other = (*SETTINGS[:-1], "model.levels=2")
+  status, output = make_trainer(older / "pairs").run(older / "run", *other)
   assert status == 2 and "config.model.levels: 3, 2" in output
   status, output = make_trainer(older / "pairs").run(older / "run", *SETTINGS, "seed=1")
   assert status == 2 and "config.seed: 0, 1" in output

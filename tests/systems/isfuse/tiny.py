@@ -1,12 +1,18 @@
 """The smallest config of ISFuse, for tests/systems/test_contract.py."""
 
+from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 
 
 def get_config():
   config = recipes.released()
   config.data = dict(
-    name="folder", root="", visible="visible", infrared="infrared", validation_fraction=0.25
+    name="folder",
+    root="",
+    visible="visible",
+    infrared="infrared",
+    validation_fraction=0.25,
+    **OPTIONS,
   )
   config.input.crop = 16
   config.input.device_gb = 0.0

@@ -83,5 +83,10 @@ def product(config, state):
   return {"params": state.average}, {"toy": 1}
 
 
+def begin(config, state, variables):
+  params = variables["params"]
+  return state.replace(generator=state.generator.replace(params=params), average=params)
+
+
 def load(variables, architecture, *, dtype="float32", devices=None):
   return variables

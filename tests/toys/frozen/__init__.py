@@ -13,7 +13,8 @@ from toys.common import descend, distance, fuse, shapes
 
 __all__ = ["shapes"]
 
-streams, held_out, product, load = one.streams, one.held_out, one.product, one.load
+streams, held_out, load = one.streams, one.held_out, one.load
+product, begin = one.product, one.begin
 
 
 @dataclasses.dataclass(frozen=True)

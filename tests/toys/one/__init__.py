@@ -45,5 +45,9 @@ def product(config, state):
   return {"params": state.params}, {"toy": 1}
 
 
+def begin(config, state, variables):
+  return state.replace(params=variables["params"])
+
+
 def load(variables, architecture, *, dtype="float32", devices=None):
   return variables

@@ -171,6 +171,25 @@ def test_bfloat16_is_close(make_small, random):
   assert abs(make_small("bfloat16").fuse(visible, infrared) - exact).max() <= 8
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_plan_has_as_many_buckets_as_allowed_and_pay(limit):
+  """Four sizes far apart, each worth a program: as many as the limit, no fewer."""
+  sizes = [(500, 4000), (4000, 500), (1500, 1500), (3000, 3000)]
+  planned = buckets.plan(sizes * 50, limit, ZEROS)
+  assert len(set(planned.values())) == limit
+  for (height, width), bucket in planned.items():
+    assert height <= bucket[0] and width <= bucket[1]
+
+
+def test_a_bucket_is_used_up_to_the_waste_that_is_allowed_and_filled_exactly():
+  tight = (100, 100)
+  most = (100, int(buckets.WASTE * 100))
+  assert buckets.choose(tight, [most], ZEROS) == most
+  assert buckets.choose(tight, [(100, most[1] + 4)], ZEROS) == (104, 104)
+  assert buckets.choose(tight, [(100, 120), (100, 108), (112, 112)], ZEROS) == (100, 108)
+  assert buckets.choose(tight, [(96, 130), (130, 96)], ZEROS) == (104, 104)  # too low, too narrow
+
+
 def test_plans_join_sizes_that_cost_little():
   planned = buckets.plan([(480, 640)] * 90 + [(478, 638)] * 10, 6, ZEROS)
   assert set(planned.values()) == {(480, 640)}

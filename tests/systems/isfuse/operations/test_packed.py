@@ -25,10 +25,13 @@ def assert_same(plain, packed, maps, others, dtype):
       outs = jax.tree.leaves(function(*map(convert, maps), *others))
       return [back(x) if x.shape[-1] == 4 * C else x for x in outs]
 
-    given = jax.tree.map(lambda x: x.astype(dtype), (maps, others))
-    outs, vjp = jax.vjp(whole, *given)
-    ramps = [jnp.sin(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape) for x in outs]
-    return jax.tree.leaves((outs, vjp(ramps)))
+    @jax.jit  # one program compiles faster than its operations one by one
+    def with_gradients(maps, others):
+      outs, vjp = jax.vjp(whole, maps, others)
+      ramps = [jnp.sin(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape) for x in outs]
+      return jax.tree.leaves((outs, vjp(ramps)))
+
+    return with_gradients(*jax.tree.map(lambda x: x.astype(dtype), (maps, others)))
 
   expected = run(plain, "float64", lambda x: x, lambda x: x)
   found = run(packed, dtype, pack, unpack)
@@ -165,13 +168,15 @@ def test_views_at_once_are_the_views_one_by_one(x64, name):
   packed = both("float64", attention="pallas")[1]
   inputs = arrays(13, *((2, *shape) for shape in shapes))
 
+  @jax.jit
   def run(*inputs):
     outs, vjp = jax.vjp(lambda *x: function(packed, *x), *inputs)
     return outs, vjp(jax.tree.map(jnp.sin, outs))
 
   views = [run(*(x[i] for x in inputs)) for i in range(2)]
   expected = jax.tree.map(lambda *x: jnp.stack(x), *views)
-  for one, other in zip(*map(jax.tree.leaves, (jax.vmap(run)(*inputs), expected)), strict=True):
+  found = jax.jit(jax.vmap(run))(*inputs)
+  for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-10 * max(1, jnp.abs(other).max()))
 
 

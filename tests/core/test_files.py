@@ -1,0 +1,46 @@
+"""Files that are whole or not there, and the folders they go to."""
+
+import os
+
+import pytest
+
+from cfi_jax.core import files
+from cfi_jax.core.types import InputError
+
+
+def test_a_file_replaces_another_whole_and_may_be_read_by_all(tmp_path):
+  path = tmp_path / "new" / "deep" / "x.txt"
+  for content in (b"longer than", b"next"):
+    files.write_atomically(path, content)
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [each.name for each in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_what_cannot_be_written_is_named_and_nothing_is_left(tmp_path):
+  (tmp_path / "x").mkdir()
+  with pytest.raises(InputError, match="x: cannot be written: Is a directory"):
+    files.write_atomically(tmp_path / "x", b"")
+  (tmp_path / "file").write_text("")
+  with pytest.raises(InputError, match="below: cannot be written: File exists"):
+    files.write_atomically(tmp_path / "file" / "below", b"")
+  assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "x"]
+
+
+def test_a_folder_may_be_there_or_not_yet(tmp_path, monkeypatch):
+  files.require_folder(tmp_path)
+  files.require_folder(tmp_path / "new" / "deep")
+  monkeypatch.chdir(tmp_path)
+  files.require_folder(tmp_path.relative_to(tmp_path) / "new")
+  assert list(tmp_path.iterdir()) == []
+  (tmp_path / "file").write_text("")
+  for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    with pytest.raises(InputError, match="must be a folder, .*file is a file"):
+      files.require_folder(path)
+
+
+@pytest.mark.parametrize("lacking", [os.W_OK, os.X_OK])
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch, lacking):
+  monkeypatch.setattr(os, "access", lambda path, mode: not mode & lacking)
+  with pytest.raises(InputError, match="new: the output cannot be written, no permission in"):
+    files.require_folder(tmp_path / "new")

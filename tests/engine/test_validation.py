@@ -1,0 +1,82 @@
+"""Means over held-out samples by a program whose values are known; nothing is compiled."""
+
+import types
+
+import numpy as np
+import pytest
+
+from cfi_jax.engine import sharding, validation
+from cfi_jax.engine.procedure import Evaluation
+from cfi_jax.engine.validation import Validation
+from cfi_jax.engine.workdir.logs import DivergedError
+
+
+@pytest.fixture
+def measure(monkeypatch):
+  """A function of the samples' values and scores: the means that a validation in twos gives."""
+
+  def run(losses, scores, *, pairs=100, pictures=100):
+    asked = []
+
+    def batches(source, given, **options):
+      assert options["batch_size"] == 2 and options["process_index"] == 0
+      for first in range(0, len(losses), 2):
+        asked.append(first)
+        rows = range(first, first + 2)
+        yield tuple(f"s{i}" for i in rows if i < len(losses)), np.array(rows) % len(losses)
+
+    def program(state, constants, images):
+      assert (state, constants) == ("state", "constants")
+      rows = np.asarray(images)
+      picture = np.broadcast_to(rows.astype(np.uint8)[:, None, None], (2, 3, 4))
+      return Evaluation({"loss": np.array(losses)[rows]}, {"S": np.array(scores)[rows]}, picture)
+
+    monkeypatch.setattr(validation.pipeline, "validation_batches", batches)
+    stream = types.SimpleNamespace(source=None, input=None, rows=2)
+    run = types.SimpleNamespace(
+      config=types.SimpleNamespace(validation_pairs=pairs, pictures=pictures),
+      held_out=types.SimpleNamespace(stream=stream),
+      mesh=sharding.make_mesh(1),
+    )
+    means = Validation(run, program, "constants").measure(7, "state")
+    return means.values, {name: int(p[0, 0]) for name, p in means.pictures.items()}, asked
+
+  return run
+
+
+def test_a_sample_that_a_score_cannot_measure_is_left_out_of_its_mean(measure):
+  values, _, _ = measure([1.0, 2.0, 6.0], [0.25, np.nan, 0.75])
+  assert values == {"loss": 3.0, "S": 0.5}
+
+
+def test_a_score_of_no_sample_is_left_out(measure):
+  assert measure([1.0, 2.0], [np.nan, np.nan])[0] == {"loss": 1.5}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_stops_the_run(measure, bad):
+  with pytest.raises(DivergedError, match=rf"step 7: validation loss = {bad}"):
+    measure([1.0, 2.0, bad, 4.0], [0.0] * 4)
+
+
+@pytest.mark.parametrize(
+  ("pairs", "asked"), [(1, [0]), (2, [0]), (3, [0, 2]), (4, [0, 2]), (5, [0, 2, 4])]
+)
+def test_so_many_samples_are_measured_and_no_batch_more_is_read(measure, pairs, asked):
+  losses = [1.0, 3.0, 5.0, 9.0, 17.0]
+  values, pictures, read = measure(losses, losses, pairs=pairs)
+  assert values["loss"] == values["S"] == pytest.approx(np.mean(losses[:pairs]))
+  assert list(pictures) == [f"s{i}" for i in range(pairs)] and read == asked
+
+
+@pytest.mark.parametrize("pictures", [0, 1, 2, 3])
+def test_pictures_are_those_of_the_first_samples(measure, pictures):
+  found = measure([0.0] * 5, [0.0] * 5, pictures=pictures)[1]
+  assert found == {f"s{i}": i for i in range(pictures)}
+
+
+def test_nothing_is_prepared_without_held_out_samples(monkeypatch):
+  monkeypatch.setattr(validation, "compile_eval_step", lambda run: pytest.fail("compiled"))
+  empty = types.SimpleNamespace(stream=types.SimpleNamespace(source=[]))
+  for held_out in (None, empty):
+    assert validation.prepare(types.SimpleNamespace(held_out=held_out), ()) is None

@@ -1,0 +1,61 @@
+"""Luma and chroma: which pictures are grey, and that a new luma keeps the colour."""
+
+import numpy as np
+import pytest
+
+from cfi_jax.images import colour
+from cfi_jax.images import read as images
+
+RAMP = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_one_channel_that_differs_in_one_pixel_is_colour(channel, alpha):
+  picture = np.stack([RAMP] * (4 if alpha else 3), -1)
+  picture[..., 3:] = 9  # transparency is no colour
+  assert colour.is_grey(picture)
+  picture[2, 5, channel] += 1
+  assert not colour.is_grey(picture)
+
+
+def test_one_channel_is_grey():
+  assert colour.is_grey(RAMP[..., None])
+
+
+def test_a_picture_with_its_own_luma_is_itself_in_floats(random):
+  rgb = random.random((5, 7, 3))
+  luma = colour.luma(rgb)
+  np.testing.assert_allclose(luma, rgb @ [0.299, 0.587, 0.114], atol=1e-12)
+  np.testing.assert_allclose(colour.recolour(rgb, luma), rgb, atol=2e-3)  # three-digit constants
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_picture_with_its_own_luma_is_itself_in_integers(random, dtype):
+  top = np.iinfo(dtype).max
+  rgba = random.integers(0, top, (colour.ROWS + 3, 2, 4), dtype, endpoint=True)
+  same = colour.recolour(rgba, colour.luma(rgba))
+  off = np.abs(same.astype(int) - rgba)
+  assert off[..., :3].max() <= 2 + 5e-4 * top  # chroma is rounded, and so are its constants
+  np.testing.assert_array_equal(same[..., 3], rgba[..., 3])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_new_luma_is_the_luma_of_the_result_where_no_channel_is_cut(random, dtype):
+  top = 1 if dtype is np.float32 else np.iinfo(dtype).max
+  rgb = (random.uniform(0.45, 0.55, (6, 8, 3)) * top).astype(dtype)
+  new = (random.uniform(0.4, 0.6, (6, 8)) * top).astype(dtype)
+  off = colour.luma(colour.recolour(rgb, new)).astype(float) - new
+  assert np.abs(off).max() <= (1 if top > 1 else 0) + 5e-4 * top
+  grey = images.luma(rgb) if top > 1 else new[..., None]
+  np.testing.assert_array_equal(colour.recolour(grey, new), new[..., None])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_both_ends_of_the_range_and_halves_between_levels(dtype):
+  top = np.iinfo(dtype).max
+  fused = np.array([0, 1, 0.5 / top, 1.4 / top, 1.6 / top, 1 - 0.4 / top], np.float64)
+  assert colour.to_integer(fused, np.dtype(dtype)).tolist() == [0, top, 0, 1, 2, top]
+  white = np.full((1, 1, 3), top, dtype)
+  for luma in (0, top):  # chroma of white is none, at whatever luma
+    assert (colour.recolour(white, np.full((1, 1), luma, dtype)) == luma).all()

@@ -1,0 +1,58 @@
+"""Damage inside files that decode: what formats and a strict decoder tell."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.core.types import InputError
+from cfi_jax.images import damage, read
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+
+
+def encode(name, picture=PICTURE, **options):
+  file = io.BytesIO()
+  picture.save(file, name, **options)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "said"),
+  [
+    ("PNG", {}, ""),
+    ("TIFF", {"compression": "tiff_adobe_deflate"}, ""),
+    ("TIFF", {"compression": "tiff_lzw"}, "TIFF"),
+    ("TIFF", {}, "TIFF"),
+    ("JPEG", {}, "JPEG"),
+    ("MPO", {"save_all": True, "append_images": [PICTURE]}, "JPEG"),
+    ("BMP", {}, "BMP"),
+    ("WEBP", {"lossless": True}, "WEBP"),
+    ("GIF", {}, "GIF"),
+    ("JPEG2000", {}, "JPEG2000"),
+  ],
+)
+def test_formats_without_checksum_are_known(name, options, said):
+  assert damage.format_without_checksum(io.BytesIO(encode(name, **options))) == said
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_a_checksum_tells_of_damage(name):
+  options = {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {}
+  content = bytearray(encode(name, **options))
+  for place in range(len(content) // 3, len(content) // 2, 40):
+    content[place] ^= 16
+  with pytest.raises(InputError):
+    read.decode(io.BytesIO(bytes(content)), "x")
+
+
+@pytest.mark.skipif(not damage.is_strict(), reason=f"needs {damage.STRICT}")
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_strict_decoder_tells_of_what_pillow_passes_over(mode):
+  content = encode("JPEG", PICTURE.convert(mode))
+  damage.require_strict_jpeg(io.BytesIO(content + bytes(100)), "x")  # bytes behind are no damage
+  spoilt = content[:-700] + bytes(600) + content[-100:]
+  read.decode(io.BytesIO(spoilt), "x")
+  with pytest.raises(InputError, match="x: damaged inside, by a strict decoder"):
+    damage.require_strict_jpeg(io.BytesIO(spoilt), "x")
