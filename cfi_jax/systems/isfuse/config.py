@@ -67,13 +67,7 @@ class Config(engine_config.Config):
     names = self.validation_metrics
     names = metrics.spell_metrics(names, self.metric_convention) if names else ()
     object.__setattr__(self, "validation_metrics", names)
-    for metric in map(metrics.find_metric, names):
-      side = metric.minimum_side(self.metric_convention)
-      if self.input.crop < side:
-        raise InputError(
-          f"validation_metrics: {metric.name} needs images of {side} pixels or more, and "
-          f"input.crop is {self.input.crop}"
-        )
+    metrics.require_side(names, self.metric_convention, self.input.crop)
     super().__post_init__()
     if self.masks.size[1] > self.input.crop:
       raise InputError(

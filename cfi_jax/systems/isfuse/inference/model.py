@@ -126,8 +126,6 @@ class Model:
       list(arrays.as_batch(image, name))
       for image, name in ((visible, "visible"), (infrared, "infrared"))
     )
-    if len(visibles) != len(infrareds):
-      raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
     self._check_pairs(visibles, infrareds)
     prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
     plain = [image.plain for image in prepared]
@@ -139,9 +137,8 @@ class Model:
       ]
     else:
       pictures = self._fuse_plain(plain, lumas, gray, memory_mb)
-    fused = np.stack([p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)])
-    channels = fused.shape[-1:] if arrays.has_channels(visible) else ()
-    fused = fused.reshape(visible.shape[: visible.ndim - len(channels)] + channels)
+    restored = [p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)]
+    fused = arrays.in_form(restored, visible)
     return (fused, details) if return_details else fused
 
   def fuse_pairs(
@@ -194,13 +191,9 @@ class Model:
     return [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
 
   def _check_pairs(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+    arrays.require_pairs(visibles, infrareds)
     least = self.module.min_side
-    for visible, infrared in zip(visibles, infrareds, strict=True):
-      if visible.shape[:2] != infrared.shape[:2]:
-        raise InputError(
-          f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
-          f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
-        )
+    for visible in visibles:
       if min(visible.shape[:2]) < least:
         raise InputError(
           f"the images are {visible.shape[0]}x{visible.shape[1]} (height x width); a network of "
