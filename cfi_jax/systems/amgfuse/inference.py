@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays
+from cfi_jax.fusion import arrays, inputs
+from cfi_jax.fusion.array_fuser import ArrayFuser
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.types import Fusion
 from cfi_jax.images import colour
@@ -120,11 +121,16 @@ def in_colour(image: np.ndarray) -> np.ndarray:
   return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image[..., :3]
 
 
-class Model:
+class Model(ArrayFuser):
   """Fuses degraded images with one set of weights (`fusion.fuser.Fuser`).
 
   Every image is computed whole: sorting makes every pixel depend on all others. Each padded size
-  has a program of its own.
+  has a program of its own; one that needs more than `memory_mb`, or than there is, is refused.
+  The network fuses in colour, from grey images too; where the result is grey it is the luma. A
+  visible image whose values are not taken as 0 to the largest of their type is fused by its luma.
+  Details: gates are the couplings' masks on the way up, averaged over channels; features are those
+  of both modalities on the way down, levels those of the fused stream on the way up. Maps have the
+  padded size.
   """
 
   def __init__(self, programs: Programs):
@@ -143,53 +149,31 @@ class Model:
     """The size that an image is padded to, a multiple of the network's step."""
     return self.programs.bucket(size)
 
-  def fuse(
+  def _fuse_ready(
     self,
-    visible: np.ndarray,
-    infrared: np.ndarray,
-    *,
-    gray: bool = False,
-    return_details: bool = False,
-    memory_mb: float | None = None,
-  ) -> np.ndarray | tuple[np.ndarray, Fusion]:
-    """Fuses one pair, or a batch of equal sizes; the result has the form and dtype of `visible`.
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    gray: bool,
+    memory_mb: float | None,
+  ) -> list[np.ndarray]:
+    """Fuses pairs that are ready, one per device at once."""
+    fused = self._run(_fused, visibles, infrareds, memory_mb)
+    return [_finish(v, f, gray) for v, f in zip(visibles, fused, strict=True)]
 
-    visible, infrared, gray: see `Fuser.fuse`. The network fuses in colour, from grey images too;
-      where the result is grey it is the luma. Alpha is that of `visible`.
-    return_details: also returns the `Fusion` of the luma: gates are the couplings' masks on the way
-      up, averaged over channels; features are those of both modalities on the way down, levels
-      those of the fused stream on the way up. Maps have the padded size.
-    memory_mb: per device; more is refused. None: as much as is available.
-    """
-    visibles, infrareds = (
-      arrays.as_batch(image, name) for image, name in ((visible, "visible"), (infrared, "infrared"))
-    )
-    arrays.require_pairs(visibles, infrareds)
-    if not return_details:
-      pictures = self.fuse_pairs(visibles, infrareds, gray=gray, memory_mb=memory_mb)
-      return arrays.in_form(pictures, visible)
+  def _fuse_with_details(
+    self,
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    gray: bool,
+    memory_mb: float | None,
+  ) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size that are ready, and gives what the class calls details."""
     results = self._run(_details, visibles, infrareds, memory_mb)
     pictures = [_finish(v, r.pop("picture"), gray) for v, r in zip(visibles, results, strict=True)]
     parts = [Fusion(**result) for result in results]
     details = jax.tree.map(lambda *images: np.stack(images), *parts)
-    height, width = visibles.shape[1:3]
-    details = details.replace(fused=details.fused[:, :height, :width])
-    return arrays.in_form(pictures, visible), details
-
-  def fuse_pairs(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    *,
-    gray: bool = False,
-    memory_mb: float | None = None,
-  ) -> list[np.ndarray]:
-    """Fuses pairs of single images [H, W, C], whose sizes may differ; see `fuse`."""
-    visibles = [arrays.as_image(image, "visible") for image in visibles]
-    infrareds = [arrays.as_image(image, "infrared") for image in infrareds]
-    arrays.require_pairs(visibles, infrareds)
-    fused = self._run(_fused, visibles, infrareds, memory_mb)
-    return [_finish(v, f, gray) for v, f in zip(visibles, fused, strict=True)]
+    height, width = visibles[0].shape[:2]
+    return pictures, details.replace(fused=details.fused[:, :height, :width])
 
   def _run(
     self,
@@ -209,7 +193,7 @@ class Model:
         images = [
           (
             in_colour(to_float(visibles[i], dtype)),
-            colour.luma(to_float(infrareds[i], dtype))[..., None],
+            to_float(infrareds[i], dtype),
           )
           for i in group
         ]
@@ -225,9 +209,12 @@ class Restorer:
     """programs: of the restoration network."""
     self.programs = programs
 
-  def restore(self, visible: np.ndarray, *, memory_mb: float | None = None) -> np.ndarray:
-    """Restores one image [H, W, 3], uint8, uint16 or floating point in [0, 1], of its dtype."""
-    image = arrays.as_image(visible, "visible")
+  def restore(self, visible: Any, *, memory_mb: float | None = None) -> np.ndarray:
+    """Restores one image [H, W, C], uint8, uint16 or floating point in [0, 1], of its dtype.
+
+    visible: whatever `inputs.to_array` takes.
+    """
+    image = arrays.as_image(inputs.to_array(visible, "visible"), "visible")
     prepared = in_colour(to_float(image, self.programs.module.ways.exact))
     (restored,) = self.programs.run(_restored, [(prepared,)], memory_mb)
     return _finish(image, restored, gray=False)
@@ -244,11 +231,11 @@ def _restored(module: Restoration, variables: Mapping, visible: Array) -> Array:
 def _details(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> dict:
   fusions: Fusions = module.apply(variables, visible, infrared, only_fused=True)
   levels = len(module.blocks)
-  down, up = fusions.after[:levels], fusions.after[: levels - 2 : -1]
+  down, up = fusions.after[:levels], fusions.after[levels - 1 :][::-1]
   return {
     "picture": fusions.fused,
     "fused": jnp.clip(luma(fusions.fused), 0, 1),
-    "gates": tuple(mask.mean(-1, keepdims=True) for mask in fusions.masks[: levels - 2 : -1]),
+    "gates": tuple(mask.mean(-1, keepdims=True) for mask in fusions.masks[levels - 1 :][::-1]),
     "features": {
       "visible": tuple(streams.visible for streams in down),
       "infrared": tuple(streams.infrared for streams in down),

@@ -51,7 +51,8 @@ class AMGFuse(nn.Module):
 
   width: channels of the finest level; doubled at each next one.
   blocks, heads: of the fused stream, by level, finest first; blocks of the finest level are those
-    of the decoder, the coarsest level has one stage. Heads divide the channels.
+    of the decoder, the coarsest level has one stage. Heads divide the channels. One level has no
+    decoder, and so no blocks but those of `refinement`.
   refinement: blocks after the decoder.
   mask, gate: parts that can be left out, for ablations: the couplings' masks, and the weights of
     what both modalities add to the fused stream.
@@ -227,7 +228,7 @@ COMPUTED = (*ways_lib.WAYS, "dtype", "param_dtype")  # fields of a config that s
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 RANGES = {"width": 4096, "refinement": 64}
 FIXED = ("scale", "temperature")  # leaves that begin at 1
-MOST_BLOCKS, LEVELS = 64, (2, 6)
+MOST_BLOCKS, LEVELS = 64, (1, 6)
 
 
 def check(module: nn.Module, least: int) -> None:

@@ -37,7 +37,15 @@ def everything() -> ConfigDict:
       system="amgfuse",
       data=folders(WEATHERS),
       input=dict(
-        crop=168, flip=True, transpose=False, workers=0, threads=4, prefetch=8, device_gb=2.0
+        crop=168,
+        flip=True,
+        transpose=False,
+        workers=0,
+        threads=4,
+        prefetch=8,
+        device_gb=2.0,
+        normalize="auto",
+        normalize_over="image",
       ),
       batch_size=2,
       steps_per_dispatch=1,

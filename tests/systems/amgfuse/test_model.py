@@ -95,7 +95,8 @@ SMALLEST |= ways.PLAIN
   [
     ({"name": "isfuse"}, "no model 'isfuse'; valid: amgfuse, restoration"),
     ({"width": 8}, "model.width=8; allowed: whole numbers from 16"),
-    ({"blocks": (1,)}, r"model.blocks=\(1,\); allowed: 2 to 6 whole numbers"),
+    ({"blocks": ()}, r"model.blocks=\(\); allowed: 1 to 6 whole numbers"),
+    ({"blocks": (1,) * 7}, "model.blocks=.*allowed: 1 to 6 whole numbers"),
     ({"blocks": (1, 0)}, "model.blocks"),
     ({"heads": (1, 2, 2)}, "3 levels and model.blocks 2"),
     ({"heads": (3, 2)}, "16 channels at level 1.*multiple of its 3 heads"),
