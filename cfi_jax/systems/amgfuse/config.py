@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from cfi_jax import metrics
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import config as engine_config
 from cfi_jax.fusion.losses import TargetOptions
 from cfi_jax.systems.amgfuse import objective
 from cfi_jax.systems.amgfuse.model import NETWORKS
 from cfi_jax.systems.amgfuse.optimizer import OptimOptions
 from cfi_jax.systems.amgfuse.ways import WAYS
+from cfi_jax.systems.scored import ScoredConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +34,8 @@ class RestorationOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(engine_config.Config):
-  """One training run; the engine's fields are explained in `engine.config.Config`.
+class Config(ScoredConfig):
+  """One training run; other fields are explained in `ScoredConfig`.
 
   epochs: the learning rate changes once per epoch, also where `steps` says how long to train: then
     these are divided into so many epochs.
@@ -44,14 +43,13 @@ class Config(engine_config.Config):
   restoration: the frozen one. loss: weight by term, see `objective.TERMS`.
   pseudo: rule that makes the pseudo ground truth of pairs without one.
   optim: the training procedure.
-  validation_metrics: fusion metrics (`cfi_jax.metrics.METRICS`) of fused degraded pairs against the
-    clean ones, under metric_convention.
+  validation_metrics: of fused degraded pairs against the clean ones.
   """
 
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
-    *engine_config.Config.OPERATIONAL,
+    *ScoredConfig.OPERATIONAL,
     *(f"model.{name}" for name in WAYS),
-    *("restoration.weights", "validation_metrics"),
+    "restoration.weights",
   )
 
   model: dict[str, Any]
@@ -59,8 +57,6 @@ class Config(engine_config.Config):
   loss: dict[str, float]
   pseudo: TargetOptions
   optim: OptimOptions
-  validation_metrics: tuple[str, ...]
-  metric_convention: str
 
   def __post_init__(self):
     """Refuses settings that do not go together."""
@@ -68,10 +64,6 @@ class Config(engine_config.Config):
     if name not in NETWORKS:
       raise InputError(f"no model {name!r}; valid: {', '.join(NETWORKS)}")
     objective.check(self.loss, name)
-    spelled = self.validation_metrics
-    spelled = metrics.spell_metrics(spelled, self.metric_convention) if spelled else ()
-    object.__setattr__(self, "validation_metrics", spelled)
-    metrics.require_side(spelled, self.metric_convention, self.input.crop)
     super().__post_init__()
     if self.loss.get("tdas") and not self.restoration.weights:
       raise InputError(
@@ -91,6 +83,5 @@ class Config(engine_config.Config):
 
   @property
   def judges(self) -> dict[str, str]:
-    """The loss and the validation metrics, each with its direction."""
-    directions = {name: metrics.find_metric(name).direction for name in self.validation_metrics}
-    return super().judges | {"restored_psnr": "higher"} | directions
+    """The loss, the validation metrics and the PSNR of restoration, each with its direction."""
+    return super().judges | {"restored_psnr": "higher"}

@@ -1,13 +1,17 @@
 """Fusing and restoring images of any size, channels and depth."""
 
 import jax
+import matplotlib
 import numpy as np
 import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.inputs import StretchedWarning
+from cfi_jax.images import palettes
+from cfi_jax.images import read as images
 from cfi_jax.systems.amgfuse import ways
-from cfi_jax.systems.amgfuse.inference import Model, load, make_programs
+from cfi_jax.systems.amgfuse.inference import Model, Restorer, load, make_programs
 from cfi_jax.systems.amgfuse.model import make_model
 from cfi_jax.systems.amgfuse.procedure import shapes
 
@@ -25,9 +29,9 @@ def variables(architecture):
   return jax.tree.map(leaf, shapes(architecture))
 
 
-def network():
+def network(architecture=FUSION):
   """The network in the ways that compile fastest."""
-  return make_model({**FUSION, **ways.PLAIN, "dtype": "float32", "param_dtype": "float32"})
+  return make_model({**architecture, **ways.PLAIN, "dtype": "float32", "param_dtype": "float32"})
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,8 @@ def pair(random):
 
 def expected(visible, infrared):
   """The network on images that are mirrored by hand to 10x12, cut again."""
-  images = (np.float32(visible) / 255, np.float32(infrared)[..., None] / 255)
-  padded = [np.concatenate([image, image[-2:-1]])[None] for image in images]
+  both = (np.float32(visible) / 255, np.float32(infrared)[..., None] / 255)
+  padded = [np.concatenate([image, image[-2:-1]])[None] for image in both]
   fused = jax.jit(network().apply)(variables(FUSION), *padded).fused
   return np.clip(np.asarray(fused)[0, :9], 0, 1)
 
@@ -66,6 +70,30 @@ def test_images_are_padded_fused_and_cut(model, pair):
   assert model.fuse(grey, pair[1]).shape == (9, 12)
   deep = model.fuse(*(image.astype(np.uint16) * 257 for image in pair))
   assert deep.dtype == np.uint16 and np.abs(deep / 257 - 255 * own).max() < 0.51
+
+
+def test_values_are_taken_by_the_rules_and_returned_in_their_scale(model, pair):
+  fused = model.fuse(*pair, normalize="full")
+  counts = 29000 + 4 * pair[1].astype(np.uint16)
+  rule = {"infrared": "window=29000:30020"}
+  np.testing.assert_array_equal(model.fuse(pair[0], counts, normalize=rule), fused)
+  (listed,) = model.fuse_pairs([pair[0].tolist()], [counts], normalize=rule)
+  np.testing.assert_array_equal(listed, fused)
+  with pytest.warns(StretchedWarning, match="infrared: 1 of 16 bits, 29.* stretched"):
+    model.fuse(pair[0], counts)
+  # Other values of the visible image: its luma is fused, its colours stay its own.
+  degrees = np.float32(pair[0]) / 255 * 80 - 20
+  warm = model.fuse(degrees, pair[1], normalize={"visible": "window=-20:60"})
+  grey = model.fuse(images.luma(pair[0] / np.float64(255)), pair[1], gray=True)
+  assert (warm.shape, warm.dtype) == ((9, 12, 3), np.float32)
+  uncut = ((warm > -19.9) & (warm < 59.9)).all(-1)
+  assert uncut.mean() > 0.3
+  np.testing.assert_allclose(images.luma(warm)[uncut], (grey * 80 - 20)[uncut], atol=0.1)
+  jet = matplotlib.colormaps["jet"](pair[1], bytes=True)[..., :3]
+  values = palettes.values(jet, "jet", "infrared")
+  taken = model.fuse(pair[0], values, normalize="full")
+  np.testing.assert_array_equal(model.fuse(pair[0], jet, infrared_palette="jet"), taken)
+  assert np.any(taken != model.fuse(pair[0], images.luma(jet)))
 
 
 def test_details_belong_to_the_fused_image(model, pair):
@@ -96,7 +124,8 @@ def test_what_memory_does_not_hold_is_refused(model, pair):
 
 
 def test_the_restoration_network_restores_and_fuses_nothing(pair):
-  restorer = load(variables(RESTORATION), RESTORATION)
+  assert isinstance(load(variables(RESTORATION), RESTORATION), Restorer)
+  restorer = Restorer(make_programs(variables(RESTORATION), network(RESTORATION), None))
   restored = restorer.restore(pair[0])
   assert (restored.shape, restored.dtype) == ((9, 12, 3), np.uint8)
   assert not isinstance(restorer, Fuser) and np.any(restored != pair[0])

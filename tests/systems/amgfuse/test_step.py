@@ -165,7 +165,8 @@ def test_every_recipe_is_a_config(recipe):
   datasets.load(config.data)
   procedure = system.procedure(config, 10)
   sizes = {"all": 60_073_492 - 302_102, "restoration": 36_680_594}  # without the dead tensors
-  if recipe in sizes:
+  # Tracing the whole fusion network takes seconds.
+  if recipe == "restoration" or (recipe == "all" and "CFI_JAX_FULL" in os.environ):
     state = jax.eval_shape(procedure.init, jax.random.key(0))
     variables, architecture = system.product(config, state)
     assert sum(x.size for x in jax.tree.leaves(variables)) == sizes[recipe]
