@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.datasets.world.defaults import street_scenes
 
 WEATHERS = ("Snow", "Rain", "Haze")
@@ -127,6 +128,20 @@ def small() -> ConfigDict:
   return config
 
 
+def small_folder() -> ConfigDict:
+  """`small` on the user's own pairs: two folders of images with equal names, in clear weather."""
+  config = small()
+  config.data = dict(
+    name="folder",
+    root="",
+    visible="visible",
+    infrared="infrared",
+    validation_fraction=0.1,
+    **naming.OPTIONS,
+  )
+  return config
+
+
 def small_restoration() -> ConfigDict:
   """The restoration network of `small`."""
   return as_restoration(small())
@@ -139,6 +154,7 @@ RECIPES = {
   "haze": lambda: of_weather("Haze"),
   "restoration": restoration,
   "small": small,
+  "small_folder": small_folder,
   "small_restoration": small_restoration,
 }
 

@@ -1,19 +1,11 @@
 """The smallest config of AMG-Fuse, for tests/systems/test_contract.py: pairs in clear weather."""
 
-from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.amgfuse import recipes
 
 
 def get_config():
-  config = recipes.small()
-  config.data = dict(
-    name="folder",
-    root="",
-    visible="visible",
-    infrared="infrared",
-    validation_fraction=0.25,
-    **OPTIONS,
-  )
+  config = recipes.small_folder()
+  config.data.validation_fraction = 0.25
   config.input.update(crop=8, device_gb=0.0)
   config.batch_size = 4
   config.steps = 40
