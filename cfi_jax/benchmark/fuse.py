@@ -178,7 +178,7 @@ def large(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
     peak_mb=peak,
     failure=failure,
   )
-  notes = (said, "one run of python -m cfi_jax.fuse with start and compilation")
+  notes = (*said.splitlines(), "one run of python -m cfi_jax.fuse with start and compilation")
   case = describe(options, size) | {"turns": 1, "batch": 1}
   return results.Report("fuse", case, (row,), floor, notes)
 

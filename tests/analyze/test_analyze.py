@@ -330,8 +330,9 @@ def test_bad_files(models, folders, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(InputError, match="the output must be a folder"):
     analyze(request(models, folders), tmp_path / "file")
+  shutil.copytree(folders / "visible", tmp_path / "coloured")
   with pytest.raises(InputError, match="000.png: 3 channels; a label image has one"):
-    analyze(request(models, folders, labels=folders / "visible"), tmp_path / "out")
+    analyze(request(models, folders, labels=tmp_path / "coloured"), tmp_path / "out")
   (tmp_path / "labels").mkdir()
   for k in range(6):
     picture = np.arange(24 * 24, dtype=np.uint16).reshape(24, 24)

@@ -27,6 +27,17 @@ toys.install()
 CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
 
+@pytest.fixture(autouse=True)
+def heard():
+  """Signals as in a terminal: a process started in the background, or by nohup, ignores some."""
+  before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGHUP)}
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
 class Command:
   """The training command on a toy, in this process."""
 

@@ -28,8 +28,8 @@ from cfi_jax.engine.workdir import logs
 from cfi_jax.engine.workdir.checkpoint import Checkpoints
 from cfi_jax.systems import files
 
-REAL = systems.names()
 toys.install()
+REAL = tuple(name for name in systems.names() if name not in toys.NAMES)
 ALL = (*REAL, *toys.NAMES)
 CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
