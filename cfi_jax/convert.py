@@ -38,6 +38,7 @@ def main(given: Mapping[str, str]) -> int:
   if given["licence"]:
     card = dataclasses.replace(card, licence=given["licence"])
   files.save(given["output"], variables, card)
+  print(f"made by {card.recipe}")
   count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
   print(f"written to {given['output']}: {count} parameters, {json.dumps(card.architecture)}")
   return 0

@@ -43,6 +43,7 @@ MODULES = (
 )  # fmt: skip
 
 ONE, BATCH = jnp.full((9, 10, 1), 0.5), jnp.full((4, 9, 10, 1), 0.5)
+RGB = jnp.full((4, 9, 10, 3), 0.5)
 PAIR, PAIRS = Pair(ONE, ONE), Pair(BATCH, BATCH)
 GATES = Fusion(fused=None, gates=(BATCH, BATCH[:, ::2, ::2]), features={}, levels=())
 VIEW = Fusion(fused=BATCH, gates=(BATCH,), features={}, levels=())
@@ -76,6 +77,7 @@ def case(breaks, *arguments, **options):
 CASES = {
   ops.assert_grey: case(GREY, BATCH, PAIRS),
   ops.laplacian: case(ANY, BATCH),
+  ops.sobel_magnitude: case(ANY, BATCH),
   ops.blur: case(ANY, BATCH, taps=(0.5, 0.5, 0.5)),
   ops.apply_matrices: case(("size", "flat"), np.eye(9), np.eye(10), BATCH),
   ops.resize: case(ANY, BATCH, height=9, width=10),
@@ -84,6 +86,8 @@ CASES = {
   losses.consistency: case(GREY, BATCH, VIEW),
   losses.area: case(("colour", "missing axis", "further axis"), GATES, target=0.3),
   losses.entropy: case(("colour", "missing axis", "further axis"), GATES),
+  losses.shared_structure: case(GREY, BATCH, PAIRS, share=0.3),
+  losses.chroma: case(("size", "missing axis", "further axis", "flat"), RGB, RGB),
   losses.filling: case(GREY, BATCH, PLAIN, BATCH > 0),
   losses.one_sided: case(GREY, PAIRS, PAIRS),
   losses.difference: case(GREY, BATCH, PLAIN),
@@ -129,12 +133,13 @@ UNTRACED = {rule: case(("size",), LEVELS, LEVELS, "x") for rule in rules.BASELIN
 UNTRACED[rules.laplacian] = case((*A_MAP, "size"), LEVELS, LEVELS, "x")
 # Functions that take no image, or that check it by an InputError of their own (with own tests).
 WITHOUT = {
-  ops.statistics_dtype, ops.resize_matrix, ops.pool_matrix, ops.to_uint8, levels.quantise,
+  ops.statistics_dtype, ops.absolute, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
+  levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,
   windows.uniform, windows.materialize, catalogue.find_metric, catalogue.find_metrics,
-  catalogue.spell_metrics, definition.check_convention, levels.grey_levels, table.read_scores,
-  table.score,
+  catalogue.make_scorer, catalogue.require_side, catalogue.spell_metrics,
+  definition.check_convention, levels.grey_levels, table.read_scores, table.score,
 }  # fmt: skip
 # Functions of `Images`, which only `Metric.__call__` makes, of images that it has checked.
 OF_IMAGES = {getattr(m.function, "func", m.function) for m in METRICS.values()}

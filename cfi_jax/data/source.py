@@ -38,6 +38,12 @@ class Source(Protocol):
   def read(self, index: int) -> dict[str, np.ndarray]:
     """Returns the images as stored, [H, W, C] with all channels; raises like indexing."""
 
+  def coloured(self, names: tuple[str, ...]) -> "Source":
+    """Returns the same samples with those images of `names` that they have as RGB.
+
+    A source without colours returns itself.
+    """
+
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Returns size, depth and channels of every image without decoding it.
 
@@ -99,6 +105,11 @@ class FileSource:
     found = {name: self._decode(file) for name, file in record.files.items()}
     require_one_size(self.store, record, {name: image.shape[:2] for name, image in found.items()})
     return found
+
+  def coloured(self, names: tuple[str, ...]) -> "FileSource":
+    """Returns the same records with those images of `names` that they have as RGB."""
+    there = self.records[0].files if self.records else ()
+    return dataclasses.replace(self, colour=tuple(name for name in names if name in there))
 
   def fingerprint(self) -> str:
     """Returns the SHA-256 (hex) of the sorted relative file names and their sizes in bytes."""

@@ -99,6 +99,11 @@ class SyntheticSource:
 
   read = __getitem__
 
+  def coloured(self, names: tuple[str, ...]) -> "SyntheticSource":
+    """Returns the same scenes: the world has no colours."""
+    del names
+    return self
+
   def fingerprint(self) -> str:
     """Returns the SHA-256 (hex) of all options, the split and the edition of the world."""
     described = f"{_EDITION}\t{self.split}\t{self.dataset}"

@@ -1,5 +1,7 @@
 """Conversions between images as users hold them and the windows that a network computes on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cfi_jax.core.types import InputError
@@ -58,6 +60,25 @@ def as_image(image: np.ndarray, name: str) -> np.ndarray:
   if len(batch) != 1:
     raise InputError(f"{name} is a batch of {len(batch)} images; allowed here: one")
   return batch[0]
+
+
+def in_form(pictures: Sequence[np.ndarray], image: np.ndarray) -> np.ndarray:
+  """Joins pictures [H, W, C] of one size in the form of an image or batch that `as_batch` took."""
+  joined = np.stack(pictures)
+  channels = joined.shape[-1:] if has_channels(image) else ()
+  return joined.reshape(image.shape[: image.ndim - len(channels)] + channels)
+
+
+def require_pairs(visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+  """Raises InputError unless there are as many images of either kind, in pairs of one size."""
+  if len(visibles) != len(infrareds):
+    raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
+  for visible, infrared in zip(visibles, infrareds, strict=True):
+    if visible.shape[:2] != infrared.shape[:2]:
+      raise InputError(
+        f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
+        f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
+      )
 
 
 def window(

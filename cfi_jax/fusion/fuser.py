@@ -46,7 +46,8 @@ class Fuser(Protocol):
     """Fuses one pair, or a batch of equal sizes, to the form and dtype of `visible`.
 
     visible, infrared: [H, W], [H, W, C], [B, H, W] or [B, H, W, C] with C = 1, 3 or 4.
-    gray: the result is the fused luma alone; else it has the chroma of `visible`.
+    gray: the result is the fused luma alone; else it has colours where `visible` has, those of
+      `visible` or, where a system fuses in colour, its own.
     return_details: the `Fusion` of the luma is returned, too.
     memory_mb: memory for the computation per device; None leaves it to the fuser.
     normalize: which values mean 0 and 1 (`images.ranges`). infrared_palette: of false colours.

@@ -9,6 +9,7 @@ the paper that a term names.
 import dataclasses
 from collections.abc import Iterable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -18,6 +19,9 @@ from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import PIXELS, assert_grey
 from cfi_jax.metrics.windows import gaussian
+
+# Cb and Cr of red, green and blue.
+CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +112,41 @@ def difference(fused: Array, view: Fusion) -> Array:
 def maximum(fused: Array, pair: Pair) -> Array:
   """mean |F - max(V, I)|."""
   assert_grey(fused, pair)
-  return jnp.abs(fused - jnp.maximum(pair.visible, pair.infrared)).mean(PIXELS)
+  return ops.absolute(fused - jnp.maximum(pair.visible, pair.infrared)).mean(PIXELS)
+
+
+def edges(fused: Array, pair: Pair) -> Array:
+  """mean |S(F) - max(S(V), S(I))|, S the Sobel operator's |d/dx| + |d/dy|.
+
+  Source: the release of AMG-Fuse (arXiv 2606.26812), as of the terms that name it.
+  """
+  assert_grey(fused, pair)
+  own, visible, infrared = map(ops.sobel_magnitude, (fused, pair.visible, pair.infrared))
+  return ops.absolute(own - jnp.maximum(visible, infrared)).mean(PIXELS)
+
+
+def shared_structure(fused: Array, pair: Pair, share: Array) -> Array:
+  """1 - w SSIM(F, V) - (1 - w) SSIM(F, I), w the visible image's share, a scalar or [...].
+
+  SSIM of Wang et al. 2004 on [0, 1], zeros beyond the borders. Source: AMG-Fuse.
+  """
+  assert_grey(fused, pair)
+  visible, infrared = (
+    _similarity(fused, source, "constant").mean(PIXELS) for source in (pair.visible, pair.infrared)
+  )
+  return 1 - share * visible - (1 - share) * infrared
+
+
+def chroma(fused: Array, visible: Array) -> Array:
+  """mean |Cb(F) - Cb(V)| + mean |Cr(F) - Cr(V)| of RGB images [..., H, W, 3], by BT.601.
+
+  Source: AMG-Fuse.
+  """
+  chex.assert_shape([fused, visible], (..., None, None, 3))
+  chex.assert_equal_shape([fused, visible])
+  distance, chosen = fused - visible, jnp.asarray(CHROMA, fused.dtype)
+  planes = jnp.einsum("...c,kc->...k", distance, chosen, precision=jax.lax.Precision.HIGHEST)
+  return ops.absolute(planes).sum(-1).mean((-2, -1))
 
 
 def structure(fused: Array, pair: Pair) -> Array:
@@ -155,14 +193,18 @@ def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
   return sum(jnp.abs(part).mean(PIXELS) for part in (*planes, rest))
 
 
-def _similarity(first: Array, second: Array) -> Array:
-  """The map of SSIM, [..., H, W, 1]."""
+def _similarity(first: Array, second: Array, border: str = "reflect") -> Array:
+  """The map of SSIM, [..., H, W, 1]; border: see `ops.blur`."""
   c1, c2 = 0.01**2, 0.03**2
   window = tuple(gaussian(11, 1.5).tolist())
-  x, y = ops.blur(first, window), ops.blur(second, window)
-  xx = ops.blur(first**2, window) - x**2
-  yy = ops.blur(second**2, window) - y**2
-  xy = ops.blur(first * second, window) - x * y
+
+  def mean(image: Array) -> Array:
+    return ops.blur(image, window, border=border)
+
+  x, y = mean(first), mean(second)
+  xx = mean(first**2) - x**2
+  yy = mean(second**2) - y**2
+  xy = mean(first * second) - x * y
   luminance = (2 * x * y + c1) / (x**2 + y**2 + c1)
   return luminance * (2 * xy + c2) / (xx + yy + c2)
 
@@ -171,6 +213,7 @@ FUSION_TERMS = {
   "intensity": intensity,
   "gradient": gradient,
   "maximum": maximum,
+  "edges": edges,
   "structure": structure,
   "correlation": correlation,
 }

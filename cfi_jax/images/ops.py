@@ -42,14 +42,36 @@ def laplacian(image: Array) -> Array:
   return box - 9 * image
 
 
-def blur(image: Array, taps: tuple[float, ...], spacing: int = 1) -> Array:
-  """Both axes correlated with an odd number of taps, `spacing` pixels apart; borders mirrored."""
+def absolute(x: Array) -> Array:
+  """|x|, whose slope is 0 where x is 0, as in flat parts of images; that of `jnp.abs` is 1."""
+  return x * jnp.sign(x)
+
+
+def sobel_magnitude(image: Array) -> Array:
+  """|d/dx| + |d/dy| by the Sobel operator with weights 1, 2, 1, zeros outside; same shape."""
+  _assert_image(image)
+  height, width = image.shape[-3:-1]
+  padded = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
+  rows = [padded[..., i : i + height, :, :] for i in range(3)]
+  columns = [padded[..., j : j + width, :] for j in range(3)]
+  across = rows[0] + 2 * rows[1] + rows[2]
+  across = across[..., 2:, :] - across[..., :width, :]
+  down = columns[0] + 2 * columns[1] + columns[2]
+  down = down[..., 2:, :, :] - down[..., :height, :, :]
+  return absolute(across) + absolute(down)
+
+
+def blur(image: Array, taps: tuple[float, ...], spacing: int = 1, border: str = "reflect") -> Array:
+  """Both axes correlated with an odd number of taps, `spacing` pixels apart.
+
+  border: "reflect" mirrors the image beyond it, "constant" takes zeros.
+  """
   _assert_image(image)
   for axis in (image.ndim - 3, image.ndim - 2):
     size, reach = image.shape[axis], len(taps) // 2 * spacing
-    border = [(0, 0)] * image.ndim
-    border[axis] = (reach, reach)
-    padded = jnp.pad(image, border, mode="reflect")
+    around = [(0, 0)] * image.ndim
+    around[axis] = (reach, reach)
+    padded = jnp.pad(image, around, mode=border)
     image = sum(
       tap * jax.lax.slice_in_dim(padded, k * spacing, k * spacing + size, axis=axis)
       for k, tap in enumerate(taps)

@@ -3,13 +3,15 @@
 import difflib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import Array, InputError
 from cfi_jax.metrics import correlation, fmi, fmi_maps, gradient, information, statistics
 from cfi_jax.metrics.definition import CONVENTIONS, Metric, check_convention
+from cfi_jax.metrics.levels import quantise
 from cfi_jax.metrics.structure import BOX, multiscale, structural_similarity
 from cfi_jax.metrics.vif import visual_information_fidelity
 
@@ -132,3 +134,32 @@ def find_metrics(names: Sequence[str] | None, convention: str) -> tuple[Metric, 
 def spell_metrics(names: Sequence[str], convention: str) -> tuple[str, ...]:
   """The names as the catalogue spells them; raises InputError as `find_metrics` does."""
   return tuple(metric.name for metric in find_metrics(names, convention))
+
+
+def require_side(names: Sequence[str], convention: str, side: int) -> None:
+  """Raises InputError unless each named metric can measure square images of that side.
+
+  For configs that validate on crops: the message names input.crop. Raises like `find_metrics`.
+  """
+  for metric in find_metrics(names, convention) if names else ():
+    least = metric.minimum_side(convention)
+    if side < least:
+      raise InputError(
+        f"validation_metrics: {metric.name} needs images of {least} pixels or more, and input.crop "
+        f"is {side}"
+      )
+
+
+def make_scorer(names: Sequence[str], convention: str) -> Callable[..., dict[str, Array]]:
+  """A traceable function (visible, infrared, fused) -> the named scores of one triplet.
+
+  The images are [H, W, 1] in [0, 1], scored on 8-bit levels; NaN where one is degenerate.
+  """
+  chosen = find_metrics(names, convention) if names else ()
+
+  def measure(visible: Array, infrared: Array, fused: Array) -> dict[str, Array]:
+    levels = [quantise(image) for image in (visible, infrared, fused)]
+    scores = {metric.name: metric(*levels, convention=convention) for metric in chosen}
+    return {k: jnp.where(s.degenerate, jnp.nan, s.value) for k, s in scores.items()}
+
+  return measure

@@ -100,7 +100,7 @@ def from_release(path: pathlib.Path) -> tuple[Mapping, Card]:
       problems.append(str(error))
       continue
     return variables, Card(system=name, architecture=architecture, date=_modified(path), **origin)
-  raise InputError("\n  ".join(problems))
+  raise InputError("\n  ".join(dict.fromkeys(problems)))
 
 
 def from_workdir(workdir: pathlib.Path, step: int | None = None) -> tuple[Mapping, Card]:

@@ -16,6 +16,7 @@ import re
 import struct
 import types
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -143,8 +144,13 @@ def _check_total(size: int) -> None:
     raise InputError(f"declares {size:.3g} bytes of tensors; allowed: {MAX_STORAGE_BYTES}")
 
 
-def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_state_dict(
+  path: str | os.PathLike, containers: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
   """The tensors of a state dict by name, in their stored dtypes.
+
+  containers: names under which the file may hold the state dict, beside other values that are left
+    out; the first that is there counts.
 
   Raises InputError, naming the file, for anything that is not exactly a state dict in PyTorch's zip
   format, with advice where PyTorch can write it anew.
@@ -157,7 +163,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
       if start != b"PK\x03\x04":
         raise InputError(f"not a PyTorch checkpoint (a zip archive); if it was one, {RESAVE}")
       with zipfile.ZipFile(file) as archive:
-        return _read(archive)
+        return _read(archive, containers)
   except (InputError, OSError) as error:
     raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
   except _DAMAGE as error:
@@ -165,7 +171,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     raise InputError(f"{path}: damaged or not a PyTorch checkpoint ({kind}: {error})") from error
 
 
-def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def _read(archive: zipfile.ZipFile, containers: Sequence[str]) -> dict[str, np.ndarray]:
   names = archive.namelist()
   if len(names) != len(set(names)):
     raise InputError("two members of one name in the archive")
@@ -188,6 +194,8 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     raise InputError(f"refused: the pickle instruction {called} is not of a state dict") from error
   except TypeError as error:
     raise InputError(f"refused: the pickle makes a wrong call ({error})") from error
+  if type(state) is dict:
+    state = next((state[key] for key in containers if type(state.get(key)) is dict), state)
   if type(state) is not dict or not state:
     raise InputError(f"not a state dict, or an empty one; {RESAVE}")
   if wrong := [name for name, value in state.items() if not isinstance(value, np.ndarray)]:

@@ -3,25 +3,22 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from cfi_jax import metrics
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import config as engine_config
 from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.operations import WAYS
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
+from cfi_jax.systems.scored import ScoredConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(engine_config.Config):
-  """One training run of ISFuse; the engine's fields are explained in `engine.config.Config`.
+class Config(ScoredConfig):
+  """One training run of ISFuse; other fields are explained in `ScoredConfig`.
 
   model: name and fields of the network (`model.ISFuse`).
   statistics: normalisation in training. masks, loss, optim: the training procedure.
-  validation_metrics: fusion metrics (`cfi_jax.metrics.METRICS`) of held-out pairs, under
-    metric_convention.
   share_encodings: whether an image that several views share is encoded once, and a blank one for
     one sample only; exact, and False is for measuring what it saves.
   rematerialise: whether a step keeps less in memory and computes more, on accelerators; XLA's CPU
@@ -30,7 +27,7 @@ class Config(engine_config.Config):
     a step for accelerators compiles in half the time and moves a fifth more bytes.
   """
 
-  OLDER: ClassVar[dict[str, Any]] = engine_config.Config.OLDER | {
+  OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {
     "model.levels": 3,
     "statistics.normalise": "own",
     "masks.darkest": 0.1,
@@ -44,9 +41,9 @@ class Config(engine_config.Config):
     "model.kernels": "plain",
   }
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
-    *engine_config.Config.OPERATIONAL,
+    *ScoredConfig.OPERATIONAL,
     *(f"model.{name}" for name in WAYS),
-    *("share_encodings", "rematerialise", "fold_views", "validation_metrics"),
+    *("share_encodings", "rematerialise", "fold_views"),
   )
 
   model: dict[str, Any]
@@ -54,8 +51,6 @@ class Config(engine_config.Config):
   masks: MaskOptions
   loss: LossOptions
   optim: OptimOptions
-  validation_metrics: tuple[str, ...]
-  metric_convention: str
   share_encodings: bool
   rematerialise: bool
   fold_views: bool
@@ -64,16 +59,6 @@ class Config(engine_config.Config):
     """Refuses settings that do not go together."""
     for view in self.loss.views:
       interventions.get(view)
-    names = self.validation_metrics
-    names = metrics.spell_metrics(names, self.metric_convention) if names else ()
-    object.__setattr__(self, "validation_metrics", names)
-    for metric in map(metrics.find_metric, names):
-      side = metric.minimum_side(self.metric_convention)
-      if self.input.crop < side:
-        raise InputError(
-          f"validation_metrics: {metric.name} needs images of {side} pixels or more, and "
-          f"input.crop is {self.input.crop}"
-        )
     super().__post_init__()
     if self.masks.size[1] > self.input.crop:
       raise InputError(
@@ -90,9 +75,3 @@ class Config(engine_config.Config):
   def fixed_length(self) -> str:
     """The schedule's."""
     return self.optim.fixed_length
-
-  @property
-  def judges(self) -> dict[str, str]:
-    """The loss and the validation metrics, each with its direction."""
-    directions = {name: metrics.find_metric(name).direction for name in self.validation_metrics}
-    return super().judges | directions

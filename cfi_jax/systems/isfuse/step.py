@@ -15,7 +15,7 @@ from cfi_jax.engine.state import TrainState
 from cfi_jax.fusion.interventions import View
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
-from cfi_jax.metrics import find_metrics, quantise
+from cfi_jax.metrics import make_scorer
 from cfi_jax.systems.isfuse.objective import objective
 from cfi_jax.systems.isfuse.views import Parts, fuse_views, make_views
 
@@ -109,12 +109,7 @@ def make_eval_step(
   levels. pictures: visible | infrared | fused | gate, uint8 [B, H, 4 W]. Running statistics are
   used and interventions depend on (key, row) only.
   """
-  chosen = find_metrics(metric_names, convention) if metric_names else ()
-
-  def measure(visible: Array, infrared: Array, fused: Array) -> Metrics:
-    levels = [quantise(image) for image in (visible, infrared, fused)]
-    scores = {metric.name: metric(*levels, convention=convention) for metric in chosen}
-    return {k: jnp.where(s.degenerate, jnp.nan, s.value) for k, s in scores.items()}
+  measure = make_scorer(metric_names, convention)
 
   def eval_step(state: TrainState, batch: Pair, key: Array) -> Evaluation:
     views = make_views(parts, key, batch)

@@ -11,7 +11,8 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
-from cfi_jax.fusion import arrays, inputs
+from cfi_jax.fusion import arrays
+from cfi_jax.fusion.array_fuser import ArrayFuser
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
@@ -24,12 +25,14 @@ MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6
 DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
 
 
-class Model:
+class Model(ArrayFuser):
   """Fuses images with one set of weights; owns the programs compiled for it.
 
   Sizes that differ share programs: every image is computed in a window (bucket) that holds it, with
   the result of its exact size. Images too large for the memory budget are computed in tiles, again
-  with the result of the whole.
+  with the result of the whole; details never are. Results have the chroma of the visible images.
+  The budget, `memory_mb`, is `MEMORY_MB` on a CPU and half of what an accelerator has; smaller
+  batches, then tiles, keep to it as far as the smallest tiles allow.
   """
 
   def __init__(
@@ -95,86 +98,14 @@ class Model:
     item = max(self.programs.dtype.itemsize, 2)
     return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
 
-  def fuse(
-    self,
-    visible: Any,
-    infrared: Any,
-    *,
-    gray: bool = False,
-    return_details: bool = False,
-    memory_mb: float | None = None,
-    normalize: str | Mapping[str, str] = "auto",
-    infrared_palette: str = "",
-  ) -> np.ndarray | tuple[np.ndarray, Fusion]:
-    """Fuses one pair, or a batch of equal sizes; the result has the form and dtype of `visible`.
-
-    visible, infrared: [H, W], [H, W, C] or [B, H, W, C] with C = 1, 3 (RGB) or 4 (RGBA), or
-      [B, H, W]; H, W >= 8; integers or floating point, whose values are taken by `normalize`. Any
-      array, list, pillow image or path of a file (`inputs.to_array`). The result, a NumPy array,
-      has the chroma, the alpha and the scale of `visible`; of `infrared` only the luma counts.
-    gray: the result is the fused luma alone, in one channel where `visible` has channels.
-    return_details: also returns the `Fusion` of the luma, [B, H, W, 1] and so on, never tiled.
-    memory_mb: memory for the computation per device (default: `MEMORY_MB` on a CPU, half of what an
-      accelerator has); smaller batches, then tiles, keep to it as far as the smallest tiles allow.
-    normalize: which values mean 0 and 1, a rule of `images.ranges` for both or by modality.
-    infrared_palette: of a false-coloured infrared image, whose colours become values again.
-    """
-    visible, infrared = (
-      inputs.to_array(image, name) for image, name in ((visible, "visible"), (infrared, "infrared"))
-    )
-    visibles, infrareds = (
-      list(arrays.as_batch(image, name))
-      for image, name in ((visible, "visible"), (infrared, "infrared"))
-    )
-    if len(visibles) != len(infrareds):
-      raise InputError(f"batches of {len(visibles)} visible and {len(infrareds)} infrared images")
-    self._check_pairs(visibles, infrareds)
-    prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
-    plain = [image.plain for image in prepared]
-    if return_details:
-      details = self._details(plain, lumas)
-      fused_lumas = zip(plain, details.fused, strict=True)
-      pictures = [
-        arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), gray) for v, f in fused_lumas
-      ]
-    else:
-      pictures = self._fuse_plain(plain, lumas, gray, memory_mb)
-    fused = np.stack([p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)])
-    channels = fused.shape[-1:] if arrays.has_channels(visible) else ()
-    fused = fused.reshape(visible.shape[: visible.ndim - len(channels)] + channels)
-    return (fused, details) if return_details else fused
-
-  def fuse_pairs(
-    self,
-    visibles: Sequence[Any],
-    infrareds: Sequence[Any],
-    *,
-    gray: bool = False,
-    memory_mb: float | None = None,
-    normalize: str | Mapping[str, str] = "auto",
-    infrared_palette: str = "",
-  ) -> list[np.ndarray]:
-    """Fuses pairs of single images whose sizes may differ; the results are [H, W, C]; see `fuse`.
-
-    Pairs of one bucket are computed at once as far as memory allows, divided among the devices.
-    """
-    visibles, infrareds = (
-      [arrays.as_image(inputs.to_array(image, name), name) for image in images]
-      for images, name in ((visibles, "visible"), (infrareds, "infrared"))
-    )
-    self._check_pairs(visibles, infrareds)
-    prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
-    pictures = self._fuse_plain([image.plain for image in prepared], lumas, gray, memory_mb)
-    return [p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)]
-
-  def _fuse_plain(
+  def _fuse_ready(
     self,
     visibles: Sequence[np.ndarray],
     infrareds: Sequence[np.ndarray],
     gray: bool,
     memory_mb: float | None,
   ) -> list[np.ndarray]:
-    """Fuses pairs [H, W, C] of uint8, uint16 or floating point in [0, 1]."""
+    """Fuses pairs that are ready, those of one bucket at once as far as memory allows."""
     together = collections.defaultdict(list)
     lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
     for i, visible in enumerate(visibles):
@@ -193,14 +124,10 @@ class Model:
           lumas[i] = arrays.quantize(fused[..., 0], visibles[i].dtype)
     return [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
 
-  def _check_pairs(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+  def _check(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
+    super()._check(visibles, infrareds)
     least = self.module.min_side
-    for visible, infrared in zip(visibles, infrareds, strict=True):
-      if visible.shape[:2] != infrared.shape[:2]:
-        raise InputError(
-          f"the images differ in size: visible {visible.shape[0]}x{visible.shape[1]}, infrared "
-          f"{infrared.shape[0]}x{infrared.shape[1]} (height x width); they must be aligned"
-        )
+    for visible in visibles:
       if min(visible.shape[:2]) < least:
         raise InputError(
           f"the images are {visible.shape[0]}x{visible.shape[1]} (height x width); a network of "
@@ -236,12 +163,24 @@ class Model:
     dtype = self.programs.input_dtype
     return {m: arrays.window(i, start, shape, dtype) for m, i in zip(MODALITIES, pair, strict=True)}
 
-  def _details(self, visibles: list[np.ndarray], infrareds: list[np.ndarray]) -> Fusion:
+  def _fuse_with_details(
+    self,
+    visibles: Sequence[np.ndarray],
+    infrareds: Sequence[np.ndarray],
+    gray: bool,
+    memory_mb: float | None,
+  ) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size that are ready, whole whatever `memory_mb` is."""
+    del memory_mb
     bucket = self.bucket(visibles[0].shape[:2])
     batch = -(-len(visibles) // len(self.programs.devices)) * len(self.programs.devices)
-    pairs = list(zip(visibles, infrareds, strict=True))
-    parts = self._whole("details", pairs, bucket, batch)
-    return jax.tree.map(lambda *images: np.stack(images), *parts)
+    parts = self._whole("details", list(zip(visibles, infrareds, strict=True)), bucket, batch)
+    details = jax.tree.map(lambda *images: np.stack(images), *parts)
+    pictures = [
+      arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), gray)
+      for v, f in zip(visibles, details.fused, strict=True)
+    ]
+    return pictures, details
 
   def _tiled(
     self, visible: np.ndarray, infrared: np.ndarray, memory_mb: float | None
