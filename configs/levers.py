@@ -1,4 +1,4 @@
-"""What each change to a recipe does to its scores, on RoadScene's 50 test pairs: one seed, one
+"""Scores after each change to a recipe, on RoadScene's 50 test pairs: one seed, one
 change at a time, but for `filling_in_both`, which is what filling needs to be at all.
 
   python -m cfi_jax.study --config=configs/levers.py --workdir=runs/levers \

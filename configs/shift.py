@@ -78,7 +78,7 @@ def get_config(size="cpu"):
 
 
 def train():
-  """What all runs share: the release, made small."""
+  """Fields that all runs share: the release, made small."""
   config = recipes.released()
   config.data = street_scenes()
   config.data.validation_scenes = config.data.test_scenes = 0

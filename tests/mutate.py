@@ -142,7 +142,7 @@ class Tree:
       __import__(name)
 
   def fork(self, work: Callable[[], object], limit: float) -> object:
-    """What `work` returns in a process of its own, as JSON; None if it ends otherwise or hangs."""
+    """Result of `work` in a process of its own, as JSON; None if it ends otherwise or hangs."""
     answer = self.scratch / "answer.json"
     answer.unlink(missing_ok=True)
     child = os.fork()

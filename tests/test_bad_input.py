@@ -1,4 +1,4 @@
-"""What the training command says of input it cannot use, before the first step."""
+"""Messages of the training command on input it cannot use, before the first step."""
 
 import os
 import shutil

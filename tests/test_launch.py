@@ -160,7 +160,7 @@ def container(variant):
 
 
 def gke_command(index, tiny, port):
-  """What the GPU variant runs in pod `index`, as Kubernetes puts it together, but tiny."""
+  """Command of the GPU variant in pod `index`, as Kubernetes puts it together, but tiny."""
   values = {}
   for variable in container("gpu")["env"]:
     if "value" in variable:

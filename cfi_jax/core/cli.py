@@ -113,7 +113,7 @@ def status(
 
 
 def _missing_device(error: Exception) -> str | None:
-  """What JAX says where no device of $JAX_PLATFORMS is there; None for other errors."""
+  """Sentence on a device of $JAX_PLATFORMS that is not there; None for other errors."""
   *_, frame = traceback.extract_tb(error.__traceback__)
   # Of CUDA without its plugin JAX has no word, but an assertion in the file that looks for devices.
   asserted = isinstance(error, AssertionError) and pathlib.Path(frame.filename).name == _BRIDGE

@@ -130,7 +130,7 @@ def load(path: str) -> Any:
 
 
 def _describe(error: BaseException, file: pathlib.Path) -> str:
-  """What a config file did, in one line, and where in it."""
+  """One line on the error that a config file raised, with its place in the file."""
   line = f"{type(error).__name__}: {' '.join(str(error).split())}"
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == os.fspath(file)]

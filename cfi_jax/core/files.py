@@ -14,7 +14,7 @@ ACCIDENTS = (*LASTING, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLON
 
 
 def accident(error: BaseException, path: object = None) -> InputError | None:
-  """What befell the file system, as the user's error; None where it may be the program's.
+  """User's error for an accident of the file system; None where it may be the program's.
 
   An error that is no OSError, as of a library in another language, is told by its words.
   path: named where the error names no file.

@@ -1,6 +1,8 @@
 """The optimizer: Adam, with a learning-rate schedule, gradient clipping and parameter averaging."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -45,15 +47,22 @@ class OptimOptions:
     """Refuses values that make no step or no finite one."""
     if self.schedule not in SCHEDULES:
       raise InputError(f"optim.schedule is {self.schedule!r}; valid: {', '.join(SCHEDULES)}")
-    for name in ("learning_rate", "eps"):
-      if getattr(self, name) <= 0:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: more than 0")
-    for name in ("b1", "b2", "ema_decay"):
-      if not 0 <= getattr(self, name) < 1:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 to below 1")
-    for name in ("warmup_steps", "clip_norm"):
-      if getattr(self, name) < 0:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 or more")
+    require_ranges(self, not_negative=("warmup_steps", "clip_norm"))
+
+
+def require_ranges(options: Any, *, not_negative: Sequence[str]) -> None:
+  """Raises InputError for options of Adam that make no step or no finite one.
+
+  options: a dataclass with learning_rate, eps, b1, b2 and ema_decay. not_negative: other fields.
+  """
+  for names, fits, allowed in (
+    (("learning_rate", "eps"), lambda x: x > 0, "more than 0"),
+    (("b1", "b2", "ema_decay"), lambda x: 0 <= x < 1, "0 to below 1"),
+    (not_negative, lambda x: x >= 0, "0 or more"),
+  ):
+    for name in names:
+      if not fits(getattr(options, name)):
+        raise InputError(f"optim.{name} is {getattr(options, name)}; allowed: {allowed}")
 
 
 def _constant(options: OptimOptions, steps: int) -> optax.Schedule:

@@ -61,7 +61,7 @@ class Ready:
 
   @property
   def done(self) -> list[Done]:
-    """How the values of both were taken."""
+    """Type and range of both images, as their values were taken."""
     both = zip(MODALITIES, (self.visible, self.infrared), strict=True)
     return [(name, image.stored.dtype, image.range) for name, image in both]
 

@@ -1,6 +1,7 @@
 """Fusing of images as users hold them: what the fusers of all systems have in common."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +11,22 @@ from cfi_jax.fusion import arrays, inputs
 from cfi_jax.fusion.types import Fusion
 
 
-class ArrayFuser(abc.ABC):
-  """The methods `fuse` and `fuse_pairs` of a `Fuser`, which computes on pairs that are ready.
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """Pairs that are ready to be fused, and the options of their fusing.
 
-  Those are visible images [H, W, C], C = 1, 3 or 4, and infrared ones [H, W, 1] of the same sizes,
-  each uint8, uint16 or floating point in [0, 1].
+  visibles: [H, W, C] each, C = 1, 3 or 4. infrareds: [H, W, 1] of the same sizes. Both are uint8,
+    uint16 or floating point in [0, 1]. gray, memory_mb: see `ArrayFuser.fuse`.
   """
+
+  visibles: Sequence[np.ndarray]
+  infrareds: Sequence[np.ndarray]
+  gray: bool
+  memory_mb: float | None
+
+
+class ArrayFuser(abc.ABC):
+  """The methods `fuse` and `fuse_pairs` of a `Fuser`, which computes on a `Task`."""
 
   def fuse(
     self,
@@ -49,11 +60,11 @@ class ArrayFuser(abc.ABC):
     )
     self._check(visibles, infrareds)
     prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
-    plain = [image.plain for image in prepared]
+    task = Task([image.plain for image in prepared], lumas, gray, memory_mb)
     if return_details:
-      pictures, details = self._fuse_with_details(plain, lumas, gray, memory_mb)
+      pictures, details = self._fuse_with_details(task)
     else:
-      pictures, details = self._fuse_ready(plain, lumas, gray, memory_mb), None
+      pictures, details = self._fuse_ready(task), None
     restored = [p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)]
     fused = arrays.in_form(restored, visible)
     return fused if details is None else (fused, details)
@@ -78,7 +89,8 @@ class ArrayFuser(abc.ABC):
     )
     self._check(visibles, infrareds)
     prepared, lumas = inputs.accept(visibles, infrareds, normalize, infrared_palette)
-    pictures = self._fuse_ready([image.plain for image in prepared], lumas, gray, memory_mb)
+    task = Task([image.plain for image in prepared], lumas, gray, memory_mb)
+    pictures = self._fuse_ready(task)
     return [p.restore(f, gray) for p, f in zip(prepared, pictures, strict=True)]
 
   def _check(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
@@ -86,21 +98,9 @@ class ArrayFuser(abc.ABC):
     arrays.require_pairs(visibles, infrareds)
 
   @abc.abstractmethod
-  def _fuse_ready(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> list[np.ndarray]:
-    """Fuses pairs that are ready; the results are as `visibles`, or their luma where `gray`."""
+  def _fuse_ready(self, task: Task) -> list[np.ndarray]:
+    """Fuses the pairs; the results are as the visible images, or their luma where `gray`."""
 
   @abc.abstractmethod
-  def _fuse_with_details(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> tuple[list[np.ndarray], Fusion]:
-    """Fuses pairs of one size that are ready, as `_fuse_ready` does, and gives the details."""
+  def _fuse_with_details(self, task: Task) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size, as `_fuse_ready` does, and gives the details."""

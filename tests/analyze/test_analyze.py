@@ -60,7 +60,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def world(models, tmp_path_factory):
-  """What the command leaves of a model on scenes of the embedded world, and what it says."""
+  """Files that the command writes of a model on the embedded world, and its output."""
   output = tmp_path_factory.mktemp("world") / "out"
   process = command_line.run(
     "cfi_jax.analyze",

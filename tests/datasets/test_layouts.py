@@ -156,7 +156,7 @@ def test_medical_refuses_what_it_cannot_split(cases):
 
 @pytest.fixture
 def kinds(tmp_path):
-  """Of each kind five cases of two slices; neighbouring kinds have two case numbers in common."""
+  """Five cases of two slices of each kind; neighbouring kinds share two case numbers."""
   for kind, first in (("CT", 1), ("PET", 4), ("SPECT", 7)):
     for case in range(first, first + 5):
       for number, part in ((9, "train"), (10, "test")):

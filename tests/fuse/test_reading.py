@@ -69,7 +69,7 @@ def write(folder, name, array):
 
 
 def run(folders, extension=".png", **options):
-  """What the fuser got, by name, after every pair was fused; and what was said to be done."""
+  """Images that the fuser got, by name, after every pair was fused; and the lines on them."""
   fuser, done = Infrared(), []
   jobs = find_jobs(*folders, extension).jobs
   chosen = dataclasses.replace(OPTIONS, **options)

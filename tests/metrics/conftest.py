@@ -1,4 +1,4 @@
-"""What the metric tests share: few compiled programs, and the reference triplets."""
+"""Few compiled programs, and the reference triplets, for all tests of metrics."""
 
 import functools
 import json

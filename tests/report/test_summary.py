@@ -54,7 +54,7 @@ def test_differences_are_paired():
 
 
 def test_differences_are_to_the_method_that_is_asked_for():
-  """Of three methods the last, and of two metrics each by its own values."""
+  """The last of three methods, and each of two metrics by its own values."""
   values = {"a": [1.0, 2.0], "b": [4.0, 7.0], "c": [0.5, 0.5]}
   rows = table(values).rows + table({k: np.multiply(10, v) for k, v in values.items()}, "SF").rows
   summary = summarise(Scores(rows), "c")

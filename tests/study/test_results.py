@@ -134,7 +134,7 @@ def test_no_row_has_the_name_of_a_baseline():
 
 
 def longer(study, row):
-  """What distinguishes the long run of a recipe."""
+  """Fields that distinguish the long run of a recipe."""
   base, long = (report.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
   return report.differences(base, long)
 

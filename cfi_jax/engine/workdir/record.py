@@ -30,7 +30,7 @@ PACKAGES = (
 
 
 class Length(NamedTuple):
-  """How long a run is: it may become longer, never shorter.
+  """Length of a run, which may become longer, never shorter.
 
   steps: now. of: f(values of a stored config) -> its steps. fixed: a clause on why runs of this
   config cannot become longer; "" where they can.

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
 from cfi_jax.fusion import arrays, inputs
-from cfi_jax.fusion.array_fuser import ArrayFuser
+from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.types import Fusion
 from cfi_jax.images import colour
@@ -149,40 +149,25 @@ class Model(ArrayFuser):
     """The size that an image is padded to, a multiple of the network's step."""
     return self.programs.bucket(size)
 
-  def _fuse_ready(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> list[np.ndarray]:
-    """Fuses pairs that are ready, one per device at once."""
-    fused = self._run(_fused, visibles, infrareds, memory_mb)
-    return [_finish(v, f, gray) for v, f in zip(visibles, fused, strict=True)]
+  def _fuse_ready(self, task: Task) -> list[np.ndarray]:
+    """Fuses the pairs, one per device at once."""
+    fused = self._run(_fused, task)
+    return [_finish(v, f, task.gray) for v, f in zip(task.visibles, fused, strict=True)]
 
-  def _fuse_with_details(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> tuple[list[np.ndarray], Fusion]:
-    """Fuses pairs of one size that are ready, and gives what the class calls details."""
-    results = self._run(_details, visibles, infrareds, memory_mb)
-    pictures = [_finish(v, r.pop("picture"), gray) for v, r in zip(visibles, results, strict=True)]
+  def _fuse_with_details(self, task: Task) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size, and gives what the class calls details."""
+    results = self._run(_details, task)
+    pictures = [
+      _finish(v, r.pop("picture"), task.gray) for v, r in zip(task.visibles, results, strict=True)
+    ]
     parts = [Fusion(**result) for result in results]
     details = jax.tree.map(lambda *images: np.stack(images), *parts)
-    height, width = visibles[0].shape[:2]
+    height, width = task.visibles[0].shape[:2]
     return pictures, details.replace(fused=details.fused[:, :height, :width])
 
-  def _run(
-    self,
-    function: Callable,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    memory_mb: float | None,
-  ) -> list:
+  def _run(self, function: Callable, task: Task) -> list:
     """Results of all pairs in order, computed in groups of one size, one pair per device."""
+    visibles, infrareds = task.visibles, task.infrareds
     dtype, results = self.programs.module.ways.exact, [None] * len(visibles)
     by_size: dict[Size, list[int]] = {}
     for i, visible in enumerate(visibles):
@@ -191,13 +176,10 @@ class Model(ArrayFuser):
       for first in range(0, len(members), len(self.devices)):
         group = members[first : first + len(self.devices)]
         images = [
-          (
-            in_colour(to_float(visibles[i], dtype)),
-            to_float(infrareds[i], dtype),
-          )
-          for i in group
+          (in_colour(to_float(visibles[i], dtype)), to_float(infrareds[i], dtype)) for i in group
         ]
-        for i, result in zip(group, self.programs.run(function, images, memory_mb), strict=True):
+        found = self.programs.run(function, images, task.memory_mb)
+        for i, result in zip(group, found, strict=True):
           results[i] = result
     return results
 

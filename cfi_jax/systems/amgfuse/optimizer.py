@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cfi_jax.core.types import Array, InputError
+from cfi_jax.core.types import Array
+from cfi_jax.engine import optim
 
 EPSILON = 1e-6  # added to the norm that a gradient is clipped by
 
@@ -34,15 +35,7 @@ class OptimOptions:
 
   def __post_init__(self):
     """Refuses values that make no step or no finite one."""
-    for name in ("learning_rate", "eps"):
-      if getattr(self, name) <= 0:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: more than 0")
-    for name in ("b1", "b2", "ema_decay"):
-      if not 0 <= getattr(self, name) < 1:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 to below 1")
-    for name in ("final_learning_rate", "warmup_epochs", "clip_norm"):
-      if getattr(self, name) < 0:
-        raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: 0 or more")
+    optim.require_ranges(self, not_negative=("final_learning_rate", "warmup_epochs", "clip_norm"))
 
 
 def learning_rates(options: OptimOptions, epochs: int) -> np.ndarray:

@@ -106,7 +106,7 @@ def test_contributions_are_relative_to_the_fused_black_pair():
 
 
 def test_the_two_integrals_are_one():
-  """What leaves the input pixels arrives at the fused pixels, also where they differ."""
+  """Relevance that leaves the input pixels arrives at the fused ones, also where they differ."""
   pair = known.sample(size=(8, 12)).pair
   found = attribute(from_function("m", blurred), pair)
   assert not np.allclose(found.integrated["visible"], found.contribution["visible"])

@@ -210,7 +210,7 @@ def test_no_samples_are_refused():
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )
 def test_the_released_weights(monkeypatch):
-  """What ISFuse does on TNO, here on two small pairs.
+  """Effects of ISFuse on TNO, here on two small pairs.
 
   Dropping a modality moves the fused image much, holes hardly, since they are small: inside them it
   moves as much as if the modality were lacking. The full-resolution gate is 1/2 everywhere.

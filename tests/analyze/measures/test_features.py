@@ -120,7 +120,7 @@ def test_interval_is_around_the_value_however_far_the_resamples_are(shift):
 
 
 def test_interval_of_a_share_is_as_wide_as_the_share_scatters(rng):
-  """Of noise, a mean over channels: biased in every resample by more than it scatters."""
+  """A mean over channels of noise: biased in every resample by more than it scatters."""
   weights = resampling.draws(16, 200, 0)
 
   def shares(rows):

@@ -64,7 +64,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def handlers(monkeypatch, clock):
-  """What was installed for SIGABRT, instead of installing it in the test's own process."""
+  """Handlers for SIGABRT, kept here instead of installed in the test's own process."""
   installed = []
   library = types.SimpleNamespace(signal=lambda number, to: installed.append((number, to)))
   monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
@@ -109,7 +109,7 @@ def run(made, clock, seconds):
 
 
 def stderr_of(action):
-  """What is written, and the exit status."""
+  """Text that is written, and the exit status."""
   text = io.StringIO()
   with contextlib.redirect_stderr(text), pytest.raises(Exit) as exited:
     action()

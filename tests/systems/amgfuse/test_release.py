@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_named(change, words, save):
 
 
 def test_names_of_the_full_network_are_those_of_the_release(oracle):
-  """Of the reduced network, which has all names of the full one but for repeated blocks."""
+  """Names of the reduced network, which has all names of the full one but for repeated blocks."""
   architecture = dict(FUSION, width=24, blocks=(1, 2, 1, 2), heads=(2, 4, 6, 8))
   own = dict(RESTORATION, width=8, blocks=(1, 1, 1, 1), heads=(1, 2, 4, 8))
   ours = {

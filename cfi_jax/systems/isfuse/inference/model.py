@@ -12,7 +12,7 @@ import numpy as np
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
 from cfi_jax.fusion import arrays
-from cfi_jax.fusion.array_fuser import ArrayFuser
+from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.types import MODALITIES, Fusion
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
@@ -98,14 +98,9 @@ class Model(ArrayFuser):
     item = max(self.programs.dtype.itemsize, 2)
     return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
 
-  def _fuse_ready(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> list[np.ndarray]:
-    """Fuses pairs that are ready, those of one bucket at once as far as memory allows."""
+  def _fuse_ready(self, task: Task) -> list[np.ndarray]:
+    """Fuses the pairs, those of one bucket at once as far as memory allows."""
+    visibles, infrareds, memory_mb = task.visibles, task.infrareds, task.memory_mb
     together = collections.defaultdict(list)
     lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
     for i, visible in enumerate(visibles):
@@ -122,7 +117,7 @@ class Model(ArrayFuser):
         pairs = [(visibles[i], infrareds[i]) for i in part]
         for i, fused in zip(part, self._whole("fuse", pairs, bucket, batch), strict=True):
           lumas[i] = arrays.quantize(fused[..., 0], visibles[i].dtype)
-    return [arrays.finish(v, luma, gray) for v, luma in zip(visibles, lumas, strict=True)]
+    return [arrays.finish(v, luma, task.gray) for v, luma in zip(visibles, lumas, strict=True)]
 
   def _check(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
     super()._check(visibles, infrareds)
@@ -163,22 +158,16 @@ class Model(ArrayFuser):
     dtype = self.programs.input_dtype
     return {m: arrays.window(i, start, shape, dtype) for m, i in zip(MODALITIES, pair, strict=True)}
 
-  def _fuse_with_details(
-    self,
-    visibles: Sequence[np.ndarray],
-    infrareds: Sequence[np.ndarray],
-    gray: bool,
-    memory_mb: float | None,
-  ) -> tuple[list[np.ndarray], Fusion]:
-    """Fuses pairs of one size that are ready, whole whatever `memory_mb` is."""
-    del memory_mb
-    bucket = self.bucket(visibles[0].shape[:2])
-    batch = -(-len(visibles) // len(self.programs.devices)) * len(self.programs.devices)
-    parts = self._whole("details", list(zip(visibles, infrareds, strict=True)), bucket, batch)
+  def _fuse_with_details(self, task: Task) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size, whole whatever `memory_mb` is."""
+    pairs = list(zip(task.visibles, task.infrareds, strict=True))
+    bucket = self.bucket(pairs[0][0].shape[:2])
+    batch = -(-len(pairs) // len(self.programs.devices)) * len(self.programs.devices)
+    parts = self._whole("details", pairs, bucket, batch)
     details = jax.tree.map(lambda *images: np.stack(images), *parts)
     pictures = [
-      arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), gray)
-      for v, f in zip(visibles, details.fused, strict=True)
+      arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), task.gray)
+      for v, f in zip(task.visibles, details.fused, strict=True)
     ]
     return pictures, details
 
