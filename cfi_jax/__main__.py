@@ -23,6 +23,7 @@ COMMANDS = {
   "analyze": "analyze/__main__.py",
   "benchmark": "benchmark/__main__.py",
   "study": "study/__main__.py",
+  "weather": "weather/__main__.py",
 }
 
 

@@ -23,7 +23,7 @@ FLOORS = [
   {"engine", "fusion", "report"},
   {"datasets"},
   {"systems"},
-  {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"},
+  {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

@@ -10,7 +10,7 @@ from cfi_jax.datasets.degraded import Degraded
 from cfi_jax.datasets.folder import Folder
 from cfi_jax.datasets.medical import CtMri, Harvard, PetMri, SpectMri
 from cfi_jax.datasets.prepared import Tfds
-from cfi_jax.datasets.synthetic import Synthetic
+from cfi_jax.datasets.synthetic import Synthetic, SyntheticDepth
 from cfi_jax.datasets.visible_infrared import Llvip, M3fd, Msrs, RoadScene, Tno
 
 
@@ -34,7 +34,7 @@ DATASETS: dict[str, type] = {
   for cls in (
     *(Msrs, RoadScene, Tno, M3fd, Llvip),
     *(CtMri, PetMri, SpectMri, Harvard),
-    *(Degraded, Folder, Tfds, Synthetic),
+    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth),
   )
 }
 Tfds.table = DATASETS

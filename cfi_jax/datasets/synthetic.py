@@ -7,17 +7,17 @@ nor on who asks.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.splits import SPLITS, require_split
 from cfi_jax.datasets.world.options import SceneOptions
-from cfi_jax.datasets.world.scenes import Scene, scene
+from cfi_jax.datasets.world.scenes import Scene, depth, scene
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images.read import Header
 
@@ -42,6 +42,7 @@ class Synthetic(SceneOptions):
   name: ClassVar[str] = "synthetic"
   title: ClassVar[str] = "Synthetic"
   splits: ClassVar[tuple[str, ...]] = SPLITS
+  images: ClassVar[tuple[str, ...]] = MODALITIES
 
   @property
   def options(self) -> SceneOptions:
@@ -62,14 +63,32 @@ class Synthetic(SceneOptions):
     """Generates the scenes of a split; they stay in memory as uint8."""
     require_split(split, self.title, self.splits)
     counts = (self.scenes, self.validation_scenes, self.test_scenes)
-    count = dict(zip(SPLITS, counts, strict=True))[split]
-    images = {name: np.empty((count, self.size, self.size, 1), np.uint8) for name in MODALITIES}
-    for start in range(0, count, _CHUNK):
-      chunk = slice(start, min(start + _CHUNK, count))
-      made = scenes(self.seed, split, self.options, range(count)[chunk])
-      for name, image in images.items():
-        image[chunk] = np.round(np.asarray(getattr(made.pair, name)) * 255)
+    indices = range(dict(zip(SPLITS, counts, strict=True))[split])
+    parts = [
+      {name: np.round(image * 255).astype(np.uint8) for name, image in self._images(split, chunk)}
+      for chunk in (indices[i : i + _CHUNK] for i in indices[::_CHUNK])
+    ]
+    empty = dict.fromkeys(self.images, np.empty((0, self.size, self.size, 1), np.uint8))
+    images = {
+      name: np.concatenate([empty[name], *(p[name] for p in parts)]) for name in self.images
+    }
     return SyntheticSource(split, self, images)
+
+  def _images(self, split: str, indices: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields each image of these scenes [N, S, S, 1] in [0, 1], under its name."""
+    yield from vars(scenes(self.seed, split, self.options, indices).pair).items()
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticDepth(Synthetic):
+  """The scenes of `Synthetic` with their depth, whose white is the distance of the houses."""
+
+  name: ClassVar[str] = "synthetic_depth"
+  images: ClassVar[tuple[str, ...]] = (*MODALITIES, "depth")
+
+  def _images(self, split: str, indices: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    yield from super()._images(split, indices)
+    yield "depth", depths(self.seed, split, self.options, indices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,19 +149,40 @@ def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int])
   The arrays are on the host; the pictures are those of `Synthetic.source` before rounding. Raises
   InputError for an unknown split or an empty list of indices.
   """
+  return _in_chunks(_generate, seed, split, options, indices)
+
+
+def depths(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> np.ndarray:
+  """Depth maps [N, S, S, 1] in [0, 1] of the scenes that `scenes` generates (`world.scenes.depth`).
+
+  Raises InputError as `scenes` does.
+  """
+  return _in_chunks(_generate_depth, seed, split, options, indices)
+
+
+def _in_chunks(generate: Callable, seed: int, split: str, options: SceneOptions, indices) -> Any:
   require_split(split, Synthetic.title, SPLITS)
   indices = np.asarray(indices, np.uint32)
   if not indices.size:
     raise InputError("no scene was asked for: indices is empty")
   stream = SPLITS.index(split)
   padded = np.pad(indices, (0, -indices.size % _CHUNK), mode="edge")
-  chunks = [_generate(seed, stream, part, options) for part in padded.reshape(-1, _CHUNK)]
+  chunks = [generate(seed, stream, part, options) for part in padded.reshape(-1, _CHUNK)]
   return jax.tree.map(lambda *parts: np.concatenate(parts)[: indices.size], *chunks)
 
 
 @jax.jit
 def _generate(seed, stream, indices, options: SceneOptions) -> Scene:
   """Generates a chunk of scenes [_CHUNK], each from a key of its own."""
+  return jax.vmap(functools.partial(scene, options=options))(_keys(seed, stream, indices))
+
+
+@jax.jit
+def _generate_depth(seed, stream, indices, options: SceneOptions) -> Array:
+  """Generates the depth of a chunk of scenes, [_CHUNK, S, S, 1]."""
+  return jax.vmap(functools.partial(depth, options=options))(_keys(seed, stream, indices))
+
+
+def _keys(seed, stream, indices) -> Array:
   key = jax.random.fold_in(jax.random.key(seed), stream)
-  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(indices))
-  return jax.vmap(functools.partial(scene, options=options))(keys)
+  return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(indices))

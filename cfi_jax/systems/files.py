@@ -1,6 +1,7 @@
 """Weights of any system: from a file, the package, a run's workdir or its authors' checkpoint."""
 
 import datetime
+import hashlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,11 @@ def load(path: str | os.PathLike) -> tuple[dict, Card]:
     names = ", ".join(shipped.SHA256)
     raise InputError(f"{resolved}: does not exist; without a file there are {names}")
   return file.read(resolved, shapes)
+
+
+def digest(path: str | os.PathLike) -> str:
+  """The SHA-256 (hex) of a weights file, or of shipped weights by their name."""
+  return hashlib.sha256(pathlib.Path(shipped.resolve(path)).read_bytes()).hexdigest()
 
 
 def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:

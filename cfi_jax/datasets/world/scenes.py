@@ -15,9 +15,11 @@ from cfi_jax.datasets.world.paint import NOISE_DRAWS, grid, over, paint, smooth
 from cfi_jax.datasets.world.street import (
   COLD_SKY,
   TEXTURES,
+  Camera,
   Street,
   Textures,
   camera,
+  distance,
   street,
   textures,
 )
@@ -116,20 +118,12 @@ def _draw(draws: Array, options: SceneOptions) -> _Drawn:
 
 def scene(key: Array, options: SceneOptions) -> Scene:
   """Draws one scene; see `Scene` and `SceneOptions`."""
-  options = jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), options)
+  options = _traced(options)
   draw_key, noise_key = jax.random.split(key)
-  size, slots = options.size, options.objects[1]
-  # All random numbers at once: every draw of its own would take long to compile.
-  draws = jax.random.uniform(draw_key, (TEXTURES + 7, NOISE_DRAWS), jnp.float32)
-  drawn = _draw(draws[0, : 8 * slots].reshape(8, slots), options)
-  stand_draws = draws[0, 8 * slots : 12 * slots].reshape(4, slots)
-  night = (draws[1, 2] < options.night) | (drawn.darkened & drawn.exists).any()
-  view = camera(draws[1, :2])
-  noises = textures(draws[7:], view, size)
-  empty = street(draws[2:7], noises, view, night)
-  stand = things_lib.stand(stand_draws, view)
-  shapes = things_lib.silhouettes(stand, size)
-  share = over(jnp.clip(0.5 - shapes.distance * size, 0, 1) * drawn.exists[:, None, None])
+  size = options.size
+  set_up = _set_up(draw_key, options)
+  noises, empty, drawn = set_up.noises, set_up.empty, set_up.drawn
+  stand, shapes, share = set_up.stand, set_up.shapes, set_up.share
 
   visible, visible_empty = _visible(noises, empty, drawn, stand, shapes, share)
   infrared, infrared_empty = _infrared(empty, drawn, shapes, share, options.infrared_blur)
@@ -154,7 +148,51 @@ def scene(key: Array, options: SceneOptions) -> Scene:
     contrast_infrared=_contrast(infrared, infrared_empty, inside, around) / (infrared_noise + 1e-6),
   )
   pair = _sense(noise_key, visible, infrared, options)
-  return _label(pair, night, inside, per_object, options.visibility)
+  return _label(pair, set_up.night, inside, per_object, options.visibility)
+
+
+def depth(key: Array, options: SceneOptions) -> Array:
+  """Distance of what is seen at every pixel of `scene(key, options)`, [S, S, 1].
+
+  1 is that of the houses and of the sky, which is cut there; 0 is the camera.
+  """
+  set_up = _set_up(jax.random.split(key)[0], _traced(options))
+  distances = distance(set_up.view, set_up.stand.foot)[:, None, None]
+  return paint(set_up.empty.depth, set_up.share, distances)[..., None]
+
+
+@struct.dataclass
+class _SetUp:
+  """What stands before the cameras: K things with their outlines and shares of the pixels."""
+
+  view: Camera
+  noises: Textures
+  night: Array
+  empty: Street
+  drawn: _Drawn
+  stand: things_lib.Things
+  shapes: things_lib.Silhouettes
+  share: Array
+
+
+def _traced(options: SceneOptions) -> SceneOptions:
+  return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), options)
+
+
+def _set_up(key: Array, options: SceneOptions) -> _SetUp:
+  size, slots = options.size, options.objects[1]
+  # All random numbers at once: every draw of its own would take long to compile.
+  draws = jax.random.uniform(key, (TEXTURES + 7, NOISE_DRAWS), jnp.float32)
+  drawn = _draw(draws[0, : 8 * slots].reshape(8, slots), options)
+  stand_draws = draws[0, 8 * slots : 12 * slots].reshape(4, slots)
+  night = (draws[1, 2] < options.night) | (drawn.darkened & drawn.exists).any()
+  view = camera(draws[1, :2])
+  noises = textures(draws[7:], view, size)
+  empty = street(draws[2:7], noises, view, night)
+  stand = things_lib.stand(stand_draws, view)
+  shapes = things_lib.silhouettes(stand, size)
+  share = over(jnp.clip(0.5 - shapes.distance * size, 0, 1) * drawn.exists[:, None, None])
+  return _SetUp(view, noises, night, empty, drawn, stand, shapes, share)
 
 
 def _label(pair: Pair, night: Array, inside: Array, per_object: dict, visibility: Array) -> Scene:

@@ -13,6 +13,7 @@ from cfi_jax.core.types import Array
 from cfi_jax.datasets.world.paint import grid, noise, over, paint, smooth
 
 COLD_SKY = 0.1  # infrared radiance of the zenith, which things of low emissivity reflect
+HOUSES = 0.05  # how far below the horizon the ground before the houses is seen
 _BUILDINGS, _TREES, _LAMPS = 7, 2, 3
 
 
@@ -29,13 +30,14 @@ class Street:
   """The empty street, [S, S] each.
 
   albedo: share of the light that is reflected. light: light that falls on it. glow: light it emits.
-  radiance: infrared radiance.
+  radiance: infrared radiance. depth: distance, 1 that of the houses.
   """
 
   albedo: Array
   light: Array
   glow: Array
   radiance: Array
+  depth: Array
 
 
 @struct.dataclass
@@ -58,6 +60,11 @@ TEXTURES = len(dataclasses.fields(Textures))
 def camera(draws: Array) -> Camera:
   """A camera that looks along the street; draws: uniform numbers, [>= 2]."""
   return Camera(horizon=0.34 + 0.12 * draws[0], centre=0.3 + 0.4 * draws[1])
+
+
+def distance(view: Camera, foot: Array) -> Array:
+  """Distance of what stands on the ground at height `foot` of the picture, 1 that of the houses."""
+  return jnp.minimum(HOUSES / jnp.maximum(foot - view.horizon, HOUSES), 1)
 
 
 def textures(draws: Array, view: Camera, size: int) -> Textures:
@@ -101,6 +108,7 @@ def _sky(draws: Array, noises: Textures, view: Camera, night: Array) -> Street:
     light=_daylight(draws, night, clouds.shape[0]),
     glow=jnp.zeros_like(clouds),
     radiance=COLD_SKY + 0.13 * low**2 + 0.1 * clouds,
+    depth=jnp.ones_like(clouds),
   )
 
 
@@ -128,7 +136,7 @@ def _buildings(draws: Array, scene: Street, view: Camera, night: Array) -> Stree
   top = top + 0.35 * (view.horizon - top) * jnp.exp(-(((centre - view.centre) / 0.15) ** 2))
   across, down = x[None] - (centre - half), y[None] - top
   edge = jnp.minimum(jnp.minimum(across, 2 * half - across), down)
-  share = over(jnp.clip(0.5 + edge * size, 0, 1) * (y[None] < view.horizon + 0.05))
+  share = over(jnp.clip(0.5 + edge * size, 0, 1) * (y[None] < view.horizon + HOUSES))
 
   column, row = across / draw(5, 0.034, 0.046), down / draw(6, 0.045, 0.06)
   in_column, in_row = column % 1.0, row % 1.0
@@ -144,6 +152,7 @@ def _buildings(draws: Array, scene: Street, view: Camera, night: Array) -> Stree
     radiance=paint(
       scene.radiance, share, radiance - jnp.where(pane, 0.1, 0.0) + jnp.where(lit, 0.08, 0.0)
     ),
+    depth=paint(scene.depth, share, 1.0),
   )
 
 
@@ -168,6 +177,7 @@ def _ground(draws: Array, scene: Street, noises: Textures, view: Camera) -> Stre
     albedo=paint(scene.albedo, share[None], albedo[None]),
     glow=scene.glow * (1 - share),
     radiance=paint(scene.radiance, share[None], radiance[None]),
+    depth=paint(scene.depth, share[None], distance(view, y)[None]),
   )
 
 
@@ -196,6 +206,7 @@ def _trees(draws: Array, scene: Street, noises: Textures, view: Camera) -> Stree
     albedo=paint(scene.albedo, share, 0.17 + 0.22 * leaves),
     glow=scene.glow * (1 - share.sum(0)),
     radiance=paint(scene.radiance, share, 0.33 + 0.08 * leaves),
+    depth=paint(scene.depth, share, distance(view, foot_y)),
   )
 
 
@@ -222,4 +233,5 @@ def _lamps(draws: Array, scene: Street, view: Camera, night: Array) -> Street:
     light=scene.light + lit,
     glow=scene.glow * (1 - share.sum(0)) + shine,
     radiance=paint(scene.radiance, share, 0.3) + warm,
+    depth=paint(scene.depth, over(jnp.maximum(share, bulb)), distance(view, foot_y)),
   )

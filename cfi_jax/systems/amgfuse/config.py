@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any, ClassVar
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion.losses import TargetOptions
+from cfi_jax.fusion.weather import WeatherOptions
 from cfi_jax.systems.amgfuse import objective
 from cfi_jax.systems.amgfuse.model import NETWORKS
 from cfi_jax.systems.amgfuse.optimizer import OptimOptions
+from cfi_jax.systems.amgfuse.pseudo import PseudoOptions
 from cfi_jax.systems.amgfuse.ways import WAYS
 from cfi_jax.systems.scored import ScoredConfig
 
@@ -41,7 +42,7 @@ class Config(ScoredConfig):
     these are divided into so many epochs.
   model: name, "amgfuse" or "restoration", and fields of the network that is trained (`model`).
   restoration: the frozen one. loss: weight by term, see `objective.TERMS`.
-  pseudo: rule that makes the pseudo ground truth of pairs without one.
+  weather: made on clean pairs. pseudo: what makes their pseudo ground truth.
   optim: the training procedure.
   validation_metrics: of fused degraded pairs against the clean ones.
   """
@@ -55,7 +56,8 @@ class Config(ScoredConfig):
   model: dict[str, Any]
   restoration: RestorationOptions
   loss: dict[str, float]
-  pseudo: TargetOptions
+  weather: WeatherOptions
+  pseudo: PseudoOptions
   optim: OptimOptions
 
   def __post_init__(self):

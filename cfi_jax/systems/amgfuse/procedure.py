@@ -1,10 +1,7 @@
 """AMG-Fuse as the engine runs it: streams of scenes, the procedure, what a weights file keeps."""
 
-import dataclasses
 import functools
-import hashlib
 import json
-import pathlib
 from typing import Any
 
 import jax
@@ -16,7 +13,7 @@ from cfi_jax.engine.procedure import Constants, Procedure, Stream
 from cfi_jax.engine.state import TrainState
 from cfi_jax.systems import files
 from cfi_jax.systems.amgfuse import model as model_lib
-from cfi_jax.systems.amgfuse import optimizer
+from cfi_jax.systems.amgfuse import optimizer, pseudo
 from cfi_jax.systems.amgfuse.config import Config
 from cfi_jax.systems.amgfuse.samples import COLOUR, make_scene
 from cfi_jax.systems.amgfuse.step import Parts, eval_step, train_step
@@ -36,9 +33,13 @@ def held_out(config: Config) -> Stream | None:
 
 def _stream(config: Config, split: str) -> Stream:
   source = datasets.load(config.data).source(split).coloured(COLOUR)
-  target = dataclasses.asdict(config.pseudo)
+  source = pseudo.with_fusion(source, config.pseudo, config.input.normalize)
+  target = pseudo.options_of(config.pseudo)
   return Stream(
-    source, config.batch_size, config.input, lambda images, key: make_scene(images, target)
+    source,
+    config.batch_size,
+    config.input,
+    lambda images, key: make_scene(images, key, config.weather, target),
   )
 
 
@@ -57,8 +58,7 @@ def constants(config: Config) -> tuple[Constants, dict[str, Any]]:
       f"{', '.join(f'{k}={expected[k]!r}' for k in differing)}"
     )
   warn_of_untrained(variables, f"config.restoration.weights={path}")
-  digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-  return variables, {"restoration": digest}
+  return variables, {"restoration": files.digest(path)}
 
 
 def _plain(value: Any) -> Any:

@@ -63,8 +63,14 @@ def everything() -> ConfigDict:
       ),
       restoration=dict(weights="", **SIZE, heads=RESTORATION_HEADS),
       loss=LOSS,
-      # Of pairs without a pseudo ground truth; the authors have theirs from another network.
-      pseudo=dict(planes=4, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
+      # Of clean pairs, whose pseudo ground truth the authors have from another network.
+      weather=dict(
+        kinds=("snow", "rain", "haze"),
+        levels=("light", "medium", "heavy"),
+        thermal=("physical", "attenuated"),
+        clear=0.0,
+      ),
+      pseudo=dict(weights="", planes=4, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0),
       optim=dict(
         learning_rate=1e-4,
         final_learning_rate=1e-6,
@@ -93,6 +99,7 @@ def of_weather(*weathers: str) -> ConfigDict:
   """The authors' training for some weathers."""
   config = everything()
   config.data.weathers = weathers
+  config.weather.kinds = tuple(weather.lower() for weather in weathers)
   return config
 
 
@@ -112,9 +119,12 @@ def as_restoration(config: ConfigDict) -> ConfigDict:
 
 
 def small() -> ConfigDict:
-  """A small network on the embedded world, in clear weather; without restoration network."""
+  """A small network on the embedded world, with weather by its depth; no restoration network."""
   config = everything()
   config.data = street_scenes()
+  config.data.name = "synthetic_depth"
+  config.weather.kinds = (*config.weather.kinds, "rain+haze", "snow+haze")
+  config.weather.clear = 0.1
   config.input.crop = 64
   config.steps = 200
   config.model.update(SMALL, heads=RESTORATION_HEADS)
@@ -129,7 +139,7 @@ def small() -> ConfigDict:
 
 
 def small_folder() -> ConfigDict:
-  """`small` on the user's own pairs: two folders of images with equal names, in clear weather."""
+  """`small` on two folders of the user's own pairs, images with equal names; weather is made."""
   config = small()
   config.data = dict(
     name="folder",
@@ -147,6 +157,24 @@ def small_restoration() -> ConfigDict:
   return as_restoration(small())
 
 
+def weather() -> ConfigDict:
+  """The training of the weights `weather` of the package: RoadScene's pairs under made weather."""
+  config = small()
+  config.data = dict(name="roadscene", root="", validation_fraction=0.1)
+  config.input.crop, config.batch_size, config.steps = 96, 2, 4000
+  config.model.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
+  config.restoration.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
+  config.optim.learning_rate = 1e-3
+  config.optim.ema_decay = 0.998
+  config.checkpoint.every = config.validate_every = 250
+  return config
+
+
+def weather_restoration() -> ConfigDict:
+  """The restoration network of `weather`."""
+  return as_restoration(weather())
+
+
 RECIPES = {
   "all": everything,
   "snow": lambda: of_weather("Snow"),
@@ -156,6 +184,8 @@ RECIPES = {
   "small": small,
   "small_folder": small_folder,
   "small_restoration": small_restoration,
+  "weather": weather,
+  "weather_restoration": weather_restoration,
 }
 
 

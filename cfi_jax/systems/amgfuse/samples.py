@@ -6,10 +6,14 @@ from flax import struct
 
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import rules
+from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import Pair
+from cfi_jax.fusion.weather import WeatherOptions
 from cfi_jax.images.ops import PIXELS
 
 COLOUR = ("visible", "clean_visible", "pseudo")  # images in colour
+# Pixels of training crops for each of the 480 rows that weather is described for.
+SCALES = (0.5, 1.25)
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
@@ -28,18 +32,39 @@ class Scene:
   pseudo: Array
 
 
-def make_scene(images: dict[str, Array], target: dict[str, float]) -> Scene:
-  """The sample of images [H, W, C] by name, the five of a `Scene` or a clean pair alone.
+def make_scene(
+  images: dict[str, Array], key: Array, weather: WeatherOptions, target: dict[str, float]
+) -> Scene:
+  """The sample of images [H, W, C] by name: the five of a `Scene`, or a clean pair.
 
-  A pair counts as seen in clear weather: its degraded images are the clean ones. target: of
-  `rules.wavelet_fusion`, which makes its pseudo ground truth.
+  Weather is made on a clean pair, by its image "depth" where it has one. Its pseudo ground truth is
+  its image "pseudo", or else a fusion by `rules.wavelet_fusion` with the options `target`.
   """
   images = {n: in_colour(x) if n in COLOUR else x for n, x in images.items()}
-  if "pseudo" in images:
+  if "clean_visible" in images:
     return Scene(**images)
-  visible, infrared = images["visible"], images["infrared"]
-  pseudo = fuse_by_rule(visible, infrared, target)
-  return Scene(visible, infrared, visible, infrared, pseudo)
+  clean = Pair(images["visible"], images["infrared"])
+  pseudo = images.get("pseudo")
+  if pseudo is None:
+    pseudo = fuse_by_rule(clean.visible, clean.infrared, target)
+  seen = under_weather(key, clean, images.get("depth"), weather) if weather.kinds else clean
+  return Scene(seen.visible, seen.infrared, clean.visible, clean.infrared, pseudo)
+
+
+def under_weather(key: Array, pair: Pair, depth: Array | None, options: WeatherOptions) -> Pair:
+  """The pair, a cut of a larger picture, under weather that is drawn.
+
+  Which rows of the picture it shows, and how large its pixels are, is drawn, too.
+  """
+  weather_key, depth_key, window_key, scale_key, draw_key = jax.random.split(key, 5)
+  if depth is None:
+    share, start = jax.random.uniform(window_key, (2,))
+    share = 0.25 + 0.75 * share
+    top = start * (1 - share)
+    depth = weather_lib.surrogate(depth_key, pair.visible, window=(top, top + share))
+  scale = jax.random.uniform(scale_key, (), minval=SCALES[0], maxval=SCALES[1])
+  drawn = weather_lib.draw(draw_key, options)
+  return weather_lib.degrade(weather_key, pair, depth, drawn, scale=scale)
 
 
 def fuse_by_rule(visible: Array, infrared: Array, target: dict[str, float]) -> Array:

@@ -1,0 +1,30 @@
+"""Weather made on clean pairs: haze, rain, snow and their mixtures, for visible and thermal images.
+
+`draw` draws the parameters of a sample, `degrade` applies them to ONE pair [H, W, C] in [0, 1] with
+a map of depth; both are pure, can be jitted, and are mapped over batches by `jax.vmap`.
+"""
+
+from cfi_jax.fusion.weather.conditions import (
+  KINDS,
+  LEVELS,
+  THERMAL,
+  Weather,
+  WeatherOptions,
+  draw,
+  of_strength,
+)
+from cfi_jax.fusion.weather.degrade import degrade, describe
+from cfi_jax.fusion.weather.depth import surrogate
+
+__all__ = [
+  "KINDS",
+  "LEVELS",
+  "THERMAL",
+  "Weather",
+  "WeatherOptions",
+  "degrade",
+  "describe",
+  "draw",
+  "of_strength",
+  "surrogate",
+]

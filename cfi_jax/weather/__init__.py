@@ -1,0 +1,1 @@
+"""The command `weather`: clean pairs in, pairs under rain, haze or snow out."""

@@ -1,0 +1,156 @@
+"""The command of making weather: pairs of files read, degraded and written with their records."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from cfi_jax.core import keys
+from cfi_jax.core.files import require_folder, write_atomically
+from cfi_jax.core.progress import Progress
+from cfi_jax.core.types import Array, InputError, StorageError
+from cfi_jax.data import matching, naming
+from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.fusion import weather as weather_lib
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.fusion.weather import Weather, WeatherOptions
+from cfi_jax.images import ranges
+from cfi_jax.images import read as images
+from cfi_jax.images import write as pictures
+from cfi_jax.images.ranges import Normalizer, Range
+
+RECORD = "weather.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """The files of a clean pair, and the name of its results."""
+
+  name: str
+  visible: pathlib.Path
+  infrared: pathlib.Path
+
+
+def make(given: Mapping[str, Any]) -> int:
+  """Makes the weather that the flags name; returns the exit status."""
+  output = pathlib.Path(given["output"])
+  options = WeatherOptions((given["kind"],), (given["level"],), (given["thermal"],), clear=0.0)
+  normalizer = ranges.parse(given["normalize"], MODALITIES)
+  sources = (pathlib.Path(given[name]) for name in MODALITIES)
+  jobs, failures = find_jobs(*sources, output, naming.from_options(given))
+  require_folder(output)
+  lines = []
+  with _kept(output / RECORD, lines), Progress("making weather", "pair", len(jobs)) as progress:
+    for job in jobs:
+      try:
+        drawn = _make_one(job, output, given["seed"], options, normalizer)
+      except StorageError:
+        raise
+      except InputError as error:
+        failures.append(f"{job.name}: {error}")
+      else:
+        asked = {name: given[name] for name in ("seed", "kind", "level", "thermal")}
+        lines.append(json.dumps({"name": job.name} | asked | {"drawn": drawn}))
+      progress.update()
+  for failure in failures:
+    print(f"failed: {failure}", file=sys.stderr)
+  print(f"made weather on {len(lines)} of {len(jobs)} pairs; what was drawn: {output / RECORD}")
+  return 1 if failures else 0
+
+
+@contextlib.contextmanager
+def _kept(path: pathlib.Path, lines: list[str]) -> Iterator[None]:
+  """Writes the lines at the end, also where it comes too early."""
+  try:
+    yield
+  finally:
+    if lines:
+      write_atomically(path, "".join(line + "\n" for line in lines).encode())
+
+
+def find_jobs(
+  visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, names: naming.Naming
+) -> tuple[list[Job], list[str]]:
+  """The pairs of two files or of two folders, and sentences on names that are no pairs.
+
+  Raises InputError where there is no pair, and for an output inside of the folders of images.
+  """
+  for path in (visible, infrared):
+    if not path.exists():
+      raise InputError(f"{path}: does not exist")
+    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+      raise InputError(f"--output={output} is inside {path}; choose another folder")
+  if visible.is_dir() != infrared.is_dir():
+    raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  if not visible.is_dir():
+    return [Job(visible.stem, visible, infrared)], []
+  folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
+  found = matching.match_folders(os.sep, folders, names)
+  if not found.records:
+    raise InputError(enumerate_problems("there is no pair to make weather on", found.problems))
+  jobs = [
+    Job(r.name, *(pathlib.Path(os.sep, r.files[name].path) for name in MODALITIES))
+    for r in found.records
+  ]
+  return jobs, list(found.problems)
+
+
+def _make_one(
+  job: Job, output: pathlib.Path, seed: int, options: WeatherOptions, normalizer: Normalizer
+) -> dict[str, Any]:
+  """Writes a pair under weather that is drawn; returns what was drawn."""
+  visible, infrared = (images.read_image(path) for path in (job.visible, job.infrared))
+  if visible.shape[:2] != infrared.shape[:2]:
+    shapes = (f"{image.shape[1]}x{image.shape[0]}" for image in (visible, infrared))
+    both = "{} is {} and {} is {} (width x height)".format(
+      *(x for pair in zip((job.visible, job.infrared), shapes, strict=True) for x in pair)
+    )
+    raise InputError(f"{both}; a pair must have one size")
+  infrared = images.luma(infrared)
+  taken = [
+    normalizer.find(name, images.luma(image), f"{job.name}: {name}")
+    for name, image in zip(MODALITIES, (visible, infrared), strict=True)
+  ]
+  pair = Pair(_unit(visible[..., :3], taken[0]), _unit(infrared, taken[1]))
+  key = keys.fold(jax.random.key(seed), job.name)
+  seen, drawn = _degrade(key, pair, options)
+  for name, image, found, was in zip(
+    MODALITIES, (seen.visible, seen.infrared), taken, (visible, infrared), strict=True
+  ):
+    stored = _as_stored(np.asarray(image), found, was.dtype)
+    if was.shape[-1] == 4:
+      stored = np.concatenate([stored, was[..., 3:].astype(stored.dtype)], -1)
+    pictures.write_image(output / name / f"{job.name}.png", stored)
+  return weather_lib.describe(drawn)
+
+
+def _unit(image: np.ndarray, found: Range) -> np.ndarray:
+  """An image in [0, 1], where the ends of its range are."""
+  unit = (image.astype(np.float64) - found.low) / (found.high - found.low)
+  return np.clip(unit, 0, 1).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _degrade(key: Array, pair: Pair, options: WeatherOptions) -> tuple[Pair, Weather]:
+  """A pair under weather that is drawn, and what was drawn; depth is `weather.surrogate`'s."""
+  drawn = weather_lib.draw(keys.fold(key, "draw"), options)
+  depth = weather_lib.surrogate(keys.fold(key, "depth"), pair.visible)
+  return weather_lib.degrade(keys.fold(key, "degrade"), pair, depth, drawn), drawn
+
+
+def _as_stored(image: np.ndarray, found: Range, dtype: np.dtype) -> np.ndarray:
+  """An image in [0, 1] in the values and the type of its file; others than 8 or 16 bits as uint16.
+
+  These have 0 and 65535 at the ends of the range.
+  """
+  if dtype in (np.uint8, np.uint16):
+    return ranges.to_type(found.low + image * (found.high - found.low), dtype)
+  return ranges.to_type(image * ranges.largest(np.uint16), np.uint16)
