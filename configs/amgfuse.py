@@ -12,9 +12,10 @@ schedule of this recipe are ours:
       --config.data.root=PATH
   python -m cfi_jax.convert --checkpoint=runs/restoration --output=restoration.safetensors
 Cost: 200 epochs, batches of 2 crops of 168x168, 60 million parameters; not run here in full.
-Without data: --config=configs/amgfuse.py:small, a small network on the embedded world in clear
-weather, without a restoration network, for which :small_restoration is; nobody has measured them.
-The same on two folders of your own pairs, visible and infrared: :small_folder, with a root.
+Without data: --config=configs/amgfuse.py:small, a small network on the embedded world with weather
+made by its depth, without a restoration network, for which :small_restoration is; nobody has
+measured them. The same on two folders of your own clean pairs: :small_folder, with a root; on
+RoadScene, longer: :weather and :weather_restoration.
 """
 
 from cfi_jax.systems.amgfuse import recipes

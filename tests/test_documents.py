@@ -66,7 +66,7 @@ SHIFT += ["tests.scenes=2", "tests.metrics=('EN',)", "tests.correlations=(0.9,)"
 SHIFT += ["tests.objects.width=3", "train.checkpoint.every=1", "train.log_every=1"]
 SHIFT += [
   f"tests.corruptions.{name}=()"
-  for name in ("noise", "blur", "misregistration", "fog", "rain", "missing_visible")
+  for name in ("noise", "blur", "misregistration", "haze", "rain", "snow", "missing_visible")
 ]
 OVERRIDES = {
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],

@@ -99,7 +99,7 @@ CASES = {
   interventions.apply_masks: case(GREY, PAIRS, PAIRS, fill=0.0),
   interventions.original_view: case(GREY, PAIRS),
   interventions.intervene: case(GREY, "shared", KEY, PAIRS, MASKS),
-  corruptions.corrupt: case(GREY, "noise", KEY, PAIRS, 0.1),
+  corruptions.corrupt: case(GREY, "noise", KEY, PAIRS, 0.1, BATCH),
   objects.contrast_to_noise: case(GREY, BATCH, BATCH.astype(int), slots=1, options=OBJECTS),
   windows.total: case(A_MAP, MAP, 9, 10),
   windows.mean: case(A_MAP, MAP, 9, 10),
@@ -127,7 +127,7 @@ for _term in losses.TARGET_TERMS.values():
 for _found in interventions.INTERVENTIONS.values():
   CASES[_found.apply] = case(GREY, KEY, PAIR, MASKS)
 for _found in corruptions.CORRUPTIONS.values():
-  CASES[_found.apply] = case(GREY, KEY, PAIR, 0.2)
+  CASES[_found.apply] = case(GREY, KEY, PAIR, 0.2, ONE)
 # Rules on NumPy arrays, which no jit sees.
 UNTRACED = {rule: case(("size",), LEVELS, LEVELS, "x") for rule in rules.BASELINES.values()}
 UNTRACED[rules.laplacian] = case((*A_MAP, "size"), LEVELS, LEVELS, "x")

@@ -9,7 +9,7 @@ from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets import synthetic
 from cfi_jax.datasets.splits import SPLITS
-from cfi_jax.datasets.synthetic import Synthetic, scenes
+from cfi_jax.datasets.synthetic import Synthetic, SyntheticDepth, scenes
 from cfi_jax.datasets.world.options import SceneOptions
 from cfi_jax.datasets.world.scenes import BOTH, INFRARED, NONE, VISIBLE, scene
 from cfi_jax.images.read import Header
@@ -245,3 +245,36 @@ def test_bad_options_name_the_field_and_what_is_allowed(field, value, allowed):
 def test_unknown_split_lists_the_known():
   with pytest.raises(InputError, match="'dev'.*train, validation, test"):
     Synthetic(**FIELDS, **COUNTS).source("dev")
+
+
+def test_depth_is_that_of_the_scenes(world):
+  """Near ground below, the houses' distance above the horizon, objects as far as their foot."""
+  far = synthetic.depths(3, "train", OPTIONS, range(160))
+  assert far.shape == (160, SIZE, SIZE, 1) and far.min() >= 0 and far.max() <= 1 + 1e-6
+  assert np.median(far[:, 0]) == pytest.approx(1)
+  assert (np.median(far[:, -1], axis=(1, 2)) < 0.15).all()
+  checked = 0
+  for depth, objects in zip(far, world.objects, strict=True):
+    for label in range(1, objects.max() + 1):
+      inside = objects == label
+      rows = np.nonzero(inside.any((1, 2)))[0]
+      if inside.sum() < 30 or rows[-1] >= SIZE - 2:
+        continue
+      # One distance, but for the pixels of its border.
+      assert (np.abs(depth[inside] - np.median(depth[inside])) < 0.01).mean() > 0.5
+      foot = np.median(depth[rows[-1] + 1])  # of the ground right below
+      assert abs(np.median(depth[inside]) - foot) < 0.15
+      checked += 1
+  assert checked > 50
+
+
+def test_the_world_with_depth_has_the_scenes_of_the_world():
+  plain, deep = (cls(**FIELDS, **COUNTS).source("train") for cls in (Synthetic, SyntheticDepth))
+  assert set(deep[0]) == {"visible", "infrared", "depth"} and len(deep) == len(plain) == 18
+  for i in (0, 17):
+    np.testing.assert_array_equal(deep[i]["visible"], plain[i]["visible"])
+  expected = synthetic.depths(1, "train", OPTIONS, range(16, 18))[1]
+  np.testing.assert_array_equal(deep[17]["depth"], np.round(expected * 255))
+  assert deep.fingerprint() != plain.fingerprint()
+  assert set(deep.check_headers()[0]) == {"visible", "infrared", "depth"}
+  assert len(SyntheticDepth(**FIELDS, **COUNTS).source("test")) == 0

@@ -28,7 +28,8 @@ TINY = {
   "tests.scenes": 4, "tests.metrics": "('EN',)", "tests.correlations": (0.9, -0.9),
   "tests.objects.width": 3, "tests.corruptions.noise": (), "tests.corruptions.blur": (),
   "tests.corruptions.misregistration": (), "tests.corruptions.rain": (),
-  "tests.corruptions.missing_visible": (), "tests.corruptions.fog": "(1.0,)",
+  "tests.corruptions.snow": (),
+  "tests.corruptions.missing_visible": (), "tests.corruptions.haze": "(1.0,)",
   "tests.corruptions.missing_infrared": "(1.0,)",
 }  # fmt: skip
 for _name in ("fusion_only", "complementary"):
@@ -81,7 +82,7 @@ def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
     ("seeds=(0,0)", r"config.seeds is \(0, 0\); allowed: one or more, each once"),
     ("seeds=()", r"config.seeds is \(\)"),
     ("tests.correlations=(2.0,)", r"tests.correlations is \(2.0,\)"),
-    ("tests.corruptions.fog=(-1.0,)", "corruption fog: strength -1.0; allowed: 0 to 20"),
+    ("tests.corruptions.haze=(-1.0,)", "corruption haze: strength -1.0; allowed: 0 to 20"),
     ("tests.scenes=1", "tests.scenes is 1; allowed: 2 or more"),
     ("tests.metrics=('SIM',)", "unknown metric 'SIM'"),
     ("tests.metrics=('VIF',)", "VIF needs images of 41 pixels or more, and train.data.size is 32"),
@@ -162,7 +163,7 @@ def test_the_better_source_is_what_either_shows(world):
   clean, lost = (
     results.tally(study, [measured], quantity, c).mean
     for c in conditions(study.tests)
-    if c.x in (0.9, 1.0) and c.sweep != "fog"
+    if c.x in (0.9, 1.0) and c.sweep != "haze"
   )
   assert clean == 1 and 0 < lost < 1
   loss = results.tally(study, [measured], measure.LOSS, conditions(study.tests)[0])
@@ -171,7 +172,7 @@ def test_the_better_source_is_what_either_shows(world):
 
 def test_fusion_loss_and_scores_compare_with_the_undisturbed_pair(world):
   study, trials = world
-  trial = next(t for t in trials if t.condition.sweep == "fog")
+  trial = next(t for t in trials if t.condition.sweep == "haze")
   assert (trial.given.visible != trial.clean.visible).any()
   row = measure.quantities(study).index(measure.LOSS)
   clean = trial.clean
@@ -263,7 +264,7 @@ def test_the_command_writes_findings_summary_and_plots(finished):
   models = {"fusion_only", "complementary", "average", "maximum", measure.EITHER}
   assert {row["model"] for row in rows} == models
   assert {(row["condition"], float(row["x"])) for row in rows} == {
-    (CORRELATION, 0.9), (CORRELATION, -0.9), ("fog", 1.0), ("missing_infrared", 1.0),
+    (CORRELATION, 0.9), (CORRELATION, -0.9), ("haze", 1.0), ("missing_infrared", 1.0),
   }  # fmt: skip
   null = [r for r in rows if r["model"] == "complementary" and "minus" in r["quantity"]]
   assert len(null) > 20

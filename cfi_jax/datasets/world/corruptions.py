@@ -1,7 +1,8 @@
-"""Corruptions of a pair: noise, blur, misregistration, fog, rain, a lost modality.
+"""Corruptions of a pair: noise, blur, misregistration, haze, rain, snow, a lost modality.
 
-Each is f(key, pair, strength) -> pair for ONE pair [H, W, 1] in [0, 1]; `corrupt` maps it over a
-batch. Strength 0 changes nothing. Under one key a greater strength is more of the same disturbance.
+Each is f(key, pair, strength, depth) -> pair for ONE pair [H, W, 1] in [0, 1] and its depth
+[H, W, 1], 0 near and 1 at the far end; `corrupt` maps it over a batch. Strength 0 changes nothing.
+Under one key a greater strength is more of the same disturbance.
 """
 
 import dataclasses
@@ -12,34 +13,21 @@ import jax.numpy as jnp
 
 from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import assert_grey
-
-# Brightness of scattered daylight, the range of RESIDE (Li et al. 2019, "Benchmarking Single-Image
-# Dehazing and Beyond").
-AIRLIGHT = (0.7, 1.0)
-# Scattering dims the scene but not the noise of the sensor: what it took of noise of this standard
-# deviation is added again. Without that fog would cost no contrast-to-noise at all.
-SENSOR_NOISE = 0.01
-RAIN_DISTANCE = 0.1  # km of rain between the scene and the camera
-# Cubic metres of air whose drops of more than 1 mm streak one pixel column; our choice, so that
-# streaks cover about an eighth of the picture in 50 mm/h.
-RAIN_VOLUME = 2e-3
-STREAK_ROWS = 12  # a streak is one twelfth of the height long
-STREAK_SLOPE = 0.3  # columns per row at most
-STREAK_OPACITY = (0.1, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
   """A disturbance of one pair.
 
-  apply: f(key, pair, strength) -> pair in [0, 1], for one pair; strength may be traced.
+  apply: f(key, pair, strength, depth) -> pair in [0, 1], for one pair; strength may be traced.
   unit: the unit of strength. greatest: the greatest strength that makes sense.
   """
 
-  apply: Callable[[Array, Pair, Array | float], Pair]
+  apply: Callable[[Array, Pair, Array | float, Array], Pair]
   unit: str
   greatest: float
 
@@ -51,9 +39,9 @@ class Corruption:
       )
 
 
-def noise(key: Array, pair: Pair, strength: Array | float) -> Pair:
+def noise(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
   """Adds independent Gaussian noise of that standard deviation to both images."""
-  assert_grey(pair, rank=3)
+  assert_grey(pair, depth, rank=3)
 
   def add(key: Array, image: Array) -> Array:
     return _clip(image + strength * jax.random.normal(key, image.shape, image.dtype))
@@ -62,22 +50,22 @@ def noise(key: Array, pair: Pair, strength: Array | float) -> Pair:
   return Pair(add(visible_key, pair.visible), add(infrared_key, pair.infrared))
 
 
-def blur(key: Array, pair: Pair, strength: Array | float) -> Pair:
+def blur(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
   """Blurs both images by a Gaussian of that standard deviation in pixels.
 
   At the border the weights that fall inside the image are normalised: a constant stays constant.
   """
-  assert_grey(pair, rank=3)
+  assert_grey(pair, depth, rank=3)
   rows, columns = (_gaussian_matrix(size, strength) for size in pair.visible.shape[:2])
   return jax.tree.map(lambda image: _clip(ops.apply_matrices(rows, columns, image)), pair)
 
 
-def misregistration(key: Array, pair: Pair, strength: Array | float) -> Pair:
+def misregistration(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
   """Moves the infrared image by so many pixels up, down, left or right; its edge is repeated.
 
   Shifts by whole pixels are exact; others interpolate linearly.
   """
-  assert_grey(pair, rank=3)
+  assert_grey(pair, depth, rank=3)
   along_rows, sign = jax.random.bernoulli(key, shape=(2,))
   shift = jnp.where(sign, strength, -strength)
   height, width = pair.infrared.shape[:2]
@@ -86,59 +74,26 @@ def misregistration(key: Array, pair: Pair, strength: Array | float) -> Pair:
   return pair.replace(infrared=_clip(ops.apply_matrices(rows, columns, pair.infrared)))
 
 
-def fog(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """Covers the visible image with fog of that optical depth, extinction times distance.
+def _weather(kind: str) -> Callable[[Array, Pair, Array | float, Array], Pair]:
+  """The corruption by a kind of weather (`fusion.weather`), thermal model "physical"."""
 
-  V' = V t + A (1 - t) + noise, t = exp(-strength), A drawn from `AIRLIGHT`: atmospheric scattering
-  (Koschmieder 1924; Narasimhan and Nayar 2002) with the scene at one distance. The noise is that of
-  the sensor (`SENSOR_NOISE`). At depth 3.0 the scene is at the limit of the meteorological optical
-  range, 5 % of contrast left. Long-wave infrared is left as it is.
-  """
-  assert_grey(pair, rank=3)
-  noise_key, light_key = jax.random.split(key)
-  light = jax.random.uniform(light_key, (), minval=AIRLIGHT[0], maxval=AIRLIGHT[1])
-  return pair.replace(visible=_clip(_scatter(noise_key, pair.visible, strength, light)))
+  def apply(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
+    assert_grey(pair, depth, rank=3)
+    draw_key, key = jax.random.split(key)
+    return weather_lib.degrade(key, pair, depth, weather_lib.of_strength(draw_key, kind, strength))
+
+  return apply
 
 
-def rain(key: Array, pair: Pair, strength: Array | float) -> Pair:
-  """Lets that many mm/h of rain fall in the visible image: far drops scatter, near ones streak.
-
-  Far drops are a fog with extinction 0.312 R^0.67 per km over `RAIN_DISTANCE` (Halder et al. 2019,
-  "Physics-Based Rendering for Improving Robustness to Rain"). Streaks are parallel and blended,
-  V' = (1 - a) V + a A, each of its own opacity a: brighter than the background (Garg and Nayar
-  2007, "Vision and Rain"). Their number is that of drops of more than 1 mm in `RAIN_VOLUME`,
-  N = 8000 / L exp(-L) per cubic metre with L = 4.1 R^-0.21 per mm (Marshall and Palmer 1948). Their
-  length and opacity are our choice. Infrared is left as it is.
-  """
-  assert_grey(pair, rank=3)
-  noise_key, light_key, heads_key, opacity_key, slope_key = jax.random.split(key, 5)
-  light = jax.random.uniform(light_key, (), minval=AIRLIGHT[0], maxval=AIRLIGHT[1])
-  height, width = pair.visible.shape[:2]
-  rate = 4.1 * strength**-0.21
-  drops = 8000 / rate * jnp.exp(-rate)
-  heads = jax.random.uniform(heads_key, (height, width)) < drops * RAIN_VOLUME / height
-  low, high = STREAK_OPACITY
-  opacity = heads * jax.random.uniform(opacity_key, (height, width), minval=low, maxval=high)
-  slope = jax.random.uniform(slope_key, minval=-STREAK_SLOPE, maxval=STREAK_SLOPE)
-
-  def longer(k: Array, streaks: Array) -> Array:
-    column = jnp.round(k * slope).astype(jnp.int32)
-    return jnp.maximum(streaks, jnp.roll(opacity, (k, column), (0, 1)))
-
-  streaks = jax.lax.fori_loop(1, max(1, height // STREAK_ROWS), longer, opacity)[..., None]
-  scene = _scatter(noise_key, pair.visible, 0.312 * strength**0.67 * RAIN_DISTANCE, light)
-  return pair.replace(visible=_clip((1 - streaks) * scene + streaks * light))
-
-
-def missing_visible(key: Array, pair: Pair, strength: Array | float) -> Pair:
+def missing_visible(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
   """Takes that share of the visible image's intensity away; at 1 it is black."""
-  assert_grey(pair, rank=3)
+  assert_grey(pair, depth, rank=3)
   return pair.replace(visible=pair.visible * (1 - strength))
 
 
-def missing_infrared(key: Array, pair: Pair, strength: Array | float) -> Pair:
+def missing_infrared(key: Array, pair: Pair, strength: Array | float, depth: Array) -> Pair:
   """Takes that share of the infrared image's intensity away; at 1 it is black."""
-  assert_grey(pair, rank=3)
+  assert_grey(pair, depth, rank=3)
   return pair.replace(infrared=pair.infrared * (1 - strength))
 
 
@@ -146,8 +101,9 @@ CORRUPTIONS = {
   "noise": Corruption(noise, "standard deviation, of the full range", 1.0),
   "blur": Corruption(blur, "standard deviation in pixels", 64.0),
   "misregistration": Corruption(misregistration, "pixels", 64.0),
-  "fog": Corruption(fog, "optical depth", 20.0),
-  "rain": Corruption(rain, "mm/h", 300.0),
+  "haze": Corruption(_weather("haze"), "optical depth of the farthest", 20.0),
+  "rain": Corruption(_weather("rain"), "mm/h", 300.0),
+  "snow": Corruption(_weather("snow"), "share of the pixels that flakes cover", 0.5),
   "missing_visible": Corruption(missing_visible, "share of the intensity lost", 1.0),
   "missing_infrared": Corruption(missing_infrared, "share of the intensity lost", 1.0),
 }
@@ -160,24 +116,16 @@ def get(name: str) -> Corruption:
   return CORRUPTIONS[name]
 
 
-def corrupt(name: str, key: Array, batch: Pair, strength: Array | float) -> Pair:
-  """Disturbs a batch [B, H, W, 1]; sample i's key is folded from the name and i."""
-  assert_grey(batch, rank=4)
+def corrupt(name: str, key: Array, batch: Pair, strength: Array | float, depth: Array) -> Pair:
+  """Disturbs a batch [B, H, W, 1] of that depth; sample i's key is folded from the name and i."""
+  assert_grey(batch, depth, rank=4)
   corruption = get(name)
   draws = keys.per_sample(keys.fold(key, name), len(batch.visible))
-  return jax.vmap(lambda k, p: corruption.apply(k, p, strength))(draws, batch)
+  return jax.vmap(lambda k, p, d: corruption.apply(k, p, strength, d))(draws, batch, depth)
 
 
 def _clip(image: Array) -> Array:
   return jnp.clip(image, 0, 1)
-
-
-def _scatter(key: Array, image: Array, depth: Array | float, light: Array) -> Array:
-  """Shows an image through a medium of that optical depth, lit to `light`; not clipped."""
-  kept = jnp.exp(-jnp.asarray(depth, image.dtype))
-  lost_noise = SENSOR_NOISE * jnp.sqrt(1 - kept**2)
-  seen = image * kept + light * (1 - kept)
-  return seen + lost_noise * jax.random.normal(key, image.shape, image.dtype)
 
 
 def _gaussian_matrix(size: int, deviation: Array | float) -> Array:

@@ -40,12 +40,12 @@ def scatter(key: Array, image: Array, weather: Weather, depth: Array) -> Array:
   """
   depths = optical_depths(weather, depth)
   total = depths.sum(0)
-  share = depths / jnp.maximum(total, 1e-9)
+  share = depths / jnp.maximum(total, 1e-9)[None]
   light = (share * weather.airlight.reshape(-1, 1, 1, 1)).sum(0)
   tint = weather.tint if image.shape[-1] == 3 else weather.tint.mean(keepdims=True)
   kept = jnp.exp(-total)
   lost_noise = SENSOR_NOISE * jnp.sqrt(1 - kept**2)
-  seen = image * kept + (light + tint) * (1 - kept)
+  seen = image * kept + (light + tint.reshape(1, 1, -1)) * (1 - kept)
   return seen + lost_noise * jax.random.normal(key, image.shape, image.dtype)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.datasets.synthetic import scenes
+from cfi_jax.datasets.synthetic import depths, scenes
 from cfi_jax.datasets.world import corruptions
 from cfi_jax.datasets.world.objects import contrast_to_noise
 from cfi_jax.datasets.world.scenes import Scene
@@ -78,6 +78,7 @@ def trials(study: Study) -> list[Trial]:
     return scenes(world.seed, "test", options, range(study.tests.scenes))
 
   key = jax.random.key(world.seed)
+  depth = depths(world.seed, "test", world.options, range(study.tests.scenes))
   made = []
   for condition in conditions(study.tests):
     if condition.sweep == CORRELATION:
@@ -85,7 +86,7 @@ def trials(study: Study) -> list[Trial]:
       made.append(_trial(study, condition, scene, scene.pair))
     else:
       scene = scenes_of(world.correlation)
-      given = _corrupt(condition.sweep, key, scene.pair, condition.x)
+      given = _corrupt(condition.sweep, key, scene.pair, condition.x, depth)
       made.append(_trial(study, condition, scene, given))
   return made
 

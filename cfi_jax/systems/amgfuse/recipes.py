@@ -161,7 +161,7 @@ def weather() -> ConfigDict:
   """The training of the weights `weather` of the package: RoadScene's pairs under made weather."""
   config = small()
   config.data = dict(name="roadscene", root="", validation_fraction=0.1)
-  config.input.crop, config.batch_size, config.steps = 96, 2, 4000
+  config.input.crop, config.batch_size, config.steps = 64, 2, 4000
   config.model.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
   config.restoration.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
   config.optim.learning_rate = 1e-3

@@ -12,6 +12,7 @@ def get_config():
   # Shifted products, which are compared with these block by block, take longer to compile.
   config.model.update(width=16, blocks=(1,), heads=(1,), local="grouped")
   config.loss = dict(intensity=1.0)
+  config.weather.kinds = ()
   config.pseudo.planes = 1
   # One epoch, so that the program is that of any number of steps.
   config.epochs = 1.0

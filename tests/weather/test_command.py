@@ -1,0 +1,110 @@
+"""The command of making weather: files, records and refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.core import cli
+from cfi_jax.fusion.weather import LEVELS, THERMAL
+from cfi_jax.weather import __main__ as command
+
+
+def run(*arguments):
+  return cli.status(command.main, command.FLAGS, command.__doc__, arguments)
+
+
+def read(path):
+  return np.asarray(Image.open(path))
+
+
+@pytest.fixture
+def folders(tmp_path):
+  rng = np.random.default_rng(0)
+  for name, channels in (("vi", 3), ("ir", 1)):
+    (tmp_path / name).mkdir()
+    for stem in ("a", "b"):
+      image = rng.integers(60, 120, (32, 40, channels), np.uint8)
+      Image.fromarray(image.squeeze()).save(tmp_path / name / f"{stem}.png")
+  deep = rng.integers(20000, 50000, (32, 40)).astype(np.uint16)
+  Image.fromarray(deep).save(tmp_path / "ir" / "b.png")
+  return tmp_path
+
+
+def asked(folders, output, *more):
+  images = (f"--visible={folders / 'vi'}", f"--infrared={folders / 'ir'}")
+  return (*images, f"--output={folders / output}", "--kind=rain+haze", *more)
+
+
+def test_pairs_and_their_records_are_written_and_the_seed_decides(folders, capsys):
+  assert run(*asked(folders, "one")) == 0
+  assert "made weather on 2 of 2 pairs" in capsys.readouterr().out
+  assert run(*asked(folders, "two")) == run(*asked(folders, "three", "--seed=1")) == 0
+  for name in ("visible/a.png", "visible/b.png", "infrared/a.png", "infrared/b.png"):
+    first, again, other = (
+      np.asarray(Image.open(folders / f / name)) for f in ("one", "two", "three")
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    clean = np.asarray(
+      Image.open(folders / name.replace("visible", "vi").replace("infrared", "ir"))
+    )
+    assert first.shape == clean.shape and first.dtype == clean.dtype and (first != clean).any()
+  lines = [json.loads(line) for line in (folders / "one/weather.jsonl").read_text().splitlines()]
+  assert [line["name"] for line in lines] == ["a", "b"]
+  for line in lines:
+    assert (line["kind"], line["level"], line["seed"]) == ("rain+haze", "medium", 0)
+    for kind, index in (("haze", 0), ("rain", 1)):
+      low, high = LEVELS["medium"][index]
+      assert low <= line["drawn"][kind] <= high
+    assert line["drawn"]["snow"] == 0
+  assert lines[0]["drawn"] != lines[1]["drawn"]
+
+
+def test_a_pair_s_weather_does_not_depend_on_its_company(folders):
+  assert run(*asked(folders, "both")) == 0
+  for name in ("vi", "ir"):
+    (folders / name / "b.png").unlink()
+  assert run(*asked(folders, "alone")) == 0
+  first, again = (read(folders / f / "visible/a.png") for f in ("both", "alone"))
+  np.testing.assert_array_equal(first, again)
+
+
+def test_two_files_make_a_pair(folders):
+  images = (f"--visible={folders / 'vi/a.png'}", f"--infrared={folders / 'ir/a.png'}")
+  assert run(*images, f"--output={folders / 'out'}", "--kind=snow", "--thermal=attenuated") == 0
+  assert (folders / "out/visible/a.png").exists() and (folders / "out/infrared/a.png").exists()
+
+
+def test_what_fails_is_named_and_the_rest_is_written(folders, capsys):
+  Image.fromarray(np.zeros((32, 41), np.uint8)).save(folders / "ir" / "b.png")
+  assert run(*asked(folders, "out")) == 1
+  said = capsys.readouterr()
+  assert "b: " in said.err and "40x32" in said.err and "41x32" in said.err
+  assert (folders / "out/visible/a.png").exists() and "1 of 2" in said.out
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ("--kind=hail", "no kind of weather 'hail'; valid: haze, rain, snow"),
+    ("--level=extreme", "light, medium, heavy"),
+    ("--thermal=warm", "physical, attenuated"),
+    ("--visible=/nowhere", "/nowhere: does not exist"),
+    ("--output=vi/out", "is inside"),
+    ("--normalize=maybe", "normalize"),
+  ],
+)
+def test_bad_flags_are_refused_before_anything_is_written(
+  folders, capsys, monkeypatch, change, message
+):
+  monkeypatch.chdir(folders)
+  assert run(*asked(folders, "out", change)) == 2
+  error = capsys.readouterr().err
+  assert message in error and error.count("error:") == 1
+  assert not (folders / "out").exists()
+
+
+def test_flags_offer_what_there_is():
+  assert tuple(command.LEVELS) == tuple(LEVELS) and command.THERMAL == THERMAL
