@@ -253,7 +253,7 @@ def test_depth_is_that_of_the_scenes(world):
   assert far.shape == (160, SIZE, SIZE, 1) and far.min() >= 0 and far.max() <= 1 + 1e-6
   assert np.median(far[:, 0]) == pytest.approx(1)
   assert (np.median(far[:, -1], axis=(1, 2)) < 0.15).all()
-  checked = 0
+  errors = []
   for depth, objects in zip(far, world.objects, strict=True):
     for label in range(1, objects.max() + 1):
       inside = objects == label
@@ -263,9 +263,9 @@ def test_depth_is_that_of_the_scenes(world):
       # One distance, but for the pixels of its border.
       assert (np.abs(depth[inside] - np.median(depth[inside])) < 0.01).mean() > 0.5
       foot = np.median(depth[rows[-1] + 1])  # of the ground right below
-      assert abs(np.median(depth[inside]) - foot) < 0.15
-      checked += 1
-  assert checked > 50
+      errors.append(abs(np.median(depth[inside]) - foot))
+  assert len(errors) > 50
+  assert np.quantile(errors, 0.9) < 0.1  # but where another thing stands below the foot
 
 
 def test_the_world_with_depth_has_the_scenes_of_the_world():
