@@ -258,7 +258,7 @@ def test_depth_is_that_of_the_scenes(world):
     for label in range(1, objects.max() + 1):
       inside = objects == label
       rows = np.nonzero(inside.any((1, 2)))[0]
-      if inside.sum() < 30 or rows[-1] >= SIZE - 2:
+      if inside.sum() < 100 or rows[-1] >= SIZE - 2:
         continue
       # One distance, but for the pixels of its border.
       assert (np.abs(depth[inside] - np.median(depth[inside])) < 0.01).mean() > 0.5
