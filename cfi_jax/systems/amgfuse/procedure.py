@@ -1,6 +1,5 @@
 """AMG-Fuse as the engine runs it: streams of scenes, the procedure, what a weights file keeps."""
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -36,9 +35,8 @@ def held_out(config: Config) -> Stream | None:
 
 def _stream(config: Config, split: str) -> Stream:
   source = datasets.load(config.data).source(split).coloured(COLOUR)
-  target = dataclasses.asdict(config.pseudo)
   return Stream(
-    source, config.batch_size, config.input, lambda images, key: make_scene(images, target)
+    source, config.batch_size, config.input, lambda images, key: make_scene(images, config.pseudo)
   )
 
 

@@ -6,6 +6,7 @@ from flax import struct
 
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import rules
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images.ops import PIXELS
 
@@ -28,11 +29,11 @@ class Scene:
   pseudo: Array
 
 
-def make_scene(images: dict[str, Array], target: dict[str, float]) -> Scene:
+def make_scene(images: dict[str, Array], target: WaveletOptions) -> Scene:
   """The sample of images [H, W, C] by name, the five of a `Scene` or a clean pair alone.
 
   A pair counts as seen in clear weather: its degraded images are the clean ones. target: of
-  `rules.wavelet_fusion`, which makes its pseudo ground truth.
+  `rules.wavelet`, which makes its pseudo ground truth.
   """
   images = {n: in_colour(x) if n in COLOUR else x for n, x in images.items()}
   if "pseudo" in images:
@@ -42,10 +43,10 @@ def make_scene(images: dict[str, Array], target: dict[str, float]) -> Scene:
   return Scene(visible, infrared, visible, infrared, pseudo)
 
 
-def fuse_by_rule(visible: Array, infrared: Array, target: dict[str, float]) -> Array:
-  """`rules.wavelet_fusion` of the lumas, in the colours of the visible image, [..., H, W, 3]."""
+def fuse_by_rule(visible: Array, infrared: Array, target: WaveletOptions) -> Array:
+  """`rules.wavelet` of the lumas, in the colours of the visible image, [..., H, W, 3]."""
   before = luma(visible)
-  fused = rules.wavelet_fusion(Pair(visible=before, infrared=infrared), **target)
+  fused = rules.wavelet(Pair(visible=before, infrared=infrared), target)
   return jnp.clip(visible + (fused - before), 0, 1)
 
 

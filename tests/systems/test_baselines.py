@@ -1,9 +1,9 @@
-"""The trivial fusion rules."""
+"""Trivial fusions that reports score beside methods."""
 
 import numpy as np
 import pytest
 
-from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
+from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
 
 
 @pytest.fixture
