@@ -6,14 +6,16 @@ import numpy as np
 
 from cfi_jax.fusion.fuser import Size
 
-COMPILE_PIXELS = 2e6  # compiling once more takes about as long as fusing so many pixels
 WASTE = 1.3  # a bucket that exists is used if it has at most so many times the pixels needed
 
 
-def plan(sizes: Iterable[Size], limit: int, need: Callable[[Size], Size]) -> dict[Size, Size]:
+def plan(
+  sizes: Iterable[Size], limit: int, need: Callable[[Size], Size], compile_pixels: float
+) -> dict[Size, Size]:
   """Each of `sizes` (one entry per image) with its bucket; at most `limit` different buckets.
 
   need: gives the smallest bucket that holds an image of a size.
+  compile_pixels: compiling once more takes about as long as fusing so many pixels.
 
   Begins with the tightest bucket of every size and joins, again and again, the two whose common
   bucket costs the fewest extra pixels, until few enough are left and joining no longer pays.
@@ -28,7 +30,7 @@ def plan(sizes: Iterable[Size], limit: int, need: Callable[[Size], Size]) -> dic
     extra = (counts[:, None] + counts[None]) * joined.prod(-1) - spent[:, None] - spent[None]
     np.fill_diagonal(extra, np.iinfo(np.int64).max)
     i, j = np.unravel_index(extra.argmin(), extra.shape)
-    if len(buckets) <= limit and extra[i, j] > COMPILE_PIXELS:
+    if len(buckets) <= limit and extra[i, j] > compile_pixels:
       break
     keep = np.arange(len(buckets)) != j
     buckets[i], counts[i] = joined[i, j], counts[i] + counts[j]

@@ -85,7 +85,7 @@ def parse(text: str) -> Choice:
     key, equals, value = item.partition("=")
     if not equals or key not in fields:
       what = (
-        f"no option {key!r}{guess(key, list(fields))}" if equals else f"{item!r} is no KEY=VALUE"
+        f"no option {key!r}{guess(key, list(fields))}" if equals else f"{item!r} is no OPTION=VALUE"
       )
       raise InputError(f"rule {text!r}: {what}; {allowed}")
     if key in values:

@@ -22,6 +22,7 @@ from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import colour, ops
 
 DTYPES = ("float32", "bfloat16", "float64")
+COMPILE_PIXELS = 4e7  # see `fusion.buckets.plan`
 SMALLEST = 64  # side of the smallest tile worth its surroundings
 Luma = tuple[np.ndarray, np.ndarray]  # visible and infrared, [H, W]
 
@@ -60,7 +61,7 @@ class RuleFuser(ArrayFuser):
   def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
     """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class."""
     whole = [s for size in sizes if not self.is_tiled(s := (size[0], size[1]), memory_mb)]
-    planned = buckets.plan(whole, limit, self._need)
+    planned = buckets.plan(whole, limit, self._need, COMPILE_PIXELS)
     users = collections.Counter(planned.values())
     self._planned = {
       size: size if users[bucket] == 1 or self.is_tiled(bucket, memory_mb) else bucket

@@ -7,10 +7,14 @@ from cfi_jax.fusion.fuser import Size
 from cfi_jax.systems.isfuse.inference import geometry
 from cfi_jax.systems.isfuse.inference.geometry import Frame
 
+COMPILE_PIXELS = 2e6  # see `fusion.buckets.plan`
+
 
 def plan(sizes: Iterable[Size], limit: int, frame: Frame) -> dict[Size, Size]:
   """Each of `sizes` (one entry per image) with its bucket; at most `limit` different buckets."""
-  return buckets.plan(sizes, limit, lambda size: geometry.smallest_bucket(size, frame))
+  return buckets.plan(
+    sizes, limit, lambda size: geometry.smallest_bucket(size, frame), COMPILE_PIXELS
+  )
 
 
 def choose(size: Size, known: Collection[Size], frame: Frame) -> Size:
