@@ -17,6 +17,7 @@ from cfi_jax.datasets.world import corruptions, objects
 from cfi_jax.fusion import interventions, losses, rules
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.losses import TargetOptions
+from cfi_jax.fusion.rule_options import parse
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import (
@@ -36,6 +37,7 @@ from cfi_jax.metrics import (
   vif,
   windows,
 )
+from cfi_jax.systems.baselines import BASELINES
 
 MODULES = (
   ops, losses, rules, interventions, corruptions, objects, windows, catalogue, correlation,
@@ -45,6 +47,7 @@ MODULES = (
 ONE, BATCH = jnp.full((9, 10, 1), 0.5), jnp.full((4, 9, 10, 1), 0.5)
 RGB = jnp.full((4, 9, 10, 3), 0.5)
 PAIR, PAIRS = Pair(ONE, ONE), Pair(BATCH, BATCH)
+VALID = Pair(BATCH > 0, BATCH > 1)
 GATES = Fusion(fused=None, gates=(BATCH, BATCH[:, ::2, ::2]), features={}, levels=())
 VIEW = Fusion(fused=BATCH, gates=(BATCH,), features={}, levels=())
 PLAIN = Fusion(fused=BATCH, gates=(), features={}, levels=())
@@ -92,9 +95,11 @@ CASES = {
   losses.one_sided: case(GREY, PAIRS, PAIRS),
   losses.difference: case(GREY, BATCH, PLAIN),
   losses.fusion_parts: case(GREY, ("intensity",), TARGET, BATCH, PAIRS),
-  rules.wavelet_fusion: case(
-    GREY, PAIRS, planes=1, exponent=1.0, gain=1.0, spread=0.5, brighter=0.0
-  ),
+  rules.fuse: case(GREY, PAIRS, parse("laplacian"), VALID),
+  rules.average: case(GREY, PAIRS, rules.NONE, VALID),
+  rules.maximum: case(GREY, PAIRS, rules.NONE, VALID),
+  rules.laplacian: case(GREY, PAIRS, rules.NONE, VALID),
+  rules.wavelet: case(GREY, PAIRS, parse("wavelet:planes=1").options, VALID),
   rules.wavelet_planes: case(ANY, BATCH, count=1),
   interventions.apply_masks: case(GREY, PAIRS, PAIRS, fill=0.0),
   interventions.original_view: case(GREY, PAIRS),
@@ -128,12 +133,10 @@ for _found in interventions.INTERVENTIONS.values():
   CASES[_found.apply] = case(GREY, KEY, PAIR, MASKS)
 for _found in corruptions.CORRUPTIONS.values():
   CASES[_found.apply] = case(GREY, KEY, PAIR, 0.2, ONE)
-# Rules on NumPy arrays, which no jit sees.
-UNTRACED = {rule: case(("size",), LEVELS, LEVELS, "x") for rule in rules.BASELINES.values()}
-UNTRACED[rules.laplacian] = case((*A_MAP, "size"), LEVELS, LEVELS, "x")
 # Functions that take no image, or that check it by an InputError of their own (with own tests).
 WITHOUT = {
-  ops.statistics_dtype, ops.absolute, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
+  ops.statistics_dtype, ops.absolute, ops.together, ops.apart, ops.mirrored, rules.depth,
+  rules.residual_mean, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
   levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,
@@ -156,7 +159,7 @@ def public(module):
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_function_is_listed(module):
-  listed = {*CASES, *UNTRACED, *WITHOUT, *OF_IMAGES}
+  listed = {*CASES, *WITHOUT, *OF_IMAGES}
   missing = [f.__name__ for f in public(module) if f not in listed]
   assert not missing, f"{module.__name__}: no shape check is tested of {', '.join(missing)}"
 
@@ -198,18 +201,18 @@ def test_wrong_shapes_raise(function):
         pytest.fail(f"{name} of image {k} was taken")
 
 
-@pytest.mark.parametrize("function", UNTRACED, ids=names(UNTRACED))
-def test_wrong_levels_raise(function):
-  breaks, arguments, _ = UNTRACED[function]
-  assert function(*arguments).shape == LEVELS.shape
-  for name in breaks:
+@pytest.mark.parametrize("name", BASELINES)
+def test_wrong_levels_raise(name):
+  baseline = BASELINES[name]
+  assert baseline(LEVELS, LEVELS, "x").shape == LEVELS.shape
+  for broken in (*A_MAP, "size"):
     for k in (0, 1):
-      spoilt = [*arguments]
-      spoilt[k] = np.asarray(BREAKS[name](arguments[k]))
+      spoilt = [LEVELS, LEVELS]
+      spoilt[k] = np.asarray(BREAKS[broken](spoilt[k]))
       with pytest.raises(AssertionError, match="(?i)chex"):
-        function(*spoilt)
+        baseline(*spoilt, "x")
   with pytest.raises(AssertionError, match="(?i)chex"):
-    function(LEVELS.astype(float), LEVELS, "x")
+    baseline(LEVELS.astype(float), LEVELS, "x")
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -23,8 +23,8 @@ _CONTENDERS = {
   "in_process": Flag("no processes; memory is shared", False),
 }
 _FUSE = {
-  "weights": Flag("weights: a file or a name", required=True),
-  "study": Flag("what is measured", "compare", valid=("compare", "buckets", "large")),
+  "weights": Flag("weights: a file or a name; of `rule` a rule", required=True),
+  "study": Flag("what is measured", "compare", valid=("compare", "buckets", "rule", "large")),
   "size": Flag("HEIGHTxWIDTH; 480x640 by default, of `large` 8192x8192"),
   "batch": Flag("pairs fused at once", 1),
   "dtype": Flag("of the computation", "float32", valid=("float32", "bfloat16")),

@@ -3,6 +3,7 @@
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --torch --output=FILE.json
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=buckets
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=large  # 8192x8192, in tiles
+  python -m cfi_jax.benchmark fuse --weights=wavelet --study=rule  # a rule without training
 
 `compare` measures `cfi_jax.load(...).fuse` and the plain flax graph, with --torch also the same
 network in PyTorch, of any architecture, with the same weights, eager and compiled (channels-last).
@@ -41,11 +42,12 @@ from cfi_jax.benchmark.harness import (
 from cfi_jax.benchmark.harness.images import make_images, parse_size
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.rule_options import NAMES, is_rule
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.files import load_fuser
 from cfi_jax.weights import shipped
 
-DEFAULT_SIZE = {"compare": "480x640", "buckets": "480x640", "large": "8192x8192"}
+DEFAULT_SIZE = dict.fromkeys(("compare", "buckets", "rule"), "480x640") | {"large": "8192x8192"}
 NO_LIMIT_MB = 1e6
 
 
@@ -155,6 +157,36 @@ def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   return results.Report("fuse", case, rows, floor, (note,))
 
 
+def rule(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
+  """Times one pair by a rule, from arrays of 8 bits to an array, in grey and in colour."""
+  if not is_rule(options.weights):
+    raise InputError(f"--weights={options.weights}; --study=rule takes a rule: {NAMES}")
+  fuser = load_fuser(options.weights, dtype=options.dtype)
+  visible, infrared = ((255 * i[0]).astype(np.uint8) for i in make_images(1, *size).values())
+  pictures = {"grey": visible, "colour": np.stack([visible, visible[::-1], 255 - visible], -1)}
+  measures = {
+    name: lambda n=name: timing.timed(lambda: fuser.fuse(pictures[n], infrared))[1]
+    for name in pictures
+  }
+  compiling = timing.take_turns(measures, 1)
+  seconds = timing.take_turns(measures, options.turns)
+  moved = floors.Cost(flops=0.0, bytes=float(3 * visible.nbytes))  # two images in, one out
+  floor = results.Floor(moved, roofline.measure(options.dtype, 1, options), "each image once")
+  rows = tuple(
+    results.Row(
+      name=f"{options.weights}, {name}",
+      dtype=options.dtype,
+      samples=1,
+      seconds=timing.spread(own),
+      floor_seconds=floor.seconds,
+      compile_seconds=compiling[name][0],
+    )
+    for name, own in seconds.items()
+  )
+  note = "compile s: the first call, with its run; host to host"
+  return results.Report("fuse", describe(options, size) | {"batch": 1}, rows, floor, (note,))
+
+
 def large(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   """One huge colour pair with the default memory budget, files to file by the command."""
   floor = make_floor(options, size)
@@ -197,4 +229,4 @@ def watch(command: list[str]) -> tuple[str, str | None, float]:
     return said.read().strip(), failure, peak
 
 
-STUDIES = {"compare": compare, "buckets": buckets, "large": large}
+STUDIES = {"compare": compare, "buckets": buckets, "rule": rule, "large": large}

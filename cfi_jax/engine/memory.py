@@ -7,6 +7,7 @@ import jax
 from cfi_jax.core.types import InputError
 
 GB = 1e9
+DEFAULT_MB = 2048.0  # of inference on a CPU; the images come on top
 
 
 def needed(compiled: jax.stages.Compiled) -> float:
@@ -30,6 +31,19 @@ def available() -> float | None:
     return float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
   known = [size for size in (_meminfo(), _cgroup()) if size is not None]
   return min(known) / jax.local_device_count() if known else None
+
+
+def budget_mb(memory_mb: float | None, default: float | None = None) -> float:
+  """Memory for inference per device: what is given, else `default`, else DEFAULT_MB on a CPU and
+  half of what an accelerator has free. InputError for a budget that is none.
+  """
+  given = default if memory_mb is None else memory_mb
+  if given is None:
+    free = None if jax.default_backend() == "cpu" else available()
+    return DEFAULT_MB if free is None else free / 2e6
+  if not given > 0:
+    raise InputError(f"memory_mb is {given}; allowed: above 0")
+  return given
 
 
 def check(compiled: jax.stages.Compiled, limit_gb: float, advice: str) -> None:

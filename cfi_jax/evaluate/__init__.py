@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,14 +15,15 @@ from cfi_jax.data.alignment import Alignment, Scene, align, read
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
 from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
 from cfi_jax.report.evaluation import write_page, write_summary
 from cfi_jax.report.markdown import number
 from cfi_jax.report.page import Exhibit, spread
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.systems.files import load_fuser
+from cfi_jax.systems import baselines
+from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
+from cfi_jax.systems.files import label, load_fuser
 
 EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
@@ -39,7 +41,8 @@ class Request:
   """The images to score, and the scores.
 
   visible, infrared: the sources' folders. fused: method -> folder of its images.
-  weights: file or name of weights whose model fuses the sources and is scored, under that name.
+  weights: what `systems.files.load_fuser` takes; it fuses the sources and is scored as `label`
+    says.
   convention, metrics: see `cfi_jax.metrics`; metrics None is all of the convention.
   compare_to: the method that paired differences refer to; None is the first one given.
   protocol: "" or a name in `PROTOCOLS`, which sets convention and metrics and passes the images of
@@ -50,7 +53,7 @@ class Request:
   visible: pathlib.Path
   infrared: pathlib.Path
   fused: Mapping[str, pathlib.Path]
-  weights: pathlib.Path | None = None
+  weights: str | os.PathLike | None = None
   convention: str = "tang"
   metrics: tuple[str, ...] | None = None
   compare_to: str | None = None
@@ -60,7 +63,7 @@ class Request:
   @property
   def methods(self) -> tuple[str, ...]:
     """The methods to judge, without the baselines."""
-    return (*self.fused, *((self.weights.stem,) if self.weights else ()))
+    return (*self.fused, *((label(self.weights),) if self.weights else ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +86,10 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
   alignment = align(folders, request.naming)
   model = load_fuser(request.weights) if request.weights else None
+  sizes = [scene.size for scene in alignment.scenes]
+  baselines.reserve(sizes)
   if model is not None:
-    model.reserve([scene.size for scene in alignment.scenes])
+    model.reserve(sizes)
   scores = _score(request, alignment, model, progress)
   summary = summarise(scores, request.compare_to or request.methods[0])
   notes = (*_notes(request, summary), *alignment.notes)
@@ -147,7 +152,7 @@ def _triplets(
       fused = model.fuse(visible, infrared, gray=True)
       if request.protocol:
         fused = through_jpeg(fused)
-      yield Triplet(request.weights.stem, scene.name, visible, infrared, fused)
+      yield Triplet(label(request.weights), scene.name, visible, infrared, fused)
     grey = [grey_levels(image, convention) for image in (visible, infrared)]
     for method, rule in BASELINES.items():
       yield Triplet(method, scene.name, visible, infrared, rule(*grey, scene.name))
@@ -169,8 +174,10 @@ def _exhibits(request: Request, alignment: Alignment, model: Fuser | None) -> li
     pictures += [(method, read(scene.paths[method])) for method in request.fused]
     if model is not None:
       fused, details = model.fuse(visible, infrared, return_details=True)
-      method = request.weights.stem
-      pictures += [(method, fused), (f"{method}: gate", _gate(details.gates, scene.size))]
+      method = label(request.weights)
+      pictures.append((method, fused))
+      if details.gates:
+        pictures.append((f"{method}: gate", _gate(details.gates, scene.size)))
     grey = [grey_levels(image, "strict") for image in (visible, infrared)]
     pictures += [
       (method, rule(*grey, scene.name))
@@ -199,7 +206,7 @@ def _notes(request: Request, summary: Summary) -> list[str]:
   notes = [_noise_note(summary)]
   if request.protocol:
     notes.append(
-      f"Protocol {request.protocol}: {request.weights.stem} was passed through JPEG "
+      f"Protocol {request.protocol}: {label(request.weights)} was passed through JPEG "
       f"(quality {JPEG_QUALITY}), as the paper's images were saved."
     )
   for metric in summary.metrics:

@@ -13,8 +13,9 @@ some failed (each is listed; the others are written), 2 when nothing could be be
 from typing import Any
 
 from cfi_jax.core import cli
-from cfi_jax.data.naming import FLAGS as NAMES
+from cfi_jax.data.naming import FLAGS as NAMING
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
+from cfi_jax.fusion.rule_options import NAMES
 from cfi_jax.images.palettes import PALETTES
 from cfi_jax.images.ranges import OVER, RULES
 from cfi_jax.images.read import MAX_PIXELS
@@ -24,9 +25,10 @@ FLAGS = {
   "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
   "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
   "output": cli.Flag("file, or folder for folders", required=True),
-  **NAMES,
+  **NAMING,
   "weights": cli.Flag(
-    f"one of {', '.join(shipped.SHA256)}, or a weights file (python -m cfi_jax.convert)",
+    f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "
+    "wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",
     shipped.DEFAULT,
     required=True,
   ),

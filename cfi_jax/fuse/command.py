@@ -22,7 +22,7 @@ from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
 from cfi_jax.images import ranges
 from cfi_jax.images.ranges import Normalizer
-from cfi_jax.systems.files import load_fuser
+from cfi_jax.systems.files import label, load_fuser
 
 
 def fuse(given: Mapping[str, Any]) -> int:
@@ -42,7 +42,8 @@ def fuse(given: Mapping[str, Any]) -> int:
   wanted = [job for job in jobs if not (given["skip_existing"] and _is_written(job))]
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
   failures = found.problems if index == 0 else []
-  return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted))
+  name = label(given["weights"])
+  return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted), name)
 
 
 def _is_written(job: Job) -> bool:
@@ -67,6 +68,7 @@ def _run(
   normalizer: Normalizer,
   problems: list[str],
   skipped: int,
+  name: str,
 ) -> int:
   """Fuses the jobs telling of the progress, then lists what failed and says what was done.
 
@@ -102,7 +104,7 @@ def _run(
     print(ranges.describe(taken, options.normalize_over))
   speed = pixels / 1e6 / seconds
   print(
-    f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s)"
+    f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s) with {name}"
     + (f", {skipped} skipped" if skipped else "")
     + (f", {len(failures)} failed" if failures else "")
   )

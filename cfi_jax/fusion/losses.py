@@ -8,13 +8,15 @@ the paper that a term names.
 
 import dataclasses
 from collections.abc import Iterable
+from typing import ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from cfi_jax.core.types import Array, InputError
+from cfi_jax.core.types import Array
 from cfi_jax.fusion import rules
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import PIXELS, assert_grey
@@ -25,31 +27,10 @@ CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 @dataclasses.dataclass(frozen=True)
-class TargetOptions:
-  """The target of the term `multiscale`: a fusion by `rules.wavelet_fusion`.
+class TargetOptions(WaveletOptions):
+  """The target of the term `multiscale`, a fusion by `rules.wavelet`; `detail` takes its gain."""
 
-  planes: number of wavelet planes; the coarsest holds details of about 2^planes pixels.
-  exponent: a source's weight in a plane is proportional to |w|^exponent, |w| smoothed; 0 averages,
-    a large one chooses.
-  gain: factor on the details; the term `detail` takes it, too.
-  spread: factor on the sum of the two mean-free low-pass residuals; 0.5 averages them.
-  brighter: share of the way from there to the brighter residual of each pixel. With a spread of
-    0.5, 0 is their mean and 1 their maximum.
-  """
-
-  planes: int
-  exponent: float
-  gain: float
-  spread: float
-  brighter: float
-
-  def __post_init__(self):
-    """Refuses values out of range."""
-    if not 1 <= self.planes <= 8:
-      raise InputError(f"loss.target.planes is {self.planes}; allowed: 1 to 8")
-    for name in ("exponent", "gain", "spread", "brighter"):
-      if getattr(self, name) < 0:
-        raise InputError(f"loss.target.{name} is {getattr(self, name)}; allowed: 0 or more")
+  PLACE: ClassVar[str] = "loss.target."
 
 
 def intensity(fused: Array, pair: Pair) -> Array:
@@ -184,11 +165,11 @@ def detail(fused: Array, pair: Pair, target: TargetOptions) -> Array:
 def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
   """mean |c(F - T)| + sum_k mean |w_k(F - T)|, w_k the wavelet planes and c the smooth rest.
 
-  T is `rules.wavelet_fusion` of the pair. All planes count alike, although the energy of images
+  T is `rules.wavelet` of the pair. All planes count alike, although the energy of images
   lies in the coarse ones.
   """
   assert_grey(fused, pair)
-  distance = fused - rules.wavelet_fusion(pair, **dataclasses.asdict(target))
+  distance = fused - rules.wavelet(pair, target)
   planes, rest = rules.wavelet_planes(distance, target.planes)
   return sum(jnp.abs(part).mean(PIXELS) for part in (*planes, rest))
 

@@ -13,7 +13,7 @@ from cfi_jax.images import read as images
 SHIFT = 14
 COLOUR_STEP = 8 / 255  # channels that differ more than this (as JPEG's rounding may) show colour,
 COLOUR_SHARE = 0.001  # if that holds for more than this share of the pixels
-ROWS = 256  # rows treated at once: bounds the memory of the wide intermediate integers
+ROWS = 64  # rows treated at once: bounds the memory of the wide intermediate integers
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -67,20 +67,43 @@ def _descale(x: np.ndarray) -> np.ndarray:
   return (x + (1 << (SHIFT - 1))) >> SHIFT
 
 
-def _replace_integer(rgb: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
-  # 65535 * 29049 fits into 31 bits.
-  largest = np.iinfo(rgb.dtype).max
+@functools.cache
+def _chroma(dtype: np.dtype) -> tuple[np.ndarray, ...]:
+  """What the chroma adds to the luma, by a channel's distance from the luma, -largest first.
+
+  To red; to blue; to green two parts, whose sum is to be shifted right by SHIFT.
+  """
+  largest = np.iinfo(dtype).max
   half = (largest + 1) // 2
-  old = images.luma(rgb)[..., 0].astype(np.int32)
-  red = np.clip(_descale((rgb[..., 0] - old) * 11682 + (half << SHIFT)), 0, largest) - half
-  blue = np.clip(_descale((rgb[..., 2] - old) * 9241 + (half << SHIFT)), 0, largest) - half
-  new = new_luma.astype(np.int32)
-  channels = (
-    new + _descale(red * 22987),
-    new + _descale(red * -11698 + blue * -5636),
-    new + _descale(blue * 29049),
+  distance = np.arange(-largest, largest + 1, dtype=np.int64)
+  red, blue = (
+    np.clip(_descale(distance * scale + (half << SHIFT)), 0, largest) - half
+    for scale in (11682, 9241)
   )
-  return np.clip(np.stack(channels, -1), 0, largest).astype(rgb.dtype)
+  colours = (_descale(red * 22987), _descale(blue * 29049))
+  parts = (red * -11698, blue * -5636 + (1 << (SHIFT - 1)))
+  return *(x.astype(_wide(dtype)) for x in colours), *(x.astype(np.int32) for x in parts)
+
+
+def _wide(dtype: np.dtype) -> type:
+  """A type that holds sums of two values and a difference of them."""
+  return np.int16 if dtype == np.uint8 else np.int32
+
+
+def _replace_integer(rgb: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
+  largest = np.iinfo(rgb.dtype).max
+  to_red, to_blue, red_to_green, blue_to_green = _chroma(rgb.dtype)
+  wide = _wide(rgb.dtype)
+  old = images.luma(rgb)[..., 0].astype(wide) - wide(largest)
+  red, blue = rgb[..., 0] - old, rgb[..., 2] - old
+  new: np.ndarray = new_luma.astype(wide)
+  green = red_to_green.take(red) + blue_to_green.take(blue)
+  green >>= SHIFT
+  channels = (to_red.take(red) + new, green + new, to_blue.take(blue) + new)
+  result = np.empty_like(rgb)
+  for c, channel in enumerate(channels):
+    result[..., c] = np.clip(channel, 0, largest, out=channel)
+  return result
 
 
 def _replace_float(rgb: np.ndarray, new_luma: np.ndarray, clip: bool) -> np.ndarray:

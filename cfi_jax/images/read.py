@@ -14,6 +14,7 @@ from cfi_jax.images import tiff
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000")
+LUMA_ROWS = 32  # rows treated at once, so that wide integers stay in the processor's cache
 MAX_PIXELS = 2**26  # 8192 x 8192; a file that claims more is taken for a decompression bomb
 
 # What a file's pillow mode becomes. Alpha of grey images is dropped here, alpha of colour images in
@@ -154,8 +155,14 @@ def luma(image: np.ndarray) -> np.ndarray:
     red, green, blue = (floating[..., c : c + 1] for c in range(3))
     value = 0.299 * red + 0.587 * green + 0.114 * blue
     return np.asarray(value if image.dtype.kind == "f" else np.rint(value), image.dtype)
-  red, green, blue = (image[..., c : c + 1].astype(np.uint32) for c in range(3))
-  return ((4899 * red + 9617 * green + 1868 * blue + 8192) >> 14).astype(image.dtype)
+  result = np.empty((*image.shape[:-1], 1), image.dtype)
+  for start in range(0, len(image), LUMA_ROWS):
+    rows = slice(start, start + LUMA_ROWS)
+    total = np.full(result[rows].shape, 8192, np.uint32)
+    for c, weight in enumerate((4899, 9617, 1868)):
+      total += np.multiply(image[rows, ..., c : c + 1], weight, dtype=np.uint32)
+    result[rows] = total >> 14
+  return result
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Weights of any system: from a file, the package, a run's workdir or its authors' checkpoint."""
+"""Weights of any system: from a file, the package, a run's workdir or its authors' checkpoint.
+
+Where a fuser is asked for, a rule without training (`fusion.rule_options`) has a name like weights.
+"""
 
 import datetime
 import hashlib
@@ -14,7 +17,9 @@ from cfi_jax.engine import product
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.checkpoint import FOLDER
+from cfi_jax.fusion import rule_options
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.systems.rules import RuleFuser
 from cfi_jax.weights import file, shipped
 from cfi_jax.weights.file import Card
 
@@ -24,15 +29,22 @@ def load(path: str | os.PathLike) -> tuple[dict, Card]:
 
   Raises `InputError` naming whatever is missing, extra or wrong.
   """
+  if rule_options.is_rule(path):
+    raise InputError(f"{path} is a rule without weights; allowed here: weights")
   resolved = shipped.resolve(path)
   if not resolved.exists():
     names = ", ".join(shipped.SHA256)
-    raise InputError(f"{resolved}: does not exist; without a file there are {names}")
+    raise InputError(
+      f"{resolved}: does not exist; without a file there are {names}, and to fuse the rules "
+      f"{rule_options.NAMES}"
+    )
   return file.read(resolved, shapes)
 
 
 def digest(path: str | os.PathLike) -> str:
-  """The SHA-256 (hex) of a weights file, or of shipped weights by their name."""
+  """SHA-256 (hex) of a weights file, of shipped weights by their name, or of a rule's options."""
+  if rule_options.is_rule(path):
+    return hashlib.sha256(label(path).encode()).hexdigest()
   return hashlib.sha256(pathlib.Path(shipped.resolve(path)).read_bytes()).hexdigest()
 
 
@@ -52,14 +64,25 @@ def load_fuser(
   dtype: str = "float32",
   devices: Sequence[jax.Device] | None = None,
 ) -> Fuser:
-  """Inference with weights that the package carries, or with those of a .safetensors file.
+  """Inference with weights that the package carries or those of a .safetensors file, or by a rule.
 
-  path: "visible-infrared", "medical", or a file.
+  path: "visible-infrared", "medical", a file, or a rule without training: "wavelet", "laplacian",
+    "average" or "maximum", with options as in "wavelet:gain=1.2,planes=5". A text that begins with
+    a rule's name is the rule; a file or folder of that name is written as a path, "./wavelet".
   dtype: of the computation, "float32", "bfloat16" or "float64" (needs JAX_ENABLE_X64=1).
   devices: that share the work; default: one.
   """
+  if rule_options.is_rule(path):
+    return RuleFuser(rule_options.parse(path), dtype=dtype, devices=devices)
   variables, card = load(path)
   return make_fuser(variables, card, str(path), dtype=dtype, devices=devices)
+
+
+def label(path: str | os.PathLike) -> str:
+  """The name of a fuser in reports: a rule with all its options, or weights by name or file."""
+  if rule_options.is_rule(path):
+    return f"rule {rule_options.parse(path)}"
+  return pathlib.Path(path).stem
 
 
 def make_fuser(

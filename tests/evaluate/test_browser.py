@@ -6,7 +6,7 @@ from chromium import CHROMIUM, Browser, assert_quiet
 from PIL import Image
 
 from cfi_jax.evaluate import Request, evaluate
-from cfi_jax.fusion.rules import BASELINES
+from cfi_jax.systems.baselines import BASELINES
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 

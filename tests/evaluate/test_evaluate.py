@@ -13,10 +13,10 @@ from PIL import Image
 from cfi_jax.core.types import InputError
 from cfi_jax.evaluate import Request, evaluate, through_jpeg
 from cfi_jax.evaluate.__main__ import parse_methods
-from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
 from cfi_jax.systems import files as weights
+from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.files import load_fuser as load
 from cfi_jax.systems.isfuse.model import from_architecture
 

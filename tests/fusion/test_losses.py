@@ -176,13 +176,12 @@ def test_multiscale_is_the_distance_of_planes_from_the_target(x64, target):
 
 def test_the_target_of_one_image_twice_is_that_image(x64):
   _, v, _ = stand_ins(40, 33)
-  options = dataclasses.asdict(TARGET)
   image = jnp.asarray(v)[None, ..., None]
-  np.testing.assert_allclose(rules.wavelet_fusion(Pair(image, image), **options), image, rtol=1e-12)
+  np.testing.assert_allclose(rules.wavelet(Pair(image, image), TARGET), image, rtol=1e-12)
   # A source without details leaves all of them to the other.
   flat = np.full_like(v, 0.3)
   rest = wavelet(v, TARGET.planes)[1]
-  found = rules.wavelet_fusion(Pair(image, jnp.full_like(image, 0.3)), **options)[0, ..., 0]
+  found = rules.wavelet(Pair(image, jnp.full_like(image, 0.3)), TARGET)[0, ..., 0]
   np.testing.assert_allclose(found, v - rest + (rest + flat) / 2, atol=1e-6)
 
 

@@ -1,49 +1,142 @@
-"""The trivial fusion rules."""
+"""Fusion rules against SciPy, and images that lack values. The wavelets: also `test_losses`."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from cfi_jax.fusion.rules import BASELINES, NOISE, NOISE_LEVELS
+from cfi_jax.fusion import rules
+from cfi_jax.fusion.rule_options import DEFAULTS, Choice, WaveletOptions, parse
+from cfi_jax.fusion.types import Pair
+
+TAPS = np.array(rules.B3_SPLINE)
+
+
+def blur(image, spacing=1):
+  taps = np.zeros(4 * spacing + 1)
+  taps[::spacing] = TAPS
+  for axis in (0, 1):
+    image = ndimage.correlate1d(image, taps, axis, mode="mirror")
+  return image
+
+
+def pyramid(image):
+  """Details and the coarsest level."""
+
+  def expand(small, shape):
+    spread = np.zeros(shape)
+    spread[::2, ::2] = 4 * small
+    return blur(spread)
+
+  levels = []
+  while min(image.shape) >= 16:
+    small = blur(image)[::2, ::2]
+    levels.append(image - expand(small, image.shape))
+    image = small
+  return levels, image, expand
+
+
+@pytest.mark.parametrize("size", [(45, 33), (64, 34), (15, 9)])
+def test_laplacian_is_scipys(x64, random, size):
+  first, second = random.random((2, *size))
+  (details, ours, expand), (others, theirs, _) = pyramid(first), pyramid(second)
+  expected = (ours + theirs) / 2
+  for a, b in zip(details[::-1], others[::-1], strict=True):
+    expected = expand(expected, a.shape) + np.where(abs(a) >= abs(b), a, b)
+  assert len(details) == rules.depth(size)
+  found = rules.laplacian(Pair(first[..., None], second[..., None]))[..., 0]
+  np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def choice(name):
+  return Choice(name, WaveletOptions(2, 4.0, 1.1, 0.7, 0.3)) if name == "wavelet" else parse(name)
+
+
+@pytest.fixture(scope="module")
+def fuse():
+  """The rules, each compiled once, without `valid` and with it."""
+  return jax.jit(rules.fuse, static_argnums=1)
 
 
 @pytest.fixture
-def images():
-  rng = np.random.default_rng(8)
-  return rng.integers(0, 256, (2, 45, 70), dtype=np.uint8)
+def holed():
+  """A pair, and masks with single pixels, squares, and a part that both lack."""
+  random = np.random.default_rng(3)
+  pair = Pair(*random.random((2, 40, 44, 1), np.float32))
+  visible, infrared = random.random((2, 40, 44, 1)) > 0.05
+  visible[5:15, 5:15] = False
+  infrared[12:40, 24:] = False
+  visible[14:40, 26:] = False
+  return pair, Pair(visible, infrared)
 
 
-def test_pointwise_rules(images):
-  visible, infrared = images
-  made = {name: rule(visible, infrared, "x") for name, rule in BASELINES.items()}
-  assert all(image.dtype == np.uint8 and image.shape == (45, 70) for image in made.values())
-  np.testing.assert_array_equal(made["visible"], visible)
-  np.testing.assert_array_equal(made["infrared"], infrared)
-  np.testing.assert_array_equal(made["maximum"], np.maximum(visible, infrared))
-  exact = (visible.astype(float) + infrared) / 2
-  np.testing.assert_array_equal(made["average"], np.floor(exact + 0.5))
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_what_one_image_lacks_is_the_others(fuse, holed, name):
+  pair, valid = holed
+  found = np.asarray(fuse(pair, choice(name), valid))
+  for own, other in (("visible", "infrared"), ("infrared", "visible")):
+    alone = getattr(valid, own) & ~getattr(valid, other)
+    np.testing.assert_array_equal(found[alone], getattr(pair, own)[alone])
+  everywhere = Pair(np.ones((40, 44, 1), bool), np.ones((40, 44, 1), bool))
+  whole = fuse(pair, choice(name), everywhere)
+  np.testing.assert_allclose(whole, fuse(pair, choice(name)), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(45, 70), (64, 64), (15, 9), (97, 33)])
-def test_laplacian_pyramid_of_equal_images_is_the_image(size):
-  image = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
-  np.testing.assert_array_equal(BASELINES["Laplacian pyramid"](image, image, ""), image)
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_nothing_that_stands_in_a_hole_matters(fuse, holed, name):
+  pair, valid = holed
+  spoilt = Pair(
+    np.where(valid.visible, pair.visible, np.nan), np.where(valid.infrared, pair.infrared, -1e9)
+  )
+  clean, found = (np.asarray(fuse(p, choice(name), valid)) for p in (pair, spoilt))
+  np.testing.assert_array_equal(found, clean)
+  neither = ~valid.visible & ~valid.infrared
+  if name in ("average", "maximum"):
+    assert (found[neither] == 0).all()
+  else:  # what is near: of the order of the images at the rim, nothing where nothing reaches
+    assert 0.2 < found[15, 27, 0] < 0.8
+    assert name == "laplacian" or found[39, 43, 0] == 0
 
 
-def test_laplacian_pyramid_keeps_the_details_of_both():
-  columns = np.arange(64)
-  stripes = np.tile(128 + 60 * (columns % 2 * 2 - 1), (64, 1)).astype(np.uint8)
-  flat = np.full((64, 64), 128, np.uint8)
-  fused = BASELINES["Laplacian pyramid"](stripes, flat, "").astype(float)
-  assert np.corrcoef(fused.ravel(), stripes.ravel())[0, 1] > 0.99
-  assert fused.std() == pytest.approx(stripes.std(), rel=0.1)
-  bright = BASELINES["Laplacian pyramid"](flat, np.full_like(flat, 228), "")
-  np.testing.assert_array_equal(bright, 178)  # the coarsest level is averaged
+def test_smoothing_of_what_is_valid(x64, holed):
+  """Wavelets of one image and an all-valid flat one, by normalised convolution written out."""
+  pair, valid = holed
+  image, mask = pair.visible[..., 0].astype(float), valid.visible[..., 0]
+  flat = np.full_like(image, 0.4)
+  options = WaveletOptions(2, 0.0, 1.0, 0.5, 0.0)  # the mean of planes and of residuals
+  total, weight = blur(blur(image * mask), 2), blur(blur(mask.astype(float)), 2)
+  assert weight[mask].min() > 0
+  expected = (image + flat) / 2  # planes and residual add up to the image where it is valid
+  both = Pair(valid.visible, np.ones_like(valid.visible))
+  found = rules.wavelet(Pair(image[..., None], flat[..., None]), options, both)[..., 0]
+  np.testing.assert_allclose(found[mask], expected[mask], atol=1e-9)
+  smooth = rules.wavelet(
+    Pair(image[..., None], flat[..., None]), WaveletOptions(2, 0.0, 0.0, 0.5, 0.0), both
+  )[..., 0]
+  np.testing.assert_allclose(smooth[mask], (total[mask] / weight[mask] + flat[mask]) / 2, atol=1e-9)
 
 
-def test_noise_control_is_the_average_plus_noise():
-  flat = np.full((200, 200), 120, np.uint8)
-  one, same, other = (BASELINES[NOISE](flat, flat, name).astype(float) for name in "aab")
-  np.testing.assert_array_equal(one, same)
-  assert np.any(one != other)
-  assert one.mean() == pytest.approx(120, abs=0.2)
-  assert one.std() == pytest.approx(NOISE_LEVELS, rel=0.02)
+def test_a_flat_pair_stays_flat_whatever_it_lacks(fuse, holed):
+  _, valid = holed
+  pair = Pair(np.full((40, 44, 1), 0.3, np.float32), np.full((40, 44, 1), 0.3, np.float32))
+  known = valid.visible | valid.infrared
+  for name in DEFAULTS:
+    found = np.asarray(fuse(pair, choice(name), valid))
+    np.testing.assert_allclose(found[known], 0.3, atol=1e-3)
+
+
+def test_the_mean_of_a_residual(random):
+  image = random.integers(0, 256, (300, 31), dtype=np.uint8)
+  smooth = image.astype(float)
+  for k in range(5):
+    smooth = blur(smooth, 2**k)
+  assert rules.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
+
+
+def test_a_rule_is_homogeneous(fuse, holed):
+  pair, _ = holed
+  half = jax.tree.map(lambda x: x / 2, pair)
+  for name in DEFAULTS:
+    whole, less = (fuse(p, choice(name)) for p in (pair, half))
+    np.testing.assert_allclose(2 * jnp.asarray(less), whole, atol=2e-4)

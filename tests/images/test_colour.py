@@ -59,3 +59,29 @@ def test_both_ends_of_the_range_and_halves_between_levels(dtype):
   white = np.full((1, 1, 3), top, dtype)
   for luma in (0, top):  # chroma of white is none, at whatever luma
     assert (colour.recolour(white, np.full((1, 1), luma, dtype)) == luma).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_integers_are_those_of_the_formula(random, dtype):
+  """Fixed point with 14 fractional bits, written out in 64 bits; both ends of the range occur."""
+  top = np.iinfo(dtype).max
+  rgb = random.integers(0, top, (100, 30, 3), dtype, endpoint=True)
+  rgb[:20] = random.choice([0, top], (20, 30, 3))
+  new = random.integers(0, top, (100, 30), dtype, endpoint=True)
+  red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
+  old = (4899 * red + 9617 * green + 1868 * blue + 8192) // 2**14
+  np.testing.assert_array_equal(colour.luma(rgb), old)
+
+  def scaled(x, factor):
+    return np.floor(x * factor / 2**14 + 0.5).astype(np.int64)
+
+  half = (top + 1) // 2
+  cr, cb = (
+    np.clip(scaled(x - old, factor) + half, 0, top) - half
+    for x, factor in ((red, 11682), (blue, 9241))
+  )
+  expected = new.astype(np.int64) + np.stack(
+    [scaled(cr, 22987), scaled(cr * -11698 + cb * -5636, 1), scaled(cb, 29049)]
+  )
+  found = colour.recolour(rgb, new)
+  np.testing.assert_array_equal(np.moveaxis(found, -1, 0), np.clip(expected, 0, top))

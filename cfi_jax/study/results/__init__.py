@@ -13,12 +13,13 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
 from cfi_jax.engine.workdir.record import Identity
-from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
 from cfi_jax.study import grid, models
 from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Protocol, Study
+from cfi_jax.systems import baselines
+from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.weights import shipped
 
 # f(visible, infrared, name) -> fused: uint8 [H, W, 1 or 3] both, [H, W] or [H, W, 1] the result.
@@ -45,6 +46,7 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   published = _published(study)
   protocol = Protocol(study.metrics, study.convention)
   described = models.describe(sources)
+  baselines.reserve(sizes)
   cells = grid.Grid(study, workdir, f"{WEIGHTS}/{{}}.safetensors", lock)
   for run in study.runs:
     if cells.file(*run).exists() and record.read(cells.folder(*run)) is None:
@@ -57,7 +59,7 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   def methods(done: list[grid.Run]) -> Iterator[tuple[str, str, Method]]:
     """All that is scored: its row, the name of its files of scores, and the method."""
     for name in BASELINES:
-      yield name, name, _rule(study, name)
+      yield name, name, _baseline(study, name)
     rows = sorted(done, key=lambda run: study.order.index(run[0]))
     for name, path in (*published.items(), *((run[0], cells.file(*run)) for run in rows)):
       yield name, *_network(path, sizes)
@@ -106,8 +108,8 @@ def _published(study: Study) -> dict[str, pathlib.Path]:
   return published
 
 
-def _rule(study: Study, name: str) -> Method:
-  """The rule of `fusion.rules` of that name, on grey levels."""
+def _baseline(study: Study, name: str) -> Method:
+  """The baseline of that name, on grey levels."""
   return lambda visible, infrared, pair: BASELINES[name](
     grey_levels(visible, study.convention), grey_levels(infrared, study.convention), pair
   )

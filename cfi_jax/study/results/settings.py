@@ -7,8 +7,8 @@ from cfi_jax import datasets, metrics
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.files import FileDataset
-from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.study import grid
+from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.isfuse.config import Config
 
 

@@ -19,13 +19,13 @@ from cfi_jax.datasets.world import corruptions
 from cfi_jax.datasets.world.objects import contrast_to_noise
 from cfi_jax.datasets.world.scenes import Scene
 from cfi_jax.fusion.losses import TargetOptions, fusion_parts
-from cfi_jax.fusion.rules import BASELINES
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import Triplet, score
 from cfi_jax.study.shift.settings import CONVENTION, CORRELATION, Condition, Study, conditions
+from cfi_jax.systems.baselines import BASELINES
 
-TRIVIAL = ("average", "maximum")  # rules of `fusion.rules`
+TRIVIAL = ("average", "maximum")  # of `systems.baselines`
 EITHER = "either source"  # what the better of the two given sources shows
 CARRIERS = ("all", "only visible", "only infrared", "both")
 SHARES = tuple(f"visible objects, {carrier}" for carrier in CARRIERS)
@@ -171,7 +171,7 @@ def _fusion_loss(
 
 
 def trivial(name: str) -> Rule:
-  """The rule of `fusion.rules` of that name, which nobody trained."""
+  """The baseline of that name, which nobody trained."""
   return lambda pair: BASELINES[name](pair.visible, pair.infrared, "")
 
 

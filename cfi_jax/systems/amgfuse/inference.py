@@ -71,9 +71,7 @@ class Programs:
       return jax.jit(program, out_shardings=where).lower(self.variables, *batches).compile()
 
   def _check(self, compiled: jax.stages.Compiled, size: Size, memory_mb: float | None) -> None:
-    if memory_mb is not None and not memory_mb > 0:
-      raise InputError(f"memory_mb is {memory_mb}; allowed: above 0")
-    limit = memory.available() if memory_mb is None else memory_mb * 1e6
+    limit = memory.available() if memory_mb is None else memory.budget_mb(memory_mb) * 1e6
     if limit is not None and memory.needed(compiled) > limit:
       raise InputError(
         f"images of {size[0]}x{size[1]} (height x width) need {memory.needed(compiled) / 1e6:.0f} "

@@ -34,12 +34,11 @@ def held_out(config: Config) -> Stream | None:
 def _stream(config: Config, split: str) -> Stream:
   source = datasets.load(config.data).source(split).coloured(COLOUR)
   source = pseudo.with_fusion(source, config.pseudo, config.input.normalize)
-  target = pseudo.options_of(config.pseudo)
   return Stream(
     source,
     config.batch_size,
     config.input,
-    lambda images, key: make_scene(images, key, config.weather, target),
+    lambda images, key: make_scene(images, key, config.weather, config.pseudo),
   )
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import threading
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source, rgb
 from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.fusion.losses import TargetOptions
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.images.read import Header
 from cfi_jax.systems import files
 
@@ -17,12 +17,14 @@ _LOCK = threading.Lock()  # a fusion takes all cores; threads that read would ta
 
 
 @dataclasses.dataclass(frozen=True)
-class PseudoOptions(TargetOptions):
+class PseudoOptions(WaveletOptions):
   """The fusion of clean images that counts as truth where a data set brings none.
 
-  weights: name or file of a fusion model, whose picture has the chroma of the clean visible image;
-    "" for the rule that the other fields are options of.
+  weights: name or file of a fusion model, or a rule; its picture has the chroma of the clean visible
+    image. "" is the rule "wavelet" with the other fields as its options.
   """
+
+  PLACE: ClassVar[str] = "pseudo."
 
   weights: str
 
@@ -104,8 +106,3 @@ def with_fusion(source: Source, options: PseudoOptions, normalize: str) -> Sourc
     )
   fuser = files.load_fuser(options.weights)
   return WithFusion(source, fuser, normalize, files.digest(options.weights))
-
-
-def options_of(pseudo: PseudoOptions) -> dict[str, Any]:
-  """The options of the rule alone."""
-  return {k: v for k, v in dataclasses.asdict(pseudo).items() if k != "weights"}

@@ -7,6 +7,7 @@ from flax import struct
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import rules
 from cfi_jax.fusion import weather as weather_lib
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.fusion.weather import WeatherOptions
 from cfi_jax.images.ops import PIXELS
@@ -33,12 +34,12 @@ class Scene:
 
 
 def make_scene(
-  images: dict[str, Array], key: Array, weather: WeatherOptions, target: dict[str, float]
+  images: dict[str, Array], key: Array, weather: WeatherOptions, target: WaveletOptions
 ) -> Scene:
   """The sample of images [H, W, C] by name: the five of a `Scene`, or a clean pair.
 
   Weather is made on a clean pair, by its image "depth" where it has one. Its pseudo ground truth is
-  its image "pseudo", or else a fusion by `rules.wavelet_fusion` with the options `target`.
+  its image "pseudo", or else a fusion by `rules.wavelet` with the options `target`.
   """
   images = {n: in_colour(x) if n in COLOUR else x for n, x in images.items()}
   if "clean_visible" in images:
@@ -67,10 +68,10 @@ def under_weather(key: Array, pair: Pair, depth: Array | None, options: WeatherO
   return weather_lib.degrade(weather_key, pair, depth, drawn, scale=scale)
 
 
-def fuse_by_rule(visible: Array, infrared: Array, target: dict[str, float]) -> Array:
-  """`rules.wavelet_fusion` of the lumas, in the colours of the visible image, [..., H, W, 3]."""
+def fuse_by_rule(visible: Array, infrared: Array, target: WaveletOptions) -> Array:
+  """`rules.wavelet` of the lumas, in the colours of the visible image, [..., H, W, 3]."""
   before = luma(visible)
-  fused = rules.wavelet_fusion(Pair(visible=before, infrared=infrared), **target)
+  fused = rules.wavelet(Pair(visible=before, infrared=infrared), target)
   return jnp.clip(visible + (fused - before), 0, 1)
 
 

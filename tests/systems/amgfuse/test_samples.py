@@ -10,13 +10,14 @@ import pytest
 
 from cfi_jax import datasets, systems
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.weather import WeatherOptions
 from cfi_jax.systems.amgfuse import pseudo, recipes
 from cfi_jax.systems.amgfuse.samples import fuse_by_rule, make_scene
 
 SIDE = 32
 KEY = jax.random.key(0)
-TARGET = dict(planes=2, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
+TARGET = WaveletOptions(planes=2, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
 HAZE = WeatherOptions(("haze",), ("heavy",), ("physical",), 0.0)
 CLEAR = dataclasses.replace(HAZE, kinds=())
 

@@ -1,44 +1,20 @@
-"""Which window sizes to compile: one bucket serves every image size that fits into it."""
+"""Windows of the network that images of several sizes share (`fusion.buckets`)."""
 
 from collections.abc import Collection, Iterable
 
-import numpy as np
-
+from cfi_jax.fusion import buckets
+from cfi_jax.fusion.fuser import Size
 from cfi_jax.systems.isfuse.inference import geometry
 from cfi_jax.systems.isfuse.inference.geometry import Frame
 
-Size = tuple[int, int]
-
-COMPILE_PIXELS = 2e6  # compiling once more takes about as long as fusing so many pixels
-WASTE = 1.3  # a bucket that exists is used if it has at most so many times the pixels needed
+COMPILE_PIXELS = 2e6  # see `fusion.buckets.plan`
 
 
 def plan(sizes: Iterable[Size], limit: int, frame: Frame) -> dict[Size, Size]:
-  """Each of `sizes` (one entry per image) with its bucket; at most `limit` different buckets.
-
-  Begins with the tightest bucket of every size and joins, again and again, the two whose common
-  bucket costs the fewest extra pixels, until few enough are left and joining no longer pays.
-  """
-  sizes = [tuple(size) for size in sizes]
-  tight = [geometry.smallest_bucket(size, frame) for size in sizes]
-  buckets, counts = np.unique(np.array(tight, np.int64).reshape(-1, 2), axis=0, return_counts=True)
-  while len(buckets) > 1:
-    joined = np.maximum(buckets[:, None], buckets[None])
-    area = buckets.prod(-1)
-    spent = counts * area
-    extra = (counts[:, None] + counts[None]) * joined.prod(-1) - spent[:, None] - spent[None]
-    np.fill_diagonal(extra, np.iinfo(np.int64).max)
-    i, j = np.unravel_index(extra.argmin(), extra.shape)
-    if len(buckets) <= limit and extra[i, j] > COMPILE_PIXELS:
-      break
-    keep = np.arange(len(buckets)) != j
-    buckets[i], counts[i] = joined[i, j], counts[i] + counts[j]
-    buckets, counts = buckets[keep], counts[keep]
-  found = [(int(height), int(width)) for height, width in buckets]
-  return {
-    size: min((b for b in found if _fits(need, b)), key=lambda b: b[0] * b[1])
-    for size, need in zip(sizes, tight, strict=True)
-  }
+  """Each of `sizes` (one entry per image) with its bucket; at most `limit` different buckets."""
+  return buckets.plan(
+    sizes, limit, lambda size: geometry.smallest_bucket(size, frame), COMPILE_PIXELS
+  )
 
 
 def choose(size: Size, known: Collection[Size], frame: Frame) -> Size:
@@ -48,17 +24,8 @@ def choose(size: Size, known: Collection[Size], frame: Frame) -> Size:
   sizes (480x640, 768x1024, 1024x1280) are round themselves.
   """
   need = geometry.smallest_bucket(size, frame)
-  fitting = [bucket for bucket in known if _fits(need, bucket)]
-  if fitting:
-    best = min(fitting, key=lambda b: b[0] * b[1])
-    if best[0] * best[1] <= WASTE * need[0] * need[1]:
-      return best
   room = 2 * frame.margin
-  return tuple(_round(n - room, frame.align) + room for n in need)
-
-
-def _fits(need: Size, bucket: Size) -> bool:
-  return bucket[0] >= need[0] and bucket[1] >= need[1]
+  return buckets.choose(need, known) or tuple(_round(n - room, frame.align) + room for n in need)
 
 
 def _round(side: int, align: int) -> int:

@@ -20,7 +20,6 @@ from cfi_jax.systems.isfuse.inference.geometry import Frame
 from cfi_jax.systems.isfuse.inference.programs import Programs
 from cfi_jax.systems.isfuse.model import from_architecture
 
-MEMORY_MB = 2048.0  # default budget on a CPU for the computation; the images come on top
 MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
 DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
 
@@ -31,8 +30,8 @@ class Model(ArrayFuser):
   Sizes that differ share programs: every image is computed in a window (bucket) that holds it, with
   the result of its exact size. Images too large for the memory budget are computed in tiles, again
   with the result of the whole; details never are. Results have the chroma of the visible images.
-  The budget, `memory_mb`, is `MEMORY_MB` on a CPU and half of what an accelerator has; smaller
-  batches, then tiles, keep to it as far as the smallest tiles allow.
+  Smaller batches, then tiles, keep to the budget (`memory.budget_mb`) as far as the smallest tiles
+  allow.
   """
 
   def __init__(
@@ -50,7 +49,7 @@ class Model(ArrayFuser):
     devices = jax.local_devices()[:1] if devices is None else devices
     self.programs = Programs(fold(variables, jnp.dtype(dtype)), jnp.dtype(dtype), devices)
     self.devices = self.programs.devices
-    self.memory_mb = _default_memory_mb()
+    self.memory_mb = memory.budget_mb(None)
     self._planned: dict[buckets.Size, buckets.Size] = {}
     self._shared: set[buckets.Size] = set()
     self._tiles: dict[tuple[buckets.Size, float], buckets.Size] = {}
@@ -131,11 +130,9 @@ class Model(ArrayFuser):
 
   def _max_pixels(self, memory_mb: float | None) -> float:
     """Pixels of a window, or of a batch of windows, that keep to the budget."""
-    memory_mb = self.memory_mb if memory_mb is None else memory_mb
-    if not memory_mb > 0:
-      raise InputError(f"memory_mb is {memory_mb}; allowed: above 0")
     item = max(self.programs.dtype.itemsize, 2)
-    return memory_mb * 1e6 / (MAPS * self.module.features * item)
+    budget = memory.budget_mb(memory_mb, self.memory_mb) * 1e6
+    return budget / (MAPS * self.module.features * item)
 
   def _whole(self, kind: str, pairs: list, bucket: buckets.Size, batch: int) -> list:
     """Results of a program of whole images for pairs that share a bucket, without its padding."""
@@ -201,13 +198,6 @@ class Model(ArrayFuser):
       result = self.programs.run(kind, windows, [t.geometry for t in group], batch, grids)
       for i, tile in enumerate(group):
         yield tile, jax.tree.map(lambda a, i=i: a[i], result)
-
-
-def _default_memory_mb() -> float:
-  if jax.default_backend() == "cpu":
-    return MEMORY_MB
-  available = memory.available()
-  return MEMORY_MB if available is None else available / 2e6
 
 
 def _crop(image: np.ndarray, bucket: tuple, size: tuple, start: tuple) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.buckets import WASTE
 from cfi_jax.fusion.inputs import ColouredWarning, StretchedWarning, SwappedWarning
 from cfi_jax.images import colour
 from cfi_jax.systems.isfuse.inference import buckets
@@ -187,7 +188,7 @@ def test_a_plan_has_as_many_buckets_as_allowed_and_pay(limit):
 
 def test_a_bucket_is_used_up_to_the_waste_that_is_allowed_and_filled_exactly():
   tight = (100, 100)
-  most = (100, int(buckets.WASTE * 100))
+  most = (100, int(WASTE * 100))
   assert buckets.choose(tight, [most], ZEROS) == most
   assert buckets.choose(tight, [(100, most[1] + 4)], ZEROS) == (104, 104)
   assert buckets.choose(tight, [(100, 120), (100, 108), (112, 112)], ZEROS) == (100, 108)

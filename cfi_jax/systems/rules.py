@@ -1,0 +1,262 @@
+"""Fusers of the rules without training (`fusion.rules`), behind the contract of all fusers."""
+
+import collections
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.engine import memory, sharding
+from cfi_jax.fusion import arrays, buckets, rules
+from cfi_jax.fusion.array_fuser import ArrayFuser, Task
+from cfi_jax.fusion.fuser import Size
+from cfi_jax.fusion.rule_options import Choice, WaveletOptions
+from cfi_jax.fusion.rules import Place
+from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.images import colour, ops
+
+DTYPES = ("float32", "bfloat16", "float64")
+COMPILE_PIXELS = 4e7  # see `fusion.buckets.plan`
+SMALLEST = 64  # side of the smallest tile worth its surroundings
+Luma = tuple[np.ndarray, np.ndarray]  # visible and infrared, [H, W]
+
+
+class RuleFuser(ArrayFuser):
+  """Fuses images by a rule with its options.
+
+  Images of several sizes share programs: each is computed in a window that holds it, mirrored
+  beyond its ends, with the result of its exact size. Images beyond the budget
+  (`memory.budget_mb`) are computed in tiles, again with the result of the whole; a rule whose
+  results depend on all of an image (`Rule.reach`) takes what memory there is by default, and
+  refuses what does not fit. Results have the chroma of the visible images. Integers are computed
+  as they are and rounded half up, so that the numbers are those of the rule on grey levels. Details
+  hold no gates and no features.
+  """
+
+  def __init__(
+    self,
+    choice: Choice,
+    *,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+  ):
+    """dtype: of the computation, one of `DTYPES`; rules compute bfloat16 in float32."""
+    if dtype not in DTYPES:
+      raise InputError(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
+    if dtype == "float64" and not jax.config.jax_enable_x64:
+      raise InputError("dtype is 'float64', which needs JAX_ENABLE_X64=1")
+    self.choice = choice
+    self.dtype = np.dtype("float64" if dtype == "float64" else "float32")
+    self.devices = tuple(jax.local_devices()[:1] if devices is None else devices)
+    self._mesh = Mesh(np.array(self.devices), (sharding.AXIS,))
+    self._reach = rules.RULES[choice.name].reach(choice.options)
+    self._planned: dict[Size, Size] = {}
+
+  def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
+    """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class."""
+    whole = [s for size in sizes if not self.is_tiled(s := (size[0], size[1]), memory_mb)]
+    planned = buckets.plan(whole, limit, self._need, COMPILE_PIXELS)
+    users = collections.Counter(planned.values())
+    self._planned = {
+      size: size if users[bucket] == 1 or self.is_tiled(bucket, memory_mb) else bucket
+      for size, bucket in planned.items()
+    }
+
+  def bucket(self, size: Size) -> Size:
+    """The shape of the window that an image of `size` is computed in when it is not tiled."""
+    size = size[0], size[1]
+    if size in self._planned:
+      return self._planned[size]
+    return buckets.choose(self._need(size), {*self._planned.values()}) or size
+
+  def is_tiled(self, size: Size, memory_mb: float | None = None) -> bool:
+    """Whether an image of `size` exceeds the memory budget; InputError where no tiles are exact."""
+    budget = memory_mb
+    if self._reach is None and memory_mb is None:
+      budget = math.inf if (free := memory.available()) is None else free / 1e6
+    if math.prod(size) <= self._max_pixels(budget):
+      return False
+    if self._reach is None:
+      needed = math.prod(size) * self._bytes_per_pixel() / 1e6
+      raise InputError(
+        f"images of {size[0]}x{size[1]} (height x width) need {needed:.0f} MB per device and "
+        f"{budget:.0f} MB are {'available' if memory_mb is None else 'allowed by memory_mb'}; the "
+        f"rule {self.choice.name} needs whole images: make them smaller, or choose another rule"
+      )
+    return True
+
+  def fuse_luma(self, visible: np.ndarray, infrared: np.ndarray) -> np.ndarray:
+    """The fused luma of one pair of lumas [H, W] of any size; the result has the first's dtype."""
+    return self._fuse_lumas([(visible, infrared)], None)[0]
+
+  def _fuse_ready(self, task: Task) -> list[np.ndarray]:
+    lumas = self._fuse_lumas(_lumas(task), task.memory_mb)
+    return [arrays.finish(v, luma, task.gray) for v, luma in zip(task.visibles, lumas, strict=True)]
+
+  def _fuse_with_details(self, task: Task) -> tuple[list[np.ndarray], Fusion]:
+    """Fuses pairs of one size; what is fused is in [0, 1] before rounding."""
+    exact = self._fuse_lumas(_lumas(task), task.memory_mb, rounded=False)
+    details = Fusion(fused=np.stack(exact)[..., None], gates=(), features={}, levels=())
+    return self._fuse_ready(task), details
+
+  def _fuse_lumas(
+    self, pairs: list[Luma], memory_mb: float | None, rounded: bool = True
+  ) -> list[np.ndarray]:
+    """The fused lumas in order, of the visible dtype, or in [0, 1] where not `rounded`."""
+    results: list[np.ndarray] = [np.empty(0)] * len(pairs)
+    together = collections.defaultdict(list)
+    for i, pair in enumerate(pairs):
+      size = pair[0].shape
+      if self.is_tiled(size, memory_mb):
+        results[i] = self._tiled(pair, memory_mb, rounded)
+      else:
+        bucket = self.bucket(size)
+        alike = bucket, bucket == size, rules.depth(size), *(x.dtype for x in pair)
+        together[alike].append(i)
+    for (bucket, exact, *_), members in together.items():
+      for group in _batches(members, len(self.devices)):
+        windows = [_window(pairs[i], (0, 0), bucket) for i in group]
+        fused = self._run(windows, [self._place(pairs[i], exact) for i in group], rounded)
+        for i, image in zip(group, fused, strict=True):
+          height, width = pairs[i][0].shape
+          results[i] = image[:height, :width]
+    return results
+
+  def _tiled(self, pair: Luma, memory_mb: float | None, rounded: bool) -> np.ndarray:
+    """The fused luma of one pair, window by window."""
+    most = math.isqrt(int(self._max_pixels(memory_mb)))
+    side = max(most, SMALLEST + 2 * self._reach)
+    axes = [_cut(n, side, self._reach) for n in pair[0].shape]
+    shape = axes[0][0].length, axes[1][0].length
+    place = self._place(pair, True)
+    result = np.empty(pair[0].shape, pair[0].dtype if rounded else self.dtype)
+    for group in _batches(list(itertools.product(*axes)), len(self.devices)):
+      windows = [_window(pair, (row.start, column.start), shape) for row, column in group]
+      fused = self._run(windows, [place] * len(group), rounded)
+      for (row, column), image in zip(group, fused, strict=True):
+        result[row.own, column.own] = image[row.inner, column.inner]
+    return result
+
+  def _run(self, windows: list[Luma], places: list[Place], rounded: bool) -> np.ndarray:
+    """The fused windows of at most as many pairs as there are devices, [B, H, W]."""
+    count = len(windows)
+    full = [*range(count), *[count - 1] * (len(self.devices) - count)]
+    visible, infrared = (np.stack([windows[i][k] for i in full]) for k in (0, 1))
+    place = jax.tree.map(lambda *x: np.stack(x), *(places[i] for i in full))
+    with jax.set_mesh(self._mesh):
+      arguments = jax.device_put((visible, infrared, place), sharding.split(self._mesh))
+      fused = _fuse(np.True_, *arguments, choice=self.choice, rounded=rounded, dtype=self.dtype)
+    return np.asarray(fused)[:count].astype(visible.dtype if rounded else self.dtype, copy=False)
+
+  def _place(self, pair: Luma, exact: bool) -> Place:
+    """exact: whether windows end where the image does, or the rule does not ask where that is."""
+    options, level = self.choice.options, 0.0
+    if isinstance(options, WaveletOptions):
+      level = sum(
+        unit * rules.residual_mean(image, options.planes)
+        for unit, image in zip(_units(*(x.dtype for x in pair)), pair, strict=True)
+      )
+    size = None if exact else np.array(pair[0].shape, np.int32)
+    return Place(size, np.asarray(level, self.dtype), rules.depth(pair[0].shape))
+
+  def _need(self, size: Size) -> Size:
+    """The smallest window that an image shares with others."""
+    reach = self._reach or 0
+    return size[0] + reach, size[1] + reach
+
+  def _max_pixels(self, memory_mb: float | None) -> float:
+    return memory.budget_mb(memory_mb) * 1e6 / self._bytes_per_pixel()
+
+  def _bytes_per_pixel(self) -> float:
+    return rules.RULES[self.choice.name].bytes_per_pixel * self.dtype.itemsize / 4
+
+
+@functools.partial(jax.jit, static_argnames=("choice", "rounded", "dtype"))
+def _fuse(
+  always: Array,
+  visible: Array,
+  infrared: Array,
+  place: Place,
+  *,
+  choice: Choice,
+  rounded: bool,
+  dtype: np.dtype,
+) -> Array:
+  """Fuses windows [B, H, W]; always: true, see `ops.apart`."""
+  units = _units(visible.dtype, infrared.dtype)
+  stage = ops.apart(always) if sharding.platform() == "cpu" else ops.together
+
+  def one(visible: Array, infrared: Array, place: Place) -> Array:
+    pair = Pair(*(x[..., None].astype(dtype) for x in (visible, infrared)))
+    pair = Pair(pair.visible * units[0], pair.infrared * units[1])
+    fused = rules.RULES[choice.name].fuse(pair, choice.options, None, place, stage)[..., 0]
+    if visible.dtype.kind == "f":
+      return jnp.clip(fused, 0, 1)
+    largest = np.iinfo(visible.dtype).max
+    levels = jnp.clip(fused / units[0], 0, largest)
+    return jnp.floor(levels + 0.5).astype(visible.dtype) if rounded else levels / largest
+
+  def share(always: Array, *arguments) -> Array:
+    return jax.vmap(one)(*arguments)
+
+  takes = (sharding.WHOLE, *[sharding.SPLIT] * 3)
+  return sharding.on_shares(share, takes, sharding.SPLIT)(always, visible, infrared, place)
+
+
+def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
+  """Factors that bring stored values to one scale in [0, 1].
+
+  Levels of the visible image become multiples of a power of two, which floating point holds
+  exactly, so that halves between two levels are halves.
+  """
+  tops = [np.iinfo(dtype).max if dtype.kind == "u" else 1 for dtype in (visible, infrared)]
+  unit = 1.0 if visible.kind == "f" else 2.0 ** -(8 * visible.itemsize)
+  return unit, unit * tops[0] / tops[1]
+
+
+def _lumas(task: Task) -> list[Luma]:
+  """The lumas of a task's pairs; floating point of 16 bits becomes float32."""
+  pairs = zip(task.visibles, task.infrareds, strict=True)
+  return [(colour.luma(visible), infrared[..., 0]) for visible, infrared in pairs]
+
+
+def _window(pair: Luma, start: Size, shape: Size) -> Luma:
+  """Both images from `start` on, mirrored where the window leaves them."""
+  if start == (0, 0) and shape == pair[0].shape:
+    return pair
+  rows, columns = (
+    ops.mirrored(np.arange(first, first + length), n)
+    for first, length, n in zip(start, shape, pair[0].shape, strict=True)
+  )
+  visible, infrared = (image[rows][:, columns] for image in pair)
+  return visible, infrared
+
+
+def _batches(items: list, size: int) -> list[list]:
+  return [items[first : first + size] for first in range(0, len(items), size)]
+
+
+class _Part:
+  """A tile along one axis: pixels `own` of the image are `inner` of the window."""
+
+  def __init__(self, first: int, last: int, start: int, length: int):
+    self.start, self.length = start, length
+    self.own, self.inner = slice(first, last), slice(first - start, last - start)
+
+
+def _cut(size: int, side: int, reach: int) -> list[_Part]:
+  """Windows of one length, at most `side`, that give all pixels of an axis."""
+  if size <= side:
+    return [_Part(0, size, 0, size)]
+  count = -(-size // (side - 2 * reach))
+  own = -(-size // count)
+  return [
+    _Part(first, min(first + own, size), first - reach, own + 2 * reach)
+    for first in range(0, size, own)
+  ]
