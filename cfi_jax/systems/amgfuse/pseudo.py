@@ -20,8 +20,8 @@ _LOCK = threading.Lock()  # a fusion takes all cores; threads that read would ta
 class PseudoOptions(WaveletOptions):
   """The fusion of clean images that counts as truth where a data set brings none.
 
-  weights: name or file of a fusion model, or a rule; its picture has the chroma of the clean visible
-    image. "" is the rule "wavelet" with the other fields as its options.
+  weights: name or file of a fusion model, or a rule, whose picture has the chroma of the clean one
+    of the visible images. "" is the rule "wavelet" with the other fields as its options.
   """
 
   PLACE: ClassVar[str] = "pseudo."
