@@ -145,7 +145,9 @@ def shrink(command, root):
   words = words.replace("launch/local.sh 2", "launch/local.sh 1")
   for name in ("roadscene", "tno"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
-  ours = r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|scores\b|results/|analysis\b)"
+  ours = (
+    r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|WEATHER\b|scores\b|results/|analysis\b)"
+  )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}
   for name, path in places.items():

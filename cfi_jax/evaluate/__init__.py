@@ -14,18 +14,18 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Alignment, Scene, align, read
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
+from cfi_jax.evaluate import degraded
+from cfi_jax.evaluate.exhibits import make_exhibits
 from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.fusion.types import MODALITIES
+from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
 from cfi_jax.report.evaluation import write_page, write_summary
 from cfi_jax.report.markdown import number
-from cfi_jax.report.page import Exhibit, spread
 from cfi_jax.report.summary import Summary, summarise
 from cfi_jax.systems import baselines
 from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.systems.files import label, load_fuser
 
-EXHIBITS = 8  # scenes shown in the report
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
 RAISED_BY_NOISE = ("AG", "SF", "EN", "EI", "SD")
 
@@ -48,6 +48,9 @@ class Request:
   protocol: "" or a name in `PROTOCOLS`, which sets convention and metrics and passes the images of
     `weights` through JPEG, as the paper's were saved.
   naming: the rule of file names; prefixes and suffixes are of the sources.
+  clean: folders of the clean images by modality, where the sources are degraded; scores then refer
+    to the clean pair, and once more to the given one. {} where they are not.
+  restoration: weights that restore visible images before the default weights fuse; with `clean`.
   """
 
   visible: pathlib.Path
@@ -59,6 +62,8 @@ class Request:
   compare_to: str | None = None
   protocol: str = ""
   naming: Naming = PLAIN
+  clean: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+  restoration: str | os.PathLike | None = None
 
   @property
   def methods(self) -> tuple[str, ...]:
@@ -68,15 +73,30 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """The scores, their summary, and sentences about what was left out or must be known."""
+  """The scores, their summary, and sentences about what was left out or must be known.
+
+  restoration: the summary of restored visible images, where clean ones are given.
+  """
 
   scores: Scores
   summary: Summary
   notes: tuple[str, ...]
+  restoration: Summary | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Models:
+  """What fuses: the weights of the request, and what is fused beside where pairs are degraded."""
+
+  own: Fuser | None
+  beside: degraded.Beside | None
 
 
 def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -> Evaluation:
   """Scores the images and writes scores.csv, summary.md and report.html into `output`.
+
+  With clean images also scores_given.csv and summary_given.md, which refer to the degraded pair,
+  and restoration.csv and restoration.md.
 
   Raises:
     InputError: bad names, folders, files or weights; nothing is written then.
@@ -84,25 +104,58 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
   _check(request)
   require_folder(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
+  folders |= {degraded.CLEAN[modality]: path for modality, path in request.clean.items()}
   alignment = align(folders, request.naming)
-  model = load_fuser(request.weights) if request.weights else None
-  sizes = [scene.size for scene in alignment.scenes]
-  baselines.reserve(sizes)
-  if model is not None:
-    model.reserve(sizes)
-  scores = _score(request, alignment, model, progress)
+  models = _load(request, alignment)
+  scores, of_given = degraded.split(_score(request, alignment, models, progress))
   summary = summarise(scores, request.compare_to or request.methods[0])
   notes = (*_notes(request, summary), *alignment.notes)
-  exhibits = _exhibits(request, alignment, model)
+  exhibits = make_exhibits(request.fused, request.weights, alignment, models.own)
   title = f"Fusion scores: {', '.join(request.methods)} on {summary.images} images"
   texts = {
     "scores.csv": scores.to_csv(),
     "summary.md": write_summary(summary, notes, title),
     "report.html": write_page(summary, exhibits, notes, title, tuple(BASELINES)),
   }
+  restoration = None
+  if request.clean:
+    given = summarise(of_given, request.compare_to or request.methods[0])
+    restored = _restoration(request, alignment, models, progress)
+    restoration = summarise(restored, degraded.NOTHING)
+    titles = (f"{title}, against the degraded pairs", "Restored visible images, against clean ones")
+    texts |= {
+      "scores_given.csv": of_given.to_csv(),
+      "summary_given.md": write_summary(given, notes, titles[0]),
+      "restoration.csv": restored.to_csv(),
+      "restoration.md": write_summary(restoration, alignment.notes, titles[1]),
+    }
   for name, text in texts.items():
     write_atomically(output / name, text.encode(errors="replace"))  # file names may be any bytes
-  return Evaluation(scores, summary, notes)
+  return Evaluation(scores, summary, notes, restoration)
+
+
+def _load(request: Request, alignment: Alignment) -> _Models:
+  """Loads the models, and plans programs for the images to come."""
+  own = load_fuser(request.weights) if request.weights else None
+  beside = degraded.load(request.restoration) if request.clean else None
+  sizes = [scene.size for scene in alignment.scenes]
+  for reserve in (
+    baselines.reserve,
+    *([own.reserve] if own is not None else []),
+    *([beside.usual.reserve] if beside is not None else []),
+  ):
+    reserve(sizes)
+  return _Models(own, beside)
+
+
+def _restoration(request: Request, alignment: Alignment, models: _Models, progress: bool) -> Scores:
+  """Scores of all models that restore."""
+  restorers = {}
+  if hasattr(models.own, "restore_pair"):
+    restorers[label(request.weights)] = models.own
+  if models.beside is not None and models.beside.restorer is not None:
+    restorers[models.beside.label] = models.beside.restorer
+  return degraded.score_restoration(alignment.scenes, restorers, progress=progress)
 
 
 def _check(request: Request) -> None:
@@ -113,49 +166,76 @@ def _check(request: Request) -> None:
       raise InputError(f"protocol {request.protocol} fuses with a model: it needs weights")
   else:
     find_metrics(request.metrics, request.convention)
+  if request.clean and set(request.clean) != set(MODALITIES):
+    raise InputError("clean images of one modality; allowed: of both, or of none")
+  if request.restoration is not None and not request.clean:
+    raise InputError(
+      f"--restoration={request.restoration} is for degraded pairs; name the clean images, too: "
+      "--clean_visible and --clean_infrared"
+    )
+  if request.clean and request.protocol:
+    raise InputError(f"--protocol={request.protocol} has no clean images; leave one of both out")
   if not request.methods:
     raise InputError("nothing to score: name fused images (NAME:DIR), weights, or both")
   taken = [*BASELINES, *MODALITIES]
+  if request.clean:
+    taken += [*degraded.CLEAN.values(), degraded.DEGRADED, degraded.RESTORED, degraded.BOUND]
   for method in request.methods:
     if method in taken:
       raise InputError(f"the method name {method!r} is taken; taken: {', '.join(taken)}")
     taken.append(method)
   known = (*request.methods, *BASELINES)
+  known += (degraded.DEGRADED, degraded.BOUND) if request.clean else ()
   if request.compare_to is not None and request.compare_to not in known:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"
     )
 
 
-def _score(request: Request, alignment: Alignment, model: Fuser | None, progress: bool) -> Scores:
+def _score(request: Request, alignment: Alignment, models: _Models, progress: bool) -> Scores:
   parts = ((request.convention, request.metrics),)
   if request.protocol:
     parts = PROTOCOLS[request.protocol]
-  total = len(alignment.scenes) * (len(request.methods) + len(BASELINES))
+  beside = models.beside.methods if models.beside is not None else ()
+  methods = (*request.methods, *beside, *BASELINES)
+  methods += tuple(degraded.GIVEN + method for method in methods) if request.clean else ()
+  total = len(alignment.scenes) * len(methods)
   rows = ()
   for convention, metrics in parts:
-    triplets = _triplets(request, alignment.scenes, model, convention)
+    triplets = _triplets(request, alignment.scenes, models, convention)
     rows += score(triplets, metrics, convention, total=total, progress=progress).rows
-  order = {name: k for k, name in enumerate((*request.methods, *BASELINES))}
+  order = {name: k for k, name in enumerate(methods)}
   return Scores(tuple(sorted(rows, key=lambda row: order[row.method])))
 
 
 def _triplets(
-  request: Request, scenes: Sequence[Scene], model: Fuser | None, convention: str
+  request: Request, scenes: Sequence[Scene], models: _Models, convention: str
 ) -> Iterator[Triplet]:
-  """Every method's triplet of every scene, read as they are asked for."""
+  """Every method's triplets of every scene, read as they are asked for."""
   for scene in scenes:
-    visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
-    for method in request.fused:
-      yield Triplet(method, scene.name, visible, infrared, read(scene.paths[method]))
-    if model is not None:
-      fused = model.fuse(visible, infrared, gray=True)
-      if request.protocol:
-        fused = through_jpeg(fused)
-      yield Triplet(label(request.weights), scene.name, visible, infrared, fused)
-    grey = [grey_levels(image, convention) for image in (visible, infrared)]
-    for method, rule in BASELINES.items():
-      yield Triplet(method, scene.name, visible, infrared, rule(*grey, scene.name))
+    given = Pair(*(read(scene.paths[modality]) for modality in MODALITIES))
+    clean = degraded.clean_pair(scene) if request.clean else given
+    for method, fused in _fused(request, scene, given, clean, models, convention):
+      yield Triplet(method, scene.name, clean.visible, clean.infrared, fused)
+      if request.clean:
+        of_given = degraded.GIVEN + method
+        yield Triplet(of_given, scene.name, given.visible, given.infrared, fused)
+
+
+def _fused(
+  request: Request, scene: Scene, given: Pair, clean: Pair, models: _Models, convention: str
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Every method's fused image of a scene, under its name."""
+  for method in request.fused:
+    yield method, read(scene.paths[method])
+  if models.own is not None:
+    fused = models.own.fuse(given.visible, given.infrared, gray=True)
+    yield label(request.weights), through_jpeg(fused) if request.protocol else fused
+  if models.beside is not None:
+    yield from models.beside.fuse(given, clean)
+  grey = [grey_levels(image, convention) for image in (given.visible, given.infrared)]
+  for method, rule in BASELINES.items():
+    yield method, rule(*grey, scene.name)
 
 
 def through_jpeg(image: np.ndarray) -> np.ndarray:
@@ -163,43 +243,6 @@ def through_jpeg(image: np.ndarray) -> np.ndarray:
   file = io.BytesIO()
   Image.fromarray(image[..., 0]).save(file, "JPEG", quality=JPEG_QUALITY)
   return np.asarray(Image.open(file))[..., None]
-
-
-def _exhibits(request: Request, alignment: Alignment, model: Fuser | None) -> list[Exhibit]:
-  """Pictures of up to `EXHIBITS` scenes, spread over the sorted names."""
-  exhibits = []
-  for scene in (alignment.scenes[k] for k in spread(len(alignment.scenes), EXHIBITS)):
-    visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
-    pictures = [("visible", visible), ("infrared", infrared)]
-    pictures += [(method, read(scene.paths[method])) for method in request.fused]
-    if model is not None:
-      fused, details = model.fuse(visible, infrared, return_details=True)
-      method = label(request.weights)
-      pictures.append((method, fused))
-      if details.gates:
-        pictures.append((f"{method}: gate", _gate(details.gates, scene.size)))
-    grey = [grey_levels(image, "strict") for image in (visible, infrared)]
-    pictures += [
-      (method, rule(*grey, scene.name))
-      for method, rule in BASELINES.items()
-      if method not in MODALITIES
-    ]
-    flat = tuple((label, p[..., 0] if p.shape[-1:] == (1,) else p) for label, p in pictures)
-    exhibits.append(Exhibit(scene.name, flat))
-  return exhibits
-
-
-def _gate(gates: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-  """uint8 [H, W]: the mean of the model's gates [1, h, w, 1], each enlarged to full size."""
-  full = [
-    np.asarray(
-      Image.fromarray(np.asarray(gate, np.float32)[0, ..., 0]).resize(
-        size[::-1], Image.Resampling.BILINEAR
-      )
-    )
-    for gate in gates
-  ]
-  return np.clip(np.round(255 * np.mean(full, axis=0)), 0, 255).astype(np.uint8)
 
 
 def _notes(request: Request, summary: Summary) -> list[str]:

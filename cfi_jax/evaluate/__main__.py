@@ -3,10 +3,13 @@
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --fused=NAME:DIR --output=DIR
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=medical --metrics=EN,SSIM \\
       --output=DIR
+  python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
+      --clean_infrared=CLEAN/ir --weights=FILE --output=DIR
 
 Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
-scored as 8 bits, round(value / 257). Metrics are found whatever their capitals and dashes. Exits
-with 2 when the input cannot be used.
+scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
+own to the degraded ones; restored images are scored, too. Metrics are found whatever their capitals
+and dashes. Exits with 2 when the input cannot be used.
 """
 
 import pathlib
@@ -28,12 +31,17 @@ FLAGS = {
   **NAMES,
   "fused": cli.Flag("NAME:DIR, a method and its images; may be repeated", kind=tuple),
   "weights": cli.Flag("weights (file or name) or a rule (wavelet:gain=1.2) to fuse with and score"),
+  "clean_visible": cli.Flag("folder of clean visible images, where those given are degraded"),
+  "clean_infrared": cli.Flag("folder of clean infrared images, where those given are degraded"),
+  "restoration": cli.Flag("weights of a restoration network, which restores before fusing"),
   "output": cli.Flag("folder for scores.csv, summary.md and report.html", required=True),
   "convention": cli.Flag(f"one of {', '.join(CONVENTIONS)}; {Request.convention} by default"),
   "metrics": cli.Flag("names with commas; all of the convention by default", kind=list),
   "compare_to": cli.Flag("method that paired differences refer to; the first by default"),
   "protocol": cli.Flag(f"one of {', '.join(PROTOCOLS)}; sets convention and metrics"),
 }
+
+CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by modality
 
 
 def main(given: dict[str, Any]) -> int:
@@ -51,10 +59,15 @@ def main(given: dict[str, Any]) -> int:
     compare_to=given["compare_to"],
     protocol=given["protocol"] or "",
     naming=naming.from_options(given),
+    clean={m: pathlib.Path(given[f]) for m, f in CLEAN.items() if given[f]},
+    restoration=given["restoration"] or None,
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)
   print(write_means(result.summary))
+  if result.restoration is not None:
+    print("\nrestored visible images against clean ones:")
+    print(write_means(result.restoration))
   for note in result.notes:
     print(f"note: {cut(note)}")
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")

@@ -8,6 +8,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -83,6 +84,12 @@ def label(path: str | os.PathLike) -> str:
   if rule_options.is_rule(path):
     return f"rule {rule_options.parse(path)}"
   return pathlib.Path(path).stem
+
+
+def load_any(path: str | os.PathLike, *, dtype: str = "float32") -> Any:
+  """Inference with weights of any kind: what their system's `load` gives, fuser or not."""
+  variables, card = load(path)
+  return systems.find(card.system).load(variables, card.architecture, dtype=dtype, devices=None)
 
 
 def make_fuser(

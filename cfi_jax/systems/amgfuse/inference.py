@@ -147,6 +147,28 @@ class Model(ArrayFuser):
     """The size that an image is padded to, a multiple of the network's step."""
     return self.programs.bucket(size)
 
+  def restore_pair(
+    self, visible: Any, infrared: Any, *, memory_mb: float | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Restores both images of one degraded pair [H, W, C], in their types and channels.
+
+    visible, infrared: whatever `inputs.to_array` takes; uint8, uint16 or floating point in [0, 1].
+    The infrared result has one channel.
+    """
+    images = [
+      arrays.as_image(inputs.to_array(image, name), name)
+      for image, name in ((visible, "visible"), (infrared, "infrared"))
+    ]
+    self._check(images[:1], images[1:])
+    plain, luma_of_infrared = images[0], colour.luma(images[1])[..., None]
+    dtype = self.programs.module.ways.exact
+    ready = (in_colour(to_float(plain, dtype)), to_float(luma_of_infrared, dtype))
+    (found,) = self.programs.run(_heads, [ready], memory_mb)
+    return (
+      _finish(plain, found[0], gray=False),
+      _finish(luma_of_infrared, found[1], gray=True),
+    )
+
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     """Fuses the pairs, one per device at once."""
     fused = self._run(_fused, task)
@@ -202,6 +224,11 @@ class Restorer:
 
 def _fused(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> Array:
   return module.apply(variables, visible, infrared, only_fused=True).fused
+
+
+def _heads(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> tuple:
+  fusions = module.apply(variables, visible, infrared)
+  return fusions.visible, fusions.infrared
 
 
 def _restored(module: Restoration, variables: Mapping, visible: Array) -> Array:

@@ -96,6 +96,19 @@ def test_values_are_taken_by_the_rules_and_returned_in_their_scale(model, pair):
   assert np.any(taken != model.fuse(pair[0], images.luma(jet)))
 
 
+def test_both_heads_restore(model, pair):
+  visible, infrared = model.restore_pair(*pair)
+  assert visible.shape == (9, 12, 3) and visible.dtype == np.uint8
+  assert infrared.shape == (9, 12, 1) and infrared.dtype == np.uint8
+  both = (np.float32(pair[0]) / 255, np.float32(pair[1])[..., None] / 255)
+  padded = [np.concatenate([image, image[-2:-1]])[None] for image in both]
+  heads = jax.jit(network().apply)(variables(FUSION), *padded)
+  own = np.clip(np.asarray(heads.visible)[0, :9], 0, 1)
+  assert own.std() > 0.01 and np.abs(visible - 255 * own).max() < 0.51
+  thermal = np.clip(np.asarray(heads.infrared)[0, :9], 0, 1) @ [0.299, 0.587, 0.114]
+  assert np.abs(infrared[..., 0] - 255 * thermal).max() < 0.51
+
+
 def test_details_belong_to_the_fused_image(model, pair):
   fused, details = model.fuse(*pair, return_details=True)
   np.testing.assert_array_equal(fused, model.fuse(*pair))

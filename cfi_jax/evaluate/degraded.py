@@ -1,0 +1,104 @@
+"""Evaluation of images that were fused from degraded pairs: against the clean pair, too."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data.alignment import Scene, read
+from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.metrics import Scores, Triplet, score
+from cfi_jax.systems.files import label, load_any, load_fuser
+from cfi_jax.weights import shipped
+
+CLEAN = dict(zip(MODALITIES, ("clean visible", "clean infrared"), strict=True))
+GIVEN = "of the given pair: "  # before methods whose scores refer to the degraded images
+DEGRADED, BOUND = f"{shipped.DEFAULT} as given", f"{shipped.DEFAULT} on the clean pair"
+RESTORED = f"restored, then {shipped.DEFAULT}"
+NOTHING = "degraded"  # in the table of restoration: the visible image as it is
+METRICS, CONVENTION = ("PSNR", "SSIM"), "strict"  # of restoration
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+  """What is fused beside the methods, to tell what one gains from knowing of weather.
+
+  usual: the fuser of the package's default weights, of the degraded pair and of the clean one.
+  restorer: restores visible images (`restore`) before `usual` fuses; None for none.
+  label: of the restorer.
+  """
+
+  usual: Fuser
+  restorer: Any | None
+  label: str
+
+  @property
+  def methods(self) -> tuple[str, ...]:
+    """Names of what `fuse` gives."""
+    return (DEGRADED, *((RESTORED,) if self.restorer else ()), BOUND)
+
+  def fuse(self, given: Pair, clean: Pair) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the fused luma [H, W, 1] under each name."""
+    yield DEGRADED, self.usual.fuse(given.visible, given.infrared, gray=True)
+    if self.restorer:
+      restored = self.restorer.restore(given.visible)
+      yield RESTORED, self.usual.fuse(restored, given.infrared, gray=True)
+    yield BOUND, self.usual.fuse(clean.visible, clean.infrared, gray=True)
+
+
+def load(restoration: str | os.PathLike | None) -> Beside:
+  """Loads the fuser of the default weights and, by a file, a restoration network.
+
+  Raises InputError for weights that do not restore.
+  """
+  usual = load_fuser()
+  if restoration is None:
+    return Beside(usual, None, "")
+  restorer = load_any(restoration)
+  if isinstance(restorer, Fuser) or not hasattr(restorer, "restore"):
+    raise InputError(f"--restoration={restoration}: these weights do not restore visible images")
+  return Beside(usual, restorer, label(restoration))
+
+
+def clean_pair(scene: Scene) -> Pair:
+  """The clean images of a scene, as stored."""
+  return Pair(*(read(scene.paths[CLEAN[modality]]) for modality in MODALITIES))
+
+
+def split(scores: Scores) -> tuple[Scores, Scores]:
+  """The scores that refer to the clean pairs, and those that refer to the given ones."""
+  rows: tuple[list, list] = ([], [])
+  for row in scores.rows:
+    of_given = row.method.startswith(GIVEN)
+    rows[of_given].append(row._replace(method=row.method.removeprefix(GIVEN)))
+  return Scores(tuple(rows[False])), Scores(tuple(rows[True]))
+
+
+def score_restoration(
+  scenes: Sequence[Scene], restorers: Mapping[str, Any], *, progress: bool
+) -> Scores:
+  """Scores of restored visible images against the clean ones: PSNR and SSIM ("strict") of luma.
+
+  restorers: by name, fusers that restore both images (`restore_pair`), or else the visible one
+    (`restore`). The degraded image is scored beside, under `NOTHING`.
+  """
+
+  def triplets() -> Iterator[Triplet]:
+    for scene in scenes:
+      visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
+      clean = read(scene.paths[CLEAN["visible"]])
+      yield Triplet(NOTHING, scene.name, clean, clean, visible)
+      for name, restorer in restorers.items():
+        if hasattr(restorer, "restore_pair"):
+          restored = restorer.restore_pair(visible, infrared)[0]
+        else:
+          restored = restorer.restore(visible)
+        # Of equal sources the fusion metrics are those of one reference.
+        yield Triplet(name, scene.name, clean, clean, restored)
+
+  total = len(scenes) * (1 + len(restorers))
+  return score(triplets(), METRICS, CONVENTION, total=total, progress=progress)
