@@ -15,8 +15,10 @@ from cfi_jax.fusion.weather.conditions import (
 )
 from cfi_jax.fusion.weather.degrade import degrade, describe
 from cfi_jax.fusion.weather.depth import surrogate
+from cfi_jax.fusion.weather.visible import HEIGHT
 
 __all__ = [
+  "HEIGHT",
   "KINDS",
   "LEVELS",
   "THERMAL",
