@@ -55,7 +55,9 @@ class RuleFuser(ArrayFuser):
     self.dtype = np.dtype("float64" if dtype == "float64" else "float32")
     self.devices = tuple(jax.local_devices()[:1] if devices is None else devices)
     self._mesh = Mesh(np.array(self.devices), (sharding.AXIS,))
-    self._reach = rules.RULES[choice.name].reach(choice.options)
+    rule = rules.RULES[choice.name]
+    self._reach = rule.reach(choice.options)
+    self._pixel_mb = rule.bytes_per_pixel(choice.options) * self.dtype.itemsize / 4e6
     self._planned: dict[Size, Size] = {}
 
   def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
@@ -83,7 +85,7 @@ class RuleFuser(ArrayFuser):
     if math.prod(size) <= self._max_pixels(budget):
       return False
     if self._reach is None:
-      needed = math.prod(size) * self._bytes_per_pixel() / 1e6
+      needed = math.prod(size) * self._pixel_mb
       raise InputError(
         f"images of {size[0]}x{size[1]} (height x width) need {needed:.0f} MB per device and "
         f"{budget:.0f} MB are {'available' if memory_mb is None else 'allowed by memory_mb'}; the "
@@ -171,10 +173,7 @@ class RuleFuser(ArrayFuser):
     return size[0] + reach, size[1] + reach
 
   def _max_pixels(self, memory_mb: float | None) -> float:
-    return memory.budget_mb(memory_mb) * 1e6 / self._bytes_per_pixel()
-
-  def _bytes_per_pixel(self) -> float:
-    return rules.RULES[self.choice.name].bytes_per_pixel * self.dtype.itemsize / 4
+    return memory.budget_mb(memory_mb) / self._pixel_mb
 
 
 @functools.partial(jax.jit, static_argnames=("choice", "rounded", "dtype"))
