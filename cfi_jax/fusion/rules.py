@@ -295,17 +295,18 @@ class Rule:
 
   fuse: see the module; place and stage serve whoever computes windows (`Place`, `ops.Stage`).
   reach: pixels around a pixel that decide on its result, by the options; None: all of the image.
-  bytes_per_pixel: memory that its compiled program needs in float32, measured, with some room.
+  bytes_per_pixel: memory that its compiled program needs in float32, by the options; as XLA counts
+    it for images in float32, with some room.
   """
 
   fuse: Callable[..., Array]
   reach: Callable[[Any], int | None]
-  bytes_per_pixel: int
+  bytes_per_pixel: Callable[[Any], int]
 
 
 RULES = {
-  "wavelet": Rule(wavelet, lambda options: 2 * 2**options.planes, 100),
-  "laplacian": Rule(laplacian, lambda _: None, 100),
-  "average": Rule(average, lambda _: 0, 20),
-  "maximum": Rule(maximum, lambda _: 0, 20),
+  "wavelet": Rule(wavelet, lambda o: 2 * 2**o.planes, lambda o: 40 + 16 * o.planes),
+  "laplacian": Rule(laplacian, lambda _: None, lambda _: 48),
+  "average": Rule(average, lambda _: 0, lambda _: 16),
+  "maximum": Rule(maximum, lambda _: 0, lambda _: 16),
 }

@@ -98,27 +98,30 @@ def blur(
 
   border: "reflect" mirrors the image beyond it, "constant" takes zeros.
   size: int32 [2], the height and width of an image in the upper left of the array, to be mirrored
-    there; None where it fills the array. stage: computes each axis.
+    there; None where it fills the array. stage: computes each step.
   """
   _assert_image(image)
+  reach = len(taps) // 2 * spacing
   for k, axis in enumerate((image.ndim - 3, image.ndim - 2)):
-    own = None if size is None else size[k]
-    image = stage(functools.partial(_blur_axis, taps, spacing, border, axis, own), image)
+    length, own = image.shape[axis], None if size is None else size[k]
+    padded = stage(functools.partial(_extend, axis, reach, border, own), image)
+    image = stage(functools.partial(_correlate, axis, length, taps, spacing), padded)
   return image
 
 
-def _blur_axis(
-  taps: tuple[float, ...], spacing: int, border: str, axis: int, own: Array | None, image: Array
-) -> Array:
-  """Correlates one axis; own: the size of the image along it, see `blur`."""
-  length, reach = image.shape[axis], len(taps) // 2 * spacing
+def _extend(axis: int, reach: int, border: str, own: Array | None, image: Array) -> Array:
+  """Continues one axis on both sides; own: the size of the image along it, see `blur`."""
   if own is None:
     around = [(0, 0)] * image.ndim
     around[axis] = (reach, reach)
-    padded = jnp.pad(image, around, mode=border)
-  else:
-    places = mirrored(jnp.arange(-reach, length + reach), own)
-    padded = jnp.take(image, places, axis=axis, mode="clip")
+    return jnp.pad(image, around, mode=border)
+  places = mirrored(jnp.arange(-reach, image.shape[axis] + reach), own)
+  return jnp.take(image, places, axis=axis, mode="clip")
+
+
+def _correlate(
+  axis: int, length: int, taps: tuple[float, ...], spacing: int, padded: Array
+) -> Array:
   return sum(
     tap * jax.lax.slice_in_dim(padded, k * spacing, k * spacing + length, axis=axis)
     for k, tap in enumerate(taps)

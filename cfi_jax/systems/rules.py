@@ -55,16 +55,18 @@ class RuleFuser(ArrayFuser):
     self.dtype = np.dtype("float64" if dtype == "float64" else "float32")
     self.devices = tuple(jax.local_devices()[:1] if devices is None else devices)
     self._mesh = Mesh(np.array(self.devices), (sharding.AXIS,))
-    self._reach = rules.RULES[choice.name].reach(choice.options)
+    rule = rules.RULES[choice.name]
+    self._reach = rule.reach(choice.options)
+    self._pixel_mb = rule.bytes_per_pixel(choice.options) * self.dtype.itemsize / 4e6
     self._planned: dict[Size, Size] = {}
 
   def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
     """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class."""
-    whole = [s for size in sizes if not self.is_tiled(s := (size[0], size[1]), memory_mb)]
+    whole = [s for size in sizes if not self.exceeds(s := (size[0], size[1]), memory_mb)]
     planned = buckets.plan(whole, limit, self._need, COMPILE_PIXELS)
     users = collections.Counter(planned.values())
     self._planned = {
-      size: size if users[bucket] == 1 or self.is_tiled(bucket, memory_mb) else bucket
+      size: size if users[bucket] == 1 or self.exceeds(bucket, memory_mb) else bucket
       for size, bucket in planned.items()
     }
 
@@ -75,21 +77,9 @@ class RuleFuser(ArrayFuser):
       return self._planned[size]
     return buckets.choose(self._need(size), {*self._planned.values()}) or size
 
-  def is_tiled(self, size: Size, memory_mb: float | None = None) -> bool:
-    """Whether an image of `size` exceeds the memory budget; InputError where no tiles are exact."""
-    budget = memory_mb
-    if self._reach is None and memory_mb is None:
-      budget = math.inf if (free := memory.available()) is None else free / 1e6
-    if math.prod(size) <= self._max_pixels(budget):
-      return False
-    if self._reach is None:
-      needed = math.prod(size) * self._bytes_per_pixel() / 1e6
-      raise InputError(
-        f"images of {size[0]}x{size[1]} (height x width) need {needed:.0f} MB per device and "
-        f"{budget:.0f} MB are {'available' if memory_mb is None else 'allowed by memory_mb'}; the "
-        f"rule {self.choice.name} needs whole images: make them smaller, or choose another rule"
-      )
-    return True
+  def exceeds(self, size: Size, memory_mb: float | None = None) -> bool:
+    """Whether an image of `size` needs more than the budget: tiles, where they are exact."""
+    return math.prod(size) * self._pixel_mb > self._budget_mb(memory_mb)
 
   def fuse_luma(self, visible: np.ndarray, infrared: np.ndarray) -> np.ndarray:
     """The fused luma of one pair of lumas [H, W] of any size; the result has the first's dtype."""
@@ -113,7 +103,7 @@ class RuleFuser(ArrayFuser):
     together = collections.defaultdict(list)
     for i, pair in enumerate(pairs):
       size = pair[0].shape
-      if self.is_tiled(size, memory_mb):
+      if self.exceeds(size, memory_mb):
         results[i] = self._tiled(pair, memory_mb, rounded)
       else:
         bucket = self.bucket(size)
@@ -129,13 +119,20 @@ class RuleFuser(ArrayFuser):
     return results
 
   def _tiled(self, pair: Luma, memory_mb: float | None, rounded: bool) -> np.ndarray:
-    """The fused luma of one pair, window by window."""
-    most = math.isqrt(int(self._max_pixels(memory_mb)))
-    side = max(most, SMALLEST + 2 * self._reach)
-    axes = [_cut(n, side, self._reach) for n in pair[0].shape]
+    """The fused luma of one pair, window by window; InputError where no tiles are exact."""
+    budget, size = self._budget_mb(memory_mb), pair[0].shape
+    if self._reach is None:
+      raise InputError(
+        f"images of {size[0]}x{size[1]} (height x width) need "
+        f"{math.prod(size) * self._pixel_mb:.0f} MB per device and {budget:.0f} MB are "
+        f"{'available' if memory_mb is None else 'allowed by memory_mb'}; the rule "
+        f"{self.choice.name} needs whole images: make them smaller, or choose another rule"
+      )
+    side = max(math.isqrt(int(budget / self._pixel_mb)), SMALLEST + 2 * self._reach)
+    axes = [_cut(n, side, self._reach) for n in size]
     shape = axes[0][0].length, axes[1][0].length
     place = self._place(pair, True)
-    result = np.empty(pair[0].shape, pair[0].dtype if rounded else self.dtype)
+    result = np.empty(size, pair[0].dtype if rounded else self.dtype)
     for group in _batches(list(itertools.product(*axes)), len(self.devices)):
       windows = [_window(pair, (row.start, column.start), shape) for row, column in group]
       fused = self._run(windows, [place] * len(group), rounded)
@@ -170,11 +167,11 @@ class RuleFuser(ArrayFuser):
     reach = self._reach or 0
     return size[0] + reach, size[1] + reach
 
-  def _max_pixels(self, memory_mb: float | None) -> float:
-    return memory.budget_mb(memory_mb) * 1e6 / self._bytes_per_pixel()
-
-  def _bytes_per_pixel(self) -> float:
-    return rules.RULES[self.choice.name].bytes_per_pixel * self.dtype.itemsize / 4
+  def _budget_mb(self, memory_mb: float | None) -> float:
+    if self._reach is not None or memory_mb is not None:
+      return memory.budget_mb(memory_mb)
+    free = memory.available()
+    return math.inf if free is None else free / 1e6
 
 
 @functools.partial(jax.jit, static_argnames=("choice", "rounded", "dtype"))
@@ -221,7 +218,7 @@ def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
 
 
 def _lumas(task: Task) -> list[Luma]:
-  """The lumas of a task's pairs; floating point of 16 bits becomes float32."""
+  """The lumas of a task's pairs."""
   pairs = zip(task.visibles, task.infrareds, strict=True)
   return [(colour.luma(visible), infrared[..., 0]) for visible, infrared in pairs]
 

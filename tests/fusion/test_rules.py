@@ -11,6 +11,7 @@ from cfi_jax.fusion.rule_options import DEFAULTS, Choice, WaveletOptions, parse
 from cfi_jax.fusion.types import Pair
 
 TAPS = np.array(rules.B3_SPLINE)
+fuse = jax.jit(rules.fuse, static_argnums=1)  # each rule compiled once, with `valid` and without
 
 
 def blur(image, spacing=1):
@@ -45,18 +46,12 @@ def test_laplacian_is_scipys(x64, random, size):
   for a, b in zip(details[::-1], others[::-1], strict=True):
     expected = expand(expected, a.shape) + np.where(abs(a) >= abs(b), a, b)
   assert len(details) == rules.depth(size)
-  found = rules.laplacian(Pair(first[..., None], second[..., None]))[..., 0]
+  found = fuse(Pair(first[..., None], second[..., None]), parse("laplacian"))[..., 0]
   np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def choice(name):
   return Choice(name, WaveletOptions(2, 4.0, 1.1, 0.7, 0.3)) if name == "wavelet" else parse(name)
-
-
-@pytest.fixture(scope="module")
-def fuse():
-  """The rules, each compiled once, without `valid` and with it."""
-  return jax.jit(rules.fuse, static_argnums=1)
 
 
 @pytest.fixture
@@ -72,7 +67,7 @@ def holed():
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_what_one_image_lacks_is_the_others(fuse, holed, name):
+def test_what_one_image_lacks_is_the_others(holed, name):
   pair, valid = holed
   found = np.asarray(fuse(pair, choice(name), valid))
   for own, other in (("visible", "infrared"), ("infrared", "visible")):
@@ -84,7 +79,7 @@ def test_what_one_image_lacks_is_the_others(fuse, holed, name):
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_nothing_that_stands_in_a_hole_matters(fuse, holed, name):
+def test_nothing_that_stands_in_a_hole_matters(holed, name):
   pair, valid = holed
   spoilt = Pair(
     np.where(valid.visible, pair.visible, np.nan), np.where(valid.infrared, pair.infrared, -1e9)
@@ -104,20 +99,20 @@ def test_smoothing_of_what_is_valid(x64, holed):
   pair, valid = holed
   image, mask = pair.visible[..., 0].astype(float), valid.visible[..., 0]
   flat = np.full_like(image, 0.4)
-  options = WaveletOptions(2, 0.0, 1.0, 0.5, 0.0)  # the mean of planes and of residuals
+  pair = Pair(image[..., None], flat[..., None])
   total, weight = blur(blur(image * mask), 2), blur(blur(mask.astype(float)), 2)
   assert weight[mask].min() > 0
   expected = (image + flat) / 2  # planes and residual add up to the image where it is valid
   both = Pair(valid.visible, np.ones_like(valid.visible))
-  found = rules.wavelet(Pair(image[..., None], flat[..., None]), options, both)[..., 0]
+  mean = Choice("wavelet", WaveletOptions(2, 0.0, 1.0, 0.5, 0.0))  # of planes and of residuals
+  found = fuse(pair, mean, both)[..., 0]
   np.testing.assert_allclose(found[mask], expected[mask], atol=1e-9)
-  smooth = rules.wavelet(
-    Pair(image[..., None], flat[..., None]), WaveletOptions(2, 0.0, 0.0, 0.5, 0.0), both
-  )[..., 0]
-  np.testing.assert_allclose(smooth[mask], (total[mask] / weight[mask] + flat[mask]) / 2, atol=1e-9)
+  smooth = fuse(pair, Choice("wavelet", WaveletOptions(2, 0.0, 0.0, 0.5, 0.0)), both)[..., 0]
+  residual = total[mask] / weight[mask]
+  np.testing.assert_allclose(smooth[mask], (residual + flat[mask]) / 2, atol=1e-9)
 
 
-def test_a_flat_pair_stays_flat_whatever_it_lacks(fuse, holed):
+def test_a_flat_pair_stays_flat_whatever_it_lacks(holed):
   _, valid = holed
   pair = Pair(np.full((40, 44, 1), 0.3, np.float32), np.full((40, 44, 1), 0.3, np.float32))
   known = valid.visible | valid.infrared
@@ -134,7 +129,7 @@ def test_the_mean_of_a_residual(random):
   assert rules.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
 
 
-def test_a_rule_is_homogeneous(fuse, holed):
+def test_a_rule_is_homogeneous(holed):
   pair, _ = holed
   half = jax.tree.map(lambda x: x / 2, pair)
   for name in DEFAULTS:

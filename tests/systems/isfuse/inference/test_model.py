@@ -233,7 +233,7 @@ import sys, numpy as np, jax
 sys.path[:0] = ["tests"]
 from conftest import SMALL
 from random_weights import random_variables
-from cfi_jax.systems import files as weights
+from cfi_jax.systems.files import load_fuser
 from cfi_jax.systems.isfuse.inference import Model
 from cfi_jax.systems.isfuse.model import from_architecture
 variables = random_variables(from_architecture(SMALL, "float32"))
@@ -247,8 +247,12 @@ for devices in (jax.local_devices(), jax.local_devices()[:1]):
   results.append(model.fuse_pairs(*pairs, memory_mb=5))
   print(model.programs.compiled)
 assert jax.local_device_count() == 3
-for got, want in zip(*results):
-  np.testing.assert_array_equal(got, want)
+for name in ("average", "wavelet:planes=1"):  # fusers without a network, whole images and tiles
+  fusers = (load_fuser(name, devices=d) for d in (jax.local_devices(), jax.local_devices()[:1]))
+  results += [fuser.fuse_pairs(*pairs, memory_mb=0.2) for fuser in fusers]
+for many, one in zip(results[::2], results[1::2]):
+  for got, want in zip(many, one):
+    np.testing.assert_array_equal(got, want)
 """
 
 
