@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.source import Source
+from cfi_jax.data.source import Derived, Source
 from cfi_jax.data.threads import each
 from cfi_jax.images import ranges
 from cfi_jax.images.ranges import Normalizer
@@ -14,29 +14,15 @@ from cfi_jax.images.read import Header
 
 
 @dataclasses.dataclass(frozen=True)
-class Normalised:
+class Normalised(Derived):
   """A `Source` over another: 8 bits that a rule keeps as they are, all others as uint16.
 
   stored: headers of `source`. over: "image" or "folder", for messages.
   """
 
-  source: Source
   normalizer: Normalizer
   stored: tuple[dict[str, Header], ...]
   over: str = ranges.OVER[0]
-
-  @property
-  def title(self) -> str:
-    """Name of the split in messages."""
-    return self.source.title
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    """Names of the samples, in order."""
-    return self.source.names
-
-  def __len__(self) -> int:
-    return len(self.source)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """Returns the images to compute with, uint8 or uint16; see `Source`."""
@@ -45,10 +31,6 @@ class Normalised:
       name: ranges.to_unsigned(image, name, self.normalizer, label)
       for name, image in self.source[index].items()
     }
-
-  def read(self, index: int) -> dict[str, np.ndarray]:
-    """Returns the images as stored."""
-    return self.source.read(index)
 
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Returns the headers of the images to compute with; see `Source`."""
@@ -60,18 +42,6 @@ class Normalised:
       {n: dataclasses.replace(h, depth=depth(n, h)) for n, h in record.items()}
       for record in self.stored
     )
-
-  def fingerprint(self) -> str:
-    """Returns the SHA-256 (hex) of the samples as stored."""
-    return self.source.fingerprint()
-
-  def files(self, contents: bool = False) -> dict[str, str]:
-    """Returns the identity of every file as stored; see `Source`."""
-    return self.source.files(contents)
-
-  def formerly(self) -> str:
-    """Returns the fingerprint that earlier versions made of the samples."""
-    return self.source.formerly()
 
   @property
   def keeps_all(self) -> bool:

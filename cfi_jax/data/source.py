@@ -64,6 +64,42 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Derived:
+  """The samples of another source, of which a subclass changes what it computes with."""
+
+  source: Source
+
+  @property
+  def title(self) -> str:
+    """Name of the split in messages."""
+    return self.source.title
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Names of the samples, in order."""
+    return self.source.names
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def read(self, index: int) -> dict[str, np.ndarray]:
+    """Returns the images as stored."""
+    return self.source.read(index)
+
+  def fingerprint(self) -> str:
+    """Returns the SHA-256 (hex) of the samples as stored."""
+    return self.source.fingerprint()
+
+  def files(self, contents: bool = False) -> dict[str, str]:
+    """Returns the identity of every file as stored; see `Source`."""
+    return self.source.files(contents)
+
+  def formerly(self) -> str:
+    """Returns the fingerprint that earlier versions made of the samples."""
+    return self.source.formerly()
+
+
+@dataclasses.dataclass(frozen=True)
 class FileSource:
   """A `Source` of image files, read on access.
 

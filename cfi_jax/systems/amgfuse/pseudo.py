@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.source import Source, rgb
+from cfi_jax.data.source import Derived, Source, rgb
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.images.read import Header
@@ -30,7 +30,7 @@ class PseudoOptions(WaveletOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class WithFusion:
+class WithFusion(Derived):
   """The samples of a `Source` of pairs with the image "pseudo", their fusion as RGB.
 
   A sample is fused whenever it is read: once where images stay on the devices, else once per epoch.
@@ -38,23 +38,9 @@ class WithFusion:
     fingerprint.
   """
 
-  source: Source
   fuser: Fuser
   normalize: str
   teacher: str
-
-  @property
-  def title(self) -> str:
-    """Name of the split in messages."""
-    return self.source.title
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    """Names of the samples, in order."""
-    return self.source.names
-
-  def __len__(self) -> int:
-    return len(self.source)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """Returns the images of a sample with their fusion."""
@@ -62,10 +48,6 @@ class WithFusion:
     with _LOCK:
       fused = self.fuser.fuse(rgb(images["visible"]), images["infrared"], normalize=self.normalize)
     return images | {"pseudo": fused}
-
-  def read(self, index: int) -> dict[str, np.ndarray]:
-    """Returns the images as stored, without the fusion."""
-    return self.source.read(index)
 
   def coloured(self, names: tuple[str, ...]) -> "WithFusion":
     """Returns the same samples with those images of `names` as RGB."""
@@ -81,10 +63,6 @@ class WithFusion:
   def fingerprint(self) -> str:
     """Returns a text that identifies the samples and the teacher."""
     return f"{self.source.fingerprint()} {self.teacher}"
-
-  def files(self, contents: bool = False) -> dict[str, str]:
-    """Returns the identity of every file of the source."""
-    return self.source.files(contents)
 
   def formerly(self) -> str:
     """Returns the fingerprint, which no version made otherwise."""
