@@ -107,8 +107,8 @@ class RuleFuser(ArrayFuser):
         results[i] = self._tiled(pair, memory_mb, rounded)
       else:
         bucket = self.bucket(size)
-        alike = bucket, bucket == size, rules.depth(size), *(x.dtype for x in pair)
-        together[alike].append(i)
+        depth = rules.depth(size) if self._reach is None else 0
+        together[bucket, bucket == size, depth, *(x.dtype for x in pair)].append(i)
     for (bucket, exact, *_), members in together.items():
       for group in _batches(members, len(self.devices)):
         windows = [_window(pairs[i], (0, 0), bucket) for i in group]
@@ -131,7 +131,7 @@ class RuleFuser(ArrayFuser):
     side = max(math.isqrt(int(budget / self._pixel_mb)), SMALLEST + 2 * self._reach)
     axes = [_cut(n, side, self._reach) for n in size]
     shape = axes[0][0].length, axes[1][0].length
-    place = self._place(pair, True)
+    place = self._place(pair, exact=False)
     result = np.empty(size, pair[0].dtype if rounded else self.dtype)
     for group in _batches(list(itertools.product(*axes)), len(self.devices)):
       windows = [_window(pair, (row.start, column.start), shape) for row, column in group]
@@ -152,15 +152,18 @@ class RuleFuser(ArrayFuser):
     return np.asarray(fused)[:count].astype(visible.dtype if rounded else self.dtype, copy=False)
 
   def _place(self, pair: Luma, exact: bool) -> Place:
-    """exact: whether windows end where the image does, or the rule does not ask where that is."""
+    """The place of the windows of a pair; exact: whether they end where the images do."""
     options, level = self.choice.options, 0.0
     if isinstance(options, WaveletOptions):
       level = sum(
         unit * rules.residual_mean(image, options.planes)
         for unit, image in zip(_units(*(x.dtype for x in pair)), pair, strict=True)
       )
-    size = None if exact else np.array(pair[0].shape, np.int32)
-    return Place(size, np.asarray(level, self.dtype), rules.depth(pair[0].shape))
+    size, depth = None, 0
+    if self._reach is None:  # other rules have one program for all
+      depth = rules.depth(pair[0].shape)
+      size = None if exact else np.array(pair[0].shape, np.int32)
+    return Place(size, np.asarray(level, self.dtype), depth)
 
   def _need(self, size: Size) -> Size:
     """The smallest window that an image shares with others."""

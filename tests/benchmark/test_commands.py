@@ -180,6 +180,14 @@ def test_fuse_buckets(measure, weights_file):
   assert values["case"]["windows"]["bucket +12 %"] == "16x28"
 
 
+def test_fuse_by_a_rule(measure):
+  values = measure("fuse", "--study=rule", "--weights=average", "--size=16x24")
+  assert [row["name"] for row in values["rows"]] == ["average, grey", "average, colour"]
+  options = cli.parse(PARTS["fuse"], ["--study=rule", "--weights=medical"])
+  with pytest.raises(ValueError, match="--study=rule takes a rule: wavelet, laplacian, average"):
+    command.measure("fuse", command.options(options, []))
+
+
 def test_fuse_large_runs_the_command(measure, weights_file):
   values = measure("fuse", "--study=large", f"--weights={weights_file}", "--size=16x24")
   (row,) = values["rows"]

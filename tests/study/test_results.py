@@ -273,7 +273,7 @@ def test_sixteen_bits_are_refused_and_alpha_is_dropped(roots, tmp_path):
     picture.putpixel((3, 4), (255, 255, 255, 255))
     picture.save(tmp_path / modality / "a.png")
   study = build(roots, **{"roots.tno": tmp_path})
-  method, file = results._rule(study, "average"), tmp_path / "average.csv"
+  method, file = results._baseline(study, "average"), tmp_path / "average.csv"
   found = results._scores(study, file, study.sources()["tno"], method)
   assert np.isfinite(found.mean("EN", "average"))
   Image.new("I;16", (28, 24)).save(tmp_path / "ir" / "a.png")
