@@ -23,23 +23,26 @@ FIXTURES = ROOT / "tests" / "fixtures"
 SHARED = ROOT.parent / "shared"  # reference data of the project's workplace; users do not have it
 
 SERVER = """
-import json, os, runpy, sys
+import gc, json, multiprocessing, os, runpy, sys
 sys.path.append("tests")
 import cfi_jax.evaluate, cfi_jax.engine.loop, cfi_jax.systems.isfuse.inference
 
+def command(request):
+  for stream, path in enumerate(request["outputs"], start=1):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+  os.environ.update(request["env"])
+  sys.argv = [request["module"], *request["arguments"]]
+  runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+# A command neither collects nor takes down what the server imported: 0.04 s of a command, not 0.8.
+gc.collect()
+gc.freeze()
+fork = multiprocessing.get_context("fork")
 for line in sys.stdin:
-  request = json.loads(line)
-  child = os.fork()
-  if not child:
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for stream, path in enumerate(request["outputs"], start=1):
-      os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
-    os.environ.update(request["env"])
-    sys.argv = [request["module"], *request["arguments"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
-    sys.exit()
-  _, status = os.waitpid(child, 0)
-  print(os.waitstatus_to_exitcode(status), flush=True)
+  process = fork.Process(target=command, args=(json.loads(line),))
+  process.start()
+  process.join()
+  print(process.exitcode, flush=True)
 """
 
 
