@@ -3,9 +3,7 @@
 import dataclasses
 import os
 import pathlib
-import subprocess
 import sys
-from collections.abc import Sequence
 
 import jaxlib.version
 
@@ -24,7 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from command_line import run
+from command_line import Started, run
 from flax import traverse_util
 from PIL import Image
 from random_weights import random_variables
@@ -137,17 +135,10 @@ class Trainer:
     config = f"--config={ROOT / 'configs' / 'folder.py'}:{recipe}"
     return [sys.executable, "-m", "cfi_jax.main", config, f"--workdir={workdir}", *values]
 
-  def start(
-    self, workdir: pathlib.Path, *overrides: str, extra: Sequence[str] = (), **env: str
-  ) -> subprocess.Popen:
-    """Starts the command; its output, both streams, is one pipe."""
-    return subprocess.Popen(
-      [*self.command(workdir, *overrides), *extra],
-      env=os.environ | env,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
+  def start(self, workdir: pathlib.Path, *overrides: str) -> Started:
+    """Starts the command."""
+    _, _, *arguments = self.command(workdir, *overrides)
+    return Started(*arguments)
 
   def run(
     self, workdir: pathlib.Path, *overrides: str, recipe: str = "released", **env: str
