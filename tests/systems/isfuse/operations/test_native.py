@@ -1,5 +1,6 @@
 """The native operations against the plain ones in float64, and what they leave to plain JAX."""
 
+import functools
 import logging
 
 import jax
@@ -106,18 +107,28 @@ def test_what_the_kernels_do_not_take_is_plain_and_said(random, name, caplog):
   assert "neither 1 nor a multiple of 4" in caplog.text
 
 
-def step(kernels, dtype, fold_views=False, **network):
-  """Gradients' first moments after one step of a small network, as float64 arrays."""
+def parts_of(kernels, dtype, fold_views=False, **network):
   values = recipes.released().to_dict()
   values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
   values["model"] |= {"kernels": kernels, "dtype": dtype, "param_dtype": dtype}
   values["loss"]["invariance"]["views"] = ("complementary",)
   values["loss"]["necessity"]["views"] = ("without_visible",)
-  parts = make_parts(config_lib.build(Config, values | {"fold_views": fold_views}), 3)
-  images = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 2, 32, 40, 1)))
-  views = make_views(parts, jax.random.key(2), Pair(*images))  # the same in every precision
-  pairs, _ = step_lib.shares(views)
-  views = step_lib.show(views, jax.tree.map(lambda x: x.astype(dtype), pairs))
+  values["masks"]["size"] = (4, 8)
+  return make_parts(config_lib.build(Config, values | {"fold_views": fold_views}), 3)
+
+
+@functools.cache
+def drawn():
+  """The views of all steps, the same in every precision."""
+  images = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 2, 16, 20, 1)))
+  return make_views(parts_of("plain", "float64"), jax.random.key(2), Pair(*images))
+
+
+def step(kernels, dtype, fold_views=False, **network):
+  """Gradients' first moments after one step of a small network, as float64 arrays."""
+  parts = parts_of(kernels, dtype, fold_views, **network)
+  pairs, _ = step_lib.shares(drawn())
+  views = step_lib.show(drawn(), jax.tree.map(lambda x: x.astype(dtype), pairs))
   new, _ = jax.jit(lambda s: step_lib.update(parts, s, views))(random_state(parts))
   return [np.asarray(x, np.float64) for x in jax.tree.leaves(new.opt_state[0].mu)]
 
