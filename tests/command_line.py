@@ -26,12 +26,15 @@ SHARED = ROOT.parent / "shared"  # reference data of the project's workplace; us
 SERVER = """
 import gc, json, multiprocessing, os, runpy, sys
 sys.path.append("tests")
+import jax
 import cfi_jax.evaluate, cfi_jax.engine.loop, cfi_jax.systems.isfuse.inference
 
 def command(request):
   for stream, path in enumerate(request["outputs"], start=1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
   os.environ.update(request["env"])
+  if "JAX_ENABLE_X64" in request["env"]:  # which JAX reads when it is imported
+    jax.config.update("jax_enable_x64", True)
   sys.argv = [request["module"], *request["arguments"]]
   runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
@@ -68,7 +71,7 @@ def _server() -> subprocess.Popen:
 
 
 def _ask(**request) -> int | None:
-  """The server's answer: of a command its process id, of a process id its exit status if it ended."""
+  """Tells the server; it answers with the id of the process or with the status that ended it."""
   server = _server()
   server.stdin.write(json.dumps(request) + "\n")
   server.stdin.flush()
@@ -113,7 +116,8 @@ class Started:
 def run(module: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
   """`python -m MODULE ARGUMENT...` in the project's root, finished, with what it printed.
 
-  env: variables that JAX or XLA read when a command first uses a device, such as XLA_FLAGS.
+  env: JAX_ENABLE_X64, and variables that JAX or XLA read when a command first uses a device, such
+    as XLA_FLAGS.
   """
   finished = Started(module, *arguments, **env).finish()
   return subprocess.CompletedProcess((module, *arguments), *finished)

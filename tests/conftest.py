@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import sys
@@ -52,6 +53,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """Long files first, so that no worker is left with one when the others are done."""
   items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+def pytest_collection_finish() -> None:
+  """Collections of garbage leave out what was imported: tracing takes a quarter less time."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def container(variant):
 
 
 def gke_arguments(index, tiny, port):
-  """Module and arguments of the command of the GPU variant in pod `index`, as Kubernetes puts it together, but tiny."""
+  """Module and arguments of the GPU variant in pod `index`, as Kubernetes makes them, but tiny."""
   values = {}
   for variable in container("gpu")["env"]:
     if "value" in variable:

@@ -7,11 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from command_line import ROOT, free_port, last_step, wait_for
+from command_line import run as run_command
 
 from cfi_jax.engine.workdir import logs
 
@@ -101,18 +101,14 @@ def double(trainer):
     settings += ("statistics.normalise=original", "statistics.views=original")
     settings += ("optim.ema_decay=0.9",)
     _, _, _, *flags = trainer.command(workdir, *settings, "checkpoint.every=1", "checkpoint.keep=5")
-    launcher = [ROOT / "launch" / "local.sh", str(processes)]
-    result = subprocess.run(
-      [*(launcher if processes > 1 else [sys.executable, "-m", "cfi_jax.main"]), *flags],
-      env=os.environ
-      | {
-        "JAX_ENABLE_X64": "1",
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
-        "PORT": free_port(),
-      },
-      capture_output=True,
-      text=True,
-    )
+    xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    env = {"JAX_ENABLE_X64": "1", "XLA_FLAGS": xla}
+    if processes == 1:
+      result = run_command("cfi_jax.main", *flags, **env)
+    else:
+      launcher = [ROOT / "launch" / "local.sh", str(processes), *flags]
+      env = os.environ | env | {"PORT": free_port()}
+      result = subprocess.run(launcher, env=env, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
   return run

@@ -109,7 +109,7 @@ def test_what_the_kernels_do_not_take_is_plain_and_said(random, name, caplog):
 
 def parts_of(kernels, dtype, fold_views=False, **network):
   values = recipes.released().to_dict()
-  values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 2} | network
+  values["model"] |= operations.PLAIN | {"features": 16, "grid": 4, "levels": 1} | network
   values["model"] |= {"kernels": kernels, "dtype": dtype, "param_dtype": dtype}
   values["loss"]["invariance"]["views"] = ("complementary",)
   values["loss"]["necessity"]["views"] = ("without_visible",)
@@ -133,10 +133,13 @@ def step(kernels, dtype, fold_views=False, **network):
   return [np.asarray(x, np.float64) for x in jax.tree.leaves(new.opt_state[0].mu)]
 
 
+PLAIN = {"shared_encoder": True, "levels": 2}
 PAPER = {"gate": "paper", "shared_encoder": True, "levels": 1}
 
 
-@pytest.mark.parametrize(("network", "foldings"), [({}, (False,)), (PAPER, (False, True))], ids=str)
+@pytest.mark.parametrize(
+  ("network", "foldings"), [(PLAIN, (False,)), (PAPER, (False, True))], ids=str
+)
 def test_a_training_step_is_the_plain_one(x64, network, foldings):
   exact = step("plain", "float64", **network)
   scale = np.sqrt(sum(np.square(x).sum() for x in exact))
