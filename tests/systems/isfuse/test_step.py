@@ -133,7 +133,7 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
 
 @pytest.mark.parametrize(
   ("recipe", "counting", "normalise"),
-  [("released", "all", "own"), ("paper", "original", "own"), ("paper", "original", "original")],
+  [("released", "all", "own"), ("paper", "original", "original")],
 )
 def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
   """Fusions and running statistics are those of five separate forward passes."""

@@ -74,13 +74,14 @@ def results(kind, name, values, dtype):
       )
     )
 
-  out, pull = jax.vjp(
-    run, *(jnp.asarray(x, dtype) for x, m in zip(leaves, is_map, strict=True) if m)
-  )
-  seed = jax.tree.map(
-    lambda x: jnp.asarray(np.sin(np.arange(x.size)).reshape(x.shape), x.dtype), out
-  )
-  return [np.asarray(x) for x in jax.tree.leaves((out, pull(seed)))]
+  @jax.jit  # one program compiles faster than its operations one by one
+  def with_gradients(*arrays):
+    out, pull = jax.vjp(run, *arrays)
+    seed = jax.tree.map(lambda x: np.sin(np.arange(x.size)).reshape(x.shape).astype(x.dtype), out)
+    return jax.tree.leaves((out, pull(seed)))
+
+  maps = (jnp.asarray(x, dtype) for x, m in zip(leaves, is_map, strict=True) if m)
+  return [np.asarray(x) for x in with_gradients(*maps)]
 
 
 @pytest.mark.parametrize("name", NAMES)
