@@ -37,9 +37,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 # Files that take longest, longest first.
-LONG = ("test_resume", "test_documents", "test_launch", "test_step", "test_golden", "test_paper")
-LONG += ("test_analyze", "test_exact", "test_bad_input", "test_shift", "test_toolkit")
-LONG += ("test_commands", "test_results", "test_compile", "test_fuzz", "test_ways")
+LONG = ("test_resume", "test_documents", "test_ways", "test_step", "test_golden", "test_launch")
+LONG += ("test_analyze", "test_exact", "test_contract", "test_fuse", "test_loop", "test_older")
+LONG += ("test_synthetic", "test_gpu", "test_shift", "test_shipped", "test_toolkit", "test_fuzz")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
