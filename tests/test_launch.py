@@ -15,7 +15,7 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from command_line import ROOT, free_port, last_step, wait_for
+from command_line import ROOT, Started, free_port, last_step, wait_for
 
 from cfi_jax.engine.workdir import logs
 
@@ -159,8 +159,8 @@ def container(variant):
   return found
 
 
-def gke_command(index, tiny, port):
-  """Command of the GPU variant in pod `index`, as Kubernetes puts it together, but tiny."""
+def gke_arguments(index, tiny, port):
+  """Module and arguments of the GPU variant in pod `index`, as Kubernetes makes them, but tiny."""
   values = {}
   for variable in container("gpu")["env"]:
     if "value" in variable:
@@ -184,7 +184,7 @@ def gke_command(index, tiny, port):
   assert len(placed) == 3
   command = container("gpu")["command"]
   assert command == ["python", "-m", "cfi_jax.main"]
-  return [sys.executable, *command[1:], *tiny, *placed]
+  return [command[2], *tiny, *placed]
 
 
 # Both tests of running pairs share one compiled program, of two steps.
@@ -204,14 +204,12 @@ def stopped(tmp_path_factory, write_pairs, make_trainer):
   write_pairs(root / "pairs", 8)
   trainer, workdir, port = make_trainer(root / "pairs"), root / "run", free_port()
   _, _, _, *tiny = trainer.command(workdir, *SMALL)
-  pods = [
-    subprocess.Popen(gke_command(i, tiny, port), stdout=subprocess.PIPE, text=True) for i in (0, 1)
-  ]
+  pods = [Started(*gke_arguments(i, tiny, port)) for i in (0, 1)]
   wait_for(pods[0], lambda: last_step(workdir) > 4)
   pods[1].send_signal(signal.SIGTERM)
-  outputs = [pod.communicate(timeout=120)[0] for pod in pods]
-  assert [pod.returncode for pod in pods] == [0, 0], outputs
-  return trainer, workdir, outputs[0]
+  ends = [pod.finish(120) for pod in pods]
+  assert [status for status, *_ in ends] == [0, 0], ends
+  return trainer, workdir, ends[0][1]
 
 
 def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(stopped):

@@ -92,6 +92,7 @@ class Session:
     self.left_out: list[str] = []
     self.failed: list[str] = []
     self.first: dict[str, compare.Output] = {}
+    self.floor = functools.cache(self._floor)  # by table and dtype; a second of tracing each
 
   def is_possible(self, case: Case) -> bool:
     """Whether what it needs is installed."""
@@ -196,7 +197,7 @@ class Session:
     """Pairs done in one run."""
     return self.sizes.train[0] if table == "train" else int(table.split("_")[1])
 
-  def floor(self, table: str, dtype: str) -> results.Floor:
+  def _floor(self, table: str, dtype: str) -> results.Floor:
     """The floor of a table's work in that dtype."""
     if table == "train":
       values = self.config(self.sizes.train)[1]

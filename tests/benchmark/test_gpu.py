@@ -10,6 +10,7 @@ from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import gpu
 from cfi_jax.benchmark.harness import cases, contenders, exactness
 from cfi_jax.benchmark.harness.cases import Case
+from cfi_jax.benchmark.harness.roofline import Roofline
 
 MODEL = {"features": 4, "grid": 2, "levels": 1}
 SMALL = cases.Sizes("fusion_only", (2, 16), (2, 16), (16, 24), (1, 2), MODEL)
@@ -84,11 +85,18 @@ class Player:
     pass
 
 
+def prepare(session, folder):
+  """Rates of the device, and no files, which a `Player` does not read."""
+  session.folder = folder
+  session.rates = {dtype: Roofline(1e9, 1e9, dtype, 1) for dtype in ("float32", "bfloat16")}
+
+
 @pytest.fixture
 def played(quick, monkeypatch):
   monkeypatch.setattr(contenders, "has_torch", lambda: True)
   monkeypatch.setattr(gpu, "Process", Player)
   monkeypatch.setattr(gpu.exactness, "measure", lambda *_: [])
+  monkeypatch.setattr(gpu.Session, "prepare", prepare)
   Player.started = []
 
 

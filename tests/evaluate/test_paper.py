@@ -1,4 +1,10 @@
-"""The authors' weights on the 42 TNO pairs: the paper's row, with and without its protocol."""
+"""The authors' weights on the 42 TNO pairs: the paper's row, with and without its protocol.
+
+By default its parts are tested: six of the pictures in tests/fuse/test_fuse.py, the values of the
+toolkits in tests/metrics/test_toolkit.py, JPEG and conventions in test_evaluate.py.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +20,7 @@ CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
 TNO = SHARED / "data" / "tno"
 
 
+@pytest.mark.skipif("CFI_JAX_FULL" not in os.environ, reason="CFI_JAX_FULL=1 runs it")
 @pytest.mark.skipif(
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )

@@ -122,8 +122,8 @@ def test_shared_masks_remove_the_same_pixels():
 
 
 @pytest.mark.parametrize("name", INTERVENTIONS)
-@pytest.mark.parametrize("fill", [0.0, 0.5])
-def test_declarations_are_true_and_pixels_are_kept_or_filled(name, fill):
+def test_declarations_are_true_and_pixels_are_kept_or_filled(name):
+  fill = 0.5  # of 0 are most other tests
   options = dataclasses.replace(RELEASED, fill=fill)
   intervention, pair = INTERVENTIONS[name], jax.tree.map(lambda x: x[0], BATCH)
   new = jax.jit(lambda key: intervention.apply(key, pair, options))(jax.random.key(4))

@@ -90,7 +90,7 @@ def stand_ins(*shape):
 def on(term, fused, visible, infrared):
   images = (jnp.asarray(x)[None, ..., None] for x in (fused, visible, infrared))
   fused, *sources = images
-  return float(term(fused, Pair(*sources))[0])
+  return float(jax.jit(term)(fused, Pair(*sources))[0])
 
 
 def test_maximum_and_detail(x64):
@@ -207,6 +207,7 @@ def test_a_target_is_refused_that_is_no_image():
 def test_fusion_terms_are_per_example_and_differentiable(name):
   fused, pair = image(3, 16, 16), Pair(image(3, 16, 16), image(3, 16, 16))
 
+  @jax.jit
   def term(fused, pair):
     return losses.fusion_parts([name], TARGET, fused, pair)[name]
 
@@ -214,5 +215,5 @@ def test_fusion_terms_are_per_example_and_differentiable(name):
   assert together.shape == (3,) and together.dtype == jnp.float32
   one = term(fused[1], jax.tree.map(lambda x: x[1], pair))
   np.testing.assert_allclose(one, together[1], rtol=1e-5)
-  gradient = jax.grad(lambda x: term(x, pair).sum())(fused)
+  gradient = jax.jit(jax.grad(lambda x: term(x, pair).sum()))(fused)
   assert np.isfinite(gradient).all() and np.all(np.any(gradient, axis=(1, 2, 3)))

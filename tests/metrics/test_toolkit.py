@@ -1,6 +1,8 @@
 """Published fused pictures of three methods on TNO, scored by the toolkits themselves."""
 
 import csv
+import itertools
+import os
 
 import numpy as np
 import pytest
@@ -28,6 +30,16 @@ def published():
     return list(csv.DictReader(file))
 
 
+def chosen(pictures):
+  """A picture of each size, the methods in turn; with CFI_JAX_FULL=1 all pictures."""
+  if "CFI_JAX_FULL" in os.environ:
+    return pictures
+  sizes = {read(TNO / "ir" / f"{name}.png").shape[:2]: name for _, name in pictures}
+  assert len(sizes) == 8
+  methods = itertools.cycle(sorted({method for method, _ in pictures}))
+  return list(zip(methods, sizes.values(), strict=False))
+
+
 @pytest.mark.parametrize("convention", ("tang", "cddfuse"))
 def test_toolkit_values(convention, published, score_large):
   """33 pictures of eight sizes; the published table has no FMI."""
@@ -38,6 +50,8 @@ def test_toolkit_values(convention, published, score_large):
   }
   pictures = sorted({key[:2] for key in expected})
   assert len(pictures) == 33
+  pictures = chosen(pictures)
+  expected = {key: value for key, value in expected.items() if key[:2] in pictures}
   triplets = [
     Triplet(
       method,

@@ -22,7 +22,7 @@ def workdir(tmp_path_factory) -> pathlib.Path:
   """A run of two saved steps, the first the better; the second's weights are one more."""
   options = recipes.get("paper")
   options.data = {"name": "synthetic"}
-  options.model.features = 4
+  options.model.update(features=4, levels=1)
   config = config_lib.build(Config, options.to_dict())
   path = tmp_path_factory.mktemp("runs") / "run"
   record.write(path, record.Identity(config, {"train": {"pairs": 3, "sha256": "abc"}}))
@@ -53,7 +53,8 @@ def test_the_best_or_a_named_checkpoint(workdir, tmp_path):
 
 def test_averaged_parameters_are_taken_where_the_run_kept_them(tmp_path):
   options = recipes.get("paper")
-  options.data, options.model.features, options.optim.ema_decay = {"name": "synthetic"}, 4, 0.9
+  options.data, options.optim.ema_decay = {"name": "synthetic"}, 0.9
+  options.model.update(features=4, levels=1)
   config = config_lib.build(Config, options.to_dict())
   record.write(tmp_path, record.Identity(config, {"train": {"pairs": 3, "sha256": "abc"}}))
   state = jax.jit(isfuse.procedure(config, 10).init)(jax.random.key(0))

@@ -47,9 +47,9 @@ def test_folded_graph_equals_the_plain_model(x64, make_small, random, variant):
 )
 def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding, levels):
   model = make_small("float64", padding=padding, features=4, levels=levels)
-  visible, infrared = images(random, 1, 141, 203)
+  visible, infrared = images(random, 1, 77, 203)
   expected = plain(model, visible, infrared).fused[..., 0]
-  model.reserve([(160, 208)])
+  model.reserve([(96, 208)])
   np.testing.assert_allclose(model.fuse(visible, infrared), expected, atol=1e-11, rtol=0)
   tiled = model.fuse(visible, infrared, memory_mb=0.01)
   kinds = {key[0] for key in model.programs.compiled}
@@ -87,7 +87,7 @@ def tiny(make_small):
 # Several tiles in both directions, of even and of odd sizes. In the last the tiles own 64 (the
 # smallest) of 193 and 257 pixels: the last one ends a pixel from the border.
 @pytest.mark.parametrize(
-  ("size", "memory_mb"), [((1024, 1024), 8), ((751, 1003), 8), ((193, 257), 1e-3)]
+  ("size", "memory_mb"), [((512, 512), 2), ((375, 501), 2), ((193, 257), 1e-3)]
 )
 def test_tiled_equals_whole(tiny, random, size, memory_mb):
   visible, infrared = (a.astype(np.float32) for a in images(random, *size))

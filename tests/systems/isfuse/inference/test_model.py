@@ -126,16 +126,16 @@ def test_details_of_many_sizes_share_programs(make_small, random):
   assert len(alone.programs.compiled) == 1
 
 
-def test_fifty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
+def test_twenty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
   """Sizes that are tiled share one shape of tiles, which changes no result."""
   model, whole = make_small(features=2, grid=2), make_small(features=2, grid=2)
-  sizes = [(30, 40), (8, 700), *random.integers(150, 260, (48, 2)).tolist()]
+  sizes = [(30, 40), (8, 700), *random.integers(150, 260, (18, 2)).tolist()]
   budget = 200 * 200 * 8 * 2 * 4 / 1e6
   model.reserve(sizes, memory_mb=budget)
   for i, size in enumerate(sizes):
     images = random.random((2, *size), np.float32)
     fused = model.fuse(*images, memory_mb=budget)
-    if i % 12 == 1:
+    if i % 5 == 1:
       np.testing.assert_allclose(fused, whole.fuse(*images, memory_mb=np.inf), atol=1e-5, rtol=0)
   kinds = [key[0] for key in model.programs.compiled]
   assert len(kinds) <= 6 and kinds.count("pool") == kinds.count("tile") == 1

@@ -17,8 +17,11 @@ def arrays(seed, *shapes):
   return [jnp.asarray(random.normal(size=shape)) for shape in shapes]
 
 
-def assert_same(plain, packed, maps, others, dtype):
-  """The functions of maps and other arrays, and their gradients; the plain one in float64."""
+def assert_same(of_operations, maps, others, dtypes=tuple(DTYPES), **ways):
+  """A function of the operations, then of maps and other arrays, and its gradients.
+
+  On packed maps in each dtype as on plain ones in float64.
+  """
 
   def run(function, dtype, convert, back):
     def whole(maps, others):
@@ -33,34 +36,28 @@ def assert_same(plain, packed, maps, others, dtype):
 
     return with_gradients(*jax.tree.map(lambda x: x.astype(dtype), (maps, others)))
 
-  expected = run(plain, "float64", lambda x: x, lambda x: x)
-  found = run(packed, dtype, pack, unpack)
-  assert len(found) == len(expected)
-  for one, other in zip(found, expected, strict=True):
-    bound = DTYPES[dtype] * max(1.0, float(jnp.abs(other).max()))
-    np.testing.assert_allclose(one, other, rtol=0, atol=bound)
+  plain, _ = both("float64", **ways)
+  expected = run(of_operations(plain), "float64", lambda x: x, lambda x: x)
+  for dtype in dtypes:
+    found = run(of_operations(both(dtype, **ways)[1]), dtype, pack, unpack)
+    for one, other in zip(found, expected, strict=True):
+      bound = DTYPES[dtype] * max(1.0, float(jnp.abs(other).max()))
+      np.testing.assert_allclose(one, other, rtol=0, atol=bound)
 
 
 def both(dtype, padding="zeros", attention="matmul"):
   return Plain(padding, jnp.dtype("float64")), Packed(padding, jnp.dtype(dtype), attention)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_block(x64, padding, dtype):
-  plain, packed = both(dtype, padding)
+def test_block(x64, padding):
   x, *others = arrays(0, (2, 8, 12, 8), (3, 3, 8, C), (C,), (C,), (C,))
   others[0] /= 9
-  assert_same(
-    lambda x, *o: plain.block(x, *o, None), lambda x, *o: packed.block(x, *o, None),
-    [x], others, dtype,
-  )  # fmt: skip
+  assert_same(lambda o: lambda x, *w: o.block(x, *w, None), [x], others, padding=padding)
 
 
 @pytest.mark.parametrize("name", ["halve", "grid", "ragged grid", "enlarge"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sizes(x64, name, dtype):
-  plain, packed = both(dtype)
+def test_sizes(x64, name):
   maps = arrays(1, (2, 8, 12, C), (2, 16, 24, C))
   maps, extra = {
     "halve": (maps[:1], []),
@@ -69,22 +66,16 @@ def test_sizes(x64, name, dtype):
     "enlarge": (maps, []),
   }[name]
   name = name.removeprefix("ragged ")
-  assert_same(
-    lambda *x: getattr(plain, name)(*x, *extra), lambda *x: getattr(packed, name)(*x, *extra),
-    maps, [], dtype,
-  )  # fmt: skip
+  assert_same(lambda o: lambda *x: getattr(o, name)(*x, *extra), maps, [])
 
 
 def test_ties_give_their_gradient_to_the_first_maximum(x64):
-  plain, packed = both("float64")
   x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, 8, 12, C)) * 1.0)
-  assert_same(plain.halve, packed.halve, [x], [], "float64")
+  assert_same(lambda o: o.halve, [x], [], ["float64"])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("gate", ["released", "paper"])
-def test_mix(x64, gate, dtype):
-  plain, packed = both(dtype, "reflect")
+def test_mix(x64, gate):
   hidden = 8 if gate == "released" else C
   maps = arrays(2, (2, 8, 12, hidden), (2, 8, 12, C), (2, 8, 12, C), (1, 8, 12, C))
   head = arrays(3, (hidden, 1) if gate == "released" else (3, 3, hidden, 1), (1,))
@@ -93,21 +84,16 @@ def test_mix(x64, gate, dtype):
   def order(operations):
     return lambda x, c, v, i, kernel, bias: operations.mix(x, kernel, bias, c, v, i)
 
-  assert_same(order(plain), order(packed), maps, head, dtype)
+  assert_same(order, maps, head, padding="reflect")
 
 
 @pytest.mark.parametrize("attention", ["matmul", "pallas"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_attend(x64, attention, dtype):
-  plain, packed = both(dtype, attention=attention)
+def test_attend(x64, attention):
   maps = arrays(4, (2, 8, 12, C), (1, 8, 12, C))
   directions = [arrays(5 + b, (C, C), (C,), (b, T, C), (b, T, C)) for b in (1, 2)]
   for direction in directions:
     direction[0] /= 4
-  assert_same(
-    lambda v, i, *d: plain.attend(v, i, d), lambda v, i, *d: packed.attend(v, i, d),
-    maps, directions, dtype,
-  )  # fmt: skip
+  assert_same(lambda o: lambda v, i, *d: o.attend(v, i, d), maps, directions, attention=attention)
 
 
 def test_packing_is_undone_and_says_where_pixels_are():
@@ -124,27 +110,24 @@ def test_an_expanded_kernel_has_every_weight_of_every_phase():
   np.testing.assert_array_equal(whole.sum((0, 1, 2)), [45] * 4)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [(16, 16), (8, 24)])
-def test_a_grid_of_whole_cells(x64, size, dtype):
-  plain, packed = both(dtype)
-  maps = arrays(8, (2, *size, C))
-  assert_same(lambda x: plain.grid(x, 4), lambda x: packed.grid(x, 4), maps, [], dtype)
+def test_a_grid_of_whole_cells(x64, size):
+  assert_same(lambda o: lambda x: o.grid(x, 4), arrays(8, (2, *size, C)), [])
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_head_and_block_of_an_image(x64, padding):
-  plain, packed = both("float64", padding)
   maps = arrays(9, (2, 8, 12, 8))
   head = arrays(10, (3, 3, 8, 1), (1,))
-  assert_same(plain.head, packed.head, maps, head, "float64")
+  assert_same(lambda o: o.head, maps, head, ["float64"], padding=padding)
   image = arrays(11, (2, 8, 12, 1))
   weights = arrays(12, (3, 3, 1, C), (C,), (C,), (C,))
-  assert_same(
-    lambda x, *w: plain.block(plain.enter(x), *w, None)[0],
-    lambda x, *w: packed.block(packed.enter(unpack(x)), *w, None)[0],
-    image, weights, "float64",
-  )  # fmt: skip
+
+  def of_image(operations):
+    flat = (lambda x: x) if type(operations) is Plain else unpack
+    return lambda x, *w: operations.block(operations.enter(flat(x)), *w, None)[0]
+
+  assert_same(of_image, image, weights, ["float64"], padding=padding)
 
 
 CELLS = (2, 4, 6, 4 * C)
