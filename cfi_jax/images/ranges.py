@@ -169,8 +169,10 @@ def parse(
   if isinstance(text, str):
     parts = [re.fullmatch(r"(?:(\w+):)?(.*)", part.strip()) for part in text.split(",")]
     pairs = [(part[1], part[2]) for part in parts if part]
+  elif isinstance(text, Mapping):
+    pairs = list(text.items())
   else:
-    pairs = list(dict(text).items())
+    raise InputError(f"normalize is {text!r}; allowed: {RULES}, or {{NAME: RULE}}")
   names = None if names is None else tuple(names)
   if [name for name, _ in pairs] == [None]:
     return Normalizer(default=Rule.parse(pairs[0][1]))

@@ -100,6 +100,9 @@ def test_rules_by_name():
   assert found.rule("infrared") == Rule("window", -20, 40)
   assert ranges.parse({"infrared": "full"}).rule("visible") == Rule()
   assert ranges.parse("full").rule("any") == Rule("full")
+  for wrong in (None, 3, ["full"]):
+    with pytest.raises(InputError, match="normalize is .*allowed: auto, full, .*NAME: RULE"):
+      ranges.parse(wrong)
   for wrong in ("thermal:full", "full,percentile", "visible:full,percentile", {"ir": "full"}):
     with pytest.raises(InputError, match="allowed: one rule .* NAME:RULE of visible, infrared"):
       ranges.parse(wrong, ["visible", "infrared"])
