@@ -1,5 +1,7 @@
 """Limits of the config that every run has: hit exactly, and exceeded by one."""
 
+from types import SimpleNamespace
+
 import pytest
 import toys
 from command_line import ROOT
@@ -7,6 +9,8 @@ from command_line import ROOT
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.engine import run
+from cfi_jax.engine.config import Config
 
 toys.install()
 
@@ -63,3 +67,13 @@ def test_the_best_checkpoint_is_judged_by_what_a_system_validates(changed):
   assert configure(checkpoint=checkpoint).judges == {"loss": "lower"}
   with pytest.raises(InputError, match="checkpoint.best is .*valid: loss .lower."):
     configure(checkpoint=checkpoint | changed)
+
+
+@pytest.mark.parametrize("kept", [(True, True), (True, False), (False, True), (False, False)])
+def test_an_older_run_is_taken_by_the_rules_of_now_where_they_change_no_image(kept):
+  streams = [SimpleNamespace(source=SimpleNamespace(keeps_all=each)) for each in kept]
+  older = run._older(configure(), streams)
+  assert older["input.normalize"] == ("auto" if all(kept) else "full")
+  assert {name: value for name, value in older.items() if name != "input.normalize"} == {
+    name: value for name, value in Config.OLDER.items() if name != "input.normalize"
+  }
