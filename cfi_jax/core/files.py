@@ -10,7 +10,10 @@ from cfi_jax.core.types import InputError, StorageError
 # Errors that the next write would meet, too: full, over quota, read-only or broken.
 LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Errors of the file system, never of a program.
-ACCIDENTS = (*LASTING, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE)
+ACCIDENTS = (
+  *(*LASTING, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE),
+  *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),  # a folder for a file, a file for a folder
+)
 
 
 def accident(error: BaseException, path: object = None) -> InputError | None:

@@ -12,6 +12,7 @@ from cfi_jax.data.listing import FolderStore, enumerate_problems
 from cfi_jax.data.matching import PLAIN, Found, advice, find, no_image, strays, unread, unreadable
 from cfi_jax.data.naming import Naming
 from cfi_jax.data.threads import each
+from cfi_jax.images import ranges
 from cfi_jax.images import read as images
 
 _LONGEST = 400  # characters
@@ -67,7 +68,12 @@ def align(folders: Mapping[str, pathlib.Path], naming: Naming = PLAIN) -> Alignm
   if differing:
     notes.append(f"{len(differing)} pairs left out, sizes differ: {', '.join(differing)}")
   if wide:
-    notes.append(f"{wide} files hold 16 bits per channel, scored as round(value / 257)")
+    notes.append(f"{len(wide)} files hold 16 bits per channel, scored as round(value / 257)")
+  if narrow := [str(path) for path in each(_if_narrow, wide, "reading 16 bits", "file") if path]:
+    notes.append(
+      f"{len(narrow)} of them use so little of it, as raw counts do, that next to nothing is left "
+      f"to score; save them stretched to 8 bits first: {', '.join(narrow)}"
+    )
   if not scenes:
     counts = ", ".join(f"{label}: {len(one.images)}" for label, one in found.items())
     title = f"no image is present in all folders in one size ({counts} images)"
@@ -112,8 +118,10 @@ def _find(folders: Mapping[str, pathlib.Path], naming: Naming) -> dict[str, Foun
   return found
 
 
-def _of_one_size(found: Mapping[str, Found]) -> tuple[list[Scene], list[str], int]:
-  """Returns scenes of one size, describes those whose images differ, and counts 16-bit files."""
+def _of_one_size(
+  found: Mapping[str, Found],
+) -> tuple[list[Scene], list[str], list[pathlib.Path]]:
+  """Returns scenes of one size, a description of those whose images differ, and 16-bit files."""
   first, *_ = found.values()
   keys = sorted(set.intersection(*(set(one.images) for one in found.values())))
   jobs = [(key, label) for key in keys for label in found]
@@ -132,12 +140,22 @@ def _of_one_size(found: Mapping[str, Found]) -> tuple[list[Scene], list[str], in
     else:
       described = ", ".join(f"{label} {height}x{width}" for label, (height, width) in own.items())
       differing.append(f"{first.names[key]} ({described})")
-  return scenes, differing, sum(header.depth != np.uint8 for header in headers)
+  wide = [paths[job] for job in jobs if known[job].depth != np.uint8]
+  return scenes, differing, wide
 
 
 def _header(path: pathlib.Path) -> images.Header | InputError:
   try:
     with FolderStore("").open(os.fspath(path)) as file:
-      return images.read_header(file, os.fspath(path))
+      header = images.read_header(file, os.fspath(path))
+    eight_bits(np.zeros((1, 1, 1), header.depth), os.fspath(path))  # refused before any is scored
   except InputError as error:
     return error
+  return header
+
+
+def _if_narrow(path: pathlib.Path) -> pathlib.Path | None:
+  """Returns the path of a file of 16 bits that fusing would stretch, None for others."""
+  luma = images.luma(images.read_image(path))
+  found = ranges.Rule().find(luma)
+  return None if found.how == "full" or found.used[0] == found.used[1] else path

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
-from absl import flags
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data import augment
+from cfi_jax.data import augment, workers
 from cfi_jax.data.source import Source
 from cfi_jax.images import ranges
 
@@ -228,11 +227,7 @@ def _batches(
     .batch(stretch.rows, batch_fn=_stack)  # before workers, which share out elements in turn
     .to_iter_dataset(read_ahead)
   )
-  if options.workers:
-    if not flags.FLAGS.is_parsed():  # Grain reads absl flags; a notebook or a test parsed none
-      flags.FLAGS.mark_as_parsed()
-    stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=options.workers))
-  return iter(stream)
+  return workers.read_ahead(stream, options.workers) if options.workers else iter(stream)
 
 
 def _size(sample: Mapping[str, np.ndarray]) -> tuple[int, int]:

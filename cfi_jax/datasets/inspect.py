@@ -125,7 +125,7 @@ def check(
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
-      *_named(f"infrared pictures in colours, each of which {FALSE_COLOUR}", coloured),
+      *_named(f"infrared pictures in colours: {FALSE_COLOUR}", coloured),
       *_named("cases in several splits", _leaks(dataset, seen)),
     ),
     unseen=_count(sorted(i.unseen for s in seen for i in s.images.values() if i.unseen)),

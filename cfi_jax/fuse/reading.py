@@ -110,14 +110,14 @@ def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
   if visible.shape[:2] != infrared.shape[:2]:
     both = f"{job.visible} is {_shape(visible)} and {job.infrared} is {_shape(infrared)}"
     sizes = f"{both} (width x height)"
-    if not options.resize:
-      raise InputError(
-        f"{sizes}; --resize=infrared fits the second to the first if they show the same scene"
-      )
     if options.resize != STRETCH and not _same_aspect(visible.shape, infrared.shape):
       raise InputError(
         f"{sizes}: their aspect ratios differ, so they do not show the same part of a scene; crop "
         f"them alike, or --resize={STRETCH} stretches the second to the first"
+      )
+    if not options.resize:
+      raise InputError(
+        f"{sizes}; --resize=infrared fits the second to the first if they show the same scene"
       )
     infrared = _resize(infrared, visible.shape[:2])
   return visible, infrared

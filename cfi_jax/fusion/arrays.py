@@ -22,16 +22,17 @@ def as_batch(image: np.ndarray, name: str) -> np.ndarray:
   image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4, channels last; numbers without
     NaN. [3, H, W] and [4, H, W] are refused: they are nearly always channels, not grey images.
   """
-  batch = image if has_channels(image) else image[..., None]
-  batch = batch if batch.ndim == 4 else batch[None]
-  allowed = "[H, W], [H, W, C], [B, H, W] or [B, H, W, C] with C = 1, 3 or 4"
-  _refuse_channels_first(image, name)
-  if image.ndim < 2 or batch.ndim != 4 or batch.shape[-1] not in CHANNELS or not batch.shape[0]:
-    raise InputError(f"{name} has shape {image.shape}; allowed: {allowed}")
-  if min(batch.shape[1:3]) < MIN_SIDE:
-    raise InputError(f"{name} has shape {image.shape}; allowed: height and width from {MIN_SIDE}")
   if image.dtype.kind not in "uif":
     raise InputError(f"{name} is {image.dtype}; allowed: integers and floating point")
+  batch = image if has_channels(image) else image[..., None]
+  batch = batch if batch.ndim == 4 else batch[None]
+  _refuse_channels_first(image, name)
+  known = image.ndim >= 2 and batch.ndim == 4 and batch.shape[-1] in CHANNELS and batch.shape[0]
+  if not known or min(batch.shape[1:3]) < MIN_SIDE:
+    raise InputError(
+      f"{name} has shape {image.shape}; allowed: [H, W], [H, W, C], [B, H, W] or [B, H, W, C] with "
+      f"C = 1, 3 or 4, height and width from {MIN_SIDE}"
+    )
   if image.dtype.kind == "f" and not np.isfinite(image).all():
     count = int(np.count_nonzero(~np.isfinite(image)))
     raise InputError(

@@ -17,7 +17,7 @@ from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer, Range, Rule
 
 FALSE_COLOUR = (
-  "is coloured: the luma of false colours is not the order of temperatures; infrared_palette=NAME "
+  "the luma of false colours is not the order of temperatures; infrared_palette=NAME of fusing "
   f"turns them back into values ({', '.join(palettes.PALETTES)})"
 )
 
@@ -127,12 +127,12 @@ def prepare(
   """Makes a pair [H, W, C] ready to be fused; the infrared image becomes luma.
 
   palette: of a false-coloured infrared image (`palettes.PALETTES`), "" for none. label: of the pair
-    in messages. Warns of exchanged roles and of an infrared image in colours. NaN are missing
-    values. Raises InputError for values outside of the rule "full" and for colours of no palette.
+    in warnings. Warns of exchanged roles and of an infrared image in colours. NaN are missing
+    values. Raises InputError for values that the rules do not take and for colours of no palette.
   """
   where = f"{label}: " if label else ""
   if palette:
-    infrared = palettes.values(infrared, palette, f"{where}the infrared image")
+    infrared = palettes.values(infrared, palette, "the infrared image")
   elif look_swapped(visible, infrared):
     warnings.warn(
       f"{where}the visible image is grey and the infrared one coloured; are they swapped? The "
@@ -141,17 +141,19 @@ def prepare(
       stacklevel=2,
     )
   elif colour.shows_colour(infrared):
-    warnings.warn(f"{where}the infrared image {FALSE_COLOUR}", ColouredWarning, stacklevel=2)
+    warnings.warn(
+      f"{where}the infrared image is coloured: {FALSE_COLOUR}", ColouredWarning, stacklevel=2
+    )
   pair = zip(MODALITIES, (visible, images.luma(infrared)), strict=True)
-  first, second = (_prepare(image, normalizer, name, where + name) for name, image in pair)
+  first, second = (_prepare(image, normalizer, name) for name, image in pair)
   return first, second
 
 
-def _prepare(image: np.ndarray, normalizer: Normalizer, name: str, label: str) -> Prepared:
+def _prepare(image: np.ndarray, normalizer: Normalizer, name: str) -> Prepared:
   if normalizer.rule(name).keeps(image.dtype):
-    return Prepared(image, image, normalizer.find(name, image, label))
+    return Prepared(image, image, normalizer.find(name, image, name))
   luma = images.luma(image)
-  found = normalizer.find(name, luma, label)
+  found = normalizer.find(name, luma, name)
   if found.how == "full" and image.dtype.kind == "f" and not np.isnan(image).any():
     if not (image.min() >= 0 and image.max() <= 1):  # by rounding
       image = np.clip(image, 0, 1)

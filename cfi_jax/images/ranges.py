@@ -84,7 +84,7 @@ class Rule:
     """The range of an image, or of the values of many; missing values (NaN) do not count.
 
     dtype: of the images, if it is not that of `values`. Raises InputError, with the label, where
-    "full" is asked for and values lie outside of it.
+    "full" is asked for and values lie outside of it, and for a window or bits beyond the type.
     """
     dtype = np.dtype(values.dtype if dtype is None else dtype)
     natural = 0.0, float(largest(dtype))
@@ -96,6 +96,7 @@ class Rule:
     missing = values.size - present.size
     used = float(present.min()), float(present.max())
     if self.kind in ("window", "bits"):
+      self._require_reach(dtype, label)
       return Range(self.low, self.high, self.kind, used, missing)
     if self.kind == "full" and not _is_within(used, natural, dtype):
       raise InputError(
@@ -108,6 +109,18 @@ class Rule:
     if not high > low:  # nearly all are one value
       low, high = used
     return Range(low, high if high > low else low + 1, "percentile", used, missing)
+
+  def _require_reach(self, dtype: np.dtype, label: str) -> None:
+    """Raises InputError where integers cannot reach into a window, or are of fewer bits."""
+    most = largest(dtype)
+    if dtype.kind == "f" or (self.low < most and (self.kind == "window" or self.high <= most)):
+      return
+    ends = f"{_text(self.low)}:{_text(self.high)}"
+    text = f"window={ends}" if self.kind == "window" else f"bits={int(self.high).bit_length()}"
+    raise InputError(
+      f"{label} is of {_kind(dtype)}, at most {_text(most)}, which normalize={text} does not fit; "
+      f"give each image its own rule, such as infrared:{text}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +169,10 @@ def parse(
   if isinstance(text, str):
     parts = [re.fullmatch(r"(?:(\w+):)?(.*)", part.strip()) for part in text.split(",")]
     pairs = [(part[1], part[2]) for part in parts if part]
+  elif isinstance(text, Mapping):
+    pairs = list(text.items())
   else:
-    pairs = list(dict(text).items())
+    raise InputError(f"normalize is {text!r}; allowed: {RULES}, or {{NAME: RULE}}")
   names = None if names is None else tuple(names)
   if [name for name, _ in pairs] == [None]:
     return Normalizer(default=Rule.parse(pairs[0][1]))
@@ -216,7 +231,7 @@ def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer
     if found is None and rule.is_open(dtype):
       text = f"{count} of {_kind(dtype)}, each by the rule {rule.kind}"
     else:
-      found = found or rule.find(np.zeros(1, dtype))
+      found = found or rule.find(np.zeros(1, dtype), label=name)
       text = _sentence(dtype, found.how, [dataclasses.replace(found, missing=0)] * count, over)
     texts.setdefault(name, []).append(text)
   return "values: " + "; ".join(f"{name}: {', '.join(found)}" for name, found in texts.items())

@@ -208,8 +208,8 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
 def _check_mode(picture: Image.Image) -> None:
   if picture.mode not in (*_MODES, *_GREY_TIFF, "P"):
     raise InputError(
-      f"pixel type {picture.mode!r} of this {picture.format} is not supported; allowed are 8-bit "
-      "and 16-bit grey, RGB, RGBA and palette, and grey TIFF of any type"
+      f"pixel type {picture.mode!r} of this {picture.format or 'image'} is not supported; allowed "
+      "are 8-bit and 16-bit grey, RGB, RGBA and palette, and grey TIFF of any type"
     )
 
 

@@ -95,17 +95,22 @@ def _require_segments(page: Any, file: BinaryIO) -> None:
 
 
 def _meant(array: np.ndarray, white_is_zero: bool, nodata: Any) -> np.ndarray:
-  """The values of a TIFF with NaN for missing ones, and inverted where white is zero."""
-  missing = np.zeros(array.shape, bool)
+  """The values of a TIFF with NaN for missing ones, and inverted where white is zero.
+
+  Integers become floating point where a value is missing, or a tag says which means that: the
+  images of a folder that have the tag are of one type, whether they lack values or not.
+  """
+  missing, tagged = np.zeros(array.shape, bool), False
   if array.dtype.kind != "u":
     missing |= ~np.isfinite(array) | (array == _MISSING)
   with contextlib.suppress(TypeError, ValueError):
     missing |= array == float(nodata)
+    tagged = True
   if white_is_zero:
     if array.dtype.kind != "u":
       raise InputError(f"white is zero in {array.dtype} values; save it with black as zero")
     array = np.iinfo(array.dtype).max - array
-  if not missing.any():
+  if not tagged and not missing.any():
     return array
   floating = np.promote_types(array.dtype, np.float32)  # holds every integer of up to 32 bits
   return np.where(missing, np.nan, array).astype(floating)

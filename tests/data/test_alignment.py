@@ -93,6 +93,22 @@ def test_sixteen_bits_are_scored_as_eight_by_a_stated_rule(folders):
   assert read(path)[0, 0].tolist() == [1, 2, 3]
 
 
+def test_sixteen_bits_that_are_hardly_used_are_named(folders):
+  path = folders["net"] / "a.png"
+  (folders["net"] / "a.bmp").unlink()
+  for values, named in ((np.arange(48) + 29_000, True), (np.full(48, 29_000), False)):
+    Image.fromarray(values.astype(np.uint16).reshape(6, 8)).save(path)
+    notes = align(folders).notes
+    assert any("1 of them use so little of it" in n and str(path) in n for n in notes) == named
+
+
+def test_floating_point_is_refused_before_anything_is_scored(folders):
+  (folders["net"] / "a.bmp").unlink()
+  Image.fromarray(np.ones((6, 8), np.float32)).save(folders["net"] / "a.tif")
+  with pytest.raises(InputError, match="1 images cannot be read\n.*a.tif: values are float32"):
+    align(folders)
+
+
 def test_values_without_a_largest_one_are_not_scored():
   with pytest.raises(InputError, match="x: values are float32; metrics take 8 or 16 bits"):
     eight_bits(np.ones((2, 2, 1), np.float32), "x")

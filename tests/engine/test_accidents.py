@@ -153,6 +153,18 @@ def test_ctrl_c_before_the_first_step_stops_at_once(tmp_path, command, monkeypat
   assert not (tmp_path / "run").exists()
 
 
+def test_a_ctrl_c_that_python_dropped_before_the_first_step_is_not_lost():
+  with Preemption() as preemption:
+    with pytest.raises(KeyboardInterrupt):  # such as in a callback of the garbage collector
+      os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+      preemption.begin()
+  with Preemption() as preemption:
+    os.kill(os.getpid(), signal.SIGTERM)  # which waits for the first step
+    preemption.begin()
+    assert preemption.asked_by == "SIGTERM"
+
+
 def test_signals_that_are_ignored_stay_ignored():
   before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts a command
   try:
@@ -226,6 +238,24 @@ def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
   )
   assert f"{workdir / FOLDER / '4' / 'metrics' / 'metrics'} is damaged" in out
   assert "going on after step 6" in out and (workdir / DAMAGED / "8").is_dir()
+
+
+@pytest.mark.parametrize("name", [FOLDER, logs.METRICS_FILE, logs.TENSORBOARD, DAMAGED])
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named(whole, tmp_path, command, name):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole / "run", workdir)
+  shutil.rmtree(workdir / FOLDER / "8")
+  (workdir / FOLDER / "6" / record.METADATA).write_text("")
+  path = workdir / name
+  if path.is_dir():
+    shutil.rmtree(path)
+  if name == logs.METRICS_FILE:
+    path.unlink()
+    path.mkdir()
+  else:
+    path.write_text("")
+  status, _, err = command(workdir)
+  assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and str(path) in err
 
 
 def test_lost_and_damaged_records_and_logs_are_repaired(whole, tmp_path, ends_as_the_whole):

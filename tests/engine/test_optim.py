@@ -12,6 +12,11 @@ from cfi_jax.engine.optim import OptimOptions, learning_rate, make_optimizer, up
 ADAM = OptimOptions(1e-2, "constant", 0, 0.9, 0.999, 1e-8, 0.0, 0.0)
 
 
+def test_an_unknown_schedule_is_refused_with_those_there_are():
+  with pytest.raises(InputError, match="optim.schedule is 'linear'; valid: constant, cosine"):
+    dataclasses.replace(ADAM, schedule="linear")
+
+
 def test_first_step_of_adam_is_the_learning_rate_times_the_sign():
   optimizer = make_optimizer(ADAM, 10)
   params = {"a": jnp.array([1.0, 2.0])}

@@ -190,7 +190,7 @@ def test_false_colours_become_values(folders):
   jobs = find_jobs(*folders, ".png").jobs
   options = dataclasses.replace(OPTIONS, infrared_palette="hot")
   ((_, reason),) = fuse_jobs(Infrared(), jobs, options)
-  assert reason.startswith("x: the infrared image: ") and "no colours of the palette" in reason
+  assert reason.startswith("the infrared image: ") and "no colours of the palette" in reason
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,7 @@ def test_false_colours_become_values(folders):
     ((12, 16), "infrared", None),
     ((24, 31), "infrared", None),
     ((16, 21), "infrared", None),  # 2:3 up to rounding
+    ((24, 18), "", "18x24.*aspect ratios differ.*--resize=infrared,stretch"),
     ((24, 18), "infrared", "18x24.*aspect ratios differ.*--resize=infrared,stretch"),
     ((24, 30), "infrared", "aspect ratios differ"),
     ((24, 18), "infrared,stretch", None),

@@ -108,7 +108,8 @@ SHAPES = {
   (3, 24, 32): r"channels come first; write np.moveaxis\(visible, 0, -1\), or visible\[..., None\]",
   (4, 24, 32): r"or visible\[..., None\] for 4 grey images",
   (2, 3, 24, 32): r"channels come first; write np.moveaxis\(visible, 1, -1\)$",
-  (24, 32, 2): r"shape \(24, 32, 2\); allowed",
+  (24, 32, 2): r"shape \(24, 32, 2\); allowed: .* C = 1, 3 or 4, height and width from 8",
+  (7, 32): "allowed: .*, height and width from 8",
   (2, 24, 32, 5): "allowed: .* C = 1, 3 or 4",
   (0, 24, 32): "allowed",
   (): "allowed",
@@ -123,7 +124,14 @@ def test_shapes_are_refused_with_what_to_write(shape):
 
 @pytest.mark.parametrize(
   ("shape", "batch"),
-  [((24, 32), 1), ((24, 32, 3), 1), ((1, 24, 32), 1), ((5, 24, 32), 5), ((3, 24, 32, 1), 3)],
+  [
+    ((8, 8), 1),
+    ((24, 32), 1),
+    ((24, 32, 3), 1),
+    ((1, 24, 32), 1),
+    ((5, 24, 32), 5),
+    ((3, 24, 32, 1), 3),
+  ],
 )
 def test_shapes_that_are_taken(shape, batch):
   assert len(arrays.as_batch(np.zeros(shape, np.uint8), "visible")) == batch
@@ -136,6 +144,7 @@ def test_shapes_that_are_taken(shape, batch):
     (np.where(GREY[0, 0] == GREY, np.inf, GREY), "NaN or infinite"),
     (GREY > 9, "visible is bool; allowed: integers and floating point"),
     (GREY.astype(str), "visible is <U3"),
+    (np.asarray(None), "visible is object; allowed: integers and floating point"),
   ],
 )
 def test_numbers_are_refused_with_their_cause(image, words):
@@ -273,7 +282,7 @@ def test_a_palette_makes_values_and_silence():
   assert warned(GREY, table[values], palette="inferno") == []
   _, infrared = prepared(GREY, table[values], palette="inferno")
   assert np.abs(infrared.plain[..., 0].astype(int) - values).max() <= 1
-  with pytest.raises(InputError, match="x: the infrared image: 100% of its pixels"):
+  with pytest.raises(InputError, match="^the infrared image: 100% of its pixels"):
     prepared(GREY, RGB * 0 + np.array([0, 255, 0], np.uint8), palette="iron", label="x")
 
 

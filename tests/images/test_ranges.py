@@ -73,7 +73,7 @@ def test_a_constant_image_becomes_zero(dtype):
     ("full", 0, 65535),
     ("bits=14", 0, 16383),
     ("bits=1", 0, 1),
-    ("bits=32", 0, 2**32 - 1),
+    ("bits=16", 0, 2**16 - 1),
     ("window=29000:31000", 29_000, 31_000),
     ("window=-10.5:4e3", -10.5, 4000),
     ("percentile", 29_330, 30_800),
@@ -100,6 +100,9 @@ def test_rules_by_name():
   assert found.rule("infrared") == Rule("window", -20, 40)
   assert ranges.parse({"infrared": "full"}).rule("visible") == Rule()
   assert ranges.parse("full").rule("any") == Rule("full")
+  for wrong in (None, 3, ["full"]):
+    with pytest.raises(InputError, match="normalize is .*allowed: auto, full, .*NAME: RULE"):
+      ranges.parse(wrong)
   for wrong in ("thermal:full", "full,percentile", "visible:full,percentile", {"ir": "full"}):
     with pytest.raises(InputError, match="allowed: one rule .* NAME:RULE of visible, infrared"):
       ranges.parse(wrong, ["visible", "infrared"])
@@ -118,6 +121,33 @@ def test_rules_by_name():
 def test_full_refuses_what_lies_outside(image, words):
   with pytest.raises(InputError, match=words):
     Rule("full").find(image, label="ir")
+
+
+@pytest.mark.parametrize(
+  ("text", "dtype", "fits"),
+  [
+    ("bits=8", np.uint8, True),
+    ("bits=9", np.uint8, False),
+    ("bits=16", np.uint16, True),
+    ("bits=17", np.uint16, False),
+    ("bits=16", np.int16, False),
+    ("bits=24", np.float32, True),
+    ("window=0:300", np.uint8, True),
+    ("window=254:300", np.uint8, True),
+    ("window=255:300", np.uint8, False),
+    ("window=29000:31000", np.uint8, False),
+    ("window=29000:31000", np.float32, True),
+  ],
+)
+def test_a_window_or_bits_beyond_a_type_are_refused(text, dtype, fits):
+  image, rule = np.zeros((8, 8, 1), dtype), Rule.parse(text)
+  if fits:
+    assert rule.find(image).low == rule.low
+    return
+  with pytest.raises(InputError, match=f"^ir is of .*{text} does not fit; give .*infrared:{text}$"):
+    rule.find(image, label="ir")
+  with pytest.raises(InputError, match="^ir is of "):  # before any is read
+    ranges.describe_types([("ir", np.dtype(dtype))], ranges.Normalizer(default=rule), "image")
 
 
 def test_a_window_clips_and_missing_values_are_its_lower_end():

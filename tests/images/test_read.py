@@ -181,7 +181,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_unsupported_pixels_are_refused(tmp_path):
-  with pytest.raises(InputError, match="pixel type 'LAB' of this TIFF is not supported"):
+  with pytest.raises(InputError, match="pixel type .LAB. of this TIFF is not supported"):
     images.read_image(saved(tmp_path, Image.new("LAB", (4, 4)), "x.tif"))
 
 
@@ -307,13 +307,25 @@ def test_pixels_without_a_value_are_nan(tmp_path, kind):
   np.testing.assert_array_equal(found[..., 0], np.where(BASE > 5, np.nan, BASE))
 
 
-def test_nodata_leaves_8_bits_and_absent_values_as_they_are(tmp_path):
-  for array in (BASE.astype(np.uint8), BASE.astype(np.uint16)):
-    value = "0" if array.dtype == np.uint8 else "9"
-    path = tiff(tmp_path, array, extratags=[(42113, "s", 0, value, False)])
-    found = images.read_image(path)
-    assert found.dtype == array.dtype
-    np.testing.assert_array_equal(found[..., 0], array)
+@pytest.mark.parametrize(
+  ("dtype", "nodata", "expected"),
+  [
+    (np.uint8, "0", np.uint8),
+    (np.uint16, "9", np.float32),  # as its neighbours that do lack values: one range, one scale
+    (np.int16, "9", np.float32),
+    (np.uint32, "9", np.float64),
+    (np.uint16, "none", np.uint16),
+    (np.uint16, None, np.uint16),
+  ],
+)
+def test_a_nodata_tag_decides_on_the_type_whether_values_are_missing_or_not(
+  tmp_path, dtype, nodata, expected
+):
+  array = BASE.astype(dtype)
+  tags = [(42113, "s", 0, nodata, False)] if nodata else []
+  found = images.read_image(tiff(tmp_path, array, extratags=tags))
+  assert found.dtype == expected
+  np.testing.assert_array_equal(found[..., 0], array)
 
 
 def test_rare_tiff_is_limited_as_all_others(tmp_path):

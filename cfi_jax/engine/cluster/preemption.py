@@ -43,14 +43,21 @@ class Preemption:
       signal.signal(number, handler)
 
   def begin(self) -> None:
-    """Says that steps are taken from now on, which a first Ctrl-C shall not lose."""
+    """Says that steps are taken from now on, which a first Ctrl-C shall not lose.
+
+    Raises KeyboardInterrupt for one that came before and was lost, as in a callback of the garbage
+    collector, whose exceptions Python drops.
+    """
     self._begun = True
+    if self.asked_by == "SIGINT":
+      raise KeyboardInterrupt
 
   def _request(self, number: int, frame: Any) -> None:
     del frame
-    if number == signal.SIGINT and (self.asked_by or not self._begun):
-      raise KeyboardInterrupt
+    again = bool(self.asked_by)
     self.asked_by = self.asked_by or signal.Signals(number).name
+    if number == signal.SIGINT and (again or not self._begun):
+      raise KeyboardInterrupt
     if number == signal.SIGINT:
       start = "\n" if sys.stderr.isatty() else ""  # after a progress bar
       line = f"{start}SIGINT: saving after this step; once more stops at once\n"

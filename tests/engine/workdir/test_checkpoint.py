@@ -264,7 +264,7 @@ def test_what_does_not_fit_is_no_damage(three, mesh):
   assert not isinstance(error.value, DamagedError)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"lozs": 0.1}', '{"loss": "a"}', "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3", '{"lozs": 0.1}', '{"loss": "a"}', "\xff"])
 def test_damaged_rankings_are_set_aside(three, tmp_path, content):
   workdir = tmp_path / "run"
   shutil.copytree(three, workdir)

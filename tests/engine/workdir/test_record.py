@@ -237,6 +237,18 @@ def test_images_that_changed_are_named(tmp_path):
       record.check(tmp_path, with_images("def", {"visible/0.png": "12"}))
 
 
+@pytest.mark.parametrize(
+  "bad", [["v"], {"v": ""}, {"v": 1}, {"v": "1", "w": ""}, {"v": 1, "w": "1"}]
+)
+def test_a_damaged_part_of_the_list_of_images_does_not_hide_the_others(tmp_path, bad):
+  record.write(tmp_path, with_images("abc", IMAGES["train"]))
+  (tmp_path / record.IMAGES).write_text(json.dumps({"validation": bad, "train": IMAGES["train"]}))
+  with pytest.raises(InputError) as caught:
+    record.check(tmp_path, with_images("new", {"visible/0.png": "10"}))
+  assert "data.train: gone: visible/1.png" in str(caught.value)
+  assert "data.validation" not in str(caught.value)
+
+
 def test_hashes_of_contents_count_once_they_are_known(tmp_path):
   plain, first, second = ({"a.png": f"10{end}"} for end in ("", " 1234567890", " 2234567890"))
   record.write(tmp_path, with_images("abc", plain))
