@@ -226,7 +226,7 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
   config = config_lib.build(Config, values)
   batches = []
   for device_gb in input_part.INPUT_PATHS.values():
-    run = ours.open_run(config, device_gb)
+    run = ours.open_run(isfuse, config, device_gb)
     images, own = ours.load(run)["pairs"], ours.feed_of(run)
     cuts = [own.cut(images, chunk.inputs["pairs"]) for chunk in ours.chunks(run, 3)]
     batches.append(cuts)
