@@ -57,10 +57,10 @@ def run(options: SimpleNamespace) -> int:
   if options.batch < 1:
     raise InputError(f"--batch={options.batch}; allowed: 1 or more")
   size = parse_size(options.size or DEFAULT_SIZE[options.study])
+  if options.study != "compare" and options.config is not None:
+    raise InputError(f"--study={options.study} takes --weights")
   variables, card = network(options)
   if options.study != "compare":
-    if options.config is not None:
-      raise InputError(f"--study={options.study} takes --weights")
     subjects.require(card.system, "isfuse", f"fuse --study={options.study}")
   report = STUDIES[options.study](options, size, variables, card)
   return results.publish(report, options)

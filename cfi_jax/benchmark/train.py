@@ -2,6 +2,7 @@
 
   python -m cfi_jax.benchmark train --torch --output=FILE.json
   python -m cfi_jax.benchmark train --config=configs/msrs.py --batch=16 --dtype=bfloat16
+  python -m cfi_jax.benchmark train --config=configs/amgfuse.py:small --torch
 
 Ours is the trainer's own compiled step. PyTorch's is the same network with the same objective and
 Adam: a pass per view, the treated images made beforehand (ours makes them in the step). It knows
@@ -10,10 +11,11 @@ loss, the statistics and the optimizer. On a GPU --torch compares plain float32,
 bfloat16, channels-last, torch.compile, and all of these together; --contenders=NAME,... chooses,
 `plain_step`, ours in plain JAX, among them.
 From the same weights and views the losses of the first step must agree: to 1e-4 in float32 on a
-CPU, to 5e-2 where a contender computes in bfloat16 or a GPU in TF32. `difference` is the largest
-relative one.
+CPU (of AMG-Fuse, where rounding exchanges pixels in sorts, to 1e-3), to 5e-2 where a contender
+computes in bfloat16 or a GPU in TF32. `difference` is the largest relative one.
 """
 
+import functools
 import json
 import pathlib
 import tempfile
@@ -44,7 +46,8 @@ def run(options: SimpleNamespace) -> int:
     weights = ours.first_weights(ours.make_run(system, config)) if with_torch else None
     write(config, values, pathlib.Path(folder), weights)
     specs = [Spec("train", name, folder, dtype_of(name, config), True) for name in names]
-    outcomes = compare.compare(specs, options, differ, tolerance)
+    allowed = functools.partial(tolerance, subject.STEP_TOLERANCE)
+    outcomes = compare.compare(specs, options, differ, allowed)
   case = {"batch": config.batch_size, "size": f"{crop}x{crop}", "dtype": dtype}
   case |= subject.case(config) | {"turns": options.turns}
   notes += [
@@ -92,9 +95,9 @@ def differ(reference: compare.Output, output: compare.Output) -> float:
   return max(abs(a - b) / max(abs(a), 1e-12) for a, b in pairs)
 
 
-def tolerance(one: Spec, other: Spec) -> float:
-  """The largest difference allowed between two contenders."""
+def tolerance(exactly: float, one: Spec, other: Spec) -> float:
+  """The largest difference allowed between two contenders; exactly: in float32 on a CPU."""
   exact = jax.default_backend() == "cpu"
   for spec in (one, other):
     exact = exact and spec.dtype != "bfloat16" and spec.name not in ("torch_amp", "torch_all")
-  return 1e-4 if exact else 5e-2
+  return exactly if exact else 5e-2

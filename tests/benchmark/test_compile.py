@@ -9,6 +9,7 @@ import types
 import jax
 import jax.numpy as jnp
 import pytest
+from command_line import ROOT
 
 from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import compile as part
@@ -57,6 +58,12 @@ def test_without_a_config_it_is_the_released_recipe():
 def test_bad_input(flag, text, capsys):
   assert command.main(["compile", flag]) == 2
   assert text in capsys.readouterr().err
+
+
+def test_other_systems_are_refused(capsys):
+  tiny = ROOT / "tests" / "systems" / "amgfuse" / "tiny.py"
+  assert command.main(["compile", f"--config={tiny}"]) == 2
+  assert "config.system is 'amgfuse'; `compile` measures isfuse alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chip, package", [("v5e", "libtpu"), ("h100", "jax-cuda12-plugin")])

@@ -20,7 +20,8 @@ class Subject(Protocol):
 
   FUSE: our contenders of fusing, by name. PLAIN: fields of a config, and of its model, that take
   all plain ways of computing. STREAM, CHANNELS: the system's stream of samples, and the channels of
-  its images by name. SCHEDULE: where the counting of its costs is stated.
+  its images by name. SCHEDULE: where the counting of its costs is stated. STEP_TOLERANCE: the
+  largest relative difference of a loss between contenders in float32 on a CPU.
   """
 
   FUSE: Mapping[str, Callable[[Spec], Contender]]
@@ -28,6 +29,7 @@ class Subject(Protocol):
   STREAM: str
   CHANNELS: Mapping[str, int]
   SCHEDULE: str
+  STEP_TOLERANCE: float
 
   def finish(self, config: Config) -> Callable[[dict, Any], Any]:
     """The `finish` of the stream."""

@@ -28,6 +28,7 @@ CHANNELS = {
   "visible": 3, "infrared": 1, "clean_visible": 3, "clean_infrared": 1, "pseudo": 3,
 }  # fmt: skip
 SCHEDULE = amgfuse_floors.SCHEDULE
+STEP_TOLERANCE = 1e-3
 
 
 class Folder(Fuse):

@@ -28,6 +28,7 @@ PLAIN = {"model": operations.PLAIN, "fold_views": False}
 STREAM = "pairs"
 CHANNELS = dict.fromkeys(MODALITIES, 1)
 SCHEDULE = floors.SCHEDULE
+STEP_TOLERANCE = 1e-4
 images = make_images
 
 

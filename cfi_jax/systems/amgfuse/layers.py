@@ -7,6 +7,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cfi_jax.core.types import Array
 from cfi_jax.systems.amgfuse.ways import Ways
@@ -59,27 +60,35 @@ def _shifted(x: Array, kernel: Array, planes: bool) -> Array:
 
 @functools.partial(jax.jit, static_argnums=2)  # traced once for each shape, which are few
 def _products(x: Array, kernel: Array, planes: bool) -> Array:
-  shape = (1, -1, 1, 1) if planes else (1, 1, 1, -1)
-  return sum(kernel[i, j].reshape(shape) * part for i, j, part in _shifts(x, kernel, planes))
+  padded, (rows, columns) = _pad(x, len(kernel), planes)
+  shape, total = (1, -1, 1, 1) if planes else (1, 1, 1, -1), 0
+  for i, j in np.ndindex(kernel.shape[:2]):
+    across = jax.lax.slice_in_dim(padded, i, i + x.shape[rows], axis=rows)
+    part = jax.lax.slice_in_dim(across, j, j + x.shape[columns], axis=columns)
+    total = total + kernel[i, j].reshape(shape) * part
+  return total
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _of_kernel(x: Array, kernel: Array, gradient: Array, planes: bool) -> Array:
-  """The gradient with respect to the kernel."""
-  pixels = (0, 2, 3) if planes else (0, 1, 2)
-  taps = [(part * gradient).sum(pixels) for _, _, part in _shifts(x, kernel, planes)]
-  return jnp.stack(taps).reshape(kernel.shape)
+  """The gradient with respect to the kernel; a loop over taps compiles in half the time."""
+  padded, (rows, columns) = _pad(x, len(kernel), planes)
+  pixels = (0, rows, columns)
+
+  def tap(place: Array) -> Array:
+    starts = [0] * x.ndim
+    starts[rows], starts[columns] = place
+    return (jax.lax.dynamic_slice(padded, starts, x.shape) * gradient).sum(pixels)
+
+  places = jnp.asarray(list(np.ndindex(kernel.shape[:2])))
+  return jax.lax.map(tap, places).reshape(kernel.shape)
 
 
-def _shifts(x: Array, kernel: Array, planes: bool):
-  """Yields the row and column of every tap, and the map that it sees."""
-  size, reach = len(kernel), len(kernel) // 2
-  rows, columns = (2, 3) if planes else (1, 2)
-  padded = jnp.pad(x, [(reach,) * 2 if axis in (rows, columns) else (0, 0) for axis in range(4)])
-  for i in range(size):
-    across = jax.lax.slice_in_dim(padded, i, i + x.shape[rows], axis=rows)
-    for j in range(size):
-      yield i, j, jax.lax.slice_in_dim(across, j, j + x.shape[columns], axis=columns)
+def _pad(x: Array, size: int, planes: bool) -> tuple[Array, tuple[int, int]]:
+  """A map with zeros around it, as a window of that size needs them, and the axes of its pixels."""
+  pixels = (2, 3) if planes else (1, 2)
+  around = [(size // 2,) * 2 if axis in pixels else (0, 0) for axis in range(x.ndim)]
+  return jnp.pad(x, around), pixels
 
 
 def _shifted_forward(x: Array, kernel: Array, planes: bool) -> tuple[Array, tuple[Array, Array]]:
