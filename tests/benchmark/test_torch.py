@@ -142,7 +142,7 @@ def test_its_step_equals_the_reference_and_so_ours(reference_state, train_refere
 
 # What no recipe has, beside what the architecture `OTHER` has.
 EVERYTHING = {
-  "loss.fusion": {"maximum": 1.0, "structure": 0.7, "correlation": 0.5, "gradient": 0.3},
+  "loss.fusion": {"maximum": 1.0, "structure": 0.7, "correlation": 0.5, "edges": 0.3},
   "loss.invariance.views": ("one_sided",),
   "loss.invariance.filling": 0.2,
   "loss.necessity.views": ("without_visible",),

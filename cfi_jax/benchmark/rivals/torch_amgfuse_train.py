@@ -8,22 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from cfi_jax.benchmark.rivals.torch_amgfuse import Outputs, soft_mask
+from cfi_jax.benchmark.rivals.torch_losses import slopes
 from cfi_jax.benchmark.rivals.torch_train import Update
 
 Tensors = dict[str, torch.Tensor]
-SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 def grey(image: torch.Tensor) -> torch.Tensor:
   """Mean of the channels, [B, 1, H, W]."""
   return image.mean(1, keepdim=True)
-
-
-def slopes(image: torch.Tensor) -> torch.Tensor:
-  """|d/dx| + |d/dy| of Sobel, zeros outside."""
-  across = torch.tensor(SOBEL, dtype=image.dtype, device=image.device)
-  kernels = torch.stack([across, across.T.flip(0)])[:, None]
-  return F.conv2d(image, kernels, padding=1).abs().sum(1, keepdim=True)
 
 
 def similarity(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
