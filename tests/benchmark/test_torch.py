@@ -26,20 +26,12 @@ from cfi_jax.systems.isfuse.procedure import make_parts, shapes
 from cfi_jax.systems.isfuse.release import RELEASED
 
 torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 HOLED = ("complementary", "shared")
 # A variant of the architecture in every way that the release has not.
 OTHER = RELEASED | {"features": 6, "grid": 3, "shared_encoder": True, "gate": "paper", "levels": 2}
 OTHER["padding"] = "replicate"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-  """Threads of PyTorch that wait for each other take ages where the cores are shared."""
-  threads = torch.get_num_threads()
-  torch.set_num_threads(1)
-  yield
-  torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -8,35 +8,20 @@ from cfi_jax.systems.amgfuse import model as model_lib
 from cfi_jax.systems.amgfuse import recipes, torch_names, ways
 
 torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-REDUCED = dict(
-  name="amgfuse", width=24, blocks=(1, 2, 1, 2), heads=(2, 4, 6, 8), refinement=1, mask=True,
-  gate=True, masked_by="visible",
-)  # fmt: skip
-RESTORATION = dict(
-  name="restoration", width=8, blocks=(1, 1, 1, 1), heads=(1, 2, 4, 8), refinement=1
-)
 IMAGES = dict(
   visible="vi", infrared="ir", clean_visible="gt_vi", clean_infrared="gt_ir", pseudo="pseudo"
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-  """Threads of PyTorch that wait for each other take ages where the cores are shared."""
-  threads = torch.get_num_threads()
-  torch.set_num_threads(1)
-  yield
-  torch.set_num_threads(threads)
-
-
 @pytest.fixture
-def networks(rule):
+def networks(rule, options):
   """Both reduced networks with the weights of the fixture, float64."""
   from cfi_jax.benchmark.rivals.torch_amgfuse import NETWORKS, from_state
 
   made = []
-  for architecture, prefix in ((REDUCED, ""), (RESTORATION, "res.")):
+  for architecture, prefix in zip(options, ("", "res."), strict=True):
     shapes = NETWORKS[architecture["name"]](architecture).state_dict()
     state = {name: rule[1](prefix + name, tuple(x.shape)) for name, x in shapes.items()}
     made.append(from_state(state, architecture))
@@ -89,10 +74,10 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("change", VARIANTS)
-def test_it_is_ours_whatever_the_architecture(change, random, x64):
+def test_it_is_ours_whatever_the_architecture(change, options, random, x64):
   from cfi_jax.benchmark.rivals.torch_amgfuse import from_state
 
-  architecture = REDUCED | dict(width=16) | change
+  architecture = options[0] | dict(width=16) | change
   wide = {"dtype": "float64", "param_dtype": "float64"}
   module = model_lib.make_model({**architecture, **ways.PLAIN, **wide})
   shapes = jax.eval_shape(lambda: model_lib.init(module, jax.random.key(0)))
