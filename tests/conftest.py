@@ -68,6 +68,16 @@ def x64():
     yield
 
 
+@pytest.fixture
+def one_thread():
+  """Threads of PyTorch that wait for each other take ages where the cores are shared."""
+  torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
+  threads = torch.get_num_threads()
+  torch.set_num_threads(1)
+  yield
+  torch.set_num_threads(threads)
+
+
 def load_fixture(name: str) -> dict[str, np.ndarray]:
   """A committed .npz file as a dict."""
   with np.load(ROOT / "tests" / "fixtures" / f"{name}.npz") as arrays:

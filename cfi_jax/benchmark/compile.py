@@ -32,14 +32,17 @@ from typing import Any
 
 import jax
 
+from cfi_jax.benchmark import subjects
 from cfi_jax.benchmark.harness import chips, floors, machine, ours, results
 from cfi_jax.benchmark.harness.chips import Chip
 from cfi_jax.benchmark.harness.estimate import Estimate, estimate
 from cfi_jax.benchmark.harness.images import parse_size
 from cfi_jax.benchmark.harness.timing import timed
+from cfi_jax.benchmark.subjects import isfuse as subject
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import programs
+from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse import model as model_lib
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.inference import ahead
@@ -59,7 +62,9 @@ class Case:
 
 def run(options: SimpleNamespace) -> int:
   """Compiles and reports; returns the exit status: 1 if a program cannot be compiled."""
-  config, size = config_lib.build(Config, settings(options)), parse_size(options.size)
+  values, size = settings(options), parse_size(options.size)
+  subjects.require(values.get("system", ""), "isfuse", "compile")
+  config = config_lib.build(Config, values)
   if not -1 <= options.effort <= 1:
     raise InputError(f"--effort={options.effort}; allowed: -1 to 1")
   found = []
@@ -133,13 +138,12 @@ def compile_case(case: Case, config: Config, size: tuple[int, int]) -> Estimate:
   batch, mesh = config.batch_size, chips.make_mesh(case.chip, case.count)
   lower: Callable[[], jax.stages.Lowered]
   if case.program == "train":
-    needed = ours.step_cost(config)
+    needed = subject.step_cost(config)
     whole = dataclasses.replace(config, batch_size=batch * case.count)
-    lower = lambda: programs.lower_train_step(ours.make_run(whole, mesh=mesh))  # noqa: E731
+    lower = lambda: programs.lower_train_step(ours.make_run(isfuse, whole, mesh=mesh))  # noqa: E731
   else:
-    dtype, network = config.model["dtype"], ours.network(config.model)
-    needed = floors.fuse_cost(network, batch, *size, dtype)
-    architecture = model_lib.architecture(config.model)
+    dtype, architecture = config.model["dtype"], model_lib.architecture(config.model)
+    needed = subject.fuse_cost(architecture, batch, *size, dtype)
     lower = lambda: ahead.lower_fuse(mesh, architecture, dtype, batch * case.count, size)  # noqa: E731
   empty = Estimate(case.program, case.chip, case.count, batch, needed)
   lowered, lowering = timed(lower)

@@ -23,7 +23,8 @@ _CONTENDERS = {
   "in_process": Flag("no processes; memory is shared", False),
 }
 _FUSE = {
-  "weights": Flag("weights: a file or a name; of `rule` a rule", required=True),
+  "weights": Flag("weights: a file or a name; of `rule` a rule"),
+  "config": CONFIG,
   "study": Flag("what is measured", "compare", valid=("compare", "buckets", "rule", "large")),
   "size": Flag("HEIGHTxWIDTH; 480x640 by default, of `large` 8192x8192"),
   "batch": Flag("pairs fused at once", 1),

@@ -4,18 +4,22 @@
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=buckets
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=large  # 8192x8192, in tiles
   python -m cfi_jax.benchmark fuse --weights=wavelet --study=rule  # a rule without training
+  python -m cfi_jax.benchmark fuse --config=configs/amgfuse.py --size=168x168 --torch
 
-`compare` measures `cfi_jax.load(...).fuse` and the plain flax graph, with --torch also the same
-network in PyTorch, of any architecture, with the same weights, eager and compiled (channels-last).
+`compare` measures `cfi_jax.load(...).fuse` and the flax graph that training uses (of AMG-Fuse with
+all its outputs), with --torch also the same network in PyTorch, of any architecture, with the same
+weights, eager and compiled (channels-last). --config instead of --weights takes the network of a
+config before training; its ways of computing, where AMG-Fuse's has several, are those of the graph.
 They must give the same images first: to 1e-5 in float32 on a CPU, else to 5e-2; `difference` is
-the largest of a pixel. On a CPU the time is from float32 arrays to a float32 array in the host's
-memory; on an accelerator the images stay on the device (--no-resident: also there from host to
-host).
+the largest of a pixel. AMG-Fuse's in float32 are not alike pixel by pixel, as rounding exchanges
+some in sorts: `difference` is the mean over the standard deviation, allowed 5e-2, else 0.2.
+On a CPU the time is from float32 arrays to a float32 array in the host's memory; on an accelerator
+the images stay on the device (--no-resident: also there from host to host).
+`buckets` and `large` are of ISFuse.
 """
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,24 +32,23 @@ import jax
 import numpy as np
 from PIL import Image
 
+from cfi_jax import systems
+from cfi_jax.benchmark import subjects
 from cfi_jax.benchmark.harness import compare as compare_lib
 from cfi_jax.benchmark.harness import (
   contenders,
-  floors,
-  ours,
   results,
   roofline,
   timing,
-  torch_state,
   worker,
 )
 from cfi_jax.benchmark.harness.images import make_images, parse_size
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.rule_options import NAMES, is_rule
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.systems import files as weights
-from cfi_jax.systems.files import load_fuser
-from cfi_jax.weights import shipped
+from cfi_jax.systems.files import Card, load_fuser
 
 DEFAULT_SIZE = dict.fromkeys(("compare", "buckets", "rule"), "480x640") | {"large": "8192x8192"}
 NO_LIMIT_MB = 1e6
@@ -56,22 +59,46 @@ def run(options: SimpleNamespace) -> int:
   if options.batch < 1:
     raise InputError(f"--batch={options.batch}; allowed: 1 or more")
   size = parse_size(options.size or DEFAULT_SIZE[options.study])
-  report = STUDIES[options.study](options, size)
+  if options.study != "compare" and options.config is not None:
+    raise InputError(f"--study={options.study} takes --weights")
+  if options.study == "rule":
+    return results.publish(rule(options, size), options)
+  variables, card = network(options)
+  if options.study != "compare":
+    subjects.require(card.system, "isfuse", f"fuse --study={options.study}")
+  report = STUDIES[options.study](options, size, variables, card)
   return results.publish(report, options)
 
 
-def compare(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
+def network(options: SimpleNamespace) -> tuple[Mapping, Card]:
+  """Variables and card of --weights, or of the network of --config before training."""
+  if (options.weights is None) == (options.config is None):
+    raise InputError("fuse takes one of --weights and --config")
+  if options.weights is not None:
+    return weights.load(options.weights)
+  system, config = systems.configure(options.config)
+  state = jax.jit(system.procedure(config, 1).init)(jax.random.key(config.seed))
+  variables, architecture = system.product(config, jax.device_get(state))
+  return variables, Card(config.system, architecture, "none: before training", "none", "", "")
+
+
+def compare(
+  options: SimpleNamespace, size: tuple[int, int], variables: Mapping, card: Card
+) -> results.Report:
   """All contenders on one case."""
+  subject = subjects.find(card.system)
   usual = contenders.TORCH_NAMES["fuse"] * options.torch + contenders.JAX_NAMES["fuse"]
   names, notes = contenders.choose("fuse", usual, options)
   on_cpu = jax.default_backend() == "cpu"
   resident = not on_cpu if options.resident is None else options.resident
-  floor = make_floor(options, size)
+  floor = make_floor(options, size, card)
   with tempfile.TemporaryDirectory() as folder:
-    write(options, size, pathlib.Path(folder))
+    write(variables, card, options.batch, size, pathlib.Path(folder), ways_of(options))
     specs = [Spec("fuse", name, folder, options.dtype, resident) for name in names]
-    limit = 1e-5 if on_cpu and options.dtype == "float32" else 5e-2
-    outcomes = compare_lib.compare(specs, options, differ, lambda *_: limit)
+    limit = subject.fuse_tolerance(exact=on_cpu and options.dtype == "float32")
+    outcomes = compare_lib.compare(
+      specs, options, lambda a, b: subject.differ(a["fused"], b["fused"]), lambda *_: limit
+    )
   case = describe(options, size) | {"from": "device to device" if resident else "host to host"}
   notes += ["growth MB: above the resident size with libraries, weights and images loaded"]
   return compare_lib.report(outcomes, options, case, options.batch, floor, notes)
@@ -88,37 +115,42 @@ def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:
   }
 
 
-def make_floor(options: SimpleNamespace, size: tuple[int, int]) -> results.Floor:
+def make_floor(options: SimpleNamespace, size: tuple[int, int], card: Card) -> results.Floor:
   """The floor of fusing one batch on one device."""
-  needed = floors.fuse_cost(
-    ours.network(architecture(options.weights)), options.batch, *size, options.dtype
-  )
-  rates = roofline.measure(options.dtype, 1, options)
-  return results.Floor(needed, rates, floors.SCHEDULE)
+  subject = subjects.find(card.system)
+  needed = subject.fuse_cost(card.architecture, options.batch, *size, options.dtype)
+  return results.Floor(needed, roofline.measure(options.dtype, 1, options), subject.SCHEDULE)
 
 
-def architecture(path: str) -> Mapping[str, Any]:
-  """The architecture of these weights."""
-  return weights.load(path)[1].architecture
+def ways_of(options: SimpleNamespace) -> dict[str, Any]:
+  """Fields of the model of --config, among them the ways of computing; none without it."""
+  return {} if options.config is None else options.config["model"]
 
 
-def write(options: SimpleNamespace, size: tuple[int, int], folder: pathlib.Path) -> None:
-  """The contenders' files: images, weights, and for PyTorch those under the release's names."""
-  variables, card = weights.load(options.weights)
-  shutil.copyfile(shipped.resolve(options.weights), folder / "weights.safetensors")
-  settings = {"model": card.architecture, "momentum": 0.9}  # the latter is for training
+def write(
+  variables: Mapping,
+  card: Card,
+  batch: int,
+  size: tuple[int, int],
+  folder: pathlib.Path,
+  ways: Mapping[str, Any],
+) -> None:
+  """The contenders' files: images, weights, and for PyTorch those under its names."""
+  subject = subjects.find(card.system)
+  weights.save(folder / "weights.safetensors", variables, card)
+  settings = {"system": card.system, "model": card.architecture, "ways": ways}
+  settings["momentum"] = 0.9  # for training
   (folder / "settings.json").write_text(json.dumps(settings))
-  np.savez(folder / "state.npz", **torch_state.to_state(variables))
-  np.savez(folder / "inputs.npz", **make_images(options.batch, *size))
+  images = subject.images(batch, *size)
+  np.savez(folder / "state.npz", **subject.torch_state(variables, card.architecture))
+  np.savez(folder / "inputs.npz", **{name: images[name] for name in MODALITIES})
 
 
-def differ(reference: compare_lib.Output, output: compare_lib.Output) -> float:
-  """The largest difference of a pixel."""
-  return float(np.abs(reference["fused"] - output["fused"]).max())
-
-
-def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
+def buckets(
+  options: SimpleNamespace, size: tuple[int, int], variables: Mapping, card: Card
+) -> results.Report:
   """Times a larger window, and tiles, beside the exact window of one size."""
+  del variables
   images = [image[0] for image in make_images(1, *size).values()]
   cases = {"exact": 1.0, "bucket +5 %": 1.05, "bucket +12 %": 1.12}
   models, budget = {}, dict.fromkeys(cases, NO_LIMIT_MB)
@@ -135,7 +167,7 @@ def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   }
   compiling = timing.take_turns(measures, 1)
   seconds = timing.take_turns(measures, options.turns)
-  floor = make_floor(options, size)
+  floor = make_floor(options, size, card)
   rows = tuple(
     results.Row(
       name=name,
@@ -159,7 +191,7 @@ def buckets(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
 
 def rule(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   """Times one pair by a rule, from arrays of 8 bits to an array, in grey and in colour."""
-  if not is_rule(options.weights):
+  if options.weights is None or not is_rule(options.weights):
     raise InputError(f"--weights={options.weights}; --study=rule takes a rule: {NAMES}")
   fuser = load_fuser(options.weights, dtype=options.dtype)
   visible, infrared = ((255 * i[0]).astype(np.uint8) for i in make_images(1, *size).values())
@@ -187,9 +219,12 @@ def rule(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
   return results.Report("fuse", describe(options, size) | {"batch": 1}, rows, floor, (note,))
 
 
-def large(options: SimpleNamespace, size: tuple[int, int]) -> results.Report:
+def large(
+  options: SimpleNamespace, size: tuple[int, int], variables: Mapping, card: Card
+) -> results.Report:
   """One huge colour pair with the default memory budget, files to file by the command."""
-  floor = make_floor(options, size)
+  del variables
+  floor = make_floor(options, size, card)
   with tempfile.TemporaryDirectory() as folder:
     paths = {name: pathlib.Path(folder, f"{name}.png") for name in ("visible", "infrared", "fused")}
     visible, infrared = ((255 * i[0]).astype(np.uint8) for i in make_images(1, *size).values())
@@ -229,4 +264,4 @@ def watch(command: list[str]) -> tuple[str, str | None, float]:
     return said.read().strip(), failure, peak
 
 
-STUDIES = {"compare": compare, "buckets": buckets, "rule": rule, "large": large}
+STUDIES = {"compare": compare, "buckets": buckets, "large": large}  # of networks

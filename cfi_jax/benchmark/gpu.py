@@ -48,8 +48,10 @@ from cfi_jax.benchmark.harness import (
 from cfi_jax.benchmark.harness.cases import Case, Sizes
 from cfi_jax.benchmark.harness.contenders import ContenderError, Process
 from cfi_jax.benchmark.harness.spec import Spec
+from cfi_jax.benchmark.subjects import isfuse as subject
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.systems import files, isfuse
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 
@@ -119,7 +121,7 @@ class Session:
   def prepare(self, folder: pathlib.Path) -> None:
     """The files of all cases, and the rates of the device."""
     self.folder = folder
-    weights = ours.first_weights(ours.make_run(self.config(self.sizes.train)[0]))
+    weights = ours.first_weights(ours.make_run(isfuse, self.config(self.sizes.train)[0]))
     both = {"train": (self.sizes.train, weights)}
     both["exactness"] = (self.sizes.exactness, exactness.shaken(weights))
     for table, (size, own) in both.items():
@@ -129,13 +131,10 @@ class Session:
         train.write(*self.config(size), folder / table, own)
     for batch in self.sizes.batches:
       (folder / f"fuse_{batch}").mkdir()
-      fuse.write(self.fusing(batch), self.sizes.fuse, folder / f"fuse_{batch}")
+      variables, card = files.load(self.options.weights)
+      fuse.write(variables, card, batch, self.sizes.fuse, folder / f"fuse_{batch}", {})
     dtypes = {case.arithmetic for case in self.chosen}
     self.rates = {d: roofline.measure(d, jax.device_count(), self.options) for d in sorted(dtypes)}
-
-  def fusing(self, batch: int) -> SimpleNamespace:
-    """The options of the part `fuse`."""
-    return SimpleNamespace(weights=self.options.weights, batch=batch)
 
   def check_exactness(self) -> None:
     """The first table."""
@@ -202,11 +201,10 @@ class Session:
     if table == "train":
       values = self.config(self.sizes.train)[1]
       values["model"]["dtype"] = dtype
-      cost = ours.step_cost(config_lib.build(Config, values))
+      cost = subject.step_cost(config_lib.build(Config, values))
     else:
-      architecture = fuse.architecture(self.options.weights)
-      network, batch = ours.network(architecture), self.samples(table)
-      cost = floors.fuse_cost(network, batch, *self.sizes.fuse, dtype)
+      architecture = files.load(self.options.weights)[1].architecture
+      cost = subject.fuse_cost(architecture, self.samples(table), *self.sizes.fuse, dtype)
     return results.Floor(cost, self.rates[dtype], floors.SCHEDULE)
 
   def publish(self, table: str) -> None:
@@ -261,9 +259,14 @@ def reference_dtype(table: str, dtype: str) -> str:
   return "float32" if table == "train" else dtype
 
 
+def fused_apart(reference: compare.Output, output: compare.Output) -> float:
+  """The largest difference of a pixel."""
+  return subject.differ(reference["fused"], output["fused"])
+
+
 def loss_apart(reference: compare.Output, output: compare.Output) -> float:
   """The relative difference of the whole loss; small parts of it differ by more in bfloat16."""
   return float(abs(output["loss"] - reference["loss"]) / abs(reference["loss"]))
 
 
-DIFFER = {"train": loss_apart, "fuse": fuse.differ}
+DIFFER = {"train": loss_apart, "fuse": fused_apart}

@@ -23,8 +23,9 @@ from typing import Any
 
 import jax
 
+from cfi_jax import systems
+from cfi_jax.benchmark import subjects
 from cfi_jax.benchmark.harness import (
-  floors,
   machine,
   ours,
   results,
@@ -33,12 +34,12 @@ from cfi_jax.benchmark.harness import (
   worker,
 )
 from cfi_jax.benchmark.harness.images import parse_size, write_pairs
-from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
+from cfi_jax.engine.config import Config
+from cfi_jax.engine.procedure import System
 from cfi_jax.engine.programs import TrainStep
 from cfi_jax.engine.run import Run
-from cfi_jax.systems.isfuse.config import Config
 
 FOLDER = dict(
   name="folder", visible="visible", infrared="infrared", validation_fraction=0.0, **naming.OPTIONS
@@ -72,17 +73,21 @@ def run(options: SimpleNamespace) -> int:
       folder = stack.enter_context(tempfile.TemporaryDirectory())
       write_pairs(pathlib.Path(folder), options.pairs or 64, *parse_size(options.size))
       values["data"] = FOLDER | {"root": folder}
-    config = config_lib.build(Config, values)
-    return results.publish(measure(config, names, options), options)
+    report = measure(*systems.configure(values), names, options)
+    return results.publish(report, options)
 
 
-def measure(config: Config, names: list[str], options: SimpleNamespace) -> results.Report:
+def measure(
+  system: System, config: Config, names: list[str], options: SimpleNamespace
+) -> results.Report:
   """All rows."""
-  runs = {name: ours.open_run(config, INPUT_PATHS[name]) for name in names}
+  subject = subjects.find(config.system)
+  runs = {name: ours.open_run(system, config, INPUT_PATHS[name]) for name in names}
   first, batch = runs[names[0]], config.batch_size
   dtype, crop = config.model["dtype"], config.input.crop
   rates = roofline.measure(dtype, first.mesh.size, options)
-  floor = results.Floor(ours.step_cost(config), rates, f"of a training step; {floors.SCHEDULE}")
+  said = f"of a training step; {subject.SCHEDULE}"
+  floor = results.Floor(subject.step_cost(config), rates, said)
   rows, notes = [], []
   for name, run in runs.items():
     program, compile_seconds = timing.timed(lambda run=run: ours.compile_step(run))
@@ -154,7 +159,7 @@ def steps_alone(
   for turn in range(-2, options.turns):
     began = time.perf_counter()
     for _ in range(repeats):
-      state, metrics = program(state, images, (), chunk.inputs)
+      state, metrics = program(state, images, run.constants, chunk.inputs)
     jax.block_until_ready((state, metrics))
     taken = (time.perf_counter() - began) / (repeats * chunk.count)
     if turn >= 0:
@@ -172,7 +177,7 @@ def train_loop(
   seconds, waited, looked = [], 0.0, 0
   began = since = time.perf_counter()
   for chunk in ours.chunks(run, steps):
-    state, metrics = program(state, images, (), chunk.inputs)
+    state, metrics = program(state, images, run.constants, chunk.inputs)
     waited += chunk.waited
     if chunk.last % run.config.log_every == 0 or chunk.last == steps:
       jax.device_get(metrics)

@@ -173,6 +173,29 @@ def test_fuse_compares_equal_images(measure, weights_file):
   assert values["case"]["from"] == "device to device"
 
 
+# One level and one term of the loss.
+AMGFUSE = f"--config={ROOT / 'tests' / 'systems' / 'amgfuse' / 'tiny.py'}"
+
+
+def test_fuse_of_a_config_of_another_system(measure):
+  names = "torch_eager,plain_graph,cfi_jax" if TORCH else "plain_graph,cfi_jax"
+  values = measure("fuse", AMGFUSE, f"--contenders={names}", "--size=8x12", "--in_process")
+  rows = {row["name"]: row for row in values["rows"]}
+  assert list(rows) == names.split(",")
+  assert all(row["difference"] < 1e-2 for row in rows.values())
+  check_program(rows["plain_graph"])
+  assert "amgfuse_floors" in values["floor"]["schedule"]
+
+
+def test_train_of_another_system(measure):
+  names = "torch_eager,cfi_jax" if TORCH else "cfi_jax"
+  values = measure("train", AMGFUSE, f"--contenders={names}", "--batch=1", "--in_process")
+  rows = {row["name"]: row for row in values["rows"]}
+  assert rows["cfi_jax"]["difference"] < 1e-4 and values["case"]["model"] == "amgfuse"
+  if TORCH:
+    assert rows["cfi_jax"]["difference"] > 0
+
+
 def test_fuse_buckets(measure, weights_file):
   values = measure("fuse", "--study=buckets", f"--weights={weights_file}", "--size=16x24")
   names = [row["name"] for row in values["rows"]]
@@ -234,7 +257,7 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
   config = config_lib.build(Config, values)
   batches = []
   for device_gb in input_part.INPUT_PATHS.values():
-    run = ours.open_run(config, device_gb)
+    run = ours.open_run(isfuse, config, device_gb)
     images, own = ours.load(run)["pairs"], ours.feed_of(run)
     cuts = [own.cut(images, chunk.inputs["pairs"]) for chunk in ours.chunks(run, 3)]
     batches.append(cuts)
@@ -255,6 +278,8 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
     (["metrics", "--size=480"], "HEIGHTxWIDTH"),
     (["fuse", "--weights=nowhere.safetensors"], "nowhere.safetensors"),
     (["input", "--paths=disk"], "valid: host, device"),
+    (["fuse"], "one of --weights and --config"),
+    (["fuse", AMGFUSE, "--study=large"], "--study=large takes --weights"),
   ],
 )
 def test_bad_input(arguments, text, capsys):

@@ -9,6 +9,7 @@ import types
 import jax
 import jax.numpy as jnp
 import pytest
+from command_line import ROOT
 
 from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import compile as part
@@ -21,6 +22,7 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.engine import memory, programs, sharding
 from cfi_jax.engine.sharding import SPLIT, WHOLE
+from cfi_jax.systems import isfuse
 from cfi_jax.systems.isfuse import model as model_lib
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
@@ -56,6 +58,12 @@ def test_without_a_config_it_is_the_released_recipe():
 def test_bad_input(flag, text, capsys):
   assert command.main(["compile", flag]) == 2
   assert text in capsys.readouterr().err
+
+
+def test_other_systems_are_refused(capsys):
+  tiny = ROOT / "tests" / "systems" / "amgfuse" / "tiny.py"
+  assert command.main(["compile", f"--config={tiny}"]) == 2
+  assert "config.system is 'amgfuse'; `compile` measures isfuse alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chip, package", [("v5e", "libtpu"), ("h100", "jax-cuda12-plugin")])
@@ -127,7 +135,7 @@ def test_lowering_makes_no_array_and_does_not_look_at_this_machine(monkeypatch):
   monkeypatch.setattr(jax, "devices", refuse)
   monkeypatch.setattr(sharding, "to_devices", refuse)
   monkeypatch.setattr(memory, "available", refuse)
-  lowered = programs.lower_train_step(ours.make_run(config, mesh=mesh))
+  lowered = programs.lower_train_step(ours.make_run(isfuse, config, mesh=mesh))
   assert "func.func public @main" in lowered.as_text()
 
 
@@ -209,7 +217,7 @@ def test_the_step_of_a_single_view_keeps_to_its_budget(chip):
   config = config_of()
   with part.effort(-1.0):
     found = part.compile_case(part.Case("train", chips.CHIPS[chip], 8), config, (64, 64))
-  run = ours.make_run(config, mesh=chips.make_mesh(chips.CHIPS[chip], 1))
+  run = ours.make_run(isfuse, config, mesh=chips.make_mesh(chips.CHIPS[chip], 1))
   check(found, STEP_BUDGETS[chip], ours.parameters(run))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cfi_jax.benchmark.harness import floors
+from cfi_jax.benchmark.harness import amgfuse_floors, floors
 from cfi_jax.benchmark.harness.floors import Cost, Counts, Network
 from cfi_jax.benchmark.harness.roofline import Roofline
 
@@ -74,3 +74,38 @@ def test_the_floor_is_the_slower_of_memory_and_arithmetic():
   assert rates.bound(Cost(flops=1000, bytes=400)) == "memory"
   assert rates.seconds(Cost(flops=8000, bytes=400)) == 4.0
   assert rates.bound(Cost(flops=8000, bytes=400)) == "arithmetic"
+
+
+AMGFUSE = dict(name="amgfuse", width=48, blocks=(4, 6, 6, 8), heads=(2, 4, 6, 8), refinement=2)
+
+
+@pytest.mark.parametrize(
+  ("height", "width", "fusion", "both"), [(256, 320, 880.0, 1457.8), (480, 640, 3300, 5467)]
+)
+def test_the_counting_of_amgfuse_is_that_of_the_authors_network(height, width, fusion, both):
+  """GFLOP by torch's FlopCounterMode, with attended maps of every coupling: ours has matrices."""
+  passes = list(amgfuse_floors.fusion(AMGFUSE))
+  found = amgfuse_floors.total(passes, 1, height, width, "float32", 1, 1, 1).flops
+  for level, heads in ((1, 2), (2, 4), (3, 6), (4, 8), (3, 6), (2, 4)):
+    found += 4 * (48 * 2 ** (level - 1)) ** 2 / heads * height * width / 4 ** (level - 1)
+  found += 4 * 96**2 / 2 * height * width
+  assert found == pytest.approx(fusion * 1e9, rel=1e-4)
+  passes = list(amgfuse_floors.restoration(AMGFUSE))
+  found += amgfuse_floors.total(passes, 1, height, width, "float32", 1, 1, 1).flops
+  assert found == pytest.approx(both * 1e9, rel=1e-4)
+
+
+def test_a_step_of_amgfuse_costs_thrice_its_forward_pass():
+  tiny = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1)
+  passes = list(amgfuse_floors.fusion(tiny))
+  forward = amgfuse_floors.total(passes, 2, 16, 16, "bfloat16", 1, 1, 1)
+  step = amgfuse_floors.train_cost(tiny, None, 2, 16, "bfloat16")
+  assert step.flops == 3 * forward.flops and 2 < step.bytes / forward.bytes < 3
+  frozen = tiny | {"name": "restoration"}
+  with_frozen = amgfuse_floors.train_cost(tiny, frozen, 2, 16, "bfloat16")
+  alone = amgfuse_floors.train_cost(frozen, None, 2, 16, "bfloat16")
+  assert with_frozen.flops - step.flops == pytest.approx(alone.flops * 2 / 3)
+  # The coarse pass by hand: one block of 32 channels at half the size, h = 85.
+  (coarse,) = (p for p in amgfuse_floors.block(2, 32) if p.macs > 15_000)
+  assert coarse.macs == 4 * 32 * 85 + 4 * 34 * 85 and coarse.reads == coarse.writes == 32
+  assert amgfuse_floors.fuse_cost(tiny, 1, 16, 16, "float32").flops < forward.flops

@@ -10,8 +10,9 @@ import pytest
 from flax import traverse_util
 from random_weights import random_state, random_variables
 
-from cfi_jax.benchmark.harness import ours, torch_state
+from cfi_jax.benchmark.harness import torch_state
 from cfi_jax.benchmark.harness.images import make_images
+from cfi_jax.benchmark.subjects import isfuse as subject
 from cfi_jax.core import config as config_lib
 from cfi_jax.fusion import losses
 from cfi_jax.fusion.types import MODALITIES, Pair
@@ -25,20 +26,12 @@ from cfi_jax.systems.isfuse.procedure import make_parts, shapes
 from cfi_jax.systems.isfuse.release import RELEASED
 
 torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 HOLED = ("complementary", "shared")
 # A variant of the architecture in every way that the release has not.
 OTHER = RELEASED | {"features": 6, "grid": 3, "shared_encoder": True, "gate": "paper", "levels": 2}
 OTHER["padding"] = "replicate"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-  """Threads of PyTorch that wait for each other take ages where the cores are shared."""
-  threads = torch.get_num_threads()
-  torch.set_num_threads(1)
-  yield
-  torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +134,7 @@ def test_its_step_equals_the_reference_and_so_ours(reference_state, train_refere
 
 # What no recipe has, beside what the architecture `OTHER` has.
 EVERYTHING = {
-  "loss.fusion": {"maximum": 1.0, "structure": 0.7, "correlation": 0.5, "gradient": 0.3},
+  "loss.fusion": {"maximum": 1.0, "structure": 0.7, "correlation": 0.5, "edges": 0.3},
   "loss.invariance.views": ("one_sided",),
   "loss.invariance.filling": 0.2,
   "loss.necessity.views": ("without_visible",),
@@ -189,7 +182,7 @@ def test_its_step_equals_ours_whatever_the_recipe(case, x64):
   network = torch_isfuse.from_state(
     torch_state.to_state(state.variables), config.model, config.statistics.momentum
   )
-  shown = ours.first_views(config, images)
+  shown = subject.first_views(config, images)
   pairs = {v: tuple(to_torch(shown[f"{v}/{m}"][..., None]) for m in MODALITIES) for v in views}
   step = torch_train.Step(network.train(), settings_of(config), pairs)
 
@@ -209,7 +202,7 @@ def test_its_step_equals_ours_whatever_the_recipe(case, x64):
   last = {"params": state.params, "batch_stats": state.batch_stats}
   for name, value in torch_state.to_state(last).items():
     np.testing.assert_allclose(found[name], value, rtol=0, atol=atol, err_msg=name)
-  average = dict(zip(dict(network.named_parameters()), step.average, strict=False))
+  average = dict(zip(dict(network.named_parameters()), step.update.average, strict=False))
   for name, value in torch_state.to_state({"params": state.ema_params}).items():
     np.testing.assert_allclose(average[name], value, rtol=0, atol=atol, err_msg=name)
 
@@ -219,7 +212,7 @@ def test_a_compiled_network_takes_the_same_step():
 
   config = small("released", {"model.dtype": "float32", "model.param_dtype": "float32"}, "compiled")
   images = make_images(2, 20, 20)
-  shown = ours.first_views(config, images)
+  shown = subject.first_views(config, images)
   views = ("original", *config.loss.views)
   pairs = {v: tuple(to_torch(shown[f"{v}/{m}"][..., None]) for m in MODALITIES) for v in views}
   state, losses_ = torch_state.to_state(random_state(make_parts(config, 3)).variables), []
@@ -254,4 +247,4 @@ def test_it_knows_every_term():
 def test_the_counting_takes_the_gate_of_the_recipe():
   for recipe, hidden in (("released", 16), ("paper", 1)):
     config = config_lib.build(Config, recipes.get(recipe).to_dict())
-    assert ours.network(config.model).hidden == hidden
+    assert subject.network(config.model).hidden == hidden

@@ -58,6 +58,12 @@ def test_folders_that_do_not_fit_are_refused(root):
   with pytest.raises(InputError, match="1 of 3 images in .*Snow/vi have no partner.*gt_ir: 02"):
     dataset(root).source("train")
   write(root, "Snow", ("02",))
+  # As many images, whose names do not pair: by position they would.
+  renamed = root / "Haze" / "ir" / "02.png"
+  renamed.rename(renamed.with_stem("04"))
+  with pytest.raises(InputError, match="1 of 3 images in .*Haze/vi have no partner.*ir: 02"):
+    dataset(root).source("train")
+  renamed.with_stem("04").rename(renamed)
   (root / "Snow" / "pseudo_gt").rename(root / "Snow" / "gt")
   with pytest.raises(InputError, match="no folder 'Snow/pseudo_gt' in data root .*"):
     dataset(root).source("train")

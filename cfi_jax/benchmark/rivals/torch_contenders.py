@@ -3,14 +3,21 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from cfi_jax.benchmark.harness.spec import Contender, Spec
-from cfi_jax.benchmark.rivals import torch_losses, torch_train
-from cfi_jax.benchmark.rivals.torch_isfuse import TorchISFuse, from_state
+from cfi_jax.benchmark.rivals import (
+  torch_amgfuse,
+  torch_amgfuse_train,
+  torch_isfuse,
+  torch_losses,
+  torch_train,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +50,57 @@ VARIANTS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Rival:
+  """A system in PyTorch.
+
+  network: of a state dict and the task's settings. fused: the fused images [B, C, H, W] among what
+  the network returns. step: the training step of a contender, with its network and its files.
+  """
+
+  network: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], nn.Module]
+  fused: Callable[[Any], torch.Tensor]
+  step: Callable[["TorchTrain"], Callable[[], dict[str, torch.Tensor]]]
+
+
+def isfuse_step(own: "TorchTrain") -> torch_train.Step:
+  """The step of ISFuse on the views of the file."""
+  views: dict[str, torch_losses.Pair] = {}
+  for name in ("original", *own.settings["views"]):
+    images = (own.inputs[f"{name}/{m}"] for m in ("visible", "infrared"))
+    views[name] = tuple(own.to_device(image) for image in images)
+  return torch_train.Step(
+    own.network, own.settings, views, forward=own.maybe_compiled(own.network),
+    score=own.maybe_compiled(torch_losses.objective), amp=own.variant.amp,
+  )  # fmt: skip
+
+
+def amgfuse_step(own: "TorchTrain") -> torch_amgfuse_train.Step:
+  """The step of AMG-Fuse on the scenes of the file."""
+  images = {name: own.to_device(image) for name, image in own.inputs.items()}
+  restore = None
+  if own.settings["loss"].get("tdas"):
+    restore = own.load("frozen.npz", {"model": own.settings["restoration"]})
+  return torch_amgfuse_train.Step(
+    own.network, own.settings, images, forward=own.maybe_compiled(own.network), restore=restore,
+    amp=own.variant.amp,
+  )  # fmt: skip
+
+
+RIVALS = {
+  "isfuse": Rival(
+    lambda state, settings: torch_isfuse.from_state(state, settings["model"], settings["momentum"]),
+    lambda outputs: outputs[0],
+    isfuse_step,
+  ),
+  "amgfuse": Rival(
+    lambda state, settings: torch_amgfuse.from_state(state, settings["model"]).eval(),
+    lambda outputs: outputs.fused.clamp(0, 1),
+    amgfuse_step,
+  ),
+}
+
+
 class _Torch:
   """Common part of both tasks: the network with its weights on the device, laid out as asked."""
 
@@ -52,19 +110,29 @@ class _Torch:
     torch.backends.cuda.matmul.allow_tf32 = self.variant.tf32
     torch.backends.cudnn.allow_tf32 = self.variant.tf32
     torch.backends.cudnn.benchmark = True  # sizes never change
-    self.settings = json.loads(spec.file("settings.json").read_text())
+    self.spec, self.settings = spec, json.loads(spec.file("settings.json").read_text())
+    self.rival = RIVALS[self.settings["system"]]
     with np.load(spec.file("inputs.npz")) as inputs:
       self.inputs = dict(inputs)
-    with np.load(spec.file("state.npz")) as state:
-      network = from_state(dict(state), self.settings["model"], self.settings["momentum"])
     self.dtype = getattr(torch, spec.dtype)
     self.layout = torch.channels_last if self.variant.channels_last else torch.contiguous_format
-    self.network: TorchISFuse = network.to(self.device, self.dtype).to(memory_format=self.layout)
+    self.network = self.load("state.npz", self.settings)
     self.compile_seconds: float | None = None
 
+  def load(self, file: str, settings: Mapping[str, Any]) -> nn.Module:
+    """A network of the task's files on the device, laid out as asked."""
+    with np.load(self.spec.file(file)) as state:
+      network = self.rival.network(dict(state), settings)
+    return network.to(self.device, self.dtype).to(memory_format=self.layout)
+
+  def maybe_compiled(self, function: Callable) -> Callable:
+    """The function, compiled where the contender does so."""
+    return torch.compile(function) if self.variant.compiled else function
+
   def to_device(self, image: np.ndarray) -> torch.Tensor:
-    """[B, H, W] as [B, 1, H, W] on the device."""
-    tensor = torch.from_numpy(image)[:, None].to(self.device, self.dtype)
+    """[B, H, W] or [B, H, W, C] as [B, C, H, W] on the device."""
+    image = image[..., None] if image.ndim == 3 else image
+    tensor = torch.from_numpy(image).permute(0, 3, 1, 2).to(self.device, self.dtype)
     return tensor.contiguous(memory_format=self.layout)
 
   def first(self, function: Callable) -> object:
@@ -99,7 +167,7 @@ class TorchFuse(_Torch):
     self.resident = spec.resident
     self.images = [self.inputs[m] for m in ("visible", "infrared")]
     self.tensors = [self.to_device(image) for image in self.images] if spec.resident else []
-    self.call = torch.compile(self.network) if self.variant.compiled else self.network
+    self.call = self.maybe_compiled(self.network)
 
   def prepare(self) -> None:
     """Runs once."""
@@ -108,8 +176,8 @@ class TorchFuse(_Torch):
   def _fuse(self) -> torch.Tensor:
     with torch.inference_mode():
       tensors = self.tensors or [self.to_device(image) for image in self.images]
-      fused = self.call(*tensors)[0]
-      return fused if self.resident else fused[:, 0].float().cpu()
+      fused = self.rival.fused(self.call(*tensors))
+      return fused if self.resident else fused.float().cpu()
 
   def run(self, count: int) -> None:
     """See `spec.Contender`."""
@@ -118,9 +186,9 @@ class TorchFuse(_Torch):
     self.wait()
 
   def output(self) -> dict[str, np.ndarray]:
-    """The fused images [B, H, W]."""
-    fused = self._fuse()
-    return {"fused": (fused[:, 0] if self.resident else fused).float().cpu().numpy()}
+    """The fused images in the form of the visible ones."""
+    fused = self._fuse().float().cpu().permute(0, 2, 3, 1).numpy()
+    return {"fused": fused.reshape(self.images[0].shape)}
 
 
 class TorchTrain(_Torch):
@@ -128,15 +196,8 @@ class TorchTrain(_Torch):
 
   def __init__(self, spec: Spec):
     super().__init__(spec)
-    views: dict[str, torch_losses.Pair] = {}
-    for name in ("original", *self.settings["views"]):
-      images = (self.inputs[f"{name}/{m}"] for m in ("visible", "infrared"))
-      views[name] = tuple(self.to_device(image) for image in images)
-    compiled = torch.compile if self.variant.compiled else lambda function: function
-    self.step = torch_train.Step(
-      self.network.train(), self.settings, views, forward=compiled(self.network),
-      score=compiled(torch_losses.objective), amp=self.variant.amp,
-    )  # fmt: skip
+    self.network.train()
+    self.step = self.rival.step(self)
     self.losses: dict[str, torch.Tensor] = {}
 
   def prepare(self) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 Tensors = dict[str, torch.Tensor]
 Pair = tuple[torch.Tensor, torch.Tensor]  # visible and infrared, [B, 1, H, W]
 B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 PIXELS = (1, 2, 3)
 
 
@@ -18,6 +19,13 @@ def laplacian(image: torch.Tensor) -> torch.Tensor:
   kernel = torch.ones(1, 1, 3, 3, dtype=image.dtype, device=image.device)
   kernel[..., 1, 1] = -8
   return F.conv2d(image, kernel, padding=1)
+
+
+def slopes(image: torch.Tensor) -> torch.Tensor:
+  """|d/dx| + |d/dy| of Sobel, zeros outside."""
+  across = torch.tensor(SOBEL, dtype=image.dtype, device=image.device)
+  kernels = torch.stack([across, across.T.flip(0)])[:, None]
+  return F.conv2d(image, kernels, padding=1).abs().sum(1, keepdim=True)
 
 
 def blur(image: torch.Tensor, taps: tuple[float, ...], spacing: int = 1) -> torch.Tensor:
@@ -48,6 +56,11 @@ def gradient(fused: torch.Tensor, pair: Pair, target: Mapping) -> torch.Tensor:
   """mean | |lap F| - max(|lap V|, |lap I|) |."""
   stronger = torch.maximum(*(laplacian(image).abs() for image in pair))
   return (laplacian(fused).abs() - stronger).abs().mean()
+
+
+def edges(fused: torch.Tensor, pair: Pair, target: Mapping) -> torch.Tensor:
+  """mean |S(F) - max(S(V), S(I))|, S the magnitude of `slopes`."""
+  return (slopes(fused) - torch.maximum(*(slopes(image) for image in pair))).abs().mean()
 
 
 def maximum(fused: torch.Tensor, pair: Pair, target: Mapping) -> torch.Tensor:
@@ -110,6 +123,7 @@ def wavelet_fusion(pair: Pair, target: Mapping) -> torch.Tensor:
 TERMS = {
   "intensity": intensity,
   "gradient": gradient,
+  "edges": edges,
   "maximum": maximum,
   "structure": structure,
   "correlation": correlation,

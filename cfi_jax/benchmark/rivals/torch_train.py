@@ -28,6 +28,35 @@ def learning_rate(options: Mapping[str, Any], step: int, steps: int) -> float:
   return peak * (1 + math.cos(math.pi * min(step - warmup, length) / length)) / 2
 
 
+class Update:
+  """Adam on parameters with gradients: clipping, the learning rate, a moving average.
+
+  options: "optim" of a config. rate: the learning rate by the number of steps taken.
+  """
+
+  def __init__(
+    self, parameters: list[torch.Tensor], options: Mapping[str, Any], rate: Callable[[int], float]
+  ):
+    self.parameters, self.options, self.rate = parameters, options, rate
+    self.optimizer = make_optimizer(parameters, options)
+    averaged = parameters if options["ema_decay"] else []
+    self.average = [p.detach().clone() for p in averaged]
+    self.taken = 0
+
+  def __call__(self) -> None:
+    """Takes the gradients that the parameters have."""
+    if self.options["clip_norm"]:
+      torch.nn.utils.clip_grad_norm_(self.parameters, self.options["clip_norm"])
+    for group in self.optimizer.param_groups:
+      group["lr"] = self.rate(self.taken)
+    self.optimizer.step()
+    if self.average:
+      decay = min(self.options["ema_decay"], (1 + self.taken) / (10 + self.taken))
+      with torch.no_grad():
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+    self.taken += 1
+
+
 class Step:
   """One training step on the same views each time; returns losses before the update.
 
@@ -50,18 +79,18 @@ class Step:
     self.settings, self.views, self.amp = settings, views, amp
     self.forward = network if forward is None else forward  # a compiled one has no truth value
     self.score = score
-    self.parameters = list(network.parameters())
-    self.optimizer = make_optimizer(self.parameters, settings["optim"])
-    averaged = self.parameters if settings["optim"]["ema_decay"] else []
-    self.average = [p.detach().clone() for p in averaged]
-    self.taken = 0
+    self.update = Update(
+      list(network.parameters()),
+      settings["optim"],
+      lambda step: learning_rate(settings["optim"], step, settings["steps"]),
+    )
 
   def __call__(self) -> Tensors:
     """Takes the step."""
-    self.optimizer.zero_grad(set_to_none=True)
+    self.update.optimizer.zero_grad(set_to_none=True)
     losses = self.score(self.settings["loss"], self.views, *self._fuse())
     losses["loss"].backward()
-    self._update()
+    self.update()
     return {name: value.detach() for name, value in losses.items()}
 
   def _fuse(self) -> tuple[Tensors, Tensors]:
@@ -80,16 +109,3 @@ class Step:
     wide = original.dtype
     fused, gates = ({k: v.to(wide) for k, v in x.items()} for x in (fused, gates))
     return fused, gates
-
-  def _update(self) -> None:
-    options = self.settings["optim"]
-    if options["clip_norm"]:
-      torch.nn.utils.clip_grad_norm_(self.parameters, options["clip_norm"])
-    for group in self.optimizer.param_groups:
-      group["lr"] = learning_rate(options, self.taken, self.settings["steps"])
-    self.optimizer.step()
-    if self.average:
-      decay = min(options["ema_decay"], (1 + self.taken) / (10 + self.taken))
-      with torch.no_grad():
-        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
-    self.taken += 1

@@ -11,7 +11,10 @@ WEATHERS = ("Snow", "Rain", "Haze")
 SIZE = dict(width=48, blocks=(4, 6, 6, 8), refinement=2)
 SMALL = dict(width=16, blocks=(1, 1, 1, 1), refinement=1)
 FUSION_HEADS, RESTORATION_HEADS = (2, 4, 6, 8), (1, 2, 4, 8)
-WAYS = dict(local="auto", coupling="auto", histogram="auto", dtype="float32", param_dtype="float32")
+WAYS = dict(
+  local="auto", coupling="auto", histogram="auto", sorting="auto", dtype="float32",
+  param_dtype="float32",
+)  # fmt: skip
 LOSS = dict(intensity=10.0, edges=10.0, structure=10.0, colour=10.0, mgls=5.0, tdas=5.0)
 
 

@@ -11,9 +11,10 @@ WAYS = {
   "local": ("auto", "grouped", "shifted"),
   "coupling": ("auto", "maps", "matrices"),
   "histogram": ("auto", "scaled", "gram"),
+  "sorting": ("auto", "pairs", "packed"),
 }
-PLAIN = {"local": "grouped", "coupling": "maps", "histogram": "scaled"}
-FAST = {"local": "shifted", "coupling": "matrices", "histogram": "gram"}
+PLAIN = {"local": "grouped", "coupling": "maps", "histogram": "scaled", "sorting": "pairs"}
+FAST = {"local": "shifted", "coupling": "matrices", "histogram": "gram", "sorting": "packed"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Ways:
     with each other first, as attention over channels is a C x C matrix per image.
   histogram: queries and keys "scaled" to unit norm and an inverse permutation for each of both
     attentions; or the "gram" matrix scaled, and one inverse permutation after the product.
+  sorting: orders and their inverses by sorting "pairs" of values and indices; or values and
+    indices "packed" into one number each, and inverses written without a sort.
   """
 
   dtype: jnp.dtype
@@ -35,6 +38,7 @@ class Ways:
   local: str
   coupling: str
   histogram: str
+  sorting: str
 
   @property
   def exact(self) -> jnp.dtype:

@@ -94,6 +94,12 @@ def reduced():
 
 
 @pytest.fixture(scope="session")
+def options():
+  """The architectures of both reduced networks."""
+  return REDUCED, RESTORATION
+
+
+@pytest.fixture(scope="session")
 def rule():
   """The functions `uniform` and `weight`."""
   return uniform, weight

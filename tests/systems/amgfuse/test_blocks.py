@@ -1,5 +1,6 @@
 """Every block against the authors' code in float64: values and gradients, in all ways."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -11,7 +12,13 @@ from flax import traverse_util
 
 from cfi_jax.systems.amgfuse import layers, masks, torch_names, ways
 from cfi_jax.systems.amgfuse.coupling import Attention, Coupling, Streams
-from cfi_jax.systems.amgfuse.histogram import Block, HistogramAttention, move, move_back, sort
+from cfi_jax.systems.amgfuse.histogram import (
+  Block,
+  HistogramAttention,
+  ascending,
+  move,
+  move_back,
+)
 
 PLAIN, FAST = (ways.Ways("float64", "float64", **kind) for kind in (ways.PLAIN, ways.FAST))
 RESIDUAL = {v: k for k, v in torch_names.RESIDUAL.items()}
@@ -69,6 +76,7 @@ CASES = {
   "cfa_c16_h4": (Attend, {k: f"c.{v}" for k, v in ATTENTION.items()}),
   "fuse_c16_h4": (Couple, MASK | CA),
 }
+PLANES = ("dhsa", "ln", "ffn", "tblock")  # kinds of blocks that compute on [B, C, H, W]
 DIFFER = ("dhsa_n35_f4", "ffn_c6", "fuse_c16_h4")
 RUNS = [*((case, "plain") for case in CASES), *((case, "fast") for case in DIFFER)]
 
@@ -77,6 +85,8 @@ RUNS = [*((case, "plain") for case in CASES), *((case, "fast") for case in DIFFE
 def test_values_and_gradients_are_those_of_the_authors(case, way, oracle, rule, pixels, x64):
   uniform, weight = rule
   kind, names = CASES[case]
+  if case.startswith(PLANES):
+    pixels = np.asarray
   module = kind(ways={"plain": PLAIN, "fast": FAST}[way])
   prefix = f"blk/{case}/"
   inputs = [pixels(oracle[f"{prefix}in{i}"]) for i in range(4) if f"{prefix}in{i}" in oracle]
@@ -120,7 +130,7 @@ def test_values_and_gradients_are_those_of_the_authors(case, way, oracle, rule, 
 
 
 def test_the_ways_agree_for_an_even_number_of_pairs(random, x64):
-  x = random.normal(size=(2, 4, 5, 4))
+  x = random.normal(size=(2, 4, 5, 4)).transpose(0, 3, 1, 2)
   assert int(2.66 * 4) % 2 == 0
   plain, fast = (layers.Feedforward(kind) for kind in (PLAIN, FAST))
   shapes = jax.eval_shape(plain.init, jax.random.key(0), x)
@@ -129,15 +139,19 @@ def test_the_ways_agree_for_an_even_number_of_pairs(random, x64):
   np.testing.assert_allclose(*both(variables, x), rtol=1e-10)
 
 
-def test_sorting_is_stable_and_undone(random, x64):
-  x = jnp.asarray(random.integers(0, 3, (2, 5, 7, 3)).astype(float))
-  for axis in (1, 2):
-    values, order = sort(x, axis)
-    np.testing.assert_array_equal(values, np.sort(x, axis))
-    np.testing.assert_array_equal(order, np.argsort(x, axis, kind="stable"))
-    np.testing.assert_array_equal(move_back(move(x, order, axis), order, axis), x)
-    moved = jax.grad(lambda x, w: (move(x, order, axis) * w).sum())(x, x**2)  # noqa: B023
-    np.testing.assert_array_equal(moved, move_back(x**2, order, axis))
+@pytest.mark.parametrize(("dtype", "sorting"), [("float64", "pairs"), ("float32", "packed")])
+def test_sorting_is_stable_and_undone(dtype, sorting, random, x64):
+  """Values with ties, of both signs, zeros of both, infinite ones, tiny ones; float64 as ever."""
+  special = [0.0, -0.0, np.inf, -np.inf, 1e-30, -1e-30, 1.5, -1.5, 3e38, -3e38]
+  x = jnp.asarray(random.choice(special, (2, 3, 5, 60)).astype(dtype))
+  kind = dataclasses.replace(PLAIN, sorting=sorting)
+  order = jax.jit(ascending, static_argnums=0)(kind, x)
+  np.testing.assert_array_equal(order.order, np.argsort(x, -1, kind="stable"))
+  np.testing.assert_array_equal(move(x, order), np.sort(x, -1))
+  np.testing.assert_array_equal(move_back(move(x, order), order), x)
+  weights = jnp.asarray(random.normal(size=x.shape))
+  moved = jax.grad(lambda x: (move(x, order) * weights).sum())(jnp.zeros_like(weights))
+  np.testing.assert_array_equal(moved, move_back(weights, order))
 
 
 def test_the_raw_mask_is_that_of_the_authors_and_finite(oracle, x64):
