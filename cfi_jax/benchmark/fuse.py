@@ -37,6 +37,7 @@ from cfi_jax.benchmark import subjects
 from cfi_jax.benchmark.harness import compare as compare_lib
 from cfi_jax.benchmark.harness import (
   contenders,
+  floors,
   results,
   roofline,
   timing,
