@@ -30,27 +30,20 @@ SETTINGS = ("steps=2", "checkpoint.every=1", "validate_every=1", "optim.ema_deca
 SETTINGS += ("model.levels=3",)
 
 
-def test_a_run_goes_on_and_says_what_it_took_for_missing_fields(older, make_trainer):
-  trainer, workdir = make_trainer(older / "pairs"), older / "run"
-  status, output = trainer.run(workdir, *SETTINGS)
-  assert status == 0, output
-  assert "is of an older version, taken as: system='isfuse', " in output
-  assert "model.levels=3, " in output and "init_from='', " in output
-  assert "already holds step 2 of 2" in output
-  stored = record.read(workdir)
-  assert stored["config"]["system"] == "isfuse" and stored["config"]["model"]["levels"] == 3
-  assert len(stored["starts"]) == 2
-  status, output = trainer.run(workdir, *SETTINGS)
-  assert status == 0 and "older version" not in output
-
-
-def test_an_interrupted_run_takes_the_step_that_was_missing(older, make_trainer, checkpoint_leaves):
+def test_an_interrupted_run_takes_the_missing_step_and_says_what_it_took_for_missing_fields(
+  older, make_trainer, checkpoint_leaves
+):
   trainer, workdir = make_trainer(older / "pairs"), older / "run"
   expected = checkpoint_leaves(workdir, 2)
   rows = logs.read_metrics(workdir / logs.METRICS_FILE)
   (workdir / "checkpoints" / "2").rename(older / "2")
   status, output = trainer.run(workdir, *SETTINGS)
   assert status == 0 and "going on after step 1" in output, output
+  assert "is of an older version, taken as: system='isfuse', " in output
+  assert "model.levels=3, " in output and "init_from='', " in output
+  stored = record.read(workdir)
+  assert stored["config"]["system"] == "isfuse" and stored["config"]["model"]["levels"] == 3
+  assert len(stored["starts"]) == 2
   found = checkpoint_leaves(workdir, 2)
   assert found.keys() == expected.keys()
   for name in expected:  # of another machine, maybe
@@ -58,6 +51,9 @@ def test_an_interrupted_run_takes_the_step_that_was_missing(older, make_trainer,
   again = logs.read_metrics(workdir / logs.METRICS_FILE)
   assert [row["kind"] for row in again] == [row["kind"] for row in rows]
   assert again[-2]["loss"] == pytest.approx(rows[-2]["loss"], rel=1e-4)
+  status, output = trainer.run(workdir, *SETTINGS)
+  assert status == 0 and "already holds step 2 of 2" in output, output
+  assert "older version" not in output
 
 
 def test_a_field_that_differs_is_still_refused(older, make_trainer):
