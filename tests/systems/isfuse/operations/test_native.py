@@ -134,12 +134,12 @@ def step(kernels, dtype, fold_views=False, **network):
   return [np.asarray(x, np.float64) for x in jax.tree.leaves(new.opt_state[0].mu)]
 
 
-PLAIN = {"shared_encoder": True, "levels": 2}
+RELEASED = {"levels": 2}
 PAPER = {"gate": "paper", "shared_encoder": True, "levels": 1}
 
 
 @pytest.mark.parametrize(
-  ("network", "foldings"), [(PLAIN, (False,)), (PAPER, (False, True))], ids=str
+  ("network", "foldings"), [(RELEASED, (False,)), (PAPER, (False, True))], ids=str
 )
 def test_a_training_step_is_the_plain_one(x64, network, foldings):
   exact = step("plain", "float64", **network)
