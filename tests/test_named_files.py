@@ -19,6 +19,8 @@ KNOWN = {f"/{path.relative_to(ROOT)}" for path in FILES}
 # Names of files that a run writes, that a test makes, or that stand elsewhere.
 ELSEWHERE = {
   "summary.md",  # of evaluate, analyze and the study of shift
+  "summary_given.md",  # of evaluate, where pairs are degraded
+  "restoration.md",  # the same
   "results.md",  # of a study of results
   "nowhere.py",  # of a test, and missing on purpose
   "work.py",  # written by a test
