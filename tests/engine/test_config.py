@@ -54,6 +54,10 @@ def test_values_beyond_the_limits_are_refused(name, value, message):
     configure(**{name: value})
 
 
+def test_older_runs_dispatched_every_step_by_itself():
+  assert Config.OLDER["steps_per_dispatch"] == configure().steps_per_dispatch == 1
+
+
 def test_a_run_has_a_length():
   assert configure(steps=0, epochs=0.01).epochs == 0.01
   assert configure(steps=1, epochs=0.0).steps == 1

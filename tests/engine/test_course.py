@@ -119,6 +119,21 @@ def test_a_stopped_run_saves_there_and_ends_as_the_undisturbed_one(
   assert values[0] == values[1] and list(values[0]) == [4, 8, 11]
 
 
+def test_the_host_waits_for_the_device_when_something_is_due_and_not_else(
+  toy, tmp_path, monkeypatch
+):
+  waited, flush = [], logs.Writer.flush
+
+  def counting(self, compilations):
+    waited.append(self._pending[-1][0][-1])
+    return flush(self, compilations)
+
+  monkeypatch.setattr(logs.Writer, "flush", counting)
+  rarely = {"log_every": 3, "validate_every": 99, "checkpoint": {"every": 5}, "steps": 11}
+  loop.train(*toy(**rarely), tmp_path / "run")
+  assert waited == [3, 5, 6, 9, 10, 11]
+
+
 @pytest.mark.parametrize("due", ["log_every", "validate_every", "every", "stop"])
 def test_a_loss_that_is_not_finite_is_neither_logged_nor_saved(toy, tmp_path, monkeypatch, due):
   """Whatever it is that makes the host look at step 5."""

@@ -40,6 +40,11 @@ def test_a_set_of_the_size_of_msrs_stays_if_it_fits(device_gb, kind):
   assert ("device_gb=0" in chosen.advice) == (kind is feed.Resident)
 
 
+def test_a_set_as_large_as_its_limit_stays():
+  size = feed.choose(stream(0), seed=0).gigabytes
+  assert type(feed.choose(stream(size), seed=0)) is feed.Resident
+
+
 def test_shapes_are_those_of_a_step():
   streamed, kept = (feed.choose(stream(gb), seed=0) for gb in (0, 1))
   assert {k: v.shape for k, v in streamed.item.items()} == dict.fromkeys(

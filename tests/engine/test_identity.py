@@ -54,6 +54,15 @@ def paths(values, where=""):
       yield from paths(value, f"{where}{name}.")
 
 
+@pytest.mark.parametrize("changed", [{"steps": "4"}, {"epochs": None}, {"steps": None}])
+def test_a_record_whose_length_is_no_number_is_damaged(begun, changed):
+  stored = json.loads((begun / "run" / record.FILE).read_text())
+  stored["config"] |= changed
+  (begun / "run" / record.FILE).write_text(json.dumps(stored))
+  with pytest.raises(InputError, match="damaged .steps .*epochs"):
+    run_lib.open_run(*systems.configure(values_of(begun / "pairs")), begun / "run")
+
+
 def test_every_operational_field_is_a_field():
   values = recipes.released().to_dict()
   values["data"] = dict.fromkeys(("root", "visible", "infrared"))

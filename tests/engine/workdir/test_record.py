@@ -76,6 +76,7 @@ def test_a_start_names_the_commit_that_ran_and_whether_it_was_changed(
 
   def git(command, **options):
     assert command[:2] == ["git", "-C"] and options["check"] and options["text"]
+    assert options["capture_output"]
     assert pathlib.Path(command[2]) == pathlib.Path(record.__file__).parent
     if command[3] == "ls-files":
       assert command[4:] == ["record.py"]
