@@ -86,7 +86,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class _Models:
-  """What fuses: the weights of the request, and what is fused beside where pairs are degraded."""
+  """Fusers: that of the request's weights, and those beside it where pairs are degraded."""
 
   own: Fuser | None
   beside: degraded.Beside | None
@@ -173,6 +173,12 @@ def _check(request: Request) -> None:
       f"--restoration={request.restoration} is for degraded pairs; name the clean images, too: "
       "--clean_visible and --clean_infrared"
     )
+  names = [label(path) for path in (request.weights, request.restoration) if path]
+  if request.clean and len({*names, degraded.NOTHING}) <= len(names):
+    raise InputError(
+      f"--weights and --restoration are scored as {', '.join(names)}; allowed: names of files that "
+      f"differ, other than {degraded.NOTHING!r}"
+    )
   if request.clean and request.protocol:
     raise InputError(f"--protocol={request.protocol} has no clean images; leave one of both out")
   if not request.methods:
@@ -186,6 +192,7 @@ def _check(request: Request) -> None:
     taken.append(method)
   known = (*request.methods, *BASELINES)
   known += (degraded.DEGRADED, degraded.BOUND) if request.clean else ()
+  known += (degraded.RESTORED,) if request.restoration is not None else ()
   if request.compare_to is not None and request.compare_to not in known:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"

@@ -25,7 +25,7 @@ METRICS, CONVENTION = ("PSNR", "SSIM"), "strict"  # of restoration
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
-  """What is fused beside the methods, to tell what one gains from knowing of weather.
+  """Fusions beside the methods, to tell what one gains from knowing of weather.
 
   usual: the fuser of the package's default weights, of the degraded pair and of the clean one.
   restorer: restores visible images (`restore`) before `usual` fuses; None for none.

@@ -1,4 +1,4 @@
-"""Which window sizes to compile: one bucket serves every image size that fits into it."""
+"""Window sizes to compile: one bucket serves every image size that fits into it."""
 
 from collections.abc import Callable, Collection, Iterable
 

@@ -69,7 +69,7 @@ def _descale(x: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _chroma(dtype: np.dtype) -> tuple[np.ndarray, ...]:
-  """What the chroma adds to the luma, by a channel's distance from the luma, -largest first.
+  """Amounts that the chroma adds to the luma, by a channel's distance from it, -largest first.
 
   To red; to blue; to green two parts, whose sum is to be shifted right by SHIFT.
   """

@@ -129,7 +129,7 @@ def _correlate(
 
 
 def mirrored(position: Array, size: Array | int) -> Array:
-  """Where any positions are found in an axis of `size`, mirrored again and again at its ends."""
+  """Positions in an axis of `size`, mirrored again and again at its ends, of any positions."""
   period = 2 * (size - 1) + (size == 1)
   place = position % period
   return place - (2 * place - period) * (place >= size)

@@ -44,6 +44,8 @@ class Job:
 def make(given: Mapping[str, Any]) -> int:
   """Makes the weather that the flags name; returns the exit status."""
   output = pathlib.Path(given["output"])
+  if not 0 <= given["seed"] < 2**31:  # JAX takes the lower 32 bits of others, or none
+    raise InputError(f"--seed={given['seed']}; allowed: 0 to {2**31 - 1}")
   options = WeatherOptions((given["kind"],), (given["level"],), (given["thermal"],), clear=0.0)
   normalizer = ranges.parse(given["normalize"], MODALITIES)
   sources = (pathlib.Path(given[name]) for name in MODALITIES)

@@ -60,7 +60,8 @@ def values(path):
 
 
 def test_scores_refer_to_the_clean_pair_and_once_more_to_the_given_one(root, tmp_path, capsys):
-  assert run(root, tmp_path, "--restoration=some.safetensors") == 0
+  compared = f"--compare_to={degraded.RESTORED}"
+  assert run(root, tmp_path, "--restoration=some.safetensors", compared) == 0
   said = capsys.readouterr().out
   assert "restored visible images against clean ones" in said
   clean, given = values(tmp_path / "scores.csv"), values(tmp_path / "scores_given.csv")
@@ -106,6 +107,8 @@ def test_without_clean_images_nothing_is_added(root, tmp_path):
     (("--clean_visible=", "--clean_infrared=", "--restoration=r"), "--restoration=r is for"),
     (("--fused=clean visible:{root}/mine",), "'clean visible' is taken"),
     (("--clean_visible=/nowhere",), "/nowhere"),
+    (("--restoration=degraded.safetensors",), "other than 'degraded'"),
+    (("--weights=a/net.safetensors", "--restoration=b/net.safetensors"), "as net, net; allowed"),
   ],
 )
 def test_what_cannot_be_scored_is_refused(root, tmp_path, capsys, more, message):

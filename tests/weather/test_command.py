@@ -89,6 +89,7 @@ def test_what_fails_is_named_and_the_rest_is_written(folders, capsys):
   "change, message",
   [
     ("--kind=hail", "no kind of weather 'hail'; valid: haze, rain, snow"),
+    ("--seed=4294967296", "--seed=4294967296; allowed: 0 to 2147483647"),
     ("--level=extreme", "light, medium, heavy"),
     ("--thermal=warm", "physical, attenuated"),
     ("--visible=/nowhere", "/nowhere: does not exist"),

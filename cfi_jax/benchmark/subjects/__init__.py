@@ -52,7 +52,7 @@ class Subject(Protocol):
     """The difference of fused images that `fuse_tolerance` is about."""
 
   def case(self, config: Config) -> dict[str, Any]:
-    """What a report of training says of the config beside sizes."""
+    """Entries of a report of training that tell of the config, beside sizes."""
 
   def settings(self, config: Config, steps: int) -> dict[str, Any]:
     """Settings of a config that PyTorch's step needs, for a run of so many steps."""

@@ -163,7 +163,7 @@ def depth(key: Array, options: SceneOptions) -> Array:
 
 @struct.dataclass
 class _SetUp:
-  """What stands before the cameras: K things with their outlines and shares of the pixels."""
+  """Things before the cameras, K of them with outlines and shares of the pixels, on a street."""
 
   view: Camera
   noises: Textures

@@ -41,9 +41,10 @@ class Weather:
   flakes cover. An amount of 0 is no such weather.
   airlight: brightness of the light that each kind scatters, [3]. tint: what is added to it in each
     channel, [3].
-  angle: of rain from the vertical, radians. length, width, opacity: of streaks, factors on what
-    their rate gives, pixels and a factor. flakes: brightness of snow flakes. drift: direction of
-    their motion, radians. motion: its length in pixels.
+  angle: of rain from the vertical, radians. length, opacity: of streaks, factors on what
+    `visible.streaks` gives. width: their standard deviation across. flakes: brightness of snow
+    flakes. drift: direction of their motion from the vertical, radians. motion: its length. Width
+    and motion are in pixels of 480 rows.
   thermal_ratio: thermal extinction over visible one by kind, [3]. attenuated: whether the thermal
     image is that of the model `attenuated`. air: level of cold air in standard deviations below the
     mean of the thermal image. gain: of the thermal camera. thermal_noise, row_noise: standard

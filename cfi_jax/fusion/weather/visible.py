@@ -52,13 +52,14 @@ def scatter(key: Array, image: Array, weather: Weather, depth: Array) -> Array:
 def streaks(key: Array, weather: Weather, height: int, width: int, scale: Array | float) -> Array:
   """Streaks of rain, their opacity [height, width, 1].
 
-  The number of drops above 1 mm follows their rate as Marshall and Palmer (1948) have it, N = 8000
-  / L exp(-L) per cubic metre, L = 4.1 R^-0.21 per mm; N / 10^4 per cent of the pixels are heads of
-  streaks in each of three layers of different distance. Number, length (16 (R /
-  1.2)^0.5 pixels of 480 rows) and opacity are ours. scale: pixels for one of 480 rows.
+  The number of drops above 1 mm follows the rain rate R as Marshall and Palmer (1948) have it, N =
+  8000 / L exp(-L) per cubic metre, L = 4.1 R^-0.21 per mm. N / 10^4 per cent of the pixels of 480
+  rows are heads of streaks in the nearest of three layers, more in those whose streaks are smaller.
+  Number, length (16 (R / 1.2)^0.5 pixels of 480 rows) and opacity are ours. scale: pixels for one
+  of 480 rows.
   """
-  rate = 4.1 * jnp.maximum(weather.rain, 1e-3) ** -0.21
-  heads = 8000 / rate * jnp.exp(-rate) * 1e-4 / 100  # of the pixels, in each layer
+  slope = 4.1 * jnp.maximum(weather.rain, 1e-3) ** -0.21
+  heads = 8000 / slope * jnp.exp(-slope) * 1e-4 / 100  # of the pixels
   length = 16 * jnp.sqrt(weather.rain / 1.2) * weather.length * scale
   low, high = (value * weather.opacity for value in _OPACITY)
   layers = []

@@ -161,7 +161,7 @@ def small_restoration() -> ConfigDict:
 
 
 def weather() -> ConfigDict:
-  """The training of the weights `weather` of the package: RoadScene's pairs under made weather."""
+  """A small network on RoadScene's clean pairs under made weather, trained longer than `small`."""
   config = small()
   config.data = dict(name="roadscene", root="", validation_fraction=0.1)
   config.input.crop, config.batch_size, config.steps = 64, 2, 4000
