@@ -30,6 +30,7 @@ _NO_DEVICE, _BRIDGE = "Unable to initialize backend", "xla_bridge.py"
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
+INTERRUPTED = 128 + 2  # the status of what SIGINT ended, as shells have it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,17 @@ _VERBOSITY = Flag("what libraries report: 0 all, -1 warnings, -2 errors", loggin
 
 def run(main: Callable[[dict[str, Any]], int], flags: Mapping[str, Flag], doc: str) -> None:
   """Runs a command with the arguments of this process, and exits."""
-  app.run(lambda _: status(main, flags, doc, sys.argv[1:]), argv=sys.argv[:1])
+
+  def finish(_: Sequence[str]) -> int:
+    found = status(main, flags, doc, sys.argv[1:])
+    if found == INTERRUPTED:
+      # At once: where Ctrl-C comes while JAX (0.10) compiles, taking Python down ends in a crash.
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(found)
+    return found
+
+  app.run(finish, argv=sys.argv[:1])
 
 
 def status(
@@ -109,7 +120,7 @@ def status(
     return refuse(reason)
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr, flush=True)
-    return 130
+    return INTERRUPTED
 
 
 def _missing_device(error: Exception) -> str | None:

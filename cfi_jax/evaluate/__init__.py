@@ -167,7 +167,11 @@ def _check(request: Request) -> None:
   else:
     find_metrics(request.metrics, request.convention)
   if request.clean and set(request.clean) != set(MODALITIES):
-    raise InputError("clean images of one modality; allowed: of both, or of none")
+    given = ", ".join(f"--clean_{modality}={path}" for modality, path in request.clean.items())
+    raise InputError(
+      f"clean images of one modality, {given}; allowed: --clean_visible and --clean_infrared, or "
+      "none"
+    )
   if request.restoration is not None and not request.clean:
     raise InputError(
       f"--restoration={request.restoration} is for degraded pairs; name the clean images, too: "
@@ -188,7 +192,8 @@ def _check(request: Request) -> None:
     taken += [*degraded.CLEAN.values(), degraded.DEGRADED, degraded.RESTORED, degraded.BOUND]
   for method in request.methods:
     if method in taken:
-      raise InputError(f"the method name {method!r} is taken; taken: {', '.join(taken)}")
+      names = ", ".join(dict.fromkeys(taken))
+      raise InputError(f"the method name {method!r} is taken; taken: {names}")
     taken.append(method)
   known = (*request.methods, *BASELINES)
   known += (degraded.DEGRADED, degraded.BOUND) if request.clean else ()

@@ -58,7 +58,10 @@ def load(restoration: str | os.PathLike | None) -> Beside:
   usual = load_fuser()
   if restoration is None:
     return Beside(usual, None, "")
-  restorer = load_any(restoration)
+  try:
+    restorer = load_any(restoration)
+  except InputError as error:
+    raise InputError(f"--restoration={restoration}: {error}") from error
   if isinstance(restorer, Fuser) or not hasattr(restorer, "restore"):
     raise InputError(f"--restoration={restoration}: these weights do not restore visible images")
   return Beside(usual, restorer, label(restoration))

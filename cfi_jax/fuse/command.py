@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from PIL import Image
 
+from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
@@ -95,7 +96,7 @@ def _run(
       if isinstance(error, StorageError):
         raise StorageError(f"{error}; {left}") from error
       print(f"interrupted: {left}", file=sys.stderr)
-      return 130
+      return INTERRUPTED
   seconds = time.perf_counter() - began
   _print_warnings(doubts)
   for failure in failures:

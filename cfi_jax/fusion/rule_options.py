@@ -39,7 +39,7 @@ class WaveletOptions:
     for name in ("exponent", "gain", "spread", "brighter"):
       value = getattr(self, name)
       if not 0 <= value < math.inf:
-        raise InputError(f"{self.PLACE}{name} is {value}; allowed: 0 or more")
+        raise InputError(f"{self.PLACE}{name} is {value}; allowed: finite, 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ FLAGS = {
   "kind": cli.Flag("haze, rain, snow, or a mixture such as rain+haze", required=True),
   "level": cli.Flag("how much of it", "medium", valid=LEVELS),
   "thermal": cli.Flag("model of the infrared image (docs/weather.md)", THERMAL[0], valid=THERMAL),
-  "seed": cli.Flag("another number gives other weather", 0),
+  "seed": cli.Flag("another number gives other weather; 0 to 2147483647", 0),
   "normalize": cli.Flag(f"which values mean 0 and 1: {RULES}", "auto"),
   **NAMES,
 }

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ from cfi_jax.images.ranges import Normalizer, Range
 
 RECORD = "weather.jsonl"
 CANVAS = 128  # pixels
+LAST_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +46,19 @@ class Job:
 def make(given: Mapping[str, Any]) -> int:
   """Makes the weather that the flags name; returns the exit status."""
   output = pathlib.Path(given["output"])
-  if not 0 <= given["seed"] < 2**31:  # JAX takes the lower 32 bits of others, or none
-    raise InputError(f"--seed={given['seed']}; allowed: 0 to {2**31 - 1}")
+  if not 0 <= given["seed"] <= LAST_SEED:
+    raise InputError(f"--seed={given['seed']}; allowed: 0 to {LAST_SEED}")
   options = WeatherOptions((given["kind"],), (given["level"],), (given["thermal"],), clear=0.0)
   normalizer = ranges.parse(given["normalize"], MODALITIES)
   sources = (pathlib.Path(given[name]) for name in MODALITIES)
   jobs, failures = find_jobs(*sources, output, naming.from_options(given))
   require_folder(output)
-  lines = []
+  lines: list[str] = []
+  taken: list[tuple[str, np.dtype, Range]] = []
   with _kept(output / RECORD, lines), Progress("making weather", "pair", len(jobs)) as progress:
     for job in jobs:
       try:
-        drawn = _make_one(job, output, given["seed"], options, normalizer)
+        drawn = _make_one(job, output, given["seed"], options, normalizer, taken)
       except StorageError:
         raise
       except InputError as error:
@@ -66,7 +69,10 @@ def make(given: Mapping[str, Any]) -> int:
       progress.update()
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
-  print(f"made weather on {len(lines)} of {len(jobs)} pairs; what was drawn: {output / RECORD}")
+  if taken:
+    print(ranges.describe(taken))
+  record = f"; what was drawn: {output / RECORD}" if lines else ""
+  print(f"made weather on {len(lines)} of {len(jobs)} pairs{record}")
   return 1 if failures else 0
 
 
@@ -85,15 +91,21 @@ def find_jobs(
 ) -> tuple[list[Job], list[str]]:
   """The pairs of two files or of two folders, and sentences on names that are no pairs.
 
-  Raises InputError where there is no pair, and for an output inside of the folders of images.
+  Raises InputError where there is no pair, and for an output whose results would lie among the
+  clean images, or replace them.
   """
   for path in (visible, infrared):
     if not path.exists():
       raise InputError(f"{path}: does not exist")
-    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
-      raise InputError(f"--output={output} is inside {path}; choose another folder")
   if visible.is_dir() != infrared.is_dir():
     raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  for path, name in itertools.product((visible, infrared), MODALITIES):
+    results = output / name if visible.is_dir() else _result(output, name, visible.stem)
+    if results.resolve().is_relative_to(path.resolve()):
+      raise InputError(
+        f"--output={output}: results in {results} would lie among the clean images, {path}; choose "
+        "another folder"
+      )
   if not visible.is_dir():
     return [Job(visible.stem, visible, infrared)], []
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
@@ -107,10 +119,23 @@ def find_jobs(
   return jobs, list(found.problems)
 
 
+def _result(output: pathlib.Path, modality: str, name: str) -> pathlib.Path:
+  """The file of an image under weather."""
+  return output / modality / f"{name}.png"
+
+
 def _make_one(
-  job: Job, output: pathlib.Path, seed: int, options: WeatherOptions, normalizer: Normalizer
+  job: Job,
+  output: pathlib.Path,
+  seed: int,
+  options: WeatherOptions,
+  normalizer: Normalizer,
+  done: list[tuple[str, np.dtype, Range]],
 ) -> dict[str, Any]:
-  """Writes a pair under weather that is drawn; returns what was drawn."""
+  """Writes a pair under weather that is drawn; returns what was drawn.
+
+  done: gets name, type and range of both images.
+  """
   visible, infrared = (images.read_image(path) for path in (job.visible, job.infrared))
   if visible.shape[:2] != infrared.shape[:2]:
     shapes = (f"{image.shape[1]}x{image.shape[0]}" for image in (visible, infrared))
@@ -132,7 +157,8 @@ def _make_one(
     stored = _as_stored(image, found, was.dtype)
     if was.shape[-1] == 4:
       stored = np.concatenate([stored, was[..., 3:].astype(stored.dtype)], -1)
-    pictures.write_image(output / name / f"{job.name}.png", stored)
+    pictures.write_image(_result(output, name, job.name), stored)
+    done.append((name, was.dtype, found))
   return weather_lib.describe(drawn)
 
 

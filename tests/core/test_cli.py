@@ -126,6 +126,30 @@ def file(tmp_path):
   return tmp_path / "own.py"
 
 
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_only_what_was_interrupted_ends_at_once(monkeypatch, capfd, code):
+  """Taking Python down after Ctrl-C may crash in JAX; else everything is put away in order."""
+  left = []
+
+  def leave(status):
+    left.append(status)
+    raise SystemExit(status)
+
+  def main(given):
+    print("said", end="")
+    if code == 130:
+      raise KeyboardInterrupt
+    return code
+
+  monkeypatch.setattr(cli.os, "_exit", leave)
+  monkeypatch.setattr(cli.sys, "argv", ["command"])
+  with pytest.raises(SystemExit) as ended:
+    cli.run(main, {}, "Says something.")
+  assert ended.value.code == code and left == ([130] if code == 130 else [])
+  said = capfd.readouterr()
+  assert said.out == "said" and ("interrupted" in said.err) == (code == 130)
+
+
 def test_the_config_file_is_read_once_per_command(file):
   log = file.with_suffix(".log")
   given = cli.parse(FLAGS, [f"--config={file}:4", "--config.part.sizes=(5, 6)", "--no-fast"])

@@ -11,7 +11,7 @@ from cfi_jax.evaluate import __main__ as command
 from cfi_jax.evaluate import degraded
 from cfi_jax.metrics import METRICS, read_scores
 from cfi_jax.systems.baselines import BASELINES
-from cfi_jax.systems.files import load_fuser
+from cfi_jax.systems.files import load_any, load_fuser
 
 FOLDERS = ("visible", "infrared", "clean_visible", "clean_infrared")
 
@@ -103,9 +103,9 @@ def test_without_clean_images_nothing_is_added(root, tmp_path):
 @pytest.mark.parametrize(
   "more, message",
   [
-    (("--clean_infrared=",), "clean images of one modality"),
+    (("--clean_infrared=",), "one modality, --clean_visible={root}/clean_visible; allow"),
     (("--clean_visible=", "--clean_infrared=", "--restoration=r"), "--restoration=r is for"),
-    (("--fused=clean visible:{root}/mine",), "'clean visible' is taken"),
+    (("--fused=clean visible:{root}/mine",), "is taken; taken: visible, infrared, average"),
     (("--clean_visible=/nowhere",), "/nowhere"),
     (("--restoration=degraded.safetensors",), "other than 'degraded'"),
     (("--weights=a/net.safetensors", "--restoration=b/net.safetensors"), "as net, net; allowed"),
@@ -113,7 +113,7 @@ def test_without_clean_images_nothing_is_added(root, tmp_path):
 )
 def test_what_cannot_be_scored_is_refused(root, tmp_path, capsys, more, message):
   assert run(root, tmp_path / "out", *(m.format(root=root) for m in more)) == 2
-  assert message in capsys.readouterr().err
+  assert message.format(root=root) in capsys.readouterr().err
   assert not (tmp_path / "out").exists()
 
 
@@ -121,6 +121,15 @@ def test_weights_that_fuse_do_not_restore(root, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(degraded, "load_any", lambda path: load_fuser("average"))
   assert run(root, tmp_path, "--restoration=fuses.safetensors") == 2
   assert "--restoration=fuses.safetensors: these weights do not restore" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["wavelet", "/nowhere.safetensors"])
+def test_a_restoration_that_cannot_be_loaded_is_named_with_its_flag(
+  root, tmp_path, capsys, monkeypatch, given
+):
+  monkeypatch.setattr(degraded, "load_any", load_any)
+  assert run(root, tmp_path, f"--restoration={given}") == 2
+  assert f"--restoration={given}: {given}" in capsys.readouterr().err
 
 
 class Heads:

@@ -118,7 +118,7 @@ def test_names_with_options():
     ("wavelet:planes=9", "planes is 9; allowed: 1 to 8"),
     ("wavelet:planes=4.5", "planes is '4.5'; allowed: a whole number"),
     ("wavelet:gain=much", "gain is 'much'; allowed: a number"),
-    ("wavelet:gain=nan", "gain is nan; allowed: 0 or more"),
+    ("wavelet:gain=nan", "gain is nan; allowed: finite, 0 or more"),
     ("wavelet:gain=1,gain=2", "gain is given twice"),
     ("wavelet:", "'' is no OPTION=VALUE"),
     ("average:gain=1", "no option 'gain'; average has no options"),

@@ -39,7 +39,9 @@ def asked(folders, output, *more):
 
 def test_pairs_and_their_records_are_written_and_the_seed_decides(folders, capsys):
   assert run(*asked(folders, "one")) == 0
-  assert "made weather on 2 of 2 pairs" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert "made weather on 2 of 2 pairs" in said
+  assert "values: visible: 2 of 8 bits" in said and "1 of 16 bits, 0..65535 taken as 0..1" in said
   assert run(*asked(folders, "two")) == run(*asked(folders, "three", "--seed=1")) == 0
   for name in ("visible/a.png", "visible/b.png", "infrared/a.png", "infrared/b.png"):
     first, again, other = (
@@ -93,7 +95,9 @@ def test_what_fails_is_named_and_the_rest_is_written(folders, capsys):
     ("--level=extreme", "light, medium, heavy"),
     ("--thermal=warm", "physical, attenuated"),
     ("--visible=/nowhere", "/nowhere: does not exist"),
-    ("--output=vi/out", "is inside"),
+    ("--output=vi/out", "--output=vi/out: results in vi/out/visible would lie among the clean"),
+    ("--seed=-1", "--seed=-1; allowed: 0 to 2147483647"),
+    ("--seed=99999999999999999999", "allowed: 0 to 2147483647"),
     ("--normalize=maybe", "normalize"),
   ],
 )
@@ -105,6 +109,26 @@ def test_bad_flags_are_refused_before_anything_is_written(
   error = capsys.readouterr().err
   assert message in error and error.count("error:") == 1
   assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["", "a.png"])
+def test_clean_images_are_never_replaced(folders, capsys, file):
+  for old, new in (("vi", "visible"), ("ir", "infrared")):
+    (folders / old).rename(folders / new)
+  before = read(folders / "visible/a.png")
+  images = [f"--{name}={folders / name / file}" for name in ("visible", "infrared")]
+  assert run(*images, f"--output={folders}", "--kind=rain") == 2
+  said = capsys.readouterr().err
+  assert f"--output={folders}: results in {folders / 'visible' / file}" in said
+  np.testing.assert_array_equal(read(folders / "visible/a.png"), before)
+  assert not (folders / "weather.jsonl").exists()
+
+
+def test_no_record_is_named_where_none_was_written(folders, capsys):
+  images = (f"--visible={folders / 'vi/a.png'}", f"--infrared={folders / 'ir/broken.png'}")
+  (folders / "ir/broken.png").write_bytes(b"")
+  assert run(*images, f"--output={folders / 'out'}", "--kind=rain") == 1
+  assert capsys.readouterr().out == "made weather on 0 of 1 pairs\n"
 
 
 def test_flags_offer_what_there_is():
