@@ -141,6 +141,8 @@ def test_only_what_was_interrupted_ends_at_once(monkeypatch, capfd, code):
       raise KeyboardInterrupt
     return code
 
+  # absl's own `run` would change the logging of this process.
+  monkeypatch.setattr(cli.app, "run", lambda finish, argv: sys.exit(finish(argv)))
   monkeypatch.setattr(cli.os, "_exit", leave)
   monkeypatch.setattr(cli.sys, "argv", ["command"])
   with pytest.raises(SystemExit) as ended:
