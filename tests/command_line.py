@@ -103,7 +103,7 @@ class Started:
     os.kill(self.pid, number)
 
   def outputs(self) -> tuple[str, str]:
-    """What it has printed so far to stdout and stderr."""
+    """Text printed so far to stdout and to stderr."""
     return tuple(path.read_text() if path.exists() else "" for path in self._outputs)
 
   def finish(self, seconds: float | None = None) -> tuple[int, str, str]:

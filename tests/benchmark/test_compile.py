@@ -139,6 +139,12 @@ def test_lowering_makes_no_array_and_does_not_look_at_this_machine(monkeypatch):
   assert "func.func public @main" in lowered.as_text()
 
 
+@pytest.fixture(autouse=True)
+def on_the_host():
+  """JAX looks for its plugins once, and with all platforms asked for that of CUDA needs CUDA."""
+  jax.config.update("jax_platforms", "cpu")
+
+
 def needs(chip):
   """Skips what a compiler that is not installed would compile, and sets JAX up for it."""
   missing = [name for name in chips.PACKAGES[chip.platform] if not chips.installed(name)]
