@@ -70,6 +70,11 @@ class Request:
     """The methods to judge, without the baselines."""
     return (*self.fused, *((label(self.weights),) if self.weights else ()))
 
+  @property
+  def beside(self) -> tuple[str, ...]:
+    """What is fused beside the methods where the sources are degraded."""
+    return degraded.methods(self.weights, self.restoration) if self.clean else ()
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -137,7 +142,7 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
 def _load(request: Request, alignment: Alignment) -> _Models:
   """Loads the models, and plans programs for the images to come."""
   own = load_fuser(request.weights) if request.weights else None
-  beside = degraded.load(request.restoration) if request.clean else None
+  beside = degraded.load(request.weights, request.restoration) if request.clean else None
   sizes = [scene.size for scene in alignment.scenes]
   for reserve in (
     baselines.reserve,
@@ -196,8 +201,7 @@ def _check(request: Request) -> None:
       raise InputError(f"the method name {method!r} is taken; taken: {names}")
     taken.append(method)
   known = (*request.methods, *BASELINES)
-  known += (degraded.DEGRADED, degraded.BOUND) if request.clean else ()
-  known += (degraded.RESTORED,) if request.restoration is not None else ()
+  known += request.beside
   if request.compare_to is not None and request.compare_to not in known:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"
@@ -208,8 +212,7 @@ def _score(request: Request, alignment: Alignment, models: _Models, progress: bo
   parts = ((request.convention, request.metrics),)
   if request.protocol:
     parts = PROTOCOLS[request.protocol]
-  beside = models.beside.methods if models.beside is not None else ()
-  methods = (*request.methods, *beside, *BASELINES)
+  methods = (*request.methods, *request.beside, *BASELINES)
   methods += tuple(degraded.GIVEN + method for method in methods) if request.clean else ()
   total = len(alignment.scenes) * len(methods)
   rows = ()

@@ -27,44 +27,48 @@ METRICS, CONVENTION = ("PSNR", "SSIM"), "strict"  # of restoration
 class Beside:
   """Fusions beside the methods, to tell what one gains from knowing of weather.
 
-  usual: the fuser of the package's default weights, of the degraded pair and of the clean one.
+  usual: the fuser of the package's default weights, of the clean pair and, where `as_given`, of the
+    degraded one.
   restorer: restores visible images (`restore`) before `usual` fuses; None for none.
   label: of the restorer.
   """
 
   usual: Fuser
+  as_given: bool
   restorer: Any | None
   label: str
 
-  @property
-  def methods(self) -> tuple[str, ...]:
-    """Names of what `fuse` gives."""
-    return (DEGRADED, *((RESTORED,) if self.restorer else ()), BOUND)
-
   def fuse(self, given: Pair, clean: Pair) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the fused luma [H, W, 1] under each name."""
-    yield DEGRADED, self.usual.fuse(given.visible, given.infrared, gray=True)
+    if self.as_given:
+      yield DEGRADED, self.usual.fuse(given.visible, given.infrared, gray=True)
     if self.restorer:
       restored = self.restorer.restore(given.visible)
       yield RESTORED, self.usual.fuse(restored, given.infrared, gray=True)
     yield BOUND, self.usual.fuse(clean.visible, clean.infrared, gray=True)
 
 
-def load(restoration: str | os.PathLike | None) -> Beside:
+def methods(weights: str | os.PathLike | None, restoration: str | os.PathLike | None) -> tuple:
+  """Names of what `Beside.fuse` gives, in order; weights that are judged are not given again."""
+  given = () if weights == shipped.DEFAULT else (DEGRADED,)
+  return (*given, *(() if restoration is None else (RESTORED,)), BOUND)
+
+
+def load(weights: str | os.PathLike | None, restoration: str | os.PathLike | None) -> Beside:
   """Loads the fuser of the default weights and, by a file, a restoration network.
 
-  Raises InputError for weights that do not restore.
+  weights: those that are judged. Raises InputError for weights that do not restore.
   """
-  usual = load_fuser()
+  usual, as_given = load_fuser(), DEGRADED in methods(weights, restoration)
   if restoration is None:
-    return Beside(usual, None, "")
+    return Beside(usual, as_given, None, "")
   try:
     restorer = load_any(restoration)
   except InputError as error:
     raise InputError(f"--restoration={restoration}: {error}") from error
   if isinstance(restorer, Fuser) or not hasattr(restorer, "restore"):
     raise InputError(f"--restoration={restoration}: these weights do not restore visible images")
-  return Beside(usual, restorer, label(restoration))
+  return Beside(usual, as_given, restorer, label(restoration))
 
 
 def clean_pair(scene: Scene) -> Pair:

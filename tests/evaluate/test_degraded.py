@@ -94,6 +94,18 @@ def test_scores_refer_to_the_clean_pair_and_once_more_to_the_given_one(root, tmp
   assert (tmp_path / "restoration.md").exists() and (tmp_path / "summary_given.md").exists()
 
 
+def test_default_weights_that_are_judged_are_not_fused_again():
+  rest = (degraded.RESTORED, degraded.BOUND)
+  assert degraded.methods("visible-infrared", "r.safetensors") == rest
+  assert degraded.methods("medical", "r.safetensors") == (degraded.DEGRADED, *rest)
+  usual = load_fuser("average")
+  pair = degraded.Pair(np.zeros((8, 8, 1), np.uint8), np.zeros((8, 8, 1), np.uint8))
+  for weights in ("visible-infrared", "medical", None):
+    beside = degraded.load(weights, None)
+    found = tuple(name for name, _ in beside.fuse(pair, pair))
+    assert found == degraded.methods(weights, None) and type(beside.usual) is type(usual)
+
+
 def test_without_clean_images_nothing_is_added(root, tmp_path):
   assert run(root, tmp_path, "--clean_visible=", "--clean_infrared=") == 0
   assert {path.name for path in tmp_path.iterdir()} == {"scores.csv", "summary.md", "report.html"}

@@ -156,11 +156,10 @@ def _flake(
 ) -> Array:
   """A soft ellipse at pixel (0, 0), drawn out along the drift by its motion, [h, w]."""
   across, along = _around(height, width, turn)
-  across, along = jnp.broadcast_arrays(across / roundness, along)
   # The distance from a segment: the ellipse is moved along the drift by `motion`.
   dx, dy = jnp.sin(weather.drift - turn), jnp.cos(weather.drift - turn)
   moved = jnp.clip(across * dx + along * dy, -motion / 2, motion / 2)
-  distance = jnp.hypot(across - moved * dx, along - moved * dy)
+  distance = jnp.hypot((across - moved * dx) / roundness, along - moved * dy)
   soft = jnp.maximum(radius / 2, 0.5)
   thinned = radius / (radius + motion / 8)  # light is shared by the pixels that it passes
   return jnp.clip((radius + soft / 2 - distance) / soft, 0, 1) * thinned
