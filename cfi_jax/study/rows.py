@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,17 +51,25 @@ def describe(study: Recipes) -> str:
   known: dict[str, dict[str, Any]] = {}
   for row in study.order:
     own = flatten(dataclasses.asdict(study.rows[row]))
-    earlier = known or {"the recipe released": flatten(_released(study.rows[row].system))}
+    earlier = known or _released(study.rows[row].system)
     changes = {name: differences(other, own) for name, other in earlier.items()}
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    lines.append(f"- `{row}`: {nearest}, but {', '.join(changes[nearest]) or 'nothing'}")
+    nearest = min(changes, key=lambda name: len(changes[name]), default="")
+    text = f"{nearest}, but {', '.join(changes[nearest]) or 'nothing'}" if nearest else "as it is"
+    lines.append(f"- `{row}`: {text}")
     known[f"`{row}`"] = own
   return "\n".join(lines)
 
 
-def _released(system: str) -> dict[str, Any]:
-  """The recipe that the authors of a system released, `recipes.released` of its folder."""
-  return importlib.import_module(f"cfi_jax.systems.{system}.recipes").released().to_dict()
+def _released(system: str) -> dict[str, dict[str, Any]]:
+  """The settings of the recipe that the authors of a system released, if any, by its name.
+
+  It is `recipes.released` of the system's folder.
+  """
+  name = f"cfi_jax.systems.{system}.recipes"
+  if importlib.util.find_spec(name) is None:
+    return {}
+  values = importlib.import_module(name).released().to_dict()
+  return {"the recipe released": flatten(values)}
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from cfi_jax.data import matching, naming
 from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import MODALITIES, Pair
-from cfi_jax.fusion.weather import WeatherOptions
+from cfi_jax.fusion.weather import LAST_SEED, WeatherOptions
 from cfi_jax.images import ranges
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
 from cfi_jax.images.ranges import Normalizer, Range
 
 RECORD = "weather.jsonl"
-LAST_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)

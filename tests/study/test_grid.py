@@ -11,7 +11,7 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import __main__ as command
-from cfi_jax.study import grid, models, results, shift
+from cfi_jax.study import ablations, grid, models, results, shift, weather
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 
@@ -139,21 +139,38 @@ def test_bad_rows_and_seeds_are_named(rows, seeds, message):
     Rows(rows, seeds)
 
 
-@pytest.mark.parametrize("name", ["levers", "medical_results", "results", "shift"])
+@pytest.mark.parametrize(
+  "name", [*("levers", "medical_results", "results", "shift"), "weather", "amgfuse_ablations"]
+)
 def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypatch):
   file = ROOT / "configs" / f"{name}.py"
   assert f"python -m cfi_jax.study --config=configs/{name}.py" in file.read_text()
   began = []
-  for study, package in zip(command.STUDIES, (results, shift), strict=True):
+  packages = (results, shift, weather, ablations)
+  for study, package in zip(command.STUDIES, packages, strict=True):
     monkeypatch.setattr(
       package, "run", lambda built, workdir, study=study: began.append((study, built, workdir))
     )
   values = config_lib.load(str(file)).to_dict()
+  if name == "weather":
+    values["methods"]["weather"] = "medical"
+  if name == "amgfuse_ablations":
+    with pytest.raises(InputError, match="config.rows.full: loss.tdas is 5.0, which needs"):
+      command.run(values, tmp_path)
+    for row in values["rows"].values():
+      row["restoration"]["weights"] = "some.safetensors"
   command.run(values, tmp_path)
-  del values["study"]  # as in config files of before there was such a field
-  command.run(values, tmp_path)
-  assert began[0] == began[1] and began[0][0] == ("shift" if name == "shift" else "results")
-  with pytest.raises(InputError, match="config.study is 'levers'; valid: results, shift"):
+  kind = values["study"]
+  assert began[0][0] == {"amgfuse_ablations": "ablations"}.get(
+    name, name if name in command.STUDIES else "results"
+  )
+  if kind in ("results", "shift"):
+    del values["study"]  # as in config files of before there was such a field
+    command.run(values, tmp_path)
+    assert began[0] == began[1]
+  with pytest.raises(
+    InputError, match="config.study is 'levers'; valid: results, shift, weather, "
+  ):
     command.run(values | {"study": "levers"}, tmp_path)
 
 

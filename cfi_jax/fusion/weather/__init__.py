@@ -13,15 +13,17 @@ from cfi_jax.fusion.weather.conditions import (
   WeatherOptions,
   draw,
   of_strength,
+  parts_of,
 )
 from cfi_jax.fusion.weather.degrade import degrade, describe
 from cfi_jax.fusion.weather.depth import surrogate
-from cfi_jax.fusion.weather.picture import on_picture
+from cfi_jax.fusion.weather.picture import LAST_SEED, on_picture
 from cfi_jax.fusion.weather.visible import HEIGHT
 
 __all__ = [
   "HEIGHT",
   "KINDS",
+  "LAST_SEED",
   "LEVELS",
   "THERMAL",
   "Weather",
@@ -31,5 +33,6 @@ __all__ = [
   "draw",
   "of_strength",
   "on_picture",
+  "parts_of",
   "surrogate",
 ]

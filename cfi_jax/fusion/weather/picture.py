@@ -16,15 +16,17 @@ from cfi_jax.fusion.weather.depth import surrogate
 from cfi_jax.fusion.weather.visible import HEIGHT
 
 CANVAS = 128  # pixels
+LAST_SEED = 2**31 - 1
 
 
 def on_picture(seed: int, name: str, pair: Pair, options: WeatherOptions) -> tuple[Pair, Weather]:
   """A pair under weather that is drawn, and what was drawn.
 
-  seed, name: decide the weather; under other options the same ones draw alike. pair: arrays of
-  NumPy in [0, 1], visible [H, W, C] and infrared [H, W, 1]; so is the result, float32. The depth is
-  `depth.surrogate`. Computed on the pair mirrored to sides of whole `CANVAS`, so that few programs
-  serve all sizes.
+  seed, name: decide the weather, 0 to `LAST_SEED` and any text. Other options under the same ones
+    differ in nothing else, see `draw`.
+  pair: arrays of NumPy in [0, 1], visible [H, W, C] and infrared [H, W, 1]; so is the result,
+    float32. The depth is `depth.surrogate`.
+  Computed on the pair mirrored to sides of whole `CANVAS`, so that few programs serve all sizes.
   """
   chex.assert_rank([pair.visible, pair.infrared], 3)
   height, width = pair.infrared.shape[:2]
