@@ -13,7 +13,7 @@ have the same steps. Held-out scenes are scored against the clean pair, the visi
 `restored_psnr`: findings.csv and summary.md in the workdir, after every seed that all rows have.
 Another recipe with its restoration network, such as :weather on RoadScene, with
 --config.paths.data=PATH. Fewer rows: --config.order="('full','no_tdas')".
-Cost: COST
+Cost: not measured; seven rows compile a step each, and 21 runs take 200 steps each.
 """
 
 import copy

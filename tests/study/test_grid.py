@@ -15,6 +15,8 @@ from cfi_jax.study import ablations, grid, models, results, shift, weather
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 
+CONFIGS = ("amgfuse_ablations", "levers", "medical_results", "results", "shift", "weather")
+
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
@@ -139,9 +141,7 @@ def test_bad_rows_and_seeds_are_named(rows, seeds, message):
     Rows(rows, seeds)
 
 
-@pytest.mark.parametrize(
-  "name", [*("levers", "medical_results", "results", "shift"), "weather", "amgfuse_ablations"]
-)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypatch):
   file = ROOT / "configs" / f"{name}.py"
   assert f"python -m cfi_jax.study --config=configs/{name}.py" in file.read_text()
@@ -168,9 +168,7 @@ def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypat
     del values["study"]  # as in config files of before there was such a field
     command.run(values, tmp_path)
     assert began[0] == began[1]
-  with pytest.raises(
-    InputError, match="config.study is 'levers'; valid: results, shift, weather, "
-  ):
+  with pytest.raises(InputError, match="config.study is 'levers'; valid: results, shift, weather"):
     command.run(values | {"study": "levers"}, tmp_path)
 
 
