@@ -22,7 +22,7 @@ from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
 from cfi_jax.report.evaluation import write_page, write_summary
 from cfi_jax.report.markdown import number
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.systems import baselines
+from cfi_jax.systems import baselines, restoring
 from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
 from cfi_jax.systems.files import label, load_fuser
 
@@ -156,7 +156,7 @@ def _load(request: Request, alignment: Alignment) -> _Models:
 def _restoration(request: Request, alignment: Alignment, models: _Models, progress: bool) -> Scores:
   """Scores of all models that restore."""
   restorers = {}
-  if hasattr(models.own, "restore_pair"):
+  if models.own is not None and restoring.restores(models.own):
     restorers[label(request.weights)] = models.own
   if models.beside is not None and models.beside.restorer is not None:
     restorers[models.beside.label] = models.beside.restorer

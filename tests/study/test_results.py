@@ -16,7 +16,7 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores, read_scores
-from cfi_jax.study import results
+from cfi_jax.study import results, rows
 from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Study
 from cfi_jax.systems import files as weights
@@ -105,22 +105,22 @@ def test_medical_rows_train_and_test_on_one_split(size):
 
 def test_every_lever_is_a_small_change_of_an_earlier_row():
   study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  flat = {row: report.flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
+  flat = {row: rows.flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
   for place, row in enumerate(study.order[1:], 1):
     earlier = [flat[name] for name in study.order[:place]]
-    fewest = min(len(report.differences(other, flat[row])) for other in earlier)
+    fewest = min(len(rows.differences(other, flat[row])) for other in earlier)
     assert 1 <= fewest <= (9 if row == "filling_in_both" else 4), row
   added = {k for k in flat["filling"] if flat["filling"][k] != flat["filling_in_any"][k]}
   assert added == {"loss.robustness.weight", "loss.robustness.views"}
   # The last ones are our recipes, as they are.
   for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):
     values = recipes.small(recipes.get(recipe), study.rows[row].steps).to_dict()
-    assert flat[row] == report.flatten(values)
+    assert flat[row] == rows.flatten(values)
 
 
 def test_rows_are_described_by_what_differs_from_the_nearest():
   study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  text = report.describe(study)
+  text = rows.describe(study)
   assert "- `released`: the recipe released, but input.crop 64, batch_size 4, steps 150, " in text
   assert "- `gain`: `spread`, but loss.target.gain 1.15\n" in text
   assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
@@ -135,8 +135,8 @@ def test_no_row_has_the_name_of_a_baseline():
 
 def longer(study, row):
   """Fields that distinguish the long run of a recipe."""
-  base, long = (report.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
-  return report.differences(base, long)
+  base, long = (rows.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
+  return rows.differences(base, long)
 
 
 BAD = {

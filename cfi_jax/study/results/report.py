@@ -1,20 +1,18 @@
 """Tables of a study: means over images, then mean and standard deviation over seeds."""
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from flax import traverse_util
 
 from cfi_jax.metrics import CONVENTIONS, Scores
 from cfi_jax.report.markdown import arrow, number, plain, table
 from cfi_jax.study.grid import Run
 from cfi_jax.study.results.settings import Study
-from cfi_jax.systems.isfuse import recipes
+from cfi_jax.study.rows import describe
 
 COLUMNS = ("test", "row", "seeds", "metric", "convention", "mean", "standard deviation", "images")
 
@@ -100,29 +98,3 @@ def to_markdown(study: Study, results: Results) -> str:
       lines.append([label, *(str(cell(own, metric)) for metric in study.metrics)])
     parts.append(f"## {plain(test)}: {images} pairs\n\n{table(header, lines)}")
   return "\n\n".join(parts) + "\n"
-
-
-def describe(study: Study) -> str:
-  """Changes that make each row: the first of the release, others of the nearest row before."""
-  lines, known = [], {"the recipe released": flatten(recipes.released().to_dict())}
-  for row in study.order:
-    own = flatten(dataclasses.asdict(study.rows[row]))
-    changes = {name: differences(earlier, own) for name, earlier in known.items()}
-    if len(known) > 1:
-      del changes["the recipe released"]
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    lines.append(f"- `{row}`: {nearest}, but {', '.join(changes[nearest]) or 'nothing'}")
-    known[f"`{row}`"] = own
-  return "\n".join(lines)
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings of a row, `a.b` to a value, but for those that all rows have in common."""
-  own = {**config, "data": {}, "validation_metrics": ()}
-  return traverse_util.flatten_dict(own, sep=".")
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Changes from `old` to `new` settings; the terms of a fusion loss can also be missing."""
-  changed = [f"{key} {value}" for key, value in new.items() if old.get(key) != value]
-  return changed + [f"no {key}" for key in old if key not in new]
