@@ -125,6 +125,8 @@ def workspace(tmp_path_factory, write_pairs):
   (roadscene / "train.txt").write_text("\n".join(names[:3]))
   (roadscene / "test.txt").write_text(names[3])
   shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
+  (table,) = re.findall("```\n(Convention: .*?)```", TEXTS["docs/evaluating.md"], re.DOTALL)
+  (root / "published.md").write_text(table)
   yield root
   shutil.rmtree(root)
 
@@ -146,7 +148,8 @@ def shrink(command, root):
   for name in ("roadscene", "tno"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
   ours = (
-    r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|WEATHER\b|scores\b|results/|analysis\b)"
+    r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|published\.|FUSED|WEATHER\b|scores\b|results/"
+    r"|analysis\b)"
   )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}
