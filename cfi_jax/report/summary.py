@@ -90,25 +90,11 @@ def summarise(
       f"there is no method {compare_to!r} to compare to; methods: {', '.join(scores.methods)}"
     )
   methods = (*scores.methods, *published)
-  entries = {}
-  for metric in scores.metrics:
-    values = scores.values(metric)
-    reference = values[scores.methods.index(compare_to)]
-    estimates = [estimate(row) for row in values]
-    counts: list[int | None] = [int(np.isfinite(row).sum()) for row in values]
-    differences = [
-      None if method == compare_to else estimate(row - reference)
-      for method, row in zip(scores.methods, values, strict=True)
-    ]
-    for row in published.values():
-      estimates.append(Estimate(row.get(metric, math.nan), math.nan, math.nan))
-      counts.append(None)
-      differences.append(None)
-    places = ranks([found.mean for found in estimates], metric, ties="min")
-    columns = zip(methods, estimates, counts, places, differences, strict=True)
-    for method, found, count, rank, difference in columns:
-      place = None if math.isnan(rank) else int(rank)
-      entries[metric, method] = Entry(metric, method, found, count, place, difference)
+  entries = {
+    (metric, entry.method): entry
+    for metric in scores.metrics
+    for entry in _entries(scores, metric, compare_to, published)
+  }
   means = {m: {k: entries[k, m].estimate.mean for k in scores.metrics} for m in methods}
   return Summary(
     methods=methods,
@@ -120,3 +106,23 @@ def summarise(
     entries=entries,
     mean_ranks=mean_ranks(means),
   )
+
+
+def _entries(
+  scores: Scores, metric: str, compare_to: str, published: Mapping[str, Mapping[str, float]]
+) -> list[Entry]:
+  """The entries of one metric: of the scores, then of the published means."""
+  values = scores.values(metric)
+  reference = values[scores.methods.index(compare_to)]
+  found: list[tuple[str, Estimate, int | None, Estimate | None]] = []
+  for method, row in zip(scores.methods, values, strict=True):
+    difference = None if method == compare_to else estimate(row - reference)
+    found.append((method, estimate(row), int(np.isfinite(row).sum()), difference))
+  for method, means in published.items():
+    mean = means.get(metric, math.nan)
+    found.append((method, Estimate(mean, math.nan, math.nan), None, None))
+  places = ranks([own.mean for _, own, _, _ in found], metric, ties="min")
+  return [
+    Entry(metric, method, own, count, None if math.isnan(place) else int(place), difference)
+    for (method, own, count, difference), place in zip(found, places, strict=True)
+  ]
