@@ -1,7 +1,7 @@
 """Trains the rows of a study from several seeds and tabulates them.
 
   python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \\
-      --config.roots.roadscene=PATH --config.roots.tno=PATH
+      --config.roots.roadscene=PATH --config.roots.tno=PATH --config.roots.msrs=PATH
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; shift, what is left of them

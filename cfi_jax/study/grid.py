@@ -8,7 +8,7 @@ import abc
 import dataclasses
 import pathlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.config import Config
@@ -28,7 +28,11 @@ class Rows(abc.ABC):
 
   order: names of the rows to run, in this order. seeds: of every row. They are the outer loop, so
     that a study that is stopped early is a complete smaller one.
+
+  FEWEST: rows that a study of this kind needs.
   """
+
+  FEWEST: ClassVar[int] = 1
 
   order: tuple[str, ...]
   seeds: tuple[int, ...]
@@ -44,19 +48,20 @@ class Rows(abc.ABC):
 
   def check_rows(self, valid: Collection[str]) -> None:
     """Refuses unknown rows, doubles, and runs that cannot be."""
-    check_names("order", self.order, valid)
+    check_names("order", self.order, valid, self.FEWEST)
     check_names("seeds", self.seeds, self.seeds)
     for row, seed in self.runs:
       self.config(row, seed)
 
 
-def check_names(field: str, chosen: Sequence, valid: Collection) -> None:
-  """Refuses config.`field` where it is empty, or names something unknown, or something twice."""
+def check_names(field: str, chosen: Sequence, valid: Collection, fewest: int = 1) -> None:
+  """Refuses config.`field` where it names too few, something unknown, or something twice."""
   for name in chosen:
     if name not in valid:
       raise InputError(f"config.{field}: there is no {name!r}; valid: {', '.join(valid)}")
-  if not chosen or len(set(chosen)) < len(chosen):
-    raise InputError(f"config.{field} is {chosen}; allowed: one or more, each once")
+  if len(chosen) < fewest or len(set(chosen)) < len(chosen):
+    count = "one or more" if fewest else "any"
+    raise InputError(f"config.{field} is {chosen}; allowed: {count}, each once")
 
 
 def complete(

@@ -9,6 +9,7 @@ from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.folder import Folder
 from cfi_jax.study import grid
 
 Size = tuple[int, int]  # height, width
@@ -19,7 +20,12 @@ def check_tests(tests: Mapping[str, Mapping[str, Any]], chosen: tuple[str, ...])
   grid.check_names("score", chosen, tests)
   for test in chosen:
     dataset = datasets.load(tests[test])
-    if not isinstance(dataset, FileDataset) or "test" not in dataset.splits:
+    if isinstance(dataset, Folder) and dataset.validation_fraction:
+      raise InputError(
+        f"config.tests.{test}.validation_fraction is {dataset.validation_fraction}; allowed: 0, "
+        "as all pairs of a folder are scored"
+      )
+    if not isinstance(dataset, FileDataset) or _split(tests[test]) not in dataset.splits:
       raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
 
 
@@ -43,7 +49,12 @@ def open_tests(
   tests: Mapping[str, Mapping[str, Any]], chosen: tuple[str, ...]
 ) -> dict[str, Source]:
   """The test pairs of the chosen data sets."""
-  return {test: datasets.load(tests[test]).source("test") for test in chosen}
+  return {test: datasets.load(tests[test]).source(_split(tests[test])) for test in chosen}
+
+
+def _split(settings: Mapping[str, Any]) -> str:
+  """The split that is scored; of a folder all pairs are for training."""
+  return "train" if settings["name"] == Folder.name else "test"
 
 
 def read_sizes(sources: Mapping[str, Source]) -> dict[str, list[Size]]:

@@ -1,7 +1,7 @@
 """The settings of a table of results: rows, seeds, and the pairs that are scored."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from cfi_jax import metrics
 from cfi_jax.core.types import InputError
@@ -23,12 +23,17 @@ class Protocol:
 class Study(Recipes):
   """Recipes of systems that fuse, scored on test pairs beside published weights.
 
-  tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
+  Without any row in `order` nothing is trained: tables are of the published weights and the rules.
+
+  tests: settings of data sets by name, whose "test" pairs are scored; of a `folder`, which has no
+    lists, all. score: which of them.
   published: weights by name: a .safetensors file, the authors' .pth file, or the name of weights
     that the package carries; "" is none.
   metrics, convention: what is reported.
   roots: folders that the settings refer to; here so that one flag sets each.
   """
+
+  FEWEST: ClassVar[int] = 0
 
   tests: dict[str, dict[str, Any]]
   score: tuple[str, ...]
