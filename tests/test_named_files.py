@@ -22,6 +22,10 @@ ELSEWHERE = {
   "summary_given.md",  # of evaluate, where pairs are degraded
   "restoration.md",  # the same
   "results.md",  # of a study of results
+  "FILE.md",  # tables of published scores, a user's
+  "published.md",
+  "baselines.md",
+  *("b.md", "empty.md", "none.md", "one.md", "theirs.md", "two.md"),  # the same, of a test
   "nowhere.py",  # of a test, and missing on purpose
   "work.py",  # written by a test
   "Evaluator.py",  # of the convention cddfuse

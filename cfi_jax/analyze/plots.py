@@ -30,7 +30,7 @@ class Panel:
 
 
 _OBJECTS = ("necessity where informative", "necessity elsewhere", "effect on objects")
-_FILLED = ("", " to the remaining source", " to the better source")
+_FILLED = ("", ", holes told", " to the remaining source", " to the better source")
 
 # Figure -> (part, panels). A panel without findings is left out, and so is a figure without panels.
 FIGURES: dict[str, tuple[str, list[Panel]]] = {

@@ -35,12 +35,14 @@ SECTIONS = (
     "effects",
     "Compensation",
     "The change inside holes made in one image only, relative to the change at the same pixels "
-    "when that whole image is removed: 1, nothing was filled in; 0, the hole leaves no trace. The "
-    "other two put the zero where the hole shows a copy of the remaining source, or at each pixel "
-    "of the source nearer to F (1 still is nothing filled in; below 0 is nearer to F than the "
-    "copy). A dash: removing the image changes too little there to tell.",
+    "when that whole image is removed: 1, nothing was filled in; 0, the hole leaves no trace. "
+    "Holes told: a mask says where they are, to models that take one. The last two put the zero "
+    "where the hole shows a copy of the remaining source, or at each pixel of the source nearer to "
+    "F (1 still is nothing filled in; below 0 is nearer to F than the copy). A dash: removing the "
+    "image changes too little there to tell.",
     (
       "compensation",
+      "compensation, holes told",
       "compensation to the remaining source",
       "compensation to the better source",
     ),

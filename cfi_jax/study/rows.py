@@ -37,6 +37,8 @@ class Recipes(grid.Rows):
 
 def _typed(name: str, values: Any) -> Config:
   where = f"config.rows.{name}"
+  if isinstance(values, Config):
+    return values
   if not isinstance(values, Mapping):
     raise InputError(f"{where} is {values!r}; it must be the values of a training config")
   try:

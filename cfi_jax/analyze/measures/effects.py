@@ -12,6 +12,7 @@ the variance of both together (Davison and Hinkley 1997, section 3.8).
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from cfi_jax.analyze.measures import maps, treatments
@@ -38,6 +39,7 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
     effect inside holes, effect outside holes: over the removed pixels; over the rest (spill-over).
     compensation: see `compensation`, of holes in one image only, with nothing on offer; 1: nothing
       was filled in, 0: all was.
+    compensation, holes told: the same of a model that takes masks and is given those of the holes.
     compensation to the remaining source: the same with |S - F| on offer, S the image without holes;
       0: as near to F as a copy of S would be, negative: nearer.
     compensation to the better source: with min(|visible - F|, |infrared - F|) of each pixel.
@@ -131,6 +133,9 @@ def _holes(
     if name in ONE_SIDED:
       modality = ONE_SIDED[name]
       (remaining,) = (m for m in MODALITIES if m != modality)
+      if subject.fuse_told is not None:
+        told = np.abs(_fuse(subject, treated.pair, treated.kept) - fused)[where]
+        yield "compensation, holes told", name, compensation(told, dropped[modality][where])
       offers = {
         "compensation": np.zeros_like(fused),
         "compensation to the remaining source": off[remaining],
@@ -155,7 +160,11 @@ def _necessity(name: str, change: np.ndarray, sample: Sample) -> Row:
   return row
 
 
-def _fuse(subject: Subject, pair: Pair) -> np.ndarray:
-  """The fused image [H, W] in float64, so that sums over images are exact enough."""
-  batch = Pair(pair.visible[None], pair.infrared[None])
-  return np.asarray(subject.fuse(batch), np.float64)[0, ..., 0]
+def _fuse(subject: Subject, pair: Pair, valid: Pair | None = None) -> np.ndarray:
+  """The fused image [H, W] in float64, so that sums over images are exact enough.
+
+  valid: pixels that have a value, which the subject is told; None: nothing is told.
+  """
+  batch, told = (jax.tree.map(lambda x: x[None], images) for images in (pair, valid))
+  fused = subject.fuse(batch) if valid is None else subject.fuse_told(batch, told)
+  return np.asarray(fused, np.float64)[0, ..., 0]

@@ -27,6 +27,8 @@ class Subject:
   fuse: Pair [B, H, W, 1] on the host -> fused images [B, H, W, 1] on the host, for any size and
     batch.
   details: the same -> the whole Fusion. A model without gates or features returns them empty.
+  fuse_told: as `fuse`, of a pair and of the pixels that have a value, bool [B, H, W, 1] by
+    modality; None of a model that takes no masks.
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
@@ -40,6 +42,7 @@ class Subject:
   fuse: Callable[[Pair], np.ndarray]
   details: Callable[[Pair], Fusion]
   function: Partial
+  fuse_told: Callable[[Pair, Pair], np.ndarray] | None = None
   randomised: Callable[[int], "Subject"] | None = None
   reserve: Callable[[Sequence[tuple[int, int]]], None] = lambda sizes: None
   details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
@@ -91,8 +94,19 @@ def from_variables(name: str, variables: Mapping, architecture: Mapping[str, Any
     drawn = jax.tree.map(np.asarray, _initial(model.module, key))
     return from_variables(f"{name}, randomised", drawn, architecture)
 
-  function = Partial(_Apply(model.module), variables)
-  return Subject(name, fuse, details, function, randomised, model.reserve, model.details_mb)
+  def fuse_told(pair: Pair, valid: Pair) -> np.ndarray:
+    return model.fuse(pair.visible, pair.infrared, valid=valid)
+
+  return Subject(
+    name,
+    fuse,
+    details,
+    Partial(_Apply(model.module), variables),
+    fuse_told if model.takes_valid else None,
+    randomised,
+    model.reserve,
+    model.details_mb,
+  )
 
 
 _initial = jax.jit(model_lib.init, static_argnums=0)

@@ -22,10 +22,14 @@ MASKS = MaskOptions(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.
 
 @dataclasses.dataclass(frozen=True)
 class Treated:
-  """A pair with holes, and the pixels removed from either image, bool [H, W]."""
+  """A pair with holes, the pixels removed from either image, and those kept of each, bool.
+
+  removed: [H, W]. kept: [H, W, 1] by modality.
+  """
 
   pair: Pair
   removed: np.ndarray
+  kept: Pair
 
 
 def _one_mask(modalities: Sequence[str], key: Array, *arguments) -> Pair:
@@ -66,7 +70,7 @@ def make_holes(name: str, sample: Sample, masks: MaskOptions, seed: int) -> Trea
   kept = jax.tree.map(lambda mask: np.asarray(mask)[:height, :width], masks_of)
   pair = interventions.apply_masks(sample.pair, kept, masks.fill)
   pair = jax.tree.map(lambda image, like: np.asarray(image, like.dtype), pair, sample.pair)
-  return Treated(pair, ~(kept.visible & kept.infrared)[..., 0])
+  return Treated(pair, ~(kept.visible & kept.infrared)[..., 0], kept)
 
 
 def drop(name: str, sample: Sample) -> Pair:

@@ -13,6 +13,7 @@ from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.benchmark.harness.torch_state import to_state
+from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.systems import files
@@ -102,7 +103,12 @@ def finish(config: Config) -> Callable[[dict, Any], Pair]:
 
 
 def network(architecture: Mapping[str, Any]) -> floors.Network:
-  """The sizes of a model that the floors' counting needs."""
+  """The sizes of a model that the floors' counting needs; InputError for one with a prior."""
+  if architecture.get("prior", "none") != "none":
+    raise InputError(
+      f"model.prior is {architecture['prior']!r}; benchmarks know networks without, such as the "
+      "weights medical"
+    )
   features = architecture["features"]
   hidden = features // 2 if architecture["gate"] == "released" else 1
   return floors.Network(features, architecture["grid"], hidden, architecture["levels"])

@@ -85,6 +85,26 @@ def test_filling_in_is_compensation():
   assert analyse(known.fill_visible, [same])["compensation", "hole in visible"] == 0
 
 
+def test_a_model_that_takes_masks_is_told_the_holes():
+  sample = known.sample()
+
+  def fill(pair, valid):
+    """The visible image, or infrared where the mask says that there are holes."""
+    return np.where(valid.visible, pair.visible, pair.infrared)
+
+  plain = from_function("m", lambda pair: known.fusion(pair.visible))
+  told = dataclasses.replace(plain, fuse_told=fill)
+  found, without = (known.numbers(effects.analyse(s, [sample])) for s in (told, plain))
+  name = "compensation, holes told"
+  assert found[name, "hole in infrared"] != found[name, "hole in infrared"]  # unused: undefined
+  visible, infrared = (image[..., 0] for image in (sample.pair.visible, sample.pair.infrared))
+  hole = removed(sample, "hole in visible")
+  off, black = np.abs(infrared - visible)[hole].sum(), visible[hole].sum()
+  assert found[name, "hole in visible"] == pytest.approx(off / black, rel=1e-5)
+  assert found["compensation", "hole in visible"] == pytest.approx(1)
+  assert not [key for key in without if key[0] == name]
+
+
 def test_compensation_is_a_ratio_of_sums():
   change, dropped = np.array([0.1, 0.0]), np.array([0.1, 0.3])
   assert effects.compensation(change, dropped) == pytest.approx(0.25)  # not (1 + 0) / 2

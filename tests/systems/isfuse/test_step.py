@@ -150,7 +150,7 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
   @functools.partial(jax.jit, static_argnames=("modality", "method"))
   def apply(images, modality=(), moments=None, *, method):
     """With the batch's own moments, or as after training with those that are given."""
-    arguments = (images, modality) if modality else (images,)
+    arguments = (images, modality) if modality else images
     variables = state.variables if moments is None else state.variables | {"batch_stats": moments}
     out, new = parts.model.apply(
       variables, *arguments, train=moments is None, method=method, mutable=["moments"]
@@ -174,7 +174,7 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
     for m in MODALITIES:
       features[m], moments = apply(full[m], m, given(m), method="encode")
       expected = fold(m, moments)
-    fusion, moments = apply(features, moments=given("all"), method="integrate")
+    fusion, moments = apply((features, Pair(**full)), moments=given("all"), method="integrate")
     expected = fold("all", moments)
     np.testing.assert_allclose(fusions[name].fused, fusion.fused, atol=1e-12)
   alone = dataclasses.replace(parts, share_encodings=False)
