@@ -1,8 +1,11 @@
-"""The numbers to expect: recipes trained on RoadScene, scored on its 50 test pairs and on TNO.
+"""The numbers to expect: recipes trained on RoadScene, scored on its test pairs, TNO and MSRS.
 
   python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \
-      --config.roots.roadscene=PATH --config.roots.tno=PATH \
+      --config.roots.roadscene=PATH --config.roots.tno=PATH --config.roots.msrs=PATH \
       [--config.published.authors=isfuse_best.pth]
+
+roots.msrs is a folder with vi/NAME.png and ir/NAME.png, as MSRS has below test/: all are scored.
+Weights and rules alone, without training: --config.order="()".
 
 Rows: recipes of `systems.isfuse.recipes`; and two trained longer, with more gain, a moving average
 and what else results.md says: `multiscale_long`, and `filling_long`, of which a seed is what the
@@ -22,7 +25,8 @@ from cfi_jax.study.results import template
 from cfi_jax.systems.isfuse import recipes
 
 SIZES = ("cpu", "full")
-TESTS = ("roadscene", "tno")
+MSRS = dict(visible="vi", infrared="ir", match="name")
+MSRS |= {f"{m}_{affix}": "" for m in ("visible", "infrared") for affix in ("prefix", "suffix")}
 
 
 def get_config(size="cpu"):
@@ -41,6 +45,8 @@ def get_config(size="cpu"):
   rows["filling_long"].statistics.momentum = 0.98
   for name in ("multiscale_long", "filling_long"):
     rows[name].optim.ema_decay = 0.99
-  tests = {test: dict(name=test, root=test, validation_fraction=0.0) for test in TESTS}
+  sets = dict(roadscene="roadscene", tno="tno", msrs="folder")
+  tests = {t: dict(name=name, root=t, validation_fraction=0.0) for t, name in sets.items()}
+  tests["msrs"].update(MSRS)
   published = dict(authors="", shipped="visible-infrared")
   return template.settings(rows, tests["roadscene"], tests, seeds=(0, 1, 2), published=published)

@@ -122,9 +122,12 @@ def workspace(tmp_path_factory, write_pairs):
     picture, counts = Image.open(path), np.random.default_rng(0).integers(29315, 30822, (24, 24))
     picture.convert("RGB").save(recordings / sequence / "0001_rgb.jpg")
     Image.fromarray(counts.astype(np.uint16)).save(recordings / sequence / "0001_thermal.tiff")
+  (root / "msrs").symlink_to(root / "test")
   (roadscene / "train.txt").write_text("\n".join(names[:3]))
   (roadscene / "test.txt").write_text(names[3])
   shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
+  (table,) = re.findall("```\n(Convention: .*?)```", TEXTS["docs/evaluating.md"], re.DOTALL)
+  (root / "published.md").write_text(table)
   yield root
   shutil.rmtree(root)
 
@@ -143,10 +146,11 @@ def shrink(command, root):
   words = words.replace("configs/folder.py:filling", "configs/folder.py")
   # One process has its program already; two are started by tests/engine/test_resume.py.
   words = words.replace("launch/local.sh 2", "launch/local.sh 1")
-  for name in ("roadscene", "tno"):
+  for name in ("roadscene", "tno", "msrs"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
   ours = (
-    r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|FUSED|WEATHER\b|scores\b|results/|analysis\b)"
+    r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|published\.|FUSED|WEATHER\b|scores\b|results/"
+    r"|analysis\b)"
   )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}
@@ -242,6 +246,11 @@ def test_tables_of_results_are_those_that_were_written():
   assert len(lines) > 40
   for line in lines:
     assert line in written, line
+
+
+def test_results_say_by_which_pairs_weights_were_chosen():
+  for name, choice in shipped.CHOSEN.items():
+    assert f"- `shipped` ({name}): {choice}" in TEXTS["docs/RESULTS.md"]
 
 
 def test_the_picture_can_be_drawn_anew(tmp_path):

@@ -14,7 +14,8 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world import corruptions, objects
-from cfi_jax.fusion import interventions, losses, rules
+from cfi_jax.fusion import cameras, interventions, losses, rules
+from cfi_jax.fusion.cameras import CameraOptions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.losses import TargetOptions
 from cfi_jax.fusion.rule_options import parse
@@ -38,9 +39,10 @@ from cfi_jax.metrics import (
   windows,
 )
 from cfi_jax.systems.baselines import BASELINES
+from cfi_jax.systems.isfuse.recipes import UNVARIED
 
 MODULES = (
-  ops, losses, rules, interventions, corruptions, objects, windows, catalogue, correlation,
+  ops, losses, rules, cameras, interventions, corruptions, objects, windows, catalogue, correlation,
   definition, fmi, fmi_maps, gradient, information, levels, mef, statistics, structure, table, vif,
 )  # fmt: skip
 
@@ -52,6 +54,7 @@ GATES = Fusion(fused=None, gates=(BATCH, BATCH[:, ::2, ::2]), features={}, level
 VIEW = Fusion(fused=BATCH, gates=(BATCH,), features={}, levels=())
 PLAIN = Fusion(fused=BATCH, gates=(), features={}, levels=())
 TARGET = TargetOptions(planes=1, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
+CAMERAS = CameraOptions(**UNVARIED)
 MASKS = MaskOptions(holes=(1, 2), size=(2, 3), square_probability=0.5, fill=0.0, darkest=0.5)
 KEY = jax.random.key(0)
 LEVELS, MAP = np.full((9, 10), 7, np.uint8), jnp.full((9, 10), 7)
@@ -91,6 +94,7 @@ CASES = {
   losses.entropy: case(("colour", "missing axis", "further axis"), GATES),
   losses.shared_structure: case(GREY, BATCH, PAIRS, share=0.3),
   losses.chroma: case(("size", "missing axis", "further axis", "flat"), RGB, RGB),
+  losses.absence: case(GREY, PAIRS, PAIRS, PAIRS),
   losses.filling: case(GREY, BATCH, PLAIN, BATCH > 0),
   losses.one_sided: case(GREY, PAIRS, PAIRS),
   losses.difference: case(GREY, BATCH, PLAIN),
@@ -101,6 +105,8 @@ CASES = {
   rules.laplacian: case(GREY, PAIRS, rules.NONE, VALID),
   rules.wavelet: case(GREY, PAIRS, parse("wavelet:planes=1").options, VALID),
   rules.wavelet_planes: case(ANY, BATCH, count=1),
+  cameras.vary: case(GREY, KEY, PAIR, CAMERAS),
+  cameras.vary_batch: case(GREY, KEY, PAIRS, CAMERAS),
   interventions.apply_masks: case(GREY, PAIRS, PAIRS, fill=0.0),
   interventions.original_view: case(GREY, PAIRS),
   interventions.intervene: case(GREY, "shared", KEY, PAIRS, MASKS),
@@ -135,8 +141,8 @@ for _found in corruptions.CORRUPTIONS.values():
   CASES[_found.apply] = case(GREY, KEY, PAIR, 0.2, ONE)
 # Functions that take no image, or that check it by an InputError of their own (with own tests).
 WITHOUT = {
-  ops.statistics_dtype, ops.absolute, ops.together, ops.apart, ops.mirrored, rules.depth,
-  rules.residual_mean, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
+  ops.statistics_dtype, ops.absolute, ops.together, ops.apart, ops.staged, ops.mirrored,
+  rules.depth, rules.residual_mean, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
   levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,

@@ -14,20 +14,20 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Alignment, Scene, align, read
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
-from cfi_jax.evaluate import degraded
+from cfi_jax.evaluate import degraded, notes
 from cfi_jax.evaluate.exhibits import make_exhibits
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.metrics import Scores, Triplet, find_metrics, grey_levels, score
 from cfi_jax.report.evaluation import write_page, write_summary
-from cfi_jax.report.markdown import number
+from cfi_jax.report.published import Published, read_published
 from cfi_jax.report.summary import Summary, summarise
-from cfi_jax.systems import baselines
-from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
+from cfi_jax.systems import baselines, restoring
+from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.files import label, load_fuser
+from cfi_jax.weights import shipped
 
 JPEG_QUALITY = 95  # of OpenCV's imwrite, which wrote the paper's images
-RAISED_BY_NOISE = ("AG", "SF", "EN", "EI", "SD")
 
 # Metrics by convention. The paper's TNO row has AG by the cddfuse denominator and PSNR by tang's
 # definition.
@@ -51,6 +51,8 @@ class Request:
   clean: folders of the clean images by modality, where the sources are degraded; scores then refer
     to the clean pair, and once more to the given one. {} where they are not.
   restoration: weights that restore visible images before the default weights fuse; with `clean`.
+  published: file of published means, see `report.published.read_published`, which are ranked among
+    the methods.
   """
 
   visible: pathlib.Path
@@ -64,6 +66,7 @@ class Request:
   naming: Naming = PLAIN
   clean: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
   restoration: str | os.PathLike | None = None
+  published: str | None = None
 
   @property
   def methods(self) -> tuple[str, ...]:
@@ -107,20 +110,22 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
     InputError: bad names, folders, files or weights; nothing is written then.
   """
   _check(request)
+  published = _read_published(request)
   require_folder(output)
   folders = {MODALITIES[0]: request.visible, MODALITIES[1]: request.infrared, **request.fused}
   folders |= {degraded.CLEAN[modality]: path for modality, path in request.clean.items()}
   alignment = align(folders, request.naming)
   models = _load(request, alignment)
   scores, of_given = degraded.split(_score(request, alignment, models, progress))
-  summary = summarise(scores, request.compare_to or request.methods[0])
-  notes = (*_notes(request, summary), *alignment.notes)
+  beside = published.rows if published else {}
+  summary = summarise(scores, request.compare_to or request.methods[0], beside)
+  told = (*_notes(request, summary, published), *alignment.notes)
   exhibits = make_exhibits(request.fused, request.weights, alignment, models.own)
   title = f"Fusion scores: {', '.join(request.methods)} on {summary.images} images"
   texts = {
     "scores.csv": scores.to_csv(),
-    "summary.md": write_summary(summary, notes, title),
-    "report.html": write_page(summary, exhibits, notes, title, tuple(BASELINES)),
+    "summary.md": write_summary(summary, told, title),
+    "report.html": write_page(summary, exhibits, told, title, tuple(BASELINES)),
   }
   restoration = None
   if request.clean:
@@ -130,13 +135,13 @@ def evaluate(request: Request, output: pathlib.Path, *, progress: bool = True) -
     titles = (f"{title}, against the degraded pairs", "Restored visible images, against clean ones")
     texts |= {
       "scores_given.csv": of_given.to_csv(),
-      "summary_given.md": write_summary(given, notes, titles[0]),
+      "summary_given.md": write_summary(given, told, titles[0]),
       "restoration.csv": restored.to_csv(),
       "restoration.md": write_summary(restoration, alignment.notes, titles[1]),
     }
   for name, text in texts.items():
     write_atomically(output / name, text.encode(errors="replace"))  # file names may be any bytes
-  return Evaluation(scores, summary, notes, restoration)
+  return Evaluation(scores, summary, told, restoration)
 
 
 def _load(request: Request, alignment: Alignment) -> _Models:
@@ -156,7 +161,7 @@ def _load(request: Request, alignment: Alignment) -> _Models:
 def _restoration(request: Request, alignment: Alignment, models: _Models, progress: bool) -> Scores:
   """Scores of all models that restore."""
   restorers = {}
-  if hasattr(models.own, "restore_pair"):
+  if models.own is not None and restoring.restores(models.own):
     restorers[label(request.weights)] = models.own
   if models.beside is not None and models.beside.restorer is not None:
     restorers[models.beside.label] = models.beside.restorer
@@ -206,6 +211,23 @@ def _check(request: Request) -> None:
     raise InputError(
       f"there is no method {request.compare_to!r} to compare to; methods: {', '.join(known)}"
     )
+
+
+def _read_published(request: Request) -> Published | None:
+  """The published means; refuses those that cannot stand beside the scores of the request."""
+  if request.published is None:
+    return None
+  flag = f"--baselines={request.published}"
+  if request.protocol:
+    raise InputError(f"{flag} is of one convention, --protocol mixes several; leave one out")
+  if request.clean:
+    raise InputError(f"{flag} does not say which pairs it refers to, clean or not; leave it out")
+  metrics = [metric.name for metric in find_metrics(request.metrics, request.convention)]
+  published = read_published(request.published, request.convention, metrics)
+  for method in request.methods:
+    if method in published.rows:
+      raise InputError(f"the method name {method!r} is taken by {published.title}")
+  return published
 
 
 def _score(request: Request, alignment: Alignment, models: _Models, progress: bool) -> Scores:
@@ -260,41 +282,15 @@ def through_jpeg(image: np.ndarray) -> np.ndarray:
   return np.asarray(Image.open(file))[..., None]
 
 
-def _notes(request: Request, summary: Summary) -> list[str]:
-  notes = [_noise_note(summary)]
+def _notes(request: Request, summary: Summary, published: Published | None) -> Iterator[str]:
+  yield notes.of_noise(summary)
+  if published:
+    yield from notes.of_published(published, summary.images)
+  if request.weights in shipped.CHOSEN:
+    yield f"{request.weights}: {shipped.CHOSEN[request.weights]}."
   if request.protocol:
-    notes.append(
+    yield (
       f"Protocol {request.protocol}: {label(request.weights)} was passed through JPEG "
       f"(quality {JPEG_QUALITY}), as the paper's images were saved."
     )
-  for metric in summary.metrics:
-    short = [
-      f"{method} ({entry.count})"
-      for method in summary.methods
-      if (entry := summary.entries[metric, method]).count < summary.images
-    ]
-    if short:
-      notes.append(
-        f"{metric} is not defined on every one of the {summary.images} images (too small, "
-        f"constant, or equal to a source), which its means leave out; images left: "
-        f"{', '.join(short)}."
-      )
-  return notes
-
-
-def _noise_note(summary: Summary) -> str:
-  """A sentence on the metrics that reward noise, from the noise control."""
-  changes = []
-  for metric in RAISED_BY_NOISE:
-    if metric in summary.metrics:
-      plain, noisy = (summary.entries[metric, m].estimate.mean for m in ("average", NOISE))
-      changes.append(f"{metric} {number(plain)} → {number(noisy)}")
-  if not changes:
-    return (
-      f"Noise control ({NOISE}, standard deviation {NOISE_LEVELS:g} levels): none of the metrics "
-      f"that noise raises ({', '.join(RAISED_BY_NOISE)}) was asked for."
-    )
-  return (
-    f"Noise control: Gaussian noise of {NOISE_LEVELS:g} levels on the plain average, which "
-    f"improves no image, changes {', '.join(changes)}. A higher value of these alone is no merit."
-  )
+  yield from notes.of_images(summary)

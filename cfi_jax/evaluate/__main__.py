@@ -3,12 +3,15 @@
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --fused=NAME:DIR --output=DIR
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=medical --metrics=EN,SSIM \\
       --output=DIR
+  python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=FILE --output=DIR \\
+      --baselines=published.md#TNO
   python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
       --clean_infrared=CLEAN/ir --weights=FILE --output=DIR
 
 Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
 scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
-own to the degraded ones; restored images are scored, too. Metrics are found whatever their capitals
+own to the degraded ones; restored images are scored, too. Published means are rows beside the
+scores, and ranked with them. Metrics are found whatever their capitals
 and dashes. Exits with 2 when the input cannot be used.
 """
 
@@ -38,6 +41,7 @@ FLAGS = {
   "convention": cli.Flag(f"one of {', '.join(CONVENTIONS)}; {Request.convention} by default"),
   "metrics": cli.Flag("names with commas; all of the convention by default", kind=list),
   "compare_to": cli.Flag("method that paired differences refer to; the first by default"),
+  "baselines": cli.Flag("FILE.md#TABLE or FILE.csv, published means to rank the methods among"),
   "protocol": cli.Flag(f"one of {', '.join(PROTOCOLS)}; sets convention and metrics"),
 }
 
@@ -61,6 +65,7 @@ def main(given: dict[str, Any]) -> int:
     naming=naming.from_options(given),
     clean={m: pathlib.Path(given[f]) for m, f in CLEAN.items() if given[f]},
     restoration=given["restoration"] or None,
+    published=given["baselines"] or None,
   )
   output = pathlib.Path(given["output"])
   result = evaluate(request, output)

@@ -12,15 +12,15 @@ from cfi_jax.data.alignment import Scene, read
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.metrics import Scores, Triplet, score
+from cfi_jax.systems import restoring
 from cfi_jax.systems.files import label, load_any, load_fuser
+from cfi_jax.systems.restoring import NOTHING
 from cfi_jax.weights import shipped
 
 CLEAN = dict(zip(MODALITIES, ("clean visible", "clean infrared"), strict=True))
 GIVEN = "of the given pair: "  # before methods whose scores refer to the degraded images
 DEGRADED, BOUND = f"{shipped.DEFAULT} as given", f"{shipped.DEFAULT} on the clean pair"
 RESTORED = f"restored, then {shipped.DEFAULT}"
-NOTHING = "degraded"  # in the table of restoration: the visible image as it is
-METRICS, CONVENTION = ("PSNR", "SSIM"), "strict"  # of restoration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Beside:
     if self.as_given:
       yield DEGRADED, self.usual.fuse(given.visible, given.infrared, gray=True)
     if self.restorer:
-      restored = self.restorer.restore(given.visible)
-      yield RESTORED, self.usual.fuse(restored, given.infrared, gray=True)
+      restored = restoring.restore(self.restorer, given)
+      yield RESTORED, self.usual.fuse(restored.visible, restored.infrared, gray=True)
     yield BOUND, self.usual.fuse(clean.visible, clean.infrared, gray=True)
 
 
@@ -96,16 +96,13 @@ def score_restoration(
 
   def triplets() -> Iterator[Triplet]:
     for scene in scenes:
-      visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
+      given = Pair(*(read(scene.paths[modality]) for modality in MODALITIES))
       clean = read(scene.paths[CLEAN["visible"]])
-      yield Triplet(NOTHING, scene.name, clean, clean, visible)
+      yield Triplet(NOTHING, scene.name, clean, clean, given.visible)
       for name, restorer in restorers.items():
-        if hasattr(restorer, "restore_pair"):
-          restored = restorer.restore_pair(visible, infrared)[0]
-        else:
-          restored = restorer.restore(visible)
+        restored = restoring.restore(restorer, given)
         # Of equal sources the fusion metrics are those of one reference.
-        yield Triplet(name, scene.name, clean, clean, restored)
+        yield Triplet(name, scene.name, clean, clean, restored.visible)
 
   total = len(scenes) * (1 + len(restorers))
-  return score(triplets(), METRICS, CONVENTION, total=total, progress=progress)
+  return score(triplets(), restoring.METRICS, restoring.CONVENTION, total=total, progress=progress)

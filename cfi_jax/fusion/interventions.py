@@ -1,11 +1,13 @@
 """Interventions on one pair: masking, modality dropout, darkening.
 
 Each is f(key, pair, options) -> pair for ONE pair [H, W, 1] in [0, 1]; `intervene` maps it over a
-batch. Masks are True where a pixel is kept; removed pixels become `options.fill`. Complementary and
-shared masking and dropout are those of arXiv 2603.23272; `one_sided` and `darker` are ours.
+batch. Masks are True where a pixel is kept; removed pixels become what `options.fills` says.
+Complementary and shared masking and dropout are those of arXiv 2603.23272; `one_sided`, `faulty`
+and `darker` are ours.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion.types import MODALITIES, Pair
+from cfi_jax.images import ops
 from cfi_jax.images.ops import assert_grey
 
 
@@ -25,8 +28,11 @@ class MaskOptions:
   holes: least and greatest number of holes per image, uniform, both included.
   size: least and greatest side of a square hole or diameter of a disk, in pixels, uniform.
   square_probability: probability that a hole is a square; else it is a disk.
-  fill: the value of removed pixels.
+  fill: the value of removed pixels, and of a removed image.
   darkest: the least factor of the intervention `darker`.
+  fills: what holes hold, kinds of `FILLS`, of which every image draws one; ("value",): `fill`. A
+    network that knows holes of one value takes all that has it for a hole.
+  faulty: least and greatest share of pixels that a sensor lost, its logarithm uniform.
   """
 
   holes: tuple[int, int]
@@ -34,6 +40,8 @@ class MaskOptions:
   square_probability: float
   fill: float
   darkest: float
+  fills: tuple[str, ...] = ("value",)
+  faulty: tuple[float, float] = (0.001, 0.01)
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
@@ -44,6 +52,11 @@ class MaskOptions:
     for name in ("square_probability", "fill"):
       if not 0 <= getattr(self, name) <= 1:
         raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: 0 to 1")
+    if not self.fills or not {*self.fills} <= {*FILLS}:
+      raise InputError(f"masks.fills is {self.fills}; allowed: one or more of {', '.join(FILLS)}")
+    low, high = self.faulty
+    if not 0 < low <= high <= 1:
+      raise InputError(f"masks.faulty is {(low, high)}; allowed: 0 < least <= greatest <= 1")
     if not 0 < self.darkest <= 1:
       raise InputError(f"masks.darkest is {self.darkest}; allowed: above 0, to 1")
 
@@ -117,18 +130,71 @@ def apply_masks(pair: Pair, masks: Pair, fill: float) -> Pair:
   return jax.tree.map(lambda image, mask: jnp.where(mask, image, fill), pair, masks)
 
 
+def _remove(key: Array, pair: Pair, masks: Pair, options: MaskOptions) -> Pair:
+  """The pair with something else outside `masks`; see `MaskOptions.fills`."""
+  if options.fills == ("value",):
+    return apply_masks(pair, masks, options.fill)
+  fillings = {}
+  for modality in MODALITIES:
+    kind_key, own_key = jax.random.split(keys.fold(key, "fills", modality))
+    image = getattr(pair, modality)
+    kind = jax.random.randint(kind_key, (), 0, len(options.fills))
+    makers = [functools.partial(FILLS[name], value=options.fill) for name in options.fills]
+    filling = jax.lax.switch(kind, makers, own_key, image)
+    fillings[modality] = jnp.where(getattr(masks, modality), image, filling)
+  return Pair(**fillings)
+
+
+def _of_value(key: Array, image: Array, value: float) -> Array:
+  return jnp.full_like(image, value)
+
+
+def _of_any_value(key: Array, image: Array, value: float) -> Array:
+  return jnp.full_like(image, 1) * jax.random.uniform(key, (), image.dtype)
+
+
+def _of_noise(key: Array, image: Array, value: float) -> Array:
+  """Grey levels between two that are drawn, smooth over some pixels or not at all."""
+  ends_key, size_key, fine_key, coarse_key = jax.random.split(key, 4)
+  low, high = jnp.sort(jax.random.uniform(ends_key, (2,), image.dtype))
+  height, width = image.shape[:2]
+  fine = jax.random.uniform(fine_key, image.shape, image.dtype)
+  cells = (max(1, height // 8), max(1, width // 8), 1)
+  coarse = ops.resize(jax.random.uniform(coarse_key, cells, image.dtype), height, width)
+  share = jax.random.uniform(size_key, (), image.dtype)
+  return low + (high - low) * (share * fine + (1 - share) * coarse)
+
+
+def _of_elsewhere(key: Array, image: Array, value: float) -> Array:
+  """Another part of the image."""
+  height, width = image.shape[:2]
+  shift_key, turn_key = jax.random.split(key)
+  shares = jax.random.uniform(shift_key, (2,), minval=0.25, maxval=0.75)
+  moved = jnp.roll(image, (shares * jnp.array([height, width])).astype(int), (0, 1))
+  return jnp.where(jax.random.bernoulli(turn_key), moved, moved[::-1])
+
+
+# What a hole may hold: f(key, image [H, W, 1], value=) -> image.
+FILLS = {
+  "value": _of_value,
+  "any value": _of_any_value,
+  "noise": _of_noise,
+  "elsewhere": _of_elsewhere,
+}
+
+
 def complementary(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes spatially disjoint holes from the two images."""
   assert_grey(pair, rank=3)
   masks = complementary_masks(key, *pair.visible.shape[:2], options)
-  return apply_masks(pair, masks, options.fill)
+  return _remove(key, pair, masks, options)
 
 
 def shared(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   """Removes the same holes from both images."""
   assert_grey(pair, rank=3)
   mask = sample_mask(key, *pair.visible.shape[:2], options)
-  return apply_masks(pair, Pair(visible=mask, infrared=mask), options.fill)
+  return _remove(key, pair, Pair(visible=mask, infrared=mask), options)
 
 
 def without_visible(key: Array, pair: Pair, options: MaskOptions) -> Pair:
@@ -154,7 +220,32 @@ def one_sided(key: Array, pair: Pair, options: MaskOptions) -> Pair:
   mask = sample_mask(mask_key, *pair.visible.shape[:2], options)
   in_visible = jax.random.bernoulli(side_key)
   masks = Pair(visible=mask | ~in_visible, infrared=mask | in_visible)
-  return apply_masks(pair, masks, options.fill)
+  return _remove(key, pair, masks, options)
+
+
+def faulty(key: Array, pair: Pair, options: MaskOptions) -> Pair:
+  """Gives pixels, and at times a row or a column, of either image a wrong value: black to white.
+
+  The share of pixels is drawn, see `MaskOptions.faulty`; of its own for each image.
+  """
+  assert_grey(pair, rank=3)
+  return Pair(*(_lose(keys.fold(key, m), getattr(pair, m), options) for m in MODALITIES))
+
+
+def _lose(key: Array, image: Array, options: MaskOptions) -> Array:
+  share_key, where_key, line_key, place_key, value_key, kind_key = jax.random.split(key, 6)
+  low, high = map(math.log, options.faulty)
+  share = jnp.exp(jax.random.uniform(share_key, (), minval=low, maxval=high))
+  lost = jax.random.uniform(where_key, image.shape) < share
+  row, column = jax.random.uniform(place_key, (2,))
+  with_row, with_column = jax.random.bernoulli(line_key, 0.25, (2,))
+  for axis, place, drawn in ((0, row, with_row), (1, column, with_column)):
+    line = jnp.arange(image.shape[axis]) == (place * image.shape[axis]).astype(int)
+    lost |= drawn & jnp.expand_dims(line, (1 - axis, 2))
+  values = jax.random.uniform(value_key, image.shape, image.dtype)
+  extreme = jax.random.bernoulli(kind_key)
+  values = jnp.where(extreme, jnp.round(values), values)
+  return jnp.where(lost, values, image)
 
 
 def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:
@@ -179,6 +270,7 @@ INTERVENTIONS = {
   "without_visible": Intervention(without_visible, keeps=("infrared",), blanks=("visible",)),
   "without_infrared": Intervention(without_infrared, keeps=("visible",), blanks=("infrared",)),
   "one_sided": Intervention(one_sided),
+  "faulty": Intervention(faulty),
   "darker": Intervention(darker),
 }
 

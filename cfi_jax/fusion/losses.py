@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from cfi_jax.core.types import Array
 from cfi_jax.fusion import rules
 from cfi_jax.fusion.rule_options import WaveletOptions
-from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import PIXELS, assert_grey
 from cfi_jax.metrics.windows import gaussian
@@ -76,6 +76,20 @@ def one_sided(pair: Pair, treated: Pair) -> Array:
   """
   assert_grey(pair, treated)
   return (treated.visible != pair.visible) ^ (treated.infrared != pair.infrared)
+
+
+def absence(trust: Pair, pair: Pair, treated: Pair) -> Array:
+  """Mean cross entropy of the trust in pixels and whether the treatment left them, in nats.
+
+  Of both images; the trust is clipped to [1e-6, 1 - 1e-6].
+  """
+  assert_grey(trust, pair, treated)
+
+  def one(trust: Array, image: Array, seen: Array) -> Array:
+    p = jnp.clip(trust, 1e-6, 1 - 1e-6)
+    return -jnp.where(seen == image, jnp.log(p), jnp.log1p(-p)).mean(PIXELS)
+
+  return sum(one(*(getattr(x, m) for x in (trust, pair, treated))) for m in MODALITIES) / 2
 
 
 def entropy(view: Fusion) -> Array:
@@ -169,8 +183,9 @@ def multiscale(fused: Array, pair: Pair, target: TargetOptions) -> Array:
   lies in the coarse ones.
   """
   assert_grey(fused, pair)
-  distance = fused - rules.wavelet(pair, target)
-  planes, rest = rules.wavelet_planes(distance, target.planes)
+  stage = ops.staged(pair.visible)
+  distance = fused - rules.wavelet(pair, target, stage=stage)
+  planes, rest = rules.wavelet_planes(distance, target.planes, stage)
   return sum(jnp.abs(part).mean(PIXELS) for part in (*planes, rest))
 
 

@@ -6,15 +6,16 @@ repeating the edge. Rules are the target of training, baselines of every report,
 (`systems.rules`).
 
 valid: a `Pair` of bool images [..., H, W, 1], false where an image has no value; what stands there
-reaches no other pixel. Where one image is valid the result is its value. Where none is, the result
-is 0 for `average` and `maximum`, what the known parts of coarser levels give for `laplacian`, and
-the mean of the known low-pass residuals for `wavelet`; beyond the reach of both it is 0.
+reaches no other pixel. Where one image is valid the result is its value, but for `wavelet`, which
+takes its details alone and continues what the other lacks of brightness from its surroundings, so
+that no seam shows. Where none is valid, the result is 0 for `average` and `maximum`, what the known
+parts of coarser levels give for `laplacian`, and what continues the surroundings for `wavelet`.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -23,6 +24,8 @@ import numpy as np
 from flax import struct
 
 from cfi_jax.core.types import Array
+from cfi_jax.fusion import certainty
+from cfi_jax.fusion.certainty import Known, Sums, where
 from cfi_jax.fusion.rule_options import Choice, NoOptions, WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
@@ -31,6 +34,8 @@ from cfi_jax.images.ops import PIXELS, Stage, together
 B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
 BLOCK = 256  # rows that become float64 at once
+FAR = 1e-3  # share of trusted pixels below the low-pass filter that begins to count as too little
+TINY = 1e-9  # keeps quotients of nothing finite
 NONE = NoOptions()
 
 
@@ -97,7 +102,7 @@ def laplacian(
   for a, b, own in reversed(list(zip(first, second, sizes, strict=True))):
     detail = _either(a, b, _larger)
     coarse = _expand(fused, a.value.shape, own, stage)
-    fused = _Known(detail.value + coarse, detail.known)
+    fused = Known(detail.value + coarse, detail.known)
   return _complete(fused.value, *sources, fused.value)
 
 
@@ -110,32 +115,43 @@ def wavelet(
 ) -> Array:
   """Fusion by the a trous transform (Nunez et al. 1999), with weights in place of a choice.
 
-  With `valid`, smoothing is normalised convolution (Knutsson and Westin 1993), and means are those
-  of the valid pixels. place: its level counts, not that of the window.
+  valid: bool, or floating point in [0, 1], how far each pixel is to be trusted; both images equally
+    far everywhere is as good as nothing. Smoothing is normalised convolution (Knutsson and Westin
+    1993) with it as the certainty, and means are weighted by it. Details are scaled by an image's
+    trust over the greater of both, and fade where neither is trusted.
+  place: its level counts, not that of the window.
   """
-  sources = _sources(pair, valid)
-  masks = [source.known for source in sources]
-  first, second = (_planes(source, options.planes, stage) for source in sources)
-  rests = [rest.value for _, rest in (first, second)]
-  level = place.level if place else sum(map(_mean, rests, masks))
+  images, trusts = certainty.trusted(pair, valid)
+  (first, a), (second, b) = map(
+    functools.partial(_planes, count=options.planes, stage=stage), images, trusts
+  )
+  level = place.level if place else sum(map(_level, images, trusts, (a, b), [options.planes] * 2))
+  rests = (a.total, b.total) if valid is None else _rests(a, b, level / 2)
   fused = level / 2 + options.spread * (rests[0] + rests[1] - level)
   fused += options.brighter * jnp.abs(rests[0] - rests[1]) / 2
-  for planes in zip(first[0], second[0], strict=True):
-    activities = (_activity(plane, mask, stage) for plane, mask in zip(planes, masks, strict=True))
+  shares = None if valid is None else certainty.shares(*trusts)
+  for planes in zip(first, second, strict=True):
+    if shares is not None:
+      planes = [share * plane for share, plane in zip(shares, planes, strict=True)]
     # The odds a^n : b^n without powers of small numbers, which underflow.
-    a, b = (jnp.log(activity + 1e-6) for activity in activities)
-    weight = jax.nn.sigmoid(options.exponent * (a - b))
-    fused += options.gain * (weight * planes[0] + (1 - weight) * planes[1])
-  return _complete(fused, *sources, _either(first[1], second[1], _half).value)
+    odds = [jnp.log(_activity(*x, stage) + 1e-6) for x in zip(planes, trusts, strict=True)]
+    if shares is not None:
+      odds = [odd + jnp.log(share + 1e-6) for odd, share in zip(odds, shares, strict=True)]
+    weight = jax.nn.sigmoid(options.exponent * (odds[0] - odds[1]))
+    details = weight * planes[0] + (1 - weight) * planes[1]
+    if shares is not None:
+      details *= jnp.minimum(1, trusts[0] + trusts[1])
+    fused += options.gain * details
+  return fused
 
 
-def wavelet_planes(image: Array, count: int) -> tuple[list[Array], Array]:
+def wavelet_planes(image: Array, count: int, stage: Stage = together) -> tuple[list[Array], Array]:
   """Planes of the a trous transform, finest first, and the smooth rest; their sum is `image`.
 
   The low-pass filter is the B3 spline (Starck and Murtagh 1994), its taps 2^k pixels apart.
   """
-  planes, rest = _planes(_Known(image, None), count, together)
-  return planes, rest.value
+  planes, rest = _planes(image, None, count, stage)
+  return planes, rest.total
 
 
 def depth(size: tuple[int, int]) -> int:
@@ -146,70 +162,45 @@ def depth(size: tuple[int, int]) -> int:
   return count
 
 
-def residual_mean(image: np.ndarray, planes: int) -> float:
-  """The mean of the low-pass residual of an image [H, W], which no window of it can tell."""
+def residual_mean(image: np.ndarray, planes: int, trust: np.ndarray | None = None) -> float:
+  """The mean of the low-pass residual of an image [H, W], which no window of it can tell.
+
+  trust: [H, W], bool or in [0, 1], that weights the pixels; without any the mean is 0.
+  """
   rows, columns = (_shares(n, planes) for n in image.shape)
-  blocks = (slice(start, start + BLOCK) for start in range(0, len(image), BLOCK))
-  return sum(float(rows[own] @ (image[own].astype(np.float64) @ columns)) for own in blocks)
+
+  def total(block: Callable[[slice], np.ndarray]) -> float:
+    blocks = (slice(start, start + BLOCK) for start in range(0, len(image), BLOCK))
+    return sum(float(rows[own] @ (block(own).astype(np.float64) @ columns)) for own in blocks)
+
+  if trust is None:
+    return total(lambda own: image[own])
+  weighted = total(lambda own: np.where(trust[own] > 0, image[own], 0) * trust[own])
+  return weighted / max(total(lambda own: trust[own]), TINY)
 
 
-class _Known(NamedTuple):
-  """Images, and where they have values (None: everywhere); they are 0 elsewhere."""
-
-  value: Array
-  known: Array | None
-
-
-class _Sums(NamedTuple):
-  """Numerator and denominator of a normalised convolution; weight: None for 1 everywhere."""
-
-  total: Array
-  weight: Array | None
-
-  @classmethod
-  def of(cls, source: _Known) -> "_Sums":
-    """The sums before any smoothing."""
-    known = source.known
-    return cls(source.value, None if known is None else known.astype(source.value.dtype))
-
-  def smooth(self, smoother: Callable[[Array], Array]) -> "_Sums":
-    """Both sums, smoothed."""
-    return _Sums(*(None if x is None else smoother(x) for x in self))
-
-  def divide(self) -> _Known:
-    """The means of what is known below the filter."""
-    if self.weight is None:
-      return _Known(self.total, None)
-    known = self.weight > 0
-    return _Known(_where(known, self.total / jnp.where(known, self.weight, 1)), known)
-
-
-def _where(known: Array | None, image: Array) -> Array:
-  return image if known is None else jnp.where(known, image, 0)
-
-
-def _sources(pair: Pair, valid: Pair | None) -> tuple[_Known, _Known]:
+def _sources(pair: Pair, valid: Pair | None) -> tuple[Known, Known]:
   ops.assert_grey(pair)
   if valid is None:
-    return _Known(pair.visible, None), _Known(pair.infrared, None)
+    return Known(pair.visible, None), Known(pair.infrared, None)
   ops.assert_grey(pair, valid)
   chex.assert_type([valid.visible, valid.infrared], bool)
   return (
-    _Known(_where(valid.visible, pair.visible), valid.visible),
-    _Known(_where(valid.infrared, pair.infrared), valid.infrared),
+    Known(where(valid.visible, pair.visible), valid.visible),
+    Known(where(valid.infrared, pair.infrared), valid.infrared),
   )
 
 
-def _either(a: _Known, b: _Known, both: Callable[[Array, Array], Array]) -> _Known:
+def _either(a: Known, b: Known, both: Callable[[Array, Array], Array]) -> Known:
   """`both` of two images where both are known, else the one that is."""
   merged = both(a.value, b.value)
   if a.known is None or b.known is None:
-    return _Known(merged, None)
+    return Known(merged, None)
   alone = a.value + b.value  # what is not known is 0
-  return _Known(jnp.where(a.known & b.known, merged, alone), a.known | b.known)
+  return Known(jnp.where(a.known & b.known, merged, alone), a.known | b.known)
 
 
-def _complete(fused: Array, a: _Known, b: _Known, near: Array) -> Array:
+def _complete(fused: Array, a: Known, b: Known, near: Array) -> Array:
   """`fused` where both sources are known, the known one where one is, `near` where none is."""
   value, known = _either(a, b, lambda *_: fused)
   return value if known is None else jnp.where(known, value, near)
@@ -223,45 +214,65 @@ def _larger(a: Array, b: Array) -> Array:
   return jnp.where(jnp.abs(a) >= jnp.abs(b), a, b)
 
 
-def _planes(source: _Known, count: int, stage: Stage) -> tuple[list[Array], _Known]:
-  """Planes, 0 where the source is not known, and the rest, known where known pixels reach."""
-  planes, smooth, sums = [], source, _Sums.of(source)
+def _planes(
+  image: Array, trust: Array | None, count: int, stage: Stage
+) -> tuple[list[Array], Sums]:
+  """Planes, finest first, and the sums of the low-pass residual."""
+  planes, own = [], image
+  sums = Sums(image if trust is None else trust * image, trust)
   for k in range(count):
-    image = smooth.value
     sums = sums.smooth(functools.partial(_blur, spacing=2**k, stage=stage))
-    smooth = sums.divide()
-    planes.append(_where(source.known, image - smooth.value))
-  return planes, smooth
+    smooth = sums.divide().value
+    planes.append(own - smooth)
+    own = smooth
+  return planes, sums
 
 
-def _activity(plane: Array, known: Array | None, stage: Stage) -> Array:
+def _rests(a: Sums, b: Sums, level: Array) -> tuple[Array, Array]:
+  """Low-pass residuals; towards the end of an image's reach it becomes that of both together.
+
+  level: what stands where nothing reaches.
+  """
+  near = (a.total + b.total + TINY * level) / (a.weight + b.weight + TINY)
+
+  def complete(own: Sums) -> Array:
+    others = FAR * (1 - own.weight)
+    return (own.total + others * near) / (own.weight + others)
+
+  return complete(a), complete(b)
+
+
+def _activity(plane: Array, trust: Array | None, stage: Stage) -> Array:
   """The smoothed size of a plane's details."""
-  sums = _Sums.of(_Known(jnp.abs(plane), known))
+  size = jnp.abs(plane)
+  sums = Sums(size if trust is None else trust * size, trust)
   return sums.smooth(functools.partial(_blur, stage=stage)).divide().value
 
 
-def _mean(image: Array, known: Array | None) -> Array:
-  """The mean of every image over what is known, 0 where nothing is."""
-  if known is None:
-    return image.mean(PIXELS, keepdims=True)
-  count = known.sum(PIXELS, keepdims=True)
-  return _where(known, image).sum(PIXELS, keepdims=True) / jnp.maximum(count, 1)
+def _level(image: Array, trust: Array | None, rest: Sums, planes: int) -> Array:
+  """The mean of every image's low-pass residual, as `residual_mean`."""
+  if trust is None:
+    return rest.total.mean(PIXELS, keepdims=True)
+  shares = np.multiply.outer(*(_shares(n, planes) for n in image.shape[-3:-1]))[..., None]
+  weights = trust * jnp.broadcast_to(shares.astype(image.dtype), image.shape)
+  total = (weights * image).sum(PIXELS, keepdims=True)
+  return total / jnp.maximum(weights.sum(PIXELS, keepdims=True), TINY)
 
 
-def _pyramid(source: _Known, sizes: list[Array | None], stage: Stage) -> list[_Known]:
+def _pyramid(source: Known, sizes: list[Array | None], stage: Stage) -> list[Known]:
   """The details, finest first, and the coarsest level. sizes: of each level with details."""
-  levels, own, sums = [], source, _Sums.of(source)
+  levels, own, sums = [], source, Sums.of(source)
   for size in sizes:
     blur = functools.partial(_blur, size=size, stage=stage)
     sums = sums.smooth(lambda x, blur=blur: blur(x)[..., ::2, ::2, :])
     smaller = sums.divide()
     detail = own.value - _expand(smaller, own.value.shape, size, stage)
-    levels.append(_Known(_where(own.known, detail), own.known))
+    levels.append(Known(where(own.known, detail), own.known))
     own = smaller
   return [*levels, own]
 
 
-def _expand(image: _Known, shape: tuple[int, ...], size: Array | None, stage: Stage) -> Array:
+def _expand(image: Known, shape: tuple[int, ...], size: Array | None, stage: Stage) -> Array:
   """Doubles the size, cropped to `shape`, by zero insertion and smoothing of what is known."""
 
   def enlarge(x: Array) -> Array:
@@ -269,7 +280,7 @@ def _expand(image: _Known, shape: tuple[int, ...], size: Array | None, stage: St
     spread = jax.lax.pad(4 * x, jnp.zeros((), x.dtype), twice)
     return _blur(spread[..., : shape[-3], : shape[-2], :], size=size, stage=stage)
 
-  return _Sums.of(image).smooth(enlarge).divide().value
+  return Sums.of(image).smooth(enlarge).divide().value
 
 
 def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stage = together):

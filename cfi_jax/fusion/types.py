@@ -26,9 +26,11 @@ class Fusion:
   gates: invariance gates in [0, 1], one per level, finest first, [..., h, w, 1].
   features: encoder features by modality, one per level, finest first, [..., h, w, C].
   levels: decoder features, one per level, finest first, [..., h, w, C].
+  trust: how far each image is trusted, [..., H, W, 1] in [0, 1], of networks that tell it.
   """
 
   fused: Array
   gates: tuple[Array, ...]
   features: dict[str, tuple[Array, ...]]
   levels: tuple[Array, ...]
+  trust: Pair | None = None

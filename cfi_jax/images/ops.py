@@ -85,6 +85,18 @@ def apart(always: Array) -> Stage:
   return stage
 
 
+def staged(image: Array) -> Stage:
+  """A stage for programs that have `image` among their data: on a CPU `apart`, else `together`."""
+  # True of every number, which the compiler cannot know; of NaN, too.
+  always = image[(0,) * image.ndim] != 1e30
+
+  def stage(function: Callable[[Array], Array], x: Array) -> Array:
+    by_itself = functools.partial(apart(always), function)
+    return jax.lax.platform_dependent(x, cpu=by_itself, default=function)
+
+  return stage
+
+
 def blur(
   image: Array,
   taps: tuple[float, ...],

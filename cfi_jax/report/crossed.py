@@ -20,6 +20,12 @@ class Tally:
   sums: np.ndarray
   counts: np.ndarray
 
+  @classmethod
+  def of(cls, values: np.ndarray) -> "Tally":
+    """The tally of one value per seed and scene, [seeds, scenes]; those not finite do not count."""
+    counted = np.isfinite(values)
+    return cls(np.where(counted, values, 0), counted.astype(float))
+
   @property
   def mean(self) -> float:
     """The quantity; NaN where nothing was counted."""
@@ -43,6 +49,17 @@ def estimate(tally: Tally) -> Estimate:
 def difference(tally: Tally, reference: Tally) -> Estimate:
   """The paired difference tally - reference: both are resampled with the same seeds and scenes."""
   return percentiles(tally.mean - reference.mean, _resampled(tally) - _resampled(reference))
+
+
+def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:
+  """The share of the distance from start to end that the tally closes: 0 at start, 1 at end.
+
+  All are resampled with the same seeds and scenes. Worth nothing where the distance may be 0.
+  """
+  whole = np.array([end.mean - start.mean, *(_resampled(end) - _resampled(start))])
+  part = np.array([tally.mean - start.mean, *(_resampled(tally) - _resampled(start))])
+  share = np.divide(part, whole, out=np.full(len(whole), math.nan), where=whole != 0)
+  return percentiles(float(share[0]), share[1:])
 
 
 def _resampled(tally: Tally) -> np.ndarray:

@@ -19,6 +19,11 @@ class Estimate:
   low: float
   high: float
 
+  @property
+  def excludes_zero(self) -> bool:
+    """Whether the interval, of a difference, leaves out 0."""
+    return not math.isnan(self.mean) and (self.low > 0 or self.high < 0)
+
 
 UNDEFINED = Estimate(math.nan, math.nan, math.nan)
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from cfi_jax.metrics import CONVENTIONS, METRICS
-from cfi_jax.report import markdown, page
+from cfi_jax.report import markdown, page, ranks
 from cfi_jax.report.markdown import arrow, interval, number, plain
 from cfi_jax.report.page import Cell
 from cfi_jax.report.plots import interval_plot
@@ -25,13 +25,29 @@ def write_summary(summary: Summary, notes: Sequence[str], title: str) -> str:
 
 
 def write_means(summary: Summary) -> str:
-  """The means as a table of plain text, a metric a row; * marks the best method of each."""
-  head = ["mean (* best)", *summary.methods]
-  rows = [head]
-  for metric in summary.metrics:
-    entries = [summary.entries[metric, method] for method in summary.methods]
-    means = [number(e.estimate.mean) + ("*" if e.rank == 1 else " ") for e in entries]
-    rows.append([f"{_label(summary, metric)}, {METRICS[metric].direction}", *means])
+  """The means as a table of plain text, a metric a row; * marks the best method of each.
+
+  The mean ranks are the first row. Published means are not repeated; with them a list of all
+  methods by mean rank follows.
+  """
+  scored = [method for method in summary.methods if method not in summary.published]
+  cells = dict(_means(summary))
+  labels = [f"{_label(summary, m)}, {METRICS[m].direction}" for m in summary.metrics]
+  if summary.ranked_by:
+    labels.insert(0, "mean rank, lower")
+  rows = [["mean (* best)", *scored]]
+  for k, label in enumerate(labels):
+    column = [cells[method][k] for method in scored]
+    rows.append([label, *(cell.text + ("*" if cell.best else " ") for cell in column)])
+  text = _columns(rows)
+  if summary.published and summary.ranked_by:
+    places = [[method, number(rank)] for method, rank in summary.by_mean_rank]
+    text += f"\n\n{_columns([['by mean rank', ''], *places])}"
+  return text
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+  """Lines of text with the first column flush left and the others flush right."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = []
   for name, *cells in rows:
@@ -69,10 +85,11 @@ def _conventions(summary: Summary) -> str:
   """One paragraph on the conventions of the metrics and the meaning of the numbers."""
   used = dict.fromkeys(summary.conventions.values())
   named = "; ".join(f"`{name}` ({CONVENTIONS[name]})" for name in used)
-  return (
+  text = (
     f"Convention: {named}. {summary.images} images. Means over images, with 95 % bootstrap "
     "intervals in brackets; scores of different conventions must not be compared."
   )
+  return f"{text} {ranks.describe(summary.ranked_by)}" if summary.ranked_by else text
 
 
 def _label(summary: Summary, metric: str) -> str:
@@ -83,16 +100,23 @@ def _label(summary: Summary, metric: str) -> str:
 
 
 def _headings(summary: Summary) -> dict[str, str]:
-  """Headings of the metrics, each with its better direction."""
-  return {f"{_label(summary, m)} {arrow(m)}": METRICS[m].direction for m in summary.metrics}
+  """Headings of the mean rank and the metrics, each with its better direction."""
+  ranked = {ranks.HEADING: "lower"} if summary.ranked_by else {}
+  return ranked | {
+    f"{_label(summary, m)} {arrow(m)}": METRICS[m].direction for m in summary.metrics
+  }
 
 
 def _means(summary: Summary) -> list[page.Row]:
-  """The mean of every metric by method."""
+  """The mean rank and the mean of every metric by method."""
+  best = min(dict(summary.by_mean_rank).values(), default=None)
   found: list[page.Row] = []
   for method in summary.methods:
     entries = [summary.entries[metric, method] for metric in summary.metrics]
     means = [Cell(number(e.estimate.mean), e.estimate.mean, e.rank == 1) for e in entries]
+    if summary.ranked_by:
+      rank = summary.mean_ranks[method]
+      means.insert(0, Cell(number(rank), rank, rank == best))
     found.append((method, means))
   return found
 
@@ -108,7 +132,7 @@ def _ranking(summary: Summary, metric: str) -> tuple[list[str], list[page.Row]]:
       Cell(interval(estimate), estimate.low),
       Cell(number(difference.mean), difference.mean) if difference else Cell(""),
       Cell(interval(difference), difference.low) if difference else Cell(""),
-      Cell(str(entry.count), entry.count),
+      Cell("") if entry.count is None else Cell(str(entry.count), entry.count),
     ]
     rows.append((entry.method, cells))
   compared = f"difference to {summary.compare_to}"

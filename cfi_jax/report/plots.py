@@ -1,5 +1,6 @@
 """Small plots as SVG text that needs nothing else."""
 
+import dataclasses
 import html
 import math
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ AXIS = 24
 
 
 def interval_plot(entries: Sequence[Entry], highlighted: str) -> str:
-  """Means as dots and intervals as bars, one row per method, best first, as an <svg> element."""
+  """Means as dots and intervals as bars, one row per method, best first, as an <svg> element.
+
+  A published mean has no interval and is a dot alone.
+  """
   shown = [e for e in entries if math.isfinite(e.estimate.mean)]
   if not shown:
     return "<p>no image on which this metric is defined</p>"
-  low = min(e.estimate.low for e in shown)
-  high = max(e.estimate.high for e in shown)
+  ends = [end for e in shown for end in dataclasses.astuple(e.estimate) if not math.isnan(end)]
+  low, high = min(ends), max(ends)
   span = high - low or max(abs(high), 1.0)
   low, high = low - 0.04 * span, high + 0.04 * span
 
@@ -36,13 +40,16 @@ def interval_plot(entries: Sequence[Entry], highlighted: str) -> str:
     y = TOP + ROW * index + ROW / 2
     style = "mark chosen" if entry.method == highlighted else "mark"
     estimate = entry.estimate
-    values = f"{number(estimate.mean)} {interval(estimate)}"
-    title = f"{entry.method}: {values}, {entry.count} images"
+    title = f"{entry.method}: {number(estimate.mean)}, published"
+    if entry.count is not None:
+      values = f"{number(estimate.mean)} {interval(estimate)}"
+      title = f"{entry.method}: {values}, {entry.count} images"
     parts.append(f'<g class="{style}"><title>{html.escape(title)}</title>')
     parts.append(
       f'<text x="{LABEL - 8}" y="{y + 4}" text-anchor="end">{_short(entry.method)}</text>'
     )
-    parts.append(f'<line x1="{x(estimate.low)}" x2="{x(estimate.high)}" y1="{y}" y2="{y}"/>')
+    if entry.count is not None:
+      parts.append(f'<line x1="{x(estimate.low)}" x2="{x(estimate.high)}" y1="{y}" y2="{y}"/>')
     parts.append(f'<circle cx="{x(estimate.mean)}" cy="{y}" r="4"/></g>')
   return "".join(parts) + "</svg>"
 

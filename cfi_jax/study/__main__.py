@@ -1,12 +1,13 @@
 """Trains the rows of a study from several seeds and tabulates them.
 
   python -m cfi_jax.study --config=configs/results.py --workdir=runs/results \\
-      --config.roots.roadscene=PATH --config.roots.tno=PATH
+      --config.roots.roadscene=PATH --config.roots.tno=PATH --config.roots.msrs=PATH
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
-config.study says what is measured: results, the scores on test pairs; or shift, what is left of
-them in other worlds. Goes on where it was stopped. Exits with 2 when the input cannot be used, with
-1 when a training diverges.
+config.study says what is measured: results, the scores on test pairs; shift, what is left of them
+in other worlds; ablations, the scores of held-out samples without a part; or weather, which trains
+nothing, the scores on test pairs under rain, haze and snow. Goes on where it was stopped. Exits
+with 2 when the input cannot be used, with 1 when a training diverges.
 """
 
 import importlib
@@ -18,7 +19,7 @@ from typing import Any
 from cfi_jax.core import cli, config
 from cfi_jax.core.types import InputError
 
-STUDIES = ("results", "shift")  # folders beside this file
+STUDIES = ("results", "shift", "weather", "ablations")  # folders beside this file
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
   "workdir": cli.Flag("folder of the study: runs, what is measured, tables", required=True),

@@ -11,7 +11,7 @@ import numpy as np
 from cfi_jax import systems
 from cfi_jax.core.types import Array
 from cfi_jax.data.source import Source
-from cfi_jax.engine import loop
+from cfi_jax.engine import loop, validation
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.config import Config
 from cfi_jax.fusion.fuser import Fuser
@@ -36,11 +36,19 @@ def count_steps(config: Config, folder: pathlib.Path) -> int:
   return run_lib.open_run(systems.find(config.system), config, folder).steps
 
 
-def train(config: Config, folder: pathlib.Path, steps: int) -> tuple[dict, Card] | None:
-  """Variables and card of a run trained to its last step; None after SIGTERM."""
-  if loop.train(systems.find(config.system), config, folder) < steps:
-    return None
+def train(config: Config, folder: pathlib.Path, steps: int) -> bool:
+  """Trains a run to its last step; returns whether it is there, which it is not after SIGTERM."""
+  return loop.train(systems.find(config.system), config, folder) >= steps
+
+
+def trained(folder: pathlib.Path, steps: int) -> tuple[dict, Card]:
+  """Variables and card of a run that was trained to its last step."""
   return files.from_workdir(folder, steps)
+
+
+def validate(config: Config, folder: pathlib.Path) -> validation.Samples:
+  """Values and scores of every held-out sample of a run at its last step, by its system."""
+  return validation.measure_run(systems.find(config.system), config, folder)
 
 
 def file_fuser(

@@ -81,44 +81,66 @@ class RuleFuser(ArrayFuser):
     """Whether an image of `size` needs more than the budget: tiles, where they are exact."""
     return math.prod(size) * self._pixel_mb > self._budget_mb(memory_mb)
 
+  def fuse_trusted(
+    self,
+    pairs: Sequence[Luma],
+    trusts: Sequence[Luma],
+    memory_mb: float | None,
+    rounded: bool = True,
+  ) -> list[np.ndarray]:
+    """The fused lumas of pairs [H, W] in order, as far as each pixel is trusted.
+
+    trusts: bool or floating point in [0, 1], [H, W]; see `rules.wavelet`. rounded: to the visible
+    image's dtype; else in [0, 1].
+    """
+    return self._fuse_lumas(list(pairs), memory_mb, rounded, list(trusts))
+
   def fuse_luma(self, visible: np.ndarray, infrared: np.ndarray) -> np.ndarray:
     """The fused luma of one pair of lumas [H, W] of any size; the result has the first's dtype."""
     return self._fuse_lumas([(visible, infrared)], None)[0]
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
-    lumas = self._fuse_lumas(_lumas(task), task.memory_mb)
+    lumas = self._fuse_lumas(of_task(task), task.memory_mb)
     return [arrays.finish(v, luma, task.gray) for v, luma in zip(task.visibles, lumas, strict=True)]
 
   def _fuse_with_details(self, task: Task) -> tuple[list[np.ndarray], Fusion]:
     """Fuses pairs of one size; what is fused is in [0, 1] before rounding."""
-    exact = self._fuse_lumas(_lumas(task), task.memory_mb, rounded=False)
+    exact = self._fuse_lumas(of_task(task), task.memory_mb, rounded=False)
     details = Fusion(fused=np.stack(exact)[..., None], gates=(), features={}, levels=())
     return self._fuse_ready(task), details
 
   def _fuse_lumas(
-    self, pairs: list[Luma], memory_mb: float | None, rounded: bool = True
+    self,
+    pairs: list[Luma],
+    memory_mb: float | None,
+    rounded: bool = True,
+    trusts: list[Luma] | None = None,
   ) -> list[np.ndarray]:
     """The fused lumas in order, of the visible dtype, or in [0, 1] where not `rounded`."""
+    trusts = [() for _ in pairs] if trusts is None else trusts
     results: list[np.ndarray] = [np.empty(0)] * len(pairs)
     together = collections.defaultdict(list)
     for i, pair in enumerate(pairs):
       size = pair[0].shape
       if self.exceeds(size, memory_mb):
-        results[i] = self._tiled(pair, memory_mb, rounded)
+        results[i] = self._tiled(pair, trusts[i], memory_mb, rounded)
       else:
         bucket = self.bucket(size)
         depth = rules.depth(size) if self._reach is None else 0
         together[bucket, bucket == size, depth, *(x.dtype for x in pair)].append(i)
     for (bucket, exact, *_), members in together.items():
       for group in _batches(members, len(self.devices)):
-        windows = [_window(pairs[i], (0, 0), bucket) for i in group]
-        fused = self._run(windows, [self._place(pairs[i], exact) for i in group], rounded)
+        windows = [_window((*pairs[i], *trusts[i]), (0, 0), bucket) for i in group]
+        places = [self._place(pairs[i], trusts[i], exact) for i in group]
+        fused = self._run(windows, places, rounded)
         for i, image in zip(group, fused, strict=True):
           height, width = pairs[i][0].shape
           results[i] = image[:height, :width]
     return results
 
-  def _tiled(self, pair: Luma, memory_mb: float | None, rounded: bool) -> np.ndarray:
+  def _tiled(
+    self, pair: Luma, trust: Luma | tuple[()], memory_mb: float | None, rounded: bool
+  ) -> np.ndarray:
     """The fused luma of one pair, window by window; InputError where no tiles are exact."""
     budget, size = self._budget_mb(memory_mb), pair[0].shape
     if self._reach is None:
@@ -131,33 +153,41 @@ class RuleFuser(ArrayFuser):
     side = max(math.isqrt(int(budget / self._pixel_mb)), SMALLEST + 2 * self._reach)
     axes = [_cut(n, side, self._reach) for n in size]
     shape = axes[0][0].length, axes[1][0].length
-    place = self._place(pair, exact=False)
+    place = self._place(pair, trust, exact=False)
     result = np.empty(size, pair[0].dtype if rounded else self.dtype)
     for group in _batches(list(itertools.product(*axes)), len(self.devices)):
-      windows = [_window(pair, (row.start, column.start), shape) for row, column in group]
+      images = *pair, *trust
+      windows = [_window(images, (row.start, column.start), shape) for row, column in group]
       fused = self._run(windows, [place] * len(group), rounded)
       for (row, column), image in zip(group, fused, strict=True):
         result[row.own, column.own] = image[row.inner, column.inner]
     return result
 
-  def _run(self, windows: list[Luma], places: list[Place], rounded: bool) -> np.ndarray:
-    """The fused windows of at most as many pairs as there are devices, [B, H, W]."""
+  def _run(
+    self, windows: list[tuple[np.ndarray, ...]], places: list[Place], rounded: bool
+  ) -> np.ndarray:
+    """The fused windows of at most as many pairs as there are devices, [B, H, W].
+
+    windows: of the visible and infrared image and, where it counts, of the trust in each.
+    """
     count = len(windows)
     full = [*range(count), *[count - 1] * (len(self.devices) - count)]
-    visible, infrared = (np.stack([windows[i][k] for i in full]) for k in (0, 1))
+    images = tuple(np.stack([windows[i][k] for i in full]) for k in range(len(windows[0])))
+    visible = images[0]
     place = jax.tree.map(lambda *x: np.stack(x), *(places[i] for i in full))
     with jax.set_mesh(self._mesh):
-      arguments = jax.device_put((visible, infrared, place), sharding.split(self._mesh))
+      arguments = jax.device_put((images, place), sharding.split(self._mesh))
       fused = _fuse(np.True_, *arguments, choice=self.choice, rounded=rounded, dtype=self.dtype)
     return np.asarray(fused)[:count].astype(visible.dtype if rounded else self.dtype, copy=False)
 
-  def _place(self, pair: Luma, exact: bool) -> Place:
+  def _place(self, pair: Luma, trust: Luma | tuple[()], exact: bool) -> Place:
     """The place of the windows of a pair; exact: whether they end where the images do."""
     options, level = self.choice.options, 0.0
     if isinstance(options, WaveletOptions):
+      units = _units(*(x.dtype for x in pair))
       level = sum(
-        unit * rules.residual_mean(image, options.planes)
-        for unit, image in zip(_units(*(x.dtype for x in pair)), pair, strict=True)
+        unit * rules.residual_mean(image, options.planes, own)
+        for unit, image, own in zip(units, pair, trust or (None, None), strict=True)
       )
     size, depth = None, 0
     if self._reach is None:  # other rules have one program for all
@@ -180,22 +210,23 @@ class RuleFuser(ArrayFuser):
 @functools.partial(jax.jit, static_argnames=("choice", "rounded", "dtype"))
 def _fuse(
   always: Array,
-  visible: Array,
-  infrared: Array,
+  images: tuple[Array, ...],
   place: Place,
   *,
   choice: Choice,
   rounded: bool,
   dtype: np.dtype,
 ) -> Array:
-  """Fuses windows [B, H, W]; always: true, see `ops.apart`."""
-  units = _units(visible.dtype, infrared.dtype)
+  """Fuses windows [B, H, W], images and trust as `_run` has them; always: see `ops.apart`."""
+  units = _units(images[0].dtype, images[1].dtype)
   stage = ops.apart(always) if sharding.platform() == "cpu" else ops.together
 
-  def one(visible: Array, infrared: Array, place: Place) -> Array:
-    pair = Pair(*(x[..., None].astype(dtype) for x in (visible, infrared)))
+  def one(images: tuple[Array, ...], place: Place) -> Array:
+    visible, *_ = images
+    pair = Pair(*(x[..., None].astype(dtype) for x in images[:2]))
     pair = Pair(pair.visible * units[0], pair.infrared * units[1])
-    fused = rules.RULES[choice.name].fuse(pair, choice.options, None, place, stage)[..., 0]
+    valid = Pair(*(x[..., None] for x in images[2:])) if images[2:] else None
+    fused = rules.RULES[choice.name].fuse(pair, choice.options, valid, place, stage)[..., 0]
     if visible.dtype.kind == "f":
       return jnp.clip(fused, 0, 1)
     largest = np.iinfo(visible.dtype).max
@@ -205,8 +236,8 @@ def _fuse(
   def share(always: Array, *arguments) -> Array:
     return jax.vmap(one)(*arguments)
 
-  takes = (sharding.WHOLE, *[sharding.SPLIT] * 3)
-  return sharding.on_shares(share, takes, sharding.SPLIT)(always, visible, infrared, place)
+  takes = (sharding.WHOLE, sharding.SPLIT, sharding.SPLIT)
+  return sharding.on_shares(share, takes, sharding.SPLIT)(always, images, place)
 
 
 def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
@@ -220,22 +251,21 @@ def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
   return unit, unit * tops[0] / tops[1]
 
 
-def _lumas(task: Task) -> list[Luma]:
+def of_task(task: Task) -> list[Luma]:
   """The lumas of a task's pairs."""
   pairs = zip(task.visibles, task.infrareds, strict=True)
   return [(colour.luma(visible), infrared[..., 0]) for visible, infrared in pairs]
 
 
-def _window(pair: Luma, start: Size, shape: Size) -> Luma:
-  """Both images from `start` on, mirrored where the window leaves them."""
-  if start == (0, 0) and shape == pair[0].shape:
-    return pair
+def _window(images: tuple[np.ndarray, ...], start: Size, shape: Size) -> tuple[np.ndarray, ...]:
+  """The images from `start` on, mirrored where the window leaves them."""
+  if start == (0, 0) and shape == images[0].shape:
+    return images
   rows, columns = (
     ops.mirrored(np.arange(first, first + length), n)
-    for first, length, n in zip(start, shape, pair[0].shape, strict=True)
+    for first, length, n in zip(start, shape, images[0].shape, strict=True)
   )
-  visible, infrared = (image[rows][:, columns] for image in pair)
-  return visible, infrared
+  return tuple(image[rows][:, columns] for image in images)
 
 
 def _batches(items: list, size: int) -> list[list]:

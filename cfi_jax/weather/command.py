@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -11,27 +10,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax.core import keys
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import Progress
-from cfi_jax.core.types import Array, InputError, StorageError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import matching, naming
 from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import MODALITIES, Pair
-from cfi_jax.fusion.weather import HEIGHT, Weather, WeatherOptions
+from cfi_jax.fusion.weather import LAST_SEED, WeatherOptions
 from cfi_jax.images import ranges
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
 from cfi_jax.images.ranges import Normalizer, Range
 
 RECORD = "weather.jsonl"
-CANVAS = 128  # pixels
-LAST_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +143,7 @@ def _make_one(
     for name, image in zip(MODALITIES, (visible, infrared), strict=True)
   ]
   pair = Pair(_unit(visible[..., :3], taken[0]), _unit(infrared, taken[1]))
-  key = keys.fold(jax.random.key(seed), job.name)
-  seen, drawn = _on_canvas(key, pair, options)
+  seen, drawn = weather_lib.on_picture(seed, job.name, pair, options)
   for name, image, found, was in zip(
     MODALITIES, (seen.visible, seen.infrared), taken, (visible, infrared), strict=True
   ):
@@ -166,31 +159,6 @@ def _unit(image: np.ndarray, found: Range) -> np.ndarray:
   """An image in [0, 1], where the ends of its range are."""
   unit = (image.astype(np.float64) - found.low) / (found.high - found.low)
   return np.clip(unit, 0, 1).astype(np.float32)
-
-
-def _on_canvas(key: Array, pair: Pair, options: WeatherOptions) -> tuple[Pair, Weather]:
-  """A pair under weather that is drawn, and what was drawn.
-
-  Computed on the pair mirrored to sides of whole `CANVAS`, so that few programs serve all sizes.
-  """
-  height, width = pair.infrared.shape[:2]
-  beyond = [(0, -side % CANVAS) for side in (height, width)]
-  canvas = jax.tree.map(lambda image: np.pad(image, [*beyond, (0, 0)], mode="symmetric"), pair)
-  bottom = np.float32(1 + beyond[0][1] / height)  # of the canvas, in heights of the picture
-  seen, drawn = _degrade(key, canvas, bottom, np.float32(height / HEIGHT), options)
-  return jax.tree.map(lambda image: np.asarray(image)[:height, :width], seen), drawn
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _degrade(
-  key: Array, pair: Pair, bottom: Array, scale: Array, options: WeatherOptions
-) -> tuple[Pair, Weather]:
-  """`weather.degrade` with weather that is drawn and the depth of `weather.surrogate`."""
-  drawn = weather_lib.draw(keys.fold(key, "draw"), options)
-  window = (jnp.float32(0), bottom)
-  depth = weather_lib.surrogate(keys.fold(key, "depth"), pair.visible, window=window)
-  degraded = weather_lib.degrade(keys.fold(key, "degrade"), pair, depth, drawn, scale=scale)
-  return degraded, drawn
 
 
 def _as_stored(image: np.ndarray, found: Range, dtype: np.dtype) -> np.ndarray:

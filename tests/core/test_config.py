@@ -18,6 +18,8 @@ STUDIES = {
   "results",
   "medical_results",
   "levers",
+  "weather",
+  "amgfuse_ablations",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 OF_ISFUSE = [name for name in CONFIGS if name != "amgfuse"]  # for that see tests/systems/amgfuse

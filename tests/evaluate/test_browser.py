@@ -48,7 +48,8 @@ def test_report_works_offline(report, browser):
   )
   assert [row[0] for row in cells] == ["one", "two", *BASELINES]
   for row in cells:
-    for metric, text in zip(("EN", "SF"), row[1:], strict=True):
+    assert float(row[1]) == pytest.approx(result.summary.mean_ranks[row[0]], abs=1e-3)
+    for metric, text in zip(("EN", "SF"), row[2:], strict=True):
       mean = result.summary.entries[metric, row[0]].estimate.mean
       assert float(text) == pytest.approx(mean, rel=1e-3)
   assert browser.evaluate("document.querySelectorAll('svg.plot circle').length") == 2 * len(cells)
@@ -91,5 +92,11 @@ def test_report_works_offline(report, browser):
     " r => parseFloat(r.cells[2].innerText))"
   )
   assert order == sorted(order, reverse=True) and len(set(order)) > 2
+  browser.evaluate("document.querySelectorAll('#overview th button')[1].click()")
+  order = browser.evaluate(
+    "Array.from(document.querySelectorAll('#overview tbody tr'),"
+    " r => parseFloat(r.cells[1].innerText))"
+  )
+  assert order == sorted(order) and len(set(order)) > 2
 
   assert_quiet(browser.events, url)

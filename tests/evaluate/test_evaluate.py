@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.evaluate import Request, evaluate, through_jpeg
-from cfi_jax.evaluate.__main__ import parse_methods
+from cfi_jax.evaluate.__main__ import FLAGS, main, parse_methods
 from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.files import load_fuser as load
 from cfi_jax.systems.isfuse.model import from_architecture
+from cfi_jax.weights import shipped
 
 CHEAP = ("EN", "SF", "CC")
 
@@ -92,8 +94,10 @@ def test_command_writes_the_three_files(root, tmp_path):
   assert head.split()[3:6] == ["good", "noisy", "visible"]
   assert [line.split(",")[0] for line in means] == list(CHEAP)
   (overview,) = (line for line in summary.splitlines() if line.startswith("| noisy"))
-  for line, cell in zip(means, overview.split(" | ")[1:], strict=True):
+  for line, cell in zip(means, overview.split(" | ")[2:], strict=True):
     assert line.split()[3].strip("*") == cell.strip("*| ")
+  ranked = next(line for line in text.splitlines() if line.startswith("mean rank, lower "))
+  assert ranked.split()[4].strip("*") == overview.split(" | ")[1].strip("* ")
 
 
 def test_noise_control_raises_what_the_report_says(tmp_path):
@@ -244,6 +248,77 @@ def test_bad_command_lines(root, tmp_path):
   with pytest.raises(InputError, match="given twice"):
     parse_methods(["a:x", "a:y"])
   assert parse_methods(["a:/x:y"]) == {"a": pathlib.Path("/x:y")}
+
+
+PUBLISHED = """Convention: `tang`
+
+# Ours (n=3)
+| method | EN | SF | CC |
+|---|---|---|---|
+| best | 7.999 | 300 | 0.99 |
+| worst | 0.001 | 0.001 | -0.9 |
+| half | 5 | - | 0.5 |
+
+# Others (n=40)
+| method | EN | SF | CC |
+|---|---|---|---|
+| good | 7 | 3 | 0.9 |
+"""
+
+
+def test_methods_are_ranked_among_published_ones(root, tmp_path, capsys):
+  table = tmp_path / "published.md"
+  table.write_text(PUBLISHED)
+  folders = [f"--{name}={root / name}" for name in ("visible", "infrared")]
+  arguments = [*folders, f"--fused=good:{root / 'good'}", "--metrics=EN,SF,CC"]
+  arguments += [f"--baselines={table}#Ours", f"--output={tmp_path / 'out'}"]
+  assert cli.status(main, FLAGS, "", arguments) == 0
+  text = capsys.readouterr().out
+  listed = text.split("\n\n")[1].split("\nnote: ")[0].splitlines()[1:]
+  ranked = [line.rsplit(maxsplit=1) for line in listed]
+  methods = ["good", *BASELINES, "best (published)", "worst (published)"]
+  assert {name.strip() for name, _ in ranked} == set(methods)
+  assert ranked[0] == ["best (published)", "1.0000"]
+  assert len(methods) == 10 and ranked[-1] == ["worst (published)", "10.000"]
+  assert f"{table}, table 'Ours (n=3)' as they stand there, of 3 images; nothing tells" in text
+  page = (tmp_path / "out" / "report.html").read_text()
+  summary = (tmp_path / "out" / "summary.md").read_text()
+  assert "| half (published) | - | 5.0000 | - | 0.5000 |" in summary
+  assert page.count("half (published)") > 3 and "best (published)" in page
+  assert "(published)" not in (tmp_path / "out" / "scores.csv").read_text()
+  other = request(root, fused={"good": root / "good"}, published=f"{table}#Others")
+  notes = evaluate(other, tmp_path / "other", progress=False).notes
+  assert any("of 40 images; 3 were scored here: not the same ones" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"metrics": None}, "need the columns AG, SD, .*MS_SSIM, which it lacks; .*--metrics=EN,SF,CC"),
+    ({"convention": "strict"}, "scores of the convention 'tang', which must not be compared"),
+    ({"fused": {"best (published)": "good"}}, r"'best \(published\)' is taken by .*published.md"),
+    ({"protocol": "paper_tno", "weights": "medical"}, "--baselines=.* of one convention, --protoc"),
+    ({"clean": {"visible": "x", "infrared": "y"}}, "--baselines=.* does not say which pairs"),
+    ({"compare_to": "best (published)"}, "no method 'best .published.' to compare to"),
+  ],
+)
+def test_published_means_that_cannot_stand_beside(root, tmp_path, changes, message):
+  (tmp_path / "published.md").write_text(PUBLISHED)
+  values = {"fused": {"good": root / "good"}, "published": f"{tmp_path / 'published.md'}#Ours"}
+  with pytest.raises(InputError, match=message):
+    evaluate(request(root, **values | changes), tmp_path / "out", progress=False)
+  assert not (tmp_path / "out").exists()
+
+
+def test_pairs_that_shipped_weights_were_chosen_by_are_named(root, tmp_path, monkeypatch):
+  assert "wavelet" not in shipped.CHOSEN
+  choice = shipped.Choice("the night pairs", ("tno",))
+  monkeypatch.setitem(shipped.CHOSEN, "wavelet", choice)  # which compiles in no time
+  asked = request(root, fused={}, weights="wavelet")
+  note = f"wavelet: {choice}."
+  assert "chosen by the scores on the night pairs, where scores flatter them." in note
+  assert note in evaluate(asked, tmp_path, progress=False).notes
+  assert note in (tmp_path / "summary.md").read_text()
 
 
 def test_damaged_pixels_are_named(root, tmp_path):

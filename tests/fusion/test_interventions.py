@@ -129,7 +129,7 @@ def test_declarations_are_true_and_pixels_are_kept_or_filled(name):
   new = jax.jit(lambda key: intervention.apply(key, pair, options))(jax.random.key(4))
   for modality in MODALITIES:
     before, after = getattr(pair, modality), getattr(new, modality)
-    assert name == "darker" or np.all((after == before) | (after == fill))
+    assert name in ("darker", "faulty") or np.all((after == before) | (after == fill))
     if modality in intervention.keeps:
       np.testing.assert_array_equal(after, before)
     elif modality in intervention.blanks:
@@ -214,6 +214,10 @@ def test_views_say_which_images_they_share():
     ({"square_probability": 1.5}, "square_probability is 1.5; allowed: 0 to 1"),
     ({"fill": -1.0}, "fill is -1.0"),
     ({"darkest": 0.0}, "masks.darkest is 0.0; allowed: above 0, to 1"),
+    ({"fills": ("value", "fog")}, r"masks.fills is .*'fog'.*; allowed: one or more of value, any"),
+    ({"fills": ()}, r"masks.fills is \(\)"),
+    ({"faulty": (0.0, 0.1)}, r"masks.faulty is \(0.0, 0.1\); allowed: 0 < least <= greatest <= 1"),
+    ({"faulty": (0.2, 0.1)}, "masks.faulty"),
   ],
 )
 def test_bad_options_are_refused(change, message):
@@ -229,3 +233,48 @@ def test_unknown_intervention_lists_the_valid_ones():
 def test_holes_as_large_as_the_image_still_fit():
   removed = ~masks(MaskOptions((1, 1), (32, 32), 1.0, 0.0, 0.1), count=3, shape=(32, 32))
   assert removed.all() and jnp.asarray(removed).shape == (3, 32, 32)
+
+
+def holes_of(fills, name="one_sided", seed=3):
+  """What 60 views have in the holes of the infrared image, and the masks."""
+  options = dataclasses.replace(RELEASED, fills=fills, holes=(1, 1))
+  batch = jax.tree.map(lambda x: jnp.repeat(x[:1], 60, 0), BATCH)
+  found, plain = (
+    np.asarray(intervene(name, jax.random.key(seed), batch, o).infrared)
+    for o in (options, dataclasses.replace(options, fills=("value",)))
+  )
+  holes = plain == 0
+  np.testing.assert_array_equal(found[~holes], np.asarray(batch.infrared)[~holes])
+  return [view[hole] for view, hole in zip(found, holes, strict=True) if hole.any()]
+
+
+def test_holes_hold_what_the_options_name():
+  levels = [np.unique(hole) for hole in holes_of(("any value",))]
+  assert all(len(level) == 1 for level in levels)
+  assert np.ptp(levels) > 0.8 and len({float(level[0]) for level in levels}) > 20
+  noise = holes_of(("noise",))
+  assert all(len(np.unique(hole)) > 9 and 0 <= hole.min() <= hole.max() <= 1 for hole in noise)
+  assert np.ptp([hole.mean() for hole in noise]) > 0.3
+  assert np.ptp([hole.std() for hole in noise]) > 0.05
+  image = np.asarray(BATCH.infrared[0])
+  for hole in holes_of(("elsewhere",)):
+    assert np.isin(hole, image).all()
+  kinds = [float(np.ptp(hole)) for hole in holes_of(("value", "any value", "elsewhere"))]
+  assert 0.2 < np.mean(np.array(kinds) > 0) < 0.5  # each kind of a third
+
+
+def test_a_faulty_sensor_loses_pixels_and_at_times_a_line():
+  options = dataclasses.replace(RELEASED, faulty=(0.01, 0.05))
+  pair = jax.tree.map(lambda x: jnp.full((400, *SHAPE, 1), 0.37), BATCH)
+  view = intervene("faulty", jax.random.key(3), pair, options)
+  lost = np.asarray(view.infrared != pair.infrared)[..., 0]
+  rows, columns = lost.all(2).any(1), lost.all(1).any(1)
+  assert 0.15 < rows.mean() < 0.35 and 0.15 < columns.mean() < 0.35
+  shares = lost[~rows & ~columns].mean((1, 2))
+  assert 0.006 < shares.min() < 0.02 < 0.03 < shares.max() < 0.06
+  assert np.mean(np.log(shares)) == pytest.approx(np.log(0.01 * 0.05) / 2, abs=0.15)
+  extreme = [
+    np.isin(v[lost], (0, 1)).all() for v, lost in zip(view.infrared[..., 0], lost, strict=True)
+  ]
+  assert 0.4 < np.mean(extreme) < 0.6
+  assert np.any(np.asarray(view.visible[..., 0] != 0.37) != lost)

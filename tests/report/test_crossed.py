@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfi_jax.report.crossed import Tally, difference, estimate
+from cfi_jax.report.crossed import Tally, closed, difference, estimate
 
 
 def tally(values):
@@ -67,3 +67,20 @@ def test_three_seeds_that_differ_by_chance_seldom_leave_out_zero():
     found = estimate(tally(rng.normal(size=(3, 1)) + rng.normal(size=(3, 40))))
     outside += found.low > 0 or found.high < 0
   assert outside < 0.1 * studies
+
+
+def test_the_share_of_a_distance_is_that_of_means_and_paired():
+  rng = np.random.default_rng(2)
+  scenes = rng.normal(size=(1, 40))  # far more chance than the distance, and the same for all
+  start, end = tally(np.repeat(scenes, 3, 0)), tally(np.repeat(scenes + 0.1, 3, 0))
+  part = closed(tally(np.repeat(scenes + 0.03, 3, 0)), start, end)
+  assert part.mean == pytest.approx(0.3) and half_width(part) < 1e-9
+  apart = tally(np.repeat(scenes + 0.1 * rng.uniform(0, 1, size=(3, 40)), 3, 0)[:3])
+  wide = closed(apart, start, end)
+  assert wide.low < wide.mean < wide.high and 0.3 < wide.mean < 0.7
+  assert np.isnan(closed(start, start, start).mean)
+
+
+def test_a_tally_counts_what_is_finite():
+  found = Tally.of(np.array([[1.0, np.nan, 3.0]]))
+  assert found.mean == 2 and found.counts.tolist() == [[1, 0, 1]]

@@ -60,19 +60,21 @@ def test_markdown_holds_all_numbers(summary):
   text = write_summary(summary, ["a note"], "Title <b>")
   assert text.startswith("# Title &lt;b&gt;\n")
   overview = [line for line in text.splitlines() if line.startswith("| net")][0]
-  assert overview == "| net | 2.0000 | **11.000** |"
-  assert '| &lt;b&gt;\\|"x | **3.0000** | 21.000 |' in text and "<b>" not in text
-  assert "| method | EN ↑ | MSE ↓ |" in text
+  assert overview == "| net | 2.0000 | 2.0000 | **11.000** |"
+  assert '| &lt;b&gt;\\|"x | **1.0000** | **3.0000** | 21.000 |' in text and "<b>" not in text
+  assert "| method | mean rank ↓ | EN ↑ | MSE ↓ |" in text
+  assert "Mean rank: the mean of a row's ranks on EN among" in text
   assert "| 2 | net | 2.0000 | [1.0000, 3.0000] |  |  | 3 |" in text
   assert "1.0000 | [1.0000, 1.0000] | 3 |" in text  # the paired difference
   assert "## Notes\n\n- a note\n" in text
   tables = [line for line in text.splitlines() if line.startswith("|")]
-  assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {4, 8}
+  assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {5, 8}
 
 
 def test_means_are_printed_in_columns(summary):
-  head, *lines = write_means(summary).splitlines()
+  head, ranked, *lines = write_means(summary).splitlines()
   assert len(lines) == len(summary.metrics)
+  assert ranked.split() == ["mean", "rank,", "lower", "2.0000", "1.0000*"]
   for metric, line in zip(summary.metrics, lines, strict=True):
     assert line.startswith(f"{metric}, ")
     best = summary.ranked(metric)[0]
@@ -89,6 +91,55 @@ def test_conventions_are_named_where_they_are_mixed():
   assert "AG (cddfuse) ↑" in text and "PSNR (tang) ↑" in text
 
 
+def test_no_mean_rank_without_a_score_that_counts():
+  rows = (Row("m", "0", "Nabf", "tang", 2e-7, False), Row("m", "0", "CE", "strict", 2.0, False))
+  summary = summarise(Scores(rows), "m")
+  texts = write_summary(summary, [], "T"), write_means(summary), write_page(summary, [], [], "T")
+  assert not any("ean rank" in text for text in texts)
+  assert all("0.0000" in text for text in texts)
+  assert 'data-value="2e-07"' in texts[2]  # sorted by what it is
+
+
+def published(summary):
+  """The summary of the same scores, with two published methods."""
+  rows = [
+    Row(method, str(k), metric, "strict", scale * value + k, False)
+    for method, value in (("net", 1.0), (HOSTILE, 2.0))
+    for k in range(3)
+    for metric, scale in (("EN", 1), ("MSE", 10))
+  ]
+  return summarise(
+    Scores(tuple(rows)), "net", {"theirs": {"EN": 2.5, "MSE": 0.125}, "half": {"EN": 9.0}}
+  )
+
+
+def test_published_means_are_rows_without_intervals(summary):
+  summary = published(summary)
+  assert summary.methods == ("net", HOSTILE, "theirs", "half")
+  assert [summary.entries["EN", m].rank for m in summary.methods] == [4, 2, 3, 1]
+  assert [summary.entries["MSE", m].rank for m in summary.methods] == [2, 3, 1, None]
+  assert summary.mean_ranks == {"net": 4, HOSTILE: 2, "theirs": 3, "half": 1}  # by EN alone
+  text = write_summary(summary, [], "T")
+  assert "| theirs | 3.0000 | 2.5000 | **0.1250** |" in text
+  assert "| 3 | theirs | 2.5000 | - |  |  |  |" in text
+  page_text = write_page(summary, [], [], "T")
+  assert page_text.count("<circle") == 7 and page_text.count('<line x1="') == 4
+  assert "<title>theirs: 2.5000, published</title>" in page_text and "nan" not in page_text
+
+
+def test_published_methods_are_listed_by_mean_rank(summary):
+  means, places = write_means(published(summary)).split("\n\n")
+  assert "theirs" not in means and "half" not in means
+  lines = [line.rsplit(maxsplit=1) for line in places.splitlines()]
+  assert lines == [
+    ["by mean", "rank"],
+    ["half", "1.0000"],
+    [HOSTILE, "2.0000"],
+    ["theirs", "3.0000"],
+    ["net", "4.0000"],
+  ]
+
+
 @pytest.mark.parametrize(
   ("value", "text"),
   [
@@ -98,20 +149,44 @@ def test_conventions_are_named_where_they_are_mixed():
     (-0.00123456, "-0.001235"),
     (-0.5, "-0.5000"),
     (62.0659, "62.066"),
-    (3436.64, "3436.64"),
-    (8.4e-9, "8.400e-09"),
+    (3436.64, "3436.6"),
+    (2.234e-07, "0.0000"),
+    (-4.9e-07, "0.0000"),
+    (5.1e-07, "0.000001"),
+    (-0.0, "0.0000"),
     (1e-3, "0.001000"),
-    (0.000999, "9.990e-04"),
+    (0.000999, "0.000999"),
+    (1.861e-04, "0.000186"),
     (1.0, "1.0000"),
     (10.0, "10.000"),
-    (9999.0, "9999.00"),
-    (1e4, "1.000e+04"),
-    (12345.6, "1.235e+04"),
+    (9999.0, "9999.0"),
+    (1e4, "10000"),
+    (-12345.6, "-12346"),
+    (1.2e9, "1200000000"),
     (float("nan"), "-"),
+    (float("inf"), "inf"),
+    (float("-inf"), "-inf"),
   ],
 )
 def test_number(value, text):
   assert number(value) == text
+
+
+@pytest.mark.parametrize(
+  ("mean", "deviation", "text"),
+  [
+    (2.0, 0.0234, "2.000 ± 0.023"),
+    (31.4159, 2.5, "31.4 ± 2.5"),
+    (314.159, 250, "314 ± 250"),
+    (2.0, 0.0, "2.0000 ± 0"),
+    (2.2e-7, 3e-9, "0.0000 ± 0"),
+    (-1e-5, 0.02, "0.000 ± 0.020"),
+    (0.0123, 3.3e-6, "0.012300 ± 0.000003"),
+    (1.5, float("nan"), "1.5000"),
+  ],
+)
+def test_means_with_deviations(mean, deviation, text):
+  assert markdown.deviating(mean, deviation) == text
 
 
 def test_page_is_complete_and_escaped(summary):
@@ -125,7 +200,8 @@ def test_page_is_complete_and_escaped(summary):
   names = [tag for tag, _ in page.tags]
   assert names.count("table") == 3 and names.count("svg") == 2 and names.count("script") == 1
   assert "b" not in names and "i" not in names  # names and notes are text
-  assert page.cells[:6] == ["net", "2.0000", "11.000", HOSTILE, "3.0000", "21.000"]
+  assert page.cells[:4] == ["net", "2.0000", "2.0000", "11.000"]
+  assert page.cells[4:8] == [HOSTILE, "1.0000", "3.0000", "21.000"]
   assert "<title>Title &lt;1&gt;</title>" in text
   images = [attrs["src"] for tag, attrs in page.tags if tag == "img" and "src" in attrs]
   assert len(images) == 4 and all(src.startswith("data:image/jpeg;base64,") for src in images)

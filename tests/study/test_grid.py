@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from command_line import ROOT, run
 
@@ -12,9 +11,11 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import __main__ as command
-from cfi_jax.study import grid, models, results, shift
+from cfi_jax.study import ablations, grid, models, results, shift, weather
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
+
+CONFIGS = ("amgfuse_ablations", "levers", "medical_results", "results", "shift", "weather")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,9 @@ def trained(monkeypatch):
   def train(config, folder, steps):
     assert steps == 10 * config.batch_size
     if None in done:
-      return None
+      return False
     done.append((config.batch_size, config.seed))
-    return {"value": np.array(config.seed)}, folder.name
+    return True
 
   def count_steps(config, folder):
     if config.seed == 7:
@@ -62,9 +63,10 @@ def complete(workdir, rows, seeds, metric="EN", **options):
   """Completes a grid; gives whether all is done, and the runs of every report."""
   reports = []
 
-  def finish(file, variables, card):
+  def finish(run):
+    file = cells.file(*run)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(f"{card} {variables['value']}")
+    file.write_text(f"{cells.folder(*run).name} {cells.steps[run]}")
 
   with Lock(workdir) as lock:
     cells = grid.Grid(Rows(rows, seeds), workdir, "kept/{}.txt", lock)
@@ -78,7 +80,7 @@ def test_seeds_are_the_outer_loop_and_tables_follow_every_run(trained, tmp_path)
   assert done and trained == [(2, 3), (1, 3), (2, 1), (1, 1)]
   assert [len(runs) for runs in reports] == [0, 1, 2, 3, 4]
   assert reports[-1] == (("b", 3), ("a", 3), ("b", 1), ("a", 1))
-  assert (tmp_path / "kept" / "b-3.txt").read_text() == "b-3 3"
+  assert (tmp_path / "kept" / "b-3.txt").read_text() == "b-3 20"
 
 
 def test_what_is_there_is_kept_and_what_is_added_trained(trained, tmp_path):
@@ -139,21 +141,34 @@ def test_bad_rows_and_seeds_are_named(rows, seeds, message):
     Rows(rows, seeds)
 
 
-@pytest.mark.parametrize("name", ["levers", "medical_results", "results", "shift"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypatch):
   file = ROOT / "configs" / f"{name}.py"
   assert f"python -m cfi_jax.study --config=configs/{name}.py" in file.read_text()
   began = []
-  for study, package in zip(command.STUDIES, (results, shift), strict=True):
+  packages = (results, shift, weather, ablations)
+  for study, package in zip(command.STUDIES, packages, strict=True):
     monkeypatch.setattr(
       package, "run", lambda built, workdir, study=study: began.append((study, built, workdir))
     )
   values = config_lib.load(str(file)).to_dict()
+  if name == "weather":
+    values["methods"]["weather"] = "medical"
+  if name == "amgfuse_ablations":
+    with pytest.raises(InputError, match="config.rows.full: loss.tdas is 5.0, which needs"):
+      command.run(values, tmp_path)
+    for row in values["rows"].values():
+      row["restoration"]["weights"] = "some.safetensors"
   command.run(values, tmp_path)
-  del values["study"]  # as in config files of before there was such a field
-  command.run(values, tmp_path)
-  assert began[0] == began[1] and began[0][0] == ("shift" if name == "shift" else "results")
-  with pytest.raises(InputError, match="config.study is 'levers'; valid: results, shift"):
+  kind = values["study"]
+  assert began[0][0] == {"amgfuse_ablations": "ablations"}.get(
+    name, name if name in command.STUDIES else "results"
+  )
+  if kind in ("results", "shift"):
+    del values["study"]  # as in config files of before there was such a field
+    command.run(values, tmp_path)
+    assert began[0] == began[1]
+  with pytest.raises(InputError, match="config.study is 'levers'; valid: results, shift, weather"):
     command.run(values | {"study": "levers"}, tmp_path)
 
 

@@ -16,12 +16,14 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores, read_scores
-from cfi_jax.study import results
+from cfi_jax.study import results, rows
 from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Study
 from cfi_jax.systems import files as weights
 from cfi_jax.systems import isfuse
+from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.isfuse import recipes
+from cfi_jax.weights import shipped
 
 CONFIG = ROOT / "configs" / "results.py"
 TINY = {
@@ -42,7 +44,7 @@ TINY |= {
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-  """RoadScene with four training and two test pairs, TNO with one pair."""
+  """RoadScene with four training and two test pairs, TNO and MSRS with one pair each."""
   root = tmp_path_factory.mktemp("roots")
   rng = np.random.default_rng(0)
 
@@ -59,11 +61,12 @@ def roots(tmp_path_factory):
     (root / "roadscene" / f"{part}.txt").write_text("\n".join(chosen))
   for modality in ("vi", "ir"):
     draw(root / "tno" / modality / "01.png", 1)
+    draw(root / "msrs" / modality / "00001D.png", 3 if modality == "vi" else 1)
   return root
 
 
 def arguments(roots, **changes):
-  tiny = TINY | {f"roots.{name}": roots / name for name in ("roadscene", "tno")} | changes
+  tiny = TINY | {f"roots.{name}": roots / name for name in ("roadscene", "tno", "msrs")} | changes
   return [f"--config={CONFIG}", *(f"--config.{key}={value}" for key, value in tiny.items())]
 
 
@@ -96,6 +99,7 @@ def test_every_row_is_a_training_config(size):
 @pytest.mark.parametrize("size", ["cpu", "full", "shipped_split", "full_shipped_split"])
 def test_medical_rows_train_and_test_on_one_split(size):
   study = typed(config_lib.load(f"{ROOT}/configs/medical_results.py:{size}").to_dict())
+  assert study.published["shipped"] == ("" if "split" in size else "medical")
   settings = [row.data for row in study.rows.values()] + list(study.tests.values())
   assert {s["split_by"] for s in settings} == {"shipped" if "split" in size else "case"}
   assert len({s["test_fraction"] for s in settings}) == 1
@@ -105,22 +109,22 @@ def test_medical_rows_train_and_test_on_one_split(size):
 
 def test_every_lever_is_a_small_change_of_an_earlier_row():
   study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  flat = {row: report.flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
+  flat = {row: rows.flatten(dataclasses.asdict(study.rows[row])) for row in study.order}
   for place, row in enumerate(study.order[1:], 1):
     earlier = [flat[name] for name in study.order[:place]]
-    fewest = min(len(report.differences(other, flat[row])) for other in earlier)
+    fewest = min(len(rows.differences(other, flat[row])) for other in earlier)
     assert 1 <= fewest <= (9 if row == "filling_in_both" else 4), row
   added = {k for k in flat["filling"] if flat["filling"][k] != flat["filling_in_any"][k]}
   assert added == {"loss.robustness.weight", "loss.robustness.views"}
   # The last ones are our recipes, as they are.
   for row, recipe in (("planes_detail", "multiscale"), ("filling", "filling")):
     values = recipes.small(recipes.get(recipe), study.rows[row].steps).to_dict()
-    assert flat[row] == report.flatten(values)
+    assert flat[row] == rows.flatten(values)
 
 
 def test_rows_are_described_by_what_differs_from_the_nearest():
   study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
-  text = report.describe(study)
+  text = rows.describe(study)
   assert "- `released`: the recipe released, but input.crop 64, batch_size 4, steps 150, " in text
   assert "- `gain`: `spread`, but loss.target.gain 1.15\n" in text
   assert "- `detail`: `reflect`, but loss.fusion.detail 1.0, no loss.fusion.gradient\n" in text
@@ -135,14 +139,22 @@ def test_no_row_has_the_name_of_a_baseline():
 
 def longer(study, row):
   """Fields that distinguish the long run of a recipe."""
-  base, long = (report.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
-  return report.differences(base, long)
+  base, long = (rows.flatten(dataclasses.asdict(study.rows[r])) for r in (row, f"{row}_long"))
+  return rows.differences(base, long)
 
 
 BAD = {
   "unknown row": ({"order": "('papre',)"}, "config.order: there is no 'papre'; valid: filling"),
-  "unknown test": ({"score": "('tnno',)"}, "config.score: there is no 'tnno'; valid: roadscene"),
+  "unknown test": ({"score": "('tnno',)"}, "config.score: there is no 'tnno'; valid: msrs"),
   "seed twice": ({"seeds": "(1,1)"}, r"config.seeds is \(1, 1\); allowed: one or more, each once"),
+  "row twice": (
+    {"order": "('paper','paper')"},
+    r"config.order is \('paper', 'paper'\); allowed: any, each once",
+  ),
+  "part of a folder": (
+    {"tests.msrs.validation_fraction": 0.5},
+    "config.tests.msrs.validation_fraction is 0.5; allowed: 0, as all pairs",
+  ),
   "no seed": ({"seeds": "()"}, r"config.seeds is \(\); allowed: one or more"),
   "bad seed": ({"seeds": "(0,-1)"}, "config.seed is -1"),
   "unknown metric": ({"metrics": "('SIM',)"}, "unknown metric 'SIM'"),
@@ -179,9 +191,6 @@ def test_the_spread_is_over_seeds_not_over_images():
   assert (found.mean, found.images) == (2.0, 2)
   assert found.deviation == pytest.approx(2.0)  # of 2, 4 and 0
   assert str(found._replace(deviation=0.0234)) == "2.000 ± 0.023"
-  assert str(found._replace(mean=31.4159, deviation=2.5)) == "31.4 ± 2.5"
-  assert str(found._replace(mean=314.159, deviation=250)) == "314 ± 250"
-  assert str(found._replace(deviation=0.0)) == "2.0000 ± 0"
   alone = report.cell([scores("average", (1.0, math.nan, 2.0))], "EN")
   assert alone.mean == 1.5 and alone.images == 2 and math.isnan(alone.deviation)
   assert str(alone) == "1.5000"
@@ -202,7 +211,7 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   assert file.stat().st_mtime_ns == trained and card.architecture["features"] == 4
   with open(workdir / "results.csv", newline="") as table:
     rows = list(csv.DictReader(table))
-  assert {row["test"] for row in rows} == {"roadscene", "tno"}
+  assert {row["test"] for row in rows} == {"roadscene", "tno", "msrs"}
   found = {(row["test"], row["row"], row["metric"]): row for row in rows}
   assert found["roadscene", "fusion_only", "EN"]["seeds"] == "2"
   assert found["roadscene", "fusion_only", "EN"]["images"] == "2"
@@ -243,6 +252,60 @@ def test_the_command_trains_scores_and_goes_on(roots, tmp_path):
   with pytest.raises(InputError, match="fusion_only-1.safetensors is there, and .*run.json is not"):
     results.run(build(roots), workdir)
   assert (workdir / "results.csv").read_bytes() == before
+
+
+def test_without_rows_the_tables_are_of_weights_and_rules(roots, tmp_path, monkeypatch):
+  """Nothing is trained; mean ranks leave out the sources, which have no SCD."""
+  study = build(roots, order="()", metrics="('EN','SCD')", **{"published.shipped": "tiny"})
+  choice = shipped.Choice("RoadScene's pairs", ("roadscene",))
+  monkeypatch.setitem(shipped.CHOSEN, "tiny", choice)
+  monkeypatch.setattr(results, "_published", lambda study: {"shipped": tmp_path / "none"})
+  monkeypatch.setattr(
+    results, "_network", lambda path, sizes: ("tiny", lambda visible, infrared, _: visible)
+  )
+  workdir = tmp_path / "study"
+  assert results.run(study, workdir)
+  assert not (workdir / "runs").exists() and not (workdir / "weights").exists()
+  with open(workdir / "results.csv", newline="") as table:
+    lines = [line for line in csv.DictReader(table) if line["metric"] == "mean rank"]
+  assert len(lines) == 3 * (len(BASELINES) + 1)
+  for test in ("roadscene", "tno", "msrs"):
+    found = {line["row"]: float(line["mean"]) for line in lines if line["test"] == test}
+    ranked = [rank for rank in found.values() if not math.isnan(rank)]
+    assert math.isnan(found["visible"]) and math.isnan(found["infrared"])
+    n = len(BASELINES) - 2
+    assert len(ranked) >= n and sum(ranked) == pytest.approx(len(ranked) * (len(ranked) + 1) / 2)
+  text = (workdir / "results.md").read_text()
+  assert "|  | mean rank ↓ | EN ↑ | SCD ↑ |" in text and "e-0" not in text
+  assert f"- `shipped` (tiny): {choice}; tno, msrs: only reported on\n" in text
+  assert "Mean rank: the mean of a row's ranks on EN, SCD among" in text
+
+
+def test_what_weights_were_chosen_by_is_said_of_each(roots):
+  values = {"published.authors": "isfuse_best.pth", "published.shipped": shipped.DEFAULT}
+  choice = shipped.CHOSEN[shipped.DEFAULT]
+  lines = report.describe_choices(build(roots, **values)).splitlines()
+  others = ", ".join(t for t in ("roadscene", "tno", "msrs") if t not in choice.tests)
+  assert lines == [
+    "- `authors`: by which pairs these weights were chosen is not recorded here",
+    f"- `shipped` ({shipped.DEFAULT}): {choice}; {others}: only reported on",
+    report.TRAINED,
+  ]
+
+
+def test_the_mean_rank_of_a_row_is_that_of_its_mean_over_seeds():
+  study = typed(config_lib.load(f"{ROOT}/configs/levers.py").to_dict())
+  study = dataclasses.replace(study, metrics=("EN",))
+  rows = {
+    "released": [scores("0", (1.0, 3.0)), scores("1", (5.0, 7.0))],  # 4
+    "average": [scores("average", (3.5, 3.5))],
+    "maximum": [scores("maximum", (4.0, 4.0))],
+  }
+  found = report.cells(study, rows)
+  assert {row: own["mean rank"].mean for row, own in found.items()} == {
+    "released": 1.5, "average": 3.0, "maximum": 1.5,
+  }  # fmt: skip
+  assert list(found["released"]) == ["mean rank", "EN"]
 
 
 def test_replaced_weights_are_scored_again(roots, tmp_path):

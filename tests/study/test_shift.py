@@ -216,12 +216,12 @@ def test_findings_have_paired_differences_of_all_but_the_reference(world):
   name = results.difference_name("CNR, all", "fusion_only")
   difference = found["complementary", name, *place[1:]].estimate
   assert (difference.mean, difference.low, difference.high) == (0.5, 0.5, 0.5)
-  assert results.excludes_zero(difference)
+  assert difference.excludes_zero
   average = found["average", name, *place[1:]].estimate
   # Resamples are -1, 0 or 1; two seeds: stretched by the quotient of Student's t and the normal.
   end = 12.706 / 1.960 * 2**0.5
   assert (average.mean, average.low, average.high) == pytest.approx((0, -end, end), rel=1e-3)
-  assert not results.excludes_zero(average)
+  assert not average.excludes_zero
   assert ("fusion_only", name, *place[1:]) not in found
   tally = results.tally(study, runs["fusion_only"], "CNR, all", conditions(study.tests)[0])
   assert isinstance(tally, Tally) and tally.sums.shape == (2, 16)

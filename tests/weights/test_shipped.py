@@ -13,6 +13,7 @@ from command_line import ROOT, run
 from PIL import Image
 
 import cfi_jax
+from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Triplet, score
 from cfi_jax.systems import files as weights
@@ -38,13 +39,22 @@ def pairs():
 @pytest.mark.parametrize("name", shipped.SHA256)
 def test_the_card_says_what_the_file_is(name):
   _, card = weights.load(name)
-  text = (shipped.FOLDER / f"{name}.md").read_text()
+  text = " ".join((shipped.FOLDER / f"{name}.md").read_text().split())
   digest = hashlib.sha256((shipped.FOLDER / f"{name}.safetensors").read_bytes()).hexdigest()
-  for fact in (digest, card.date, card.licence):
+  chosen = str(shipped.CHOSEN[name])
+  for fact in (digest, card.date, card.licence, chosen[0].upper() + chosen[1:]):
     assert fact in text, f"{name}.md does not say {fact!r}"
   for heading in ("Data", "Recipe", "Scores", "Limits", "Licence"):
-    assert re.search(rf"^## {heading}$", text, re.MULTILINE), f"{name}.md has no {heading}"
+    assert f" ## {heading} " in text, f"{name}.md has no {heading}"
   assert "research" in card.licence and card.architecture["padding"] == "reflect"
+
+
+def test_all_weights_say_what_they_were_chosen_by():
+  assert list(shipped.CHOSEN) == list(shipped.SHA256)
+  for choice in shipped.CHOSEN.values():
+    assert set(choice.tests) <= set(datasets.DATASETS)
+  pairs = "a held-out part of the training pairs"
+  assert str(shipped.Choice(pairs)) == f"recipe and seed were chosen by the scores on {pairs}"
 
 
 def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):

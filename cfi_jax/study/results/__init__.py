@@ -2,20 +2,19 @@
 
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
-from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
 from cfi_jax.engine.workdir.record import Identity
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import Scores, Triplet, grey_levels, read_scores, score
-from cfi_jax.study import grid, models
+from cfi_jax.study import grid, models, pairs
 from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Protocol, Study
 from cfi_jax.systems import baselines
@@ -42,18 +41,13 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
 
 def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   sources = study.sources()
-  sizes = _sizes(sources)
+  sizes = [size for own in pairs.read_sizes(sources).values() for size in own]
   published = _published(study)
   protocol = Protocol(study.metrics, study.convention)
   described = models.describe(sources)
   baselines.reserve(sizes)
   cells = grid.Grid(study, workdir, f"{WEIGHTS}/{{}}.safetensors", lock)
-  for run in study.runs:
-    if cells.file(*run).exists() and record.read(cells.folder(*run)) is None:
-      raise InputError(
-        f"{cells.file(*run)} is there, and {cells.folder(*run) / record.FILE} is not, which says "
-        "how it was trained; remove the weights, or choose another --workdir"
-      )
+  cells.require_records()
   cells.claim({f"{SCORES}/{test}": Identity(protocol, {test: described[test]}) for test in sources})
 
   def methods(done: list[grid.Run]) -> Iterator[tuple[str, str, Method]]:
@@ -79,20 +73,10 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
     for name, text in texts.items():
       write_atomically(workdir / name, text.encode())
 
-  return cells.complete(models.save, tabulate)
+  def finish(run: grid.Run) -> None:
+    models.save(cells.file(*run), *models.trained(cells.folder(*run), cells.steps[run]))
 
-
-def _sizes(sources: Mapping[str, Source]) -> list[tuple[int, int]]:
-  """Height and width of all pairs; refuses what cannot be read and what no metric is defined on."""
-  sizes = []
-  for test, source in sources.items():
-    for name, headers in zip(source.names, source.check_headers(), strict=True):
-      if {header.depth for header in headers.values()} != {np.uint8}:
-        raise InputError(
-          f"config.tests.{test}: {name} has 16 bits per channel; metrics are defined on 8-bit files"
-        )
-      sizes.append((headers["visible"].height, headers["visible"].width))
-  return sizes
+  return cells.complete(finish, tabulate)
 
 
 def _published(study: Study) -> dict[str, pathlib.Path]:

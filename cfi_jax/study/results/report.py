@@ -1,21 +1,25 @@
-"""Tables of a study: means over images, then mean and standard deviation over seeds."""
+"""Tables of a study: means over images, then mean and standard deviation over seeds; mean ranks."""
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from flax import traverse_util
 
 from cfi_jax.metrics import CONVENTIONS, Scores
-from cfi_jax.report.markdown import arrow, number, plain, table
+from cfi_jax.report import ranks
+from cfi_jax.report.markdown import arrow, deviating, plain, table
 from cfi_jax.study.grid import Run
 from cfi_jax.study.results.settings import Study
-from cfi_jax.systems.isfuse import recipes
+from cfi_jax.study.rows import describe
+from cfi_jax.weights import shipped
 
+MEAN_RANK = "mean rank"  # beside the names of metrics
+TRAINED = (
+  "- what is trained here: no step and no seed is chosen by the pairs below, the last step counts"
+)
 COLUMNS = ("test", "row", "seeds", "metric", "convention", "mean", "standard deviation", "images")
 
 # Scores by test and row: of one method each, one per seed, or one alone where nothing was trained.
@@ -36,12 +40,7 @@ class Cell(NamedTuple):
 
   def __str__(self) -> str:
     """Mean and deviation, both to the deviation's second digit."""
-    if math.isnan(self.deviation):
-      return number(self.mean)
-    if not self.deviation:
-      return f"{number(self.mean)} ± 0"
-    places = max(0, 1 - math.floor(math.log10(self.deviation)))
-    return f"{self.mean:.{places}f} ± {self.deviation:.{places}f}"
+    return deviating(self.mean, self.deviation)
 
 
 def cell(seeds: Sequence[Scores], metric: str) -> Cell:
@@ -52,15 +51,37 @@ def cell(seeds: Sequence[Scores], metric: str) -> Cell:
   return Cell(float(means.mean()), deviation, images)
 
 
+def cells(study: Study, rows: Mapping[str, Sequence[Scores]]) -> dict[str, dict[str, Cell]]:
+  """The cells of a test's table by row: the mean rank, where there is one, and each metric.
+
+  The mean rank of a row that was trained from several seeds is that of its means over them.
+  """
+  found = {row: {m: cell(own, m) for m in study.metrics} for row, own in rows.items()}
+  ranked_by = _ranked_by(study)
+  if not ranked_by:
+    return found
+  means = {row: {m: one.mean for m, one in own.items()} for row, own in found.items()}
+  places = ranks.mean_ranks(means)
+  for row, own in found.items():
+    images = min(own[m].images for m in ranked_by)
+    found[row] = {MEAN_RANK: Cell(places[row], math.nan, images), **own}
+  return found
+
+
+def _ranked_by(study: Study) -> list[str]:
+  """The metrics that mean ranks are taken over, of those of the study."""
+  return [metric for metric in ranks.RANKED if metric in study.metrics]
+
+
 def to_csv(study: Study, results: Results) -> str:
-  """One line per test, row and metric."""
+  """One line per test, row and metric, the mean rank of a row before its metrics."""
   lines = []
   for test, rows in results.items():
-    for row, own in rows.items():
-      for metric in study.metrics:
-        found = cell(own, metric)
+    for row, own in cells(study, rows).items():
+      for metric, found in own.items():
         spread = "" if math.isnan(found.deviation) else f"{found.deviation:.9g}"
-        key = (test, row, len(own) if row in study.rows else 0, metric, study.convention)
+        seeds = len(rows[row]) if row in study.rows else 0
+        key = (test, row, seeds, metric, study.convention)
         lines.append((*key, f"{found.mean:.9g}", spread, found.images))
   return _csv(COLUMNS, lines)
 
@@ -88,41 +109,36 @@ def to_markdown(study: Study, results: Results) -> str:
     "# Results",
     f"Convention `{study.convention}` ({CONVENTIONS[study.convention]}). Means over the images of "
     "a test; for what was trained from several seeds mean ± standard deviation over seeds, in "
-    "brackets their number. Images on which a metric is not defined are left out.",
-    describe(study),
+    "brackets their number. Images on which a metric is not defined are left out."
+    + (f" {ranks.describe(_ranked_by(study))}" if _ranked_by(study) else ""),
+    *(text for text in (describe(study), describe_choices(study)) if text),
   ]
   header = ["", *(f"{metric} {arrow(metric)}" for metric in study.metrics)]
+  if _ranked_by(study):
+    header.insert(1, ranks.HEADING)
   for test, rows in results.items():
     images = len(next(iter(rows.values()))[0].names)
     lines = []
-    for row, own in rows.items():
-      label = f"{plain(row)} ({len(own)})" if row in study.rows else plain(row)
-      lines.append([label, *(str(cell(own, metric)) for metric in study.metrics)])
+    for row, own in cells(study, rows).items():
+      label = f"{plain(row)} ({len(rows[row])})" if row in study.rows else plain(row)
+      lines.append([label, *map(str, own.values())])
     parts.append(f"## {plain(test)}: {images} pairs\n\n{table(header, lines)}")
   return "\n\n".join(parts) + "\n"
 
 
-def describe(study: Study) -> str:
-  """Changes that make each row: the first of the release, others of the nearest row before."""
-  lines, known = [], {"the recipe released": flatten(recipes.released().to_dict())}
-  for row in study.order:
-    own = flatten(dataclasses.asdict(study.rows[row]))
-    changes = {name: differences(earlier, own) for name, earlier in known.items()}
-    if len(known) > 1:
-      del changes["the recipe released"]
-    nearest = min(changes, key=lambda name: len(changes[name]))
-    lines.append(f"- `{row}`: {nearest}, but {', '.join(changes[nearest]) or 'nothing'}")
-    known[f"`{row}`"] = own
+def describe_choices(study: Study) -> str:
+  """Pairs that the published weights were chosen by, and the tests that only report on them."""
+  lines = []
+  for name, weights in study.published.items():
+    if not weights:
+      continue
+    if weights not in shipped.CHOSEN:
+      lines.append(f"- `{name}`: by which pairs these weights were chosen is not recorded here")
+      continue
+    choice = shipped.CHOSEN[weights]
+    others = [test for test in study.score if study.tests[test]["name"] not in choice.tests]
+    only = f"; {', '.join(others)}: only reported on" if others else ""
+    lines.append(f"- `{name}` ({weights}): {choice}{only}")
+  if study.order:
+    lines.append(TRAINED)
   return "\n".join(lines)
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings of a row, `a.b` to a value, but for those that all rows have in common."""
-  own = {**config, "data": {}, "validation_metrics": ()}
-  return traverse_util.flatten_dict(own, sep=".")
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Changes from `old` to `new` settings; the terms of a fusion loss can also be missing."""
-  changed = [f"{key} {value}" for key, value in new.items() if old.get(key) != value]
-  return changed + [f"no {key}" for key in old if key not in new]

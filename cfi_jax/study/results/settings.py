@@ -1,15 +1,14 @@
 """The settings of a table of results: rows, seeds, and the pairs that are scored."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-from cfi_jax import datasets, metrics
+from cfi_jax import metrics
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
-from cfi_jax.datasets.files import FileDataset
-from cfi_jax.study import grid
+from cfi_jax.study import pairs
+from cfi_jax.study.rows import Recipes
 from cfi_jax.systems.baselines import BASELINES
-from cfi_jax.systems.isfuse.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +20,21 @@ class Protocol:
 
 
 @dataclasses.dataclass(frozen=True)
-class Study(grid.Rows):
-  """Recipes trained from several seeds, scored on test pairs beside published weights.
+class Study(Recipes):
+  """Recipes of systems that fuse, scored on test pairs beside published weights.
 
-  rows: whole training configs by name; their seeds are replaced.
-  tests: settings of data sets by name, whose "test" pairs are scored. score: which of them.
+  Without any row in `order` nothing is trained: tables are of the published weights and the rules.
+
+  tests: settings of data sets by name, whose "test" pairs are scored; of a `folder`, which has no
+    lists, all. score: which of them.
   published: weights by name: a .safetensors file, the authors' .pth file, or the name of weights
     that the package carries; "" is none.
   metrics, convention: what is reported.
   roots: folders that the settings refer to; here so that one flag sets each.
   """
 
-  rows: dict[str, Config]
+  FEWEST: ClassVar[int] = 0
+
   tests: dict[str, dict[str, Any]]
   score: tuple[str, ...]
   published: dict[str, str]
@@ -42,32 +44,19 @@ class Study(grid.Rows):
 
   def __post_init__(self):
     """Refuses unknown names, doubles, runs that cannot be and data sets with nothing to score."""
-    self.check_rows(self.rows)
-    grid.check_names("score", self.score, self.tests)
+    super().__post_init__()
     taken = {"rows": BASELINES, "published": (*BASELINES, *self.rows)}
     for field, names in taken.items():
       for name in getattr(self, field):
         if name in names:  # the tables would give the mean of both
           raise InputError(f"config.{field}: {name!r} is taken; taken: {', '.join(names)}")
-    names = metrics.spell_metrics(self.metrics, self.convention)
-    object.__setattr__(self, "metrics", names)
-    for test in self.score:
-      dataset = datasets.load(self.tests[test])
-      if not isinstance(dataset, FileDataset) or "test" not in dataset.splits:
-        raise InputError(f"config.tests.{test}: {dataset.title} has no test pairs")
-
-  def config(self, row: str, seed: int) -> Config:
-    """The training config of a row from a seed."""
-    return dataclasses.replace(self.rows[row], seed=seed)
+    spelled = metrics.spell_metrics(self.metrics, self.convention)
+    object.__setattr__(self, "metrics", spelled)
+    pairs.check_tests(self.tests, self.score)
 
   def sources(self) -> dict[str, Source]:
-    """The pairs to score, by test; refuses data sets without a folder, which no config file has."""
+    """The pairs to score, by test; refuses data sets without a folder."""
     places = {f"rows.{row}.data": self.rows[row].data for row in self.order}
     places |= {f"tests.{test}": self.tests[test] for test in self.score}
-    for place, settings in places.items():
-      if not settings.get("root"):
-        raise InputError(
-          f"config.{place}.root is empty; give its folder by --config.roots.NAME=PATH, NAME among "
-          f"{', '.join(self.roots)}, or leave it out of config.order and config.score"
-        )
-    return {test: datasets.load(self.tests[test]).source("test") for test in self.score}
+    pairs.require_roots(places, self.roots, "config.order and config.score")
+    return pairs.open_tests(self.tests, self.score)

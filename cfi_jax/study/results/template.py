@@ -5,9 +5,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# Under the convention `tang`: twelve measures of quality, and the artefacts that some reward.
-METRICS = ("AG", "SF", "EN", "SD", "PSNR", "CC", "SCD", "MI", "VIF", "Qabf", "SSIM", "MS_SSIM")
-ARTEFACTS = ("Nabf",)
+from cfi_jax.report.ranks import RANKED
+
+ARTEFACTS = ("Nabf",)  # beside the scores that are ranked, some of which reward them
 
 
 def settings(
@@ -35,7 +35,7 @@ def settings(
       tests={test: dict(options) for test, options in tests.items()},
       score=tuple(tests),
       published=dict(published),
-      metrics=METRICS + ARTEFACTS,
+      metrics=RANKED + ARTEFACTS,
       convention="tang",
       roots=roots,
     )

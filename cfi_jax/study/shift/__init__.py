@@ -38,8 +38,9 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   trivial = {name: [measured(name, measure.trivial(name))] for name in measure.TRIVIAL}
   trivial[measure.EITHER] = [measured(measure.EITHER, None)]
 
-  def finish(file: pathlib.Path, variables: dict, card: models.Card) -> None:
-    measure.save(file, measured(file.stem, models.batch_fuser(variables, card)))
+  def finish(run: grid.Run) -> None:
+    fuse = models.batch_fuser(*models.trained(cells.folder(*run), cells.steps[run]))
+    measure.save(cells.file(*run), measured("{}-{}".format(*run), fuse))
 
   def tabulate(done: list[grid.Run]) -> None:
     seeds = [seed for seed in study.seeds if (study.reference, seed) in done]

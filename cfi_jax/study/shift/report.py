@@ -6,7 +6,7 @@ import numpy as np
 
 from cfi_jax.report.markdown import interval, number, table
 from cfi_jax.study.shift import measure
-from cfi_jax.study.shift.results import Findings, difference_name, excludes_zero
+from cfi_jax.study.shift.results import Findings, difference_name
 from cfi_jax.study.shift.settings import CORRELATION, Condition, Study, conditions
 
 SHARE, CONTRAST = measure.SHARES[0], measure.CONTRASTS[0]  # of all objects
@@ -84,7 +84,7 @@ def _first_check(study: Study, found: Findings) -> str:
       for k in ((study.reference, quantity, *place), ("average", quantity, *place), key)
     )
     verdict = "cannot be told from"
-    if excludes_zero(difference):
+    if difference.excludes_zero:
       verdict = "beats" if (difference.low > 0) == (better == "lower") else "is worse than"
     lines.append(
       f"- {quantity} ({better} is better): {study.reference} {number(mine.mean)}, average "
@@ -109,7 +109,7 @@ def _table(found: Findings, quantity: str, columns: Sequence[Condition], bold: b
     if finding is None or np.isnan(finding.estimate.mean):
       return "-"
     text = f"{number(finding.estimate.mean)} {interval(finding.estimate)}"
-    return f"**{text}**" if bold and excludes_zero(finding.estimate) else text
+    return f"**{text}**" if bold and finding.estimate.excludes_zero else text
 
   models = dict.fromkeys(model for model, *_ in found)
   kept = [m for m in models if any(cell(m, c) != "-" for c in columns)]

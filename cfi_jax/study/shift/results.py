@@ -1,13 +1,11 @@
 """Findings of a study of shift: one per number, and the differences to the reference."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cfi_jax.report import crossed
 from cfi_jax.report.crossed import Tally
-from cfi_jax.report.estimates import Estimate
 from cfi_jax.report.findings import Finding
 from cfi_jax.study.shift import measure
 from cfi_jax.study.shift.measure import Measured
@@ -51,8 +49,3 @@ def find(study: Study, measured: Mapping[str, Sequence[Measured]]) -> Findings:
             model, "shift", name, condition.sweep, estimate, samples, condition.x
           )
   return findings
-
-
-def excludes_zero(estimate: Estimate) -> bool:
-  """Whether an interval of a difference leaves out 0."""
-  return not math.isnan(estimate.mean) and (estimate.low > 0 or estimate.high < 0)

@@ -155,6 +155,24 @@ class Model(ArrayFuser):
     visible, infrared: whatever `inputs.to_array` takes; uint8, uint16 or floating point in [0, 1].
     The infrared result has one channel.
     """
+    images, ready = self._as_both(visible, infrared)
+    (found,) = self.programs.run(_heads, [ready], memory_mb)
+    return _finish(images[0], found[0], gray=False), _finish(images[1], found[1], gray=True)
+
+  def fuse_and_restore(
+    self, visible: Any, infrared: Any, *, memory_mb: float | None = None
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gives the fused luma [H, W, 1] and what `restore_pair` does, by one pass of the network."""
+    images, ready = self._as_both(visible, infrared)
+    ((fused, *found),) = self.programs.run(_outputs, [ready], memory_mb)
+    return (
+      _finish(images[0], fused, gray=True),
+      _finish(images[0], found[0], gray=False),
+      _finish(images[1], found[1], gray=True),
+    )
+
+  def _as_both(self, visible: Any, infrared: Any) -> tuple[tuple, tuple]:
+    """One pair as [H, W, C] with the luma of the infrared image, and as the network takes it."""
     images = [
       arrays.as_image(inputs.to_array(image, name), name)
       for image, name in ((visible, "visible"), (infrared, "infrared"))
@@ -163,11 +181,7 @@ class Model(ArrayFuser):
     plain, luma_of_infrared = images[0], colour.luma(images[1])[..., None]
     dtype = self.programs.module.ways.exact
     ready = (in_colour(to_float(plain, dtype)), to_float(luma_of_infrared, dtype))
-    (found,) = self.programs.run(_heads, [ready], memory_mb)
-    return (
-      _finish(plain, found[0], gray=False),
-      _finish(luma_of_infrared, found[1], gray=True),
-    )
+    return (plain, luma_of_infrared), ready
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     """Fuses the pairs, one per device at once."""
@@ -229,6 +243,11 @@ def _fused(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array)
 def _heads(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> tuple:
   fusions = module.apply(variables, visible, infrared)
   return fusions.visible, fusions.infrared
+
+
+def _outputs(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> tuple:
+  fusions = module.apply(variables, visible, infrared)
+  return fusions.fused, fusions.visible, fusions.infrared
 
 
 def _restored(module: Restoration, variables: Mapping, visible: Array) -> Array:

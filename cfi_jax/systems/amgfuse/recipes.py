@@ -33,7 +33,7 @@ def folders(weathers: tuple[str, ...]) -> dict:
   )
 
 
-def everything() -> ConfigDict:
+def released() -> ConfigDict:
   """The authors' training, of one network for all weathers; they trained one for each."""
   return ConfigDict(
     dict(
@@ -100,7 +100,7 @@ def everything() -> ConfigDict:
 
 def of_weather(*weathers: str) -> ConfigDict:
   """The authors' training for some weathers."""
-  config = everything()
+  config = released()
   config.data.weathers = weathers
   config.weather.kinds = tuple(weather.lower() for weather in weathers)
   return config
@@ -108,7 +108,7 @@ def of_weather(*weathers: str) -> ConfigDict:
 
 def restoration() -> ConfigDict:
   """The restoration network, on all weathers. Its loss and schedule are ours: none is published."""
-  return as_restoration(everything())
+  return as_restoration(released())
 
 
 def as_restoration(config: ConfigDict) -> ConfigDict:
@@ -123,7 +123,7 @@ def as_restoration(config: ConfigDict) -> ConfigDict:
 
 def small() -> ConfigDict:
   """A small network on the embedded world, with weather by its depth; no restoration network."""
-  config = everything()
+  config = released()
   config.data = street_scenes()
   config.data.name = "synthetic_depth"
   config.weather.kinds = (*config.weather.kinds, "rain+haze", "snow+haze")
@@ -179,7 +179,7 @@ def weather_restoration() -> ConfigDict:
 
 
 RECIPES = {
-  "all": everything,
+  "all": released,
   "snow": lambda: of_weather("Snow"),
   "rain": lambda: of_weather("Rain"),
   "haze": lambda: of_weather("Haze"),

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.fusion import interventions
+from cfi_jax.fusion.cameras import CameraOptions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.operations import WAYS
+from cfi_jax.systems.isfuse.recipes import UNVARIED
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 from cfi_jax.systems.scored import ScoredConfig
 
@@ -18,6 +20,7 @@ class Config(ScoredConfig):
   """One training run of ISFuse; other fields are explained in `ScoredConfig`.
 
   model: name and fields of the network (`model.ISFuse`).
+  cameras: variation of the training pairs, before anything else is done with them.
   statistics: normalisation in training. masks, loss, optim: the training procedure.
   share_encodings: whether an image that several views share is encoded once, and a blank one for
     one sample only; exact, and False is for measuring what it saves.
@@ -29,9 +32,14 @@ class Config(ScoredConfig):
 
   OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {
     "model.levels": 3,
+    "model.prior": "none",
     "statistics.normalise": "own",
     "masks.darkest": 0.1,
+    "masks.fills": ["value"],
+    "masks.faulty": [0.001, 0.01],
+    "cameras": {k: list(v) if isinstance(v, tuple) else v for k, v in UNVARIED.items()},
     "loss.invariance.filling": 0.0,
+    "loss.invariance.absence": 0.0,
     "loss.robustness": {"weight": 0.0, "views": []},
     "optim.ema_decay": 0.0,
     "share_encodings": False,
@@ -49,6 +57,7 @@ class Config(ScoredConfig):
   model: dict[str, Any]
   statistics: StatisticsOptions
   masks: MaskOptions
+  cameras: CameraOptions
   loss: LossOptions
   optim: OptimOptions
   share_encodings: bool
@@ -60,6 +69,11 @@ class Config(ScoredConfig):
     for view in self.loss.views:
       interventions.get(view)
     super().__post_init__()
+    if self.loss.invariance.absence and self.model.get("prior") == "none":
+      raise InputError(
+        f"loss.invariance.absence is {self.loss.invariance.absence}; allowed with "
+        "model.prior='none', which tells no trust: 0"
+      )
     if self.masks.size[1] > self.input.crop:
       raise InputError(
         f"masks.size goes up to {self.masks.size[1]} pixels, more than input.crop {self.input.crop}"

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.typing import Initializer
 
 from cfi_jax.core.types import Array
 from cfi_jax.systems.isfuse.operations.plain import Plain
@@ -14,13 +15,15 @@ class Affine(nn.Module):
   features: int
   param_dtype: jnp.dtype
   window: tuple[int, ...] = ()
+  kernel_init: Initializer = nn.initializers.lecun_normal()
+  bias_init: Initializer = nn.initializers.zeros
 
   @nn.compact
   def __call__(self, inputs: int) -> tuple[Array, Array]:
     """The kernel [*window, inputs, features] and the bias [features]."""
     shape = (*self.window, inputs, self.features)
-    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
-    bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+    kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+    bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
     return kernel, bias
 
 

@@ -14,15 +14,27 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion import rule_options, rules
+from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
+from cfi_jax.images import ops
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse import operations as operations_lib
 from cfi_jax.systems.isfuse.layers import Affine, ConvBlock, Encoder
-from cfi_jax.systems.isfuse.operations.plain import PADDINGS, Direction, Padding, Plain, project
+from cfi_jax.systems.isfuse.operations.plain import (
+  PADDINGS,
+  Direction,
+  Padding,
+  Plain,
+  as_trust,
+  project,
+)
 
 GATES = ("released", "paper")
 NOT_OPTIONS = ("name", "parent", "operations")  # fields of the module that no config has
 CHOICES = {"gate": GATES, "padding": tuple(PADDINGS)}
+PRIOR = "wavelet"  # the rule that a network may start from
+TRUSTING = 4.0  # bias of a head before training: the logit of the trust in every pixel
 RANGES = {"features": (2, 4096), "grid": (1, 256), "levels": (1, 6)}
 
 
@@ -88,6 +100,9 @@ class ISFuse(nn.Module):
   shared_encoder: one encoder for both modalities (paper) or one each (release).
   gate: "released": conv3x3, BatchNorm, LeakyReLU, conv1x1; "paper": conv3x3 (then a sigmoid, both).
   padding: what 3x3 convolutions see outside the image; the release pads with zeros.
+  prior: "none", or the rule that fuses, with its options, as "wavelet:gain=1.2". The network then
+    says how far each image is to be trusted where; before training it trusts both alike, which
+    gives what the rule does alone. Ours.
   dtype: of the computation; parameters, statistics, softmax and the output stay in param_dtype's
     precision (at least float32).
   operations: how it is computed, which changes no result but for rounding; None for the plain way.
@@ -99,6 +114,7 @@ class ISFuse(nn.Module):
   gate: Literal["released", "paper"]
   padding: Padding
   levels: int
+  prior: str
   dtype: jnp.dtype
   param_dtype: jnp.dtype
   operations: Plain | None = None
@@ -114,6 +130,7 @@ class ISFuse(nn.Module):
         raise InputError(f"model.{name}={value!r}; allowed: whole numbers from {low} to {high}")
     if type(self.shared_encoder) is not bool:
       raise InputError(f"model.shared_encoder={self.shared_encoder!r}; allowed: True, False")
+    rule_of(self.prior)
     super().__post_init__()
 
   @property
@@ -138,7 +155,13 @@ class ISFuse(nn.Module):
       setattr(self, f"cfi{level}", CFI(self.features, self.grid, self.gate, **kinds))
     for level in range(1, self.levels):
       setattr(self, f"decoder{level}", ConvBlock(self.features, **kinds))
-    self.head = Affine(1, self.param_dtype, (3, 3))
+    self.rule = rule_of(self.prior)
+    if self.rule is None:
+      self.head = Affine(1, self.param_dtype, (3, 3))
+    else:
+      start = dict(kernel_init=nn.initializers.zeros, bias_init=nn.initializers.constant(TRUSTING))
+      self.trust_visible = Affine(1, self.param_dtype, (3, 3), **start)
+      self.trust_infrared = Affine(1, self.param_dtype, (3, 3), **start)
 
   def encode(self, image: Array, modality: str, train: bool = False) -> tuple[Array, ...]:
     """Features of one modality's images [B, H, W, 1] as maps for `integrate`, finest first."""
@@ -146,8 +169,13 @@ class ISFuse(nn.Module):
     encoder = self.encoder if self.shared_encoder else getattr(self, f"encoder_{modality}")
     return encoder(image, train)
 
-  def integrate(self, features: dict[str, tuple[Array, ...]], train: bool = False) -> Fusion:
-    """Fuses the features of both modalities; a batch of one is broadcast against the other."""
+  def integrate(
+    self, features: dict[str, tuple[Array, ...]], pair: Pair, train: bool = False
+  ) -> Fusion:
+    """Fuses the features of both modalities; a batch of one is broadcast against the other.
+
+    pair: the images that they are of, which a prior fuses.
+    """
     mixed, gates = {}, {}
     for level in range(1, self.levels + 1):
       inputs = (features[m][level - 1] for m in MODALITIES)
@@ -157,22 +185,56 @@ class ISFuse(nn.Module):
     for level in reversed(range(1, self.levels)):
       x = self.ways.enlarge(x, mixed[level])
       x = levels[level] = getattr(self, f"decoder{level}")(x, train)
-    logits = self.ways.head(x, *self.head(self.features))
-    fused = nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
+    if self.rule is None:
+      fused, trust = self._picture(x, self.head), None
+    else:
+      heads = self.trust_visible, self.trust_infrared
+      trust = Pair(*(as_trust(self._picture(x, head)) for head in heads))
+      fused = fuse_by(self.rule, pair, trust)
     finest_first = range(1, self.levels + 1)
     return Fusion(
       fused=fused,
       gates=tuple(gates[level] for level in finest_first),
       features={m: tuple(map(self.ways.leave, features[m])) for m in MODALITIES},
       levels=tuple(self.ways.leave(levels[level]) for level in finest_first),
+      trust=trust,
     )
+
+  def _picture(self, x: Array, head: Affine) -> Array:
+    """What a head makes of the finest features, [B, H, W, 1] in [0, 1]."""
+    logits = self.ways.head(x, *head(self.features))
+    return nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
 
   def __call__(self, pair: Pair, train: bool = False) -> Fusion:
     """Fuses a batch of pairs [B, H, W, 1]."""
     chex.assert_equal_shape([pair.visible, pair.infrared])
-    return self.integrate({m: self.encode(getattr(pair, m), m, train) for m in MODALITIES}, train)
+    features = {m: self.encode(getattr(pair, m), m, train) for m in MODALITIES}
+    return self.integrate(features, pair, train)
 
 
+def rule_of(prior: str) -> WaveletOptions | None:
+  """The options of the rule that a prior names, None for "none"; InputError for another text."""
+  if prior == "none":
+    return None
+  if not rule_options.is_rule(prior) or prior.partition(":")[0] != PRIOR:
+    raise InputError(f"model.prior={prior!r}; valid: none, {PRIOR}, {PRIOR}:OPTION=VALUE,...")
+  return rule_options.parse(prior).options
+
+
+def fuse_by(rule: WaveletOptions, pair: Pair, trust: Pair) -> Array:
+  """The picture [B, H, W, 1] in [0, 1] that a rule makes of a pair, as far as it is trusted.
+
+  A batch of one is broadcast against the others. In the precision of the trust.
+  """
+  shape = jnp.broadcast_shapes(trust.visible.shape, pair.visible.shape, pair.infrared.shape)
+  whole = jax.tree.map(
+    lambda x: jnp.broadcast_to(x, shape).astype(trust.visible.dtype), (pair, trust)
+  )
+  stage = ops.staged(whole[0].visible)
+  return jnp.clip(rules.wavelet(whole[0], rule, whole[1], stage=stage), 0, 1)
+
+
+OLDER = {"prior": "none"}  # fields that files of earlier versions lack
 COMPUTED = (*operations_lib.WAYS, "dtype", "param_dtype")  # fields that say how
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 
@@ -216,7 +278,7 @@ def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
 def from_architecture(architecture: Mapping[str, Any], dtype: str) -> ISFuse:
   """The network of an architecture that computes in `dtype`, the plain way."""
   computed = {"dtype": dtype, "param_dtype": "float64" if dtype == "float64" else "float32"}
-  return make_model({**architecture, **operations_lib.PLAIN, **computed})
+  return make_model({**OLDER, **architecture, **operations_lib.PLAIN, **computed})
 
 
 def init(network: ISFuse, key: Array) -> dict:

@@ -20,6 +20,7 @@ class InvarianceOptions:
   weight: alpha. entropy: -1 maximises the gate's entropy (release), +1 minimises it (paper).
   area_target: the share of the image that the gate should select.
   filling: ours, 0 in release and paper: it rewards what fills holes in one image from the other.
+  absence: ours, of networks with a prior: it teaches them to trust what no view has changed.
   """
 
   weight: float
@@ -29,6 +30,7 @@ class InvarianceOptions:
   area_target: float
   entropy: float
   filling: float
+  absence: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,9 @@ def objective(
   for name, value in losses.fusion_parts(options.fusion, options.target, fused, pair).items():
     add(name, options.fusion[name], value)
   invariance, necessity = options.invariance, options.necessity
+  if invariance.absence:
+    value = losses.absence(original.trust, pair, pair)
+    add("absence/original", invariance.weight * invariance.absence, value)
   for name in invariance.views:
     alpha, view = invariance.weight / len(invariance.views), views[name]
     add(f"consistency/{name}", alpha * invariance.consistency, losses.consistency(fused, view))
@@ -118,6 +123,9 @@ def objective(
     if invariance.filling:
       removed = losses.one_sided(pair, treated[name])
       add(f"filling/{name}", alpha * invariance.filling, losses.filling(fused, view, removed))
+    if invariance.absence:
+      value = losses.absence(view.trust, pair, treated[name])
+      add(f"absence/{name}", alpha * invariance.absence, value)
   for name in necessity.views:
     add(f"necessity/{name}", necessity.weight, losses.difference(fused, views[name]))
   robustness = options.robustness

@@ -70,6 +70,7 @@ def make_parts(config: Config, steps: int) -> Parts:
     learning_rate=optim.learning_rate(config.optim, steps),
     loss=config.loss,
     masks=config.masks,
+    cameras=config.cameras,
     statistics=config.statistics,
     ema_decay=config.optim.ema_decay,
     share_encodings=config.share_encodings,

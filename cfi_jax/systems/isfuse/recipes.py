@@ -7,10 +7,24 @@ from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.defaults import street_scenes
+from cfi_jax.fusion import rule_options
 
 __all__ = ["get", "longer", "small", "street_scenes", "RECIPES"]  # for config files
 
 
+# Of `fusion.cameras.CameraOptions`, by which nothing is varied.
+UNVARIED = dict(
+  probability=0.0,
+  gamma=(1.0, 1.0),
+  gain=(1.0, 1.0),
+  offset=0.0,
+  noise=0.0,
+  pattern=0.0,
+  blur=0.0,
+  zoom=(1.0, 1.0),
+  misaligned=0.0,
+  inverted=0.0,
+)
 # Of the release; other recipes change some.
 MODEL = dict(
   name="isfuse",
@@ -20,6 +34,7 @@ MODEL = dict(
   gate="released",
   padding="zeros",
   levels=3,
+  prior="none",
   layout="auto",
   attention="auto",
   kernels="auto",
@@ -37,6 +52,7 @@ LOSS = dict(
     area_target=0.3,
     entropy=-1.0,
     filling=0.0,
+    absence=0.0,
   ),
   necessity=dict(weight=0.05, views=("without_visible", "without_infrared")),
   robustness=dict(weight=0.0, views=()),
@@ -69,7 +85,16 @@ def released() -> ConfigDict:
       steps=0,
       model=MODEL,
       statistics=dict(normalise="own", momentum=0.9, views="all"),
-      masks=dict(holes=(1, 6), size=(16, 16), square_probability=0.7, fill=0.0, darkest=0.1),
+      masks=dict(
+        holes=(1, 6),
+        size=(16, 16),
+        square_probability=0.7,
+        fill=0.0,
+        fills=("value",),
+        faulty=(0.001, 0.01),
+        darkest=0.1,
+      ),
+      cameras=UNVARIED,
       loss=LOSS,
       optim=dict(
         learning_rate=1e-4,
@@ -157,7 +182,60 @@ def filling() -> ConfigDict:
     area_target=0.5,
     entropy=0.0,
     filling=1.0,
+    absence=0.0,
   )
+  return config
+
+
+def trusting() -> ConfigDict:
+  """Ours: a rule fuses, and the network tells it where either image is not to be trusted.
+
+  It is shown holes of many kinds and lost pixels, in pairs as other cameras would have taken them.
+  """
+  config = released()
+  config.model.update(features=16, padding="reflect", prior=str(rule_options.parse("wavelet")))
+  config.statistics = dict(normalise="original", momentum=0.9, views="original")
+  config.masks = dict(
+    holes=(0, 4),
+    size=(4, 48),
+    square_probability=0.5,
+    fill=0.0,
+    fills=("value", "any value", "noise", "elsewhere"),
+    faulty=(0.0003, 0.03),
+    darkest=0.1,
+  )
+  config.cameras = dict(
+    probability=0.8,
+    gamma=(0.4, 2.5),
+    gain=(0.3, 1.6),
+    offset=0.3,
+    noise=0.1,
+    pattern=0.05,
+    blur=2.0,
+    zoom=(0.6, 2.0),
+    misaligned=3.0,
+    inverted=0.3,
+  )
+  config.loss.fusion = dict(multiscale=1.0)
+  config.loss.target = dict(planes=4, exponent=4.0, gain=1.1, spread=0.7, brighter=0.3)
+  config.loss.necessity.views = ()
+  config.loss.invariance = dict(
+    weight=1.0,
+    views=("complementary", "one_sided", "faulty"),
+    consistency=0.0,
+    area=0.0,
+    area_target=0.5,
+    entropy=0.0,
+    filling=1.0,
+    absence=1.0,
+  )
+  config.input.crop = 128
+  config.batch_size = 4
+  config.optim.learning_rate = 2e-3
+  config.optim.schedule = "cosine"
+  config.optim.clip_norm = 1.0
+  config.optim.ema_decay = 0.998
+  config.validation_metrics = ("VIF", "Qabf")
   return config
 
 
@@ -195,6 +273,7 @@ RECIPES = {
   "fusion_only": fusion_only,
   "multiscale": multiscale,
   "filling": filling,
+  "trusting": trusting,
   "medical": medical,
 }
 

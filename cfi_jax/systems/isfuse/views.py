@@ -10,6 +10,7 @@ import optax
 from cfi_jax.core.types import Array
 from cfi_jax.engine import sharding
 from cfi_jax.fusion import interventions
+from cfi_jax.fusion.cameras import CameraOptions
 from cfi_jax.fusion.interventions import MaskOptions, View
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.systems.isfuse.model import ISFuse
@@ -34,6 +35,7 @@ class Parts:
   learning_rate: optax.Schedule
   loss: LossOptions
   masks: MaskOptions
+  cameras: CameraOptions
   statistics: StatisticsOptions
   ema_decay: float
   share_encodings: bool
@@ -69,12 +71,14 @@ def fuse_views(
     images: dict[str, Array] = {}
     for view in views.values():
       images.setdefault(view.sources[modality], getattr(view.pair, modality))
-    encoded = apply(images, modality, method="encode")
+    given = {name: (image,) for name, image in images.items()}
+    encoded = apply(given, modality, method="encode")
     for name, view in views.items():
       features[name][modality], new = encoded[view.sources[modality]]
       moments[name].append(new)
   fusions = {}
-  for name, (fusion, new) in apply(features, method="integrate").items():
+  given = {name: (features[name], view.pair) for name, view in views.items()}
+  for name, (fusion, new) in apply(given, method="integrate").items():
     fusions[name] = fusion
     moments[name].append(new)
   statistics, batch_stats = parts.statistics, variables["batch_stats"]
@@ -89,23 +93,24 @@ def fuse_views(
 def _passes(parts: Parts, variables: dict, train: bool, size: tuple[int, int]) -> Callable:
   """apply(inputs, *arguments, method=) -> {view: (what that method gives, moments)}.
 
-  inputs: images or features by view. moments: the batch statistics, {} where a view was not
-  normalised by its own. Treated views are normalised by those of the "original" where
-  `StatisticsOptions.normalise` says so; the gradient follows them into the original, too.
+  inputs: by view, the arguments that are arrays: images, or features and pairs. moments: the batch
+  statistics, {} where a view was not normalised by its own. Treated views are normalised by those
+  of the "original" where `StatisticsOptions.normalise` says so; the gradient follows them into the
+  original, too.
   """
   model = parts.model.by(parts.ways, *size)
   run = _folded if parts.fold_views else _one_by_one
 
   def passes(inputs: dict, batch_stats: dict, train: bool, *arguments, method: str) -> dict:
-    def compute(params: dict, batch_stats: dict, images):
+    def compute(params: dict, batch_stats: dict, inputs: tuple):
       given = {"params": params, "batch_stats": batch_stats}
       out, new = model.apply(
-        given, images, *arguments, train=train, method=method, mutable=["moments"]
+        given, *inputs, *arguments, train=train, method=method, mutable=["moments"]
       )
       return out, new.get("moments", {})
 
     compute = jax.checkpoint(compute) if parts.rematerialise else compute
-    return run(lambda images: compute(variables["params"], batch_stats, images), inputs)
+    return run(lambda one: compute(variables["params"], batch_stats, one), inputs)
 
   def apply(inputs: dict, *arguments, method: str) -> dict:
     if not train or parts.statistics.normalise == "own":
@@ -119,16 +124,16 @@ def _passes(parts: Parts, variables: dict, train: bool, size: tuple[int, int]) -
 
 
 def _one_by_one(compute: Callable, inputs: dict) -> dict:
-  """compute(images) of every view."""
-  return {name: compute(images) for name, images in inputs.items()}
+  """compute(arguments) of every view."""
+  return {name: compute(arguments) for name, arguments in inputs.items()}
 
 
 def _folded(compute: Callable, inputs: dict) -> dict:
-  """compute(images) of every view, of those with equally many samples at once."""
+  """compute(arguments) of every view, of those with equally many samples at once."""
   groups: dict[int, dict] = {}
-  for name, images in inputs.items():
-    rows = max(len(x) for x in jax.tree.leaves(images))
-    whole = jax.tree.map(lambda x, n=rows: jnp.broadcast_to(x, (n, *x.shape[1:])), images)
+  for name, arguments in inputs.items():
+    rows = max(len(x) for x in jax.tree.leaves(arguments))
+    whole = jax.tree.map(lambda x, n=rows: jnp.broadcast_to(x, (n, *x.shape[1:])), arguments)
     groups.setdefault(rows, {})[name] = whole
   found = {}
   for group in groups.values():

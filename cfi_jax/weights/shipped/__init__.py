@@ -1,5 +1,6 @@
 """The weights that the package carries, each with its model card beside it."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -12,6 +13,29 @@ SHA256 = {
   "medical": "e624fbff34452ed047d5dae565fab95c036670750469a6c0a8f79a36dbc1affc",
 }
 DEFAULT = "visible-infrared"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """Pairs by whose scores weights were chosen: their recipe, seed and step.
+
+  pairs: in words. tests: data sets (`cfi_jax.datasets.DATASETS`) whose test pairs are among them.
+  """
+
+  pairs: str
+  tests: tuple[str, ...] = ()
+
+  def __str__(self) -> str:
+    """The end of a sentence that begins with the weights."""
+    text = f"recipe and seed were chosen by the scores on {self.pairs}"
+    return f"{text}, where scores flatter them" if self.tests else text
+
+
+# The one place that says it: commands, tables of results and the test of the cards take it.
+CHOSEN = {
+  "visible-infrared": Choice("RoadScene's 50 test pairs", ("roadscene",)),
+  "medical": Choice("the held-out cases", ("ct_mri", "pet_mri", "spect_mri", "harvard")),
+}
 
 
 def resolve(weights: str | os.PathLike) -> pathlib.Path:

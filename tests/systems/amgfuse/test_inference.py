@@ -107,6 +107,11 @@ def test_both_heads_restore(model, pair):
   assert own.std() > 0.01 and np.abs(visible - 255 * own).max() < 0.51
   thermal = np.clip(np.asarray(heads.infrared)[0, :9], 0, 1) @ [0.299, 0.587, 0.114]
   assert np.abs(infrared[..., 0] - 255 * thermal).max() < 0.51
+  fused, *restored = model.fuse_and_restore(*pair)
+  assert fused.shape == (9, 12, 1) and fused.dtype == np.uint8
+  alone = model.fuse(*pair, gray=True)
+  for one, other in zip((fused, *restored), (alone, visible, infrared), strict=True):
+    assert np.abs(one.astype(int) - other).max() <= 1  # programs differ in rounding
 
 
 def test_details_belong_to_the_fused_image(model, pair):

@@ -31,7 +31,7 @@ IMAGES = dict(
 
 def configure(change=None):
   """The authors' training as a config, with a restoration network that nothing opens."""
-  config = recipes.everything()
+  config = recipes.released()
   config.restoration.weights = "restoration.safetensors"
   if change:
     change(config)

@@ -7,12 +7,15 @@ import pytest
 from random_weights import random_variables
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion.types import Pair
+from cfi_jax.fusion import rules
+from cfi_jax.fusion.rule_options import parse
+from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.systems.isfuse import recipes
-from cfi_jax.systems.isfuse.model import make_model
+from cfi_jax.systems.isfuse.model import init, make_model
 from cfi_jax.systems.isfuse.torch_names import from_torch
 
 OPTIONS = recipes.released().model.to_dict() | dict(dtype="float64", param_dtype="float64")
+OPTIONS32 = OPTIONS | {"dtype": "float32", "param_dtype": "float32"}
 SIZES = ("64x96", "53x67", "8x8", "130x41")
 
 
@@ -78,9 +81,6 @@ def test_size_and_variants():
   assert count(gate="paper") == 192388 - 3 * gate + 3 * (32 * 9 + 1)
 
 
-OPTIONS32 = OPTIONS | {"dtype": "float32", "param_dtype": "float32"}
-
-
 def test_a_shared_encoder_encodes_both_modalities_alike_and_two_do_not():
   image = jax.random.uniform(jax.random.key(1), (1, 16, 16, 1))
   for is_shared in (True, False):
@@ -114,10 +114,48 @@ def test_one_blank_image_stands_for_a_batch():
       "visible": model.apply(variables, visible, "visible", method="encode"),
       "infrared": model.apply(variables, blank, "infrared", method="encode"),
     }
-    return model.apply(variables, features, method="integrate").fused
+    return model.apply(variables, features, Pair(visible, blank), method="integrate").fused
 
   one = fuse(visible, blank[:1])
   np.testing.assert_allclose(one, full, atol=1e-6)
+
+
+PRIOR = OPTIONS32 | {"features": 4, "levels": 1, "prior": "wavelet:planes=2,gain=1.3"}
+RULE = parse(PRIOR["prior"])
+
+
+def test_before_training_a_network_with_a_prior_is_its_rule():
+  pair = Pair(*jax.random.uniform(jax.random.key(1), (2, 2, 24, 20, 1)))
+  model = make_model(PRIOR)
+  fusion = jax.jit(lambda pair: model.apply(init(model, jax.random.key(0)), pair))(pair)
+  expected = np.clip(rules.fuse(pair, RULE), 0, 1)
+  np.testing.assert_allclose(fusion.fused, expected, atol=1e-5)
+  for trust in (fusion.trust.visible, fusion.trust.infrared):
+    assert np.ptp(trust) == 0 and 0.95 < float(trust.min()) < 1
+
+
+def test_a_prior_fuses_as_far_as_the_network_trusts():
+  pair = Pair(*jax.random.uniform(jax.random.key(1), (2, 2, 24, 20, 1)))
+  model = make_model(PRIOR)
+  variables = random_variables(model)
+  for m in MODALITIES:
+    variables["params"][f"trust_{m}"]["kernel"] *= 30
+  fusion = jax.jit(model.apply)(variables, pair)
+  assert float(np.ptp(fusion.trust.visible)) > 0.1 < float(np.ptp(fusion.trust.infrared))
+  assert float(fusion.trust.visible.min()) >= 1e-3
+  expected = np.clip(rules.fuse(pair, RULE, fusion.trust), 0, 1)
+  np.testing.assert_allclose(fusion.fused, expected, atol=1e-6)
+  black = jax.jit(model.apply)(variables, jax.tree.map(jnp.zeros_like, pair))
+  assert float(jnp.abs(black.fused).max()) < 1e-6
+  # A blank image stands for a batch, in the rule, too.
+  blank = pair.replace(infrared=jnp.zeros_like(pair.infrared))
+  features = {
+    "visible": model.apply(variables, blank.visible, "visible", method="encode"),
+    "infrared": model.apply(variables, blank.infrared[:1], "infrared", method="encode"),
+  }
+  one = Pair(blank.visible, blank.infrared[:1])
+  found = model.apply(variables, features, one, method="integrate").fused
+  np.testing.assert_allclose(found, jax.jit(model.apply)(variables, blank).fused, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +169,8 @@ def test_one_blank_image_stands_for_a_batch():
     ({"grid": 0}, "model.grid=0"),
     ({"attention": "flash"}, "valid: auto, matmul, pallas"),
     ({"kernels": "fast"}, "model.kernels is .fast.; valid: auto, plain, fused"),
+    ({"prior": "laplacian"}, "model.prior='laplacian'; valid: none, wavelet, wavelet:OPTION"),
+    ({"prior": "wavelet:gain=-1"}, "gain is -1"),
     ({"width": 3}, "unknown: width=3; its fields: features, grid"),
   ],
 )

@@ -9,7 +9,7 @@ import pytest
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import losses
 from cfi_jax.fusion.losses import TargetOptions
-from cfi_jax.fusion.types import Fusion, Pair
+from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.systems.isfuse.objective import (
   InvarianceOptions,
   LossOptions,
@@ -23,7 +23,7 @@ TARGET = TargetOptions(planes=3, exponent=4.0, gain=1.0, spread=0.5, brighter=0.
 OPTIONS = LossOptions(
   fusion={"intensity": 2.0, "gradient": 3.0},
   target=TARGET,
-  invariance=InvarianceOptions(0.1, ("complementary", "shared"), 5.0, 7.0, 0.3, -11.0, 13.0),
+  invariance=InvarianceOptions(0.1, ("complementary", "shared"), 5.0, 7.0, 0.3, -11.0, 13.0, 0.0),
   necessity=NecessityOptions(0.05, ("without_visible", "without_infrared")),
   robustness=RobustnessOptions(0.2, ("darker", "one_sided")),
 )
@@ -69,3 +69,27 @@ def test_options_refuse_unknown_terms_and_repeated_views():
     dataclasses.replace(OPTIONS, fusion={"ssimm": 1.0})
   with pytest.raises(InputError, match="more than once: shared"):
     dataclasses.replace(OPTIONS, necessity=NecessityOptions(0.1, ("shared",)))
+
+
+def test_a_network_that_tells_its_trust_learns_where_views_were_changed(x64):
+  trusting = dataclasses.replace(OPTIONS.invariance, absence=3.0)
+  options = dataclasses.replace(OPTIONS, invariance=trusting)
+  pair = Pair(visible=image(3, 8, 8), infrared=image(3, 8, 8))
+
+  def told():
+    return fusion().replace(trust=Pair(image(3, 8, 8), image(3, 8, 8)))
+
+  original, views = told(), {name: told() for name in OPTIONS.views}
+  treated = dict.fromkeys(OPTIONS.views, pair)
+  treated["shared"] = pair.replace(infrared=pair.infrared.at[:, :3].set(0.5))
+  total, parts = objective(options, pair, original, views, treated)
+  without, others = objective(OPTIONS, pair, original, views, treated)
+  new = {"absence/original", "absence/complementary", "absence/shared"}
+  assert parts.keys() - others.keys() == new
+  added = 0.3 * parts["absence/original"]
+  added += 0.15 * (parts["absence/complementary"] + parts["absence/shared"])
+  np.testing.assert_allclose(total - without, added)
+  visible, infrared = (np.asarray(getattr(views["shared"].trust, m)) for m in MODALITIES)
+  likely = np.concatenate([1 - infrared[:, :3], infrared[:, 3:]], 1)
+  expected = -(np.log(visible) + np.log(likely)).mean((1, 2, 3)) / 2
+  np.testing.assert_allclose(parts["absence/shared"], expected)

@@ -11,6 +11,7 @@ import numpy as np
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.systems.isfuse.operations.plain import EPSILON
 
+HEADS = {"fused": "head"} | {m: f"trust_{m}" for m in MODALITIES}
 OTHER = {"visible": "infrared", "infrared": "visible"}
 
 
@@ -21,7 +22,8 @@ def fold(variables: Mapping, dtype: np.dtype) -> dict:
   integrators: level -> dict(attention: modality that asks -> (key weight [C, C], key offset [C],
     score weight [C], score offset, value weight [C, C], value offset [C]); gate: convolutions;
     gate_head: (weight, bias); refine: convolutions).
-  decoders: level -> convolutions (finest first); head: (kernel [3, 3, C, 1], bias).
+  decoders: level -> convolutions (finest first).
+  heads: "fused", or with a prior the modality that is trusted -> (kernel [3, 3, C, 1], bias).
   """
   params = _to_float64(variables["params"])
   levels = range(1, 1 + sum(name.startswith("cfi") for name in params))
@@ -51,7 +53,11 @@ def fold(variables: Mapping, dtype: np.dtype) -> dict:
     "encoders": {m: encoder(m) for m in MODALITIES},
     "integrators": tuple(integrator(level) for level in levels),
     "decoders": tuple(block(f"decoder{level}") for level in levels[:-1]),
-    "head": (params["head"]["kernel"], params["head"]["bias"]),
+    "heads": {
+      name: (params[path]["kernel"], params[path]["bias"])
+      for name, path in HEADS.items()
+      if path in params
+    },
   }
   return _map(lambda a: np.asarray(a, dtype), folded)
 

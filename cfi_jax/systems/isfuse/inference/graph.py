@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
-from cfi_jax.fusion.types import MODALITIES, Fusion
+from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.images.ops import statistics_dtype
 from cfi_jax.systems.isfuse.inference.geometry import Geometry
 from cfi_jax.systems.isfuse.operations import attention
 from cfi_jax.systems.isfuse.operations.attention_kernel import Tokens
-from cfi_jax.systems.isfuse.operations.plain import LEAK
+from cfi_jax.systems.isfuse.operations.plain import LEAK, as_trust
 
 EXACT = jax.lax.Precision.HIGHEST  # float32 means float32 on every device
 Params = dict[str, Any]
@@ -49,7 +49,10 @@ def pool(features: Features, geometry: Geometry) -> Grids:
 
 
 def integrate(params: Params, features: Features, grids: Grids, geometry: Geometry) -> Fusion:
-  """Fuses features, with keys and values from `grids`; fused is [B, H, W, 1]."""
+  """Fuses features, with keys and values from `grids`; fused is [B, H, W, 1], None with a prior.
+
+  With a prior the trust is what there is: a rule fuses whole images.
+  """
   levels, gates = [], []
   for level in reversed(range(len(params["integrators"]))):
     pair = [features[m][level] for m in MODALITIES]
@@ -59,8 +62,18 @@ def integrate(params: Params, features: Features, grids: Grids, geometry: Geomet
       x = x + _upsample(levels[0], geometry, level)
       x = _block(x, params["decoders"][level], geometry, level)
     levels, gates = [x, *levels], [gate, *gates]
-  fused = _sigmoid(_narrow_convolution(levels[0], params["head"], geometry, 0))
-  return Fusion(fused=fused, gates=tuple(gates), features=features, levels=tuple(levels))
+  pictures = {
+    name: _sigmoid(_narrow_convolution(levels[0], head, geometry, 0))
+    for name, head in params["heads"].items()
+  }
+  fused = pictures.pop("fused", None)
+  return Fusion(
+    fused=fused,
+    gates=tuple(gates),
+    features=features,
+    levels=tuple(levels),
+    trust=Pair(**{m: as_trust(x) for m, x in pictures.items()}) if pictures else None,
+  )
 
 
 def _after(done: list[Array], x: Array) -> Array:

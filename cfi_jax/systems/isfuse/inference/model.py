@@ -11,14 +11,15 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
-from cfi_jax.fusion import arrays
+from cfi_jax.fusion import arrays, rule_options
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
-from cfi_jax.fusion.types import MODALITIES, Fusion
+from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
 from cfi_jax.systems.isfuse.inference.geometry import Frame
 from cfi_jax.systems.isfuse.inference.programs import Programs
 from cfi_jax.systems.isfuse.model import from_architecture
+from cfi_jax.systems.rules import RuleFuser, of_task
 
 MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
 DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
@@ -46,9 +47,14 @@ class Model(ArrayFuser):
     self.module = from_architecture(architecture, dtype)
     self.frame = Frame(self.module.padding, self.module.grid, self.module.levels)
     self.variables = variables
+    rule = self.module.prior
+    self._rule = None
     devices = jax.local_devices()[:1] if devices is None else devices
     self.programs = Programs(fold(variables, jnp.dtype(dtype)), jnp.dtype(dtype), devices)
     self.devices = self.programs.devices
+    if rule != "none":
+      precision = "float64" if dtype == "float64" else "float32"
+      self._rule = RuleFuser(rule_options.parse(rule), dtype=precision, devices=self.devices)
     self.memory_mb = memory.budget_mb(None)
     self._planned: dict[buckets.Size, buckets.Size] = {}
     self._shared: set[buckets.Size] = set()
@@ -62,6 +68,8 @@ class Model(ArrayFuser):
     Images that exceed the memory budget share the two programs of one shape of tiles.
     """
     sizes, frame = [tuple(size) for size in sizes], self.frame
+    if self._rule is not None:
+      self._rule.reserve(sizes, limit, memory_mb)
     most = self._max_pixels(memory_mb)
     tight = {size: geometry.smallest_bucket(size, frame) for size in sizes}
     large = {size for size in sizes if math.prod(tight[size]) > most}
@@ -99,12 +107,19 @@ class Model(ArrayFuser):
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     """Fuses the pairs, those of one bucket at once as far as memory allows."""
+    lumas = self._pictures(task)
+    if self._rule is not None:
+      lumas = self._rule.fuse_trusted(of_task(task), lumas, task.memory_mb)
+    return [arrays.finish(v, luma, task.gray) for v, luma in zip(task.visibles, lumas, strict=True)]
+
+  def _pictures(self, task: Task) -> list[Any]:
+    """What the network gives for each pair: the fused luma, quantised, or the trust in both."""
     visibles, infrareds, memory_mb = task.visibles, task.infrareds, task.memory_mb
     together = collections.defaultdict(list)
-    lumas: list[np.ndarray] = [np.empty(0)] * len(visibles)
+    pictures: list[Any] = [None] * len(visibles)
     for i, visible in enumerate(visibles):
       if self.is_tiled(visible.shape[:2], memory_mb):
-        lumas[i] = self._tiled(visible, infrareds[i], memory_mb)
+        pictures[i] = self._tiled(visible, infrareds[i], memory_mb)
       else:
         together[self.bucket(visible.shape[:2])].append(i)
     devices = len(self.programs.devices)
@@ -114,9 +129,9 @@ class Model(ArrayFuser):
       for first in range(0, len(members), batch):
         part = members[first : first + batch]
         pairs = [(visibles[i], infrareds[i]) for i in part]
-        for i, fused in zip(part, self._whole("fuse", pairs, bucket, batch), strict=True):
-          lumas[i] = arrays.quantize(fused[..., 0], visibles[i].dtype)
-    return [arrays.finish(v, luma, task.gray) for v, luma in zip(visibles, lumas, strict=True)]
+        for i, found in zip(part, self._whole("fuse", pairs, bucket, batch), strict=True):
+          pictures[i] = _kept(found, visibles[i].dtype)
+    return pictures
 
   def _check(self, visibles: Sequence[np.ndarray], infrareds: Sequence[np.ndarray]) -> None:
     super()._check(visibles, infrareds)
@@ -162,16 +177,18 @@ class Model(ArrayFuser):
     batch = -(-len(pairs) // len(self.programs.devices)) * len(self.programs.devices)
     parts = self._whole("details", pairs, bucket, batch)
     details = jax.tree.map(lambda *images: np.stack(images), *parts)
+    if self._rule is not None:
+      trusts = [_kept(part.trust, pairs[0][0].dtype) for part in parts]
+      fused = self._rule.fuse_trusted(of_task(task), trusts, task.memory_mb, rounded=False)
+      details = details.replace(fused=np.stack(fused)[..., None])
     pictures = [
       arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), task.gray)
       for v, f in zip(task.visibles, details.fused, strict=True)
     ]
     return pictures, details
 
-  def _tiled(
-    self, visible: np.ndarray, infrared: np.ndarray, memory_mb: float | None
-  ) -> np.ndarray:
-    """Fused luma of one pair in two passes over tiles; float images exist tile by tile only."""
+  def _tiled(self, visible: np.ndarray, infrared: np.ndarray, memory_mb: float | None) -> Any:
+    """The picture of one pair in two passes over tiles; a fused one is quantised tile by tile."""
     size, frame = visible.shape[:2], self.frame
     most = self._max_pixels(memory_mb)
     shape = self._tiles.get((size, most)) or tiles.window_shape(size, most, frame)
@@ -180,14 +197,18 @@ class Model(ArrayFuser):
     for _, sums in self._each("pool", parts, (visible, infrared), shape):
       sums = jax.tree.map(np.float64, sums)
       grids = sums if grids is None else jax.tree.map(np.add, grids, sums)
-    luma = np.empty(size, visible.dtype)
-    for tile, fused in self._each("tile", parts, (visible, infrared), shape, grids):
+    result: tuple[np.ndarray, ...] = ()
+    for tile, found in self._each("tile", parts, (visible, infrared), shape, grids):
       own = tuple(slice(a, b) for a, b in zip(tile.start, tile.stop, strict=True))
       inner = tuple(
         slice(a - w, b - w) for a, b, w in zip(tile.start, tile.stop, tile.window, strict=True)
       )
-      luma[own] = arrays.quantize(fused[..., 0][inner], visible.dtype)
-    return luma
+      pictures = _kept(jax.tree.map(lambda x, inner=inner: x[inner], found), visible.dtype)
+      every = pictures if self._rule is not None else (pictures,)
+      result = result or tuple(np.empty(size, picture.dtype) for picture in every)
+      for whole, picture in zip(result, every, strict=True):
+        whole[own] = picture
+    return result if self._rule is not None else result[0]
 
   def _each(self, kind: str, parts: list[tiles.Tile], pair: tuple, shape: tuple, grids=None):
     """Yields every tile with its row of the program's result."""
@@ -198,6 +219,13 @@ class Model(ArrayFuser):
       result = self.programs.run(kind, windows, [t.geometry for t in group], batch, grids)
       for i, tile in enumerate(group):
         yield tile, jax.tree.map(lambda a, i=i: a[i], result)
+
+
+def _kept(picture: np.ndarray | Pair, dtype: np.dtype) -> np.ndarray | tuple[np.ndarray, ...]:
+  """A fused image [H, W, 1] as levels of `dtype` [H, W]; the trust in both images as it is."""
+  if isinstance(picture, Pair):
+    return picture.visible[..., 0], picture.infrared[..., 0]
+  return arrays.quantize(picture[..., 0], dtype)
 
 
 def _crop(image: np.ndarray, bucket: tuple, size: tuple, start: tuple) -> np.ndarray:

@@ -18,7 +18,12 @@ Windows = Mapping[str, np.ndarray]  # modality -> [H, W]
 
 
 def _fuse(params, windows, geometry):
-  return _details(params, windows, geometry).fused
+  return _picture(_details(params, windows, geometry))
+
+
+def _picture(fusion):
+  """The fused image, or the trust by which a rule makes it."""
+  return fusion.fused if fusion.trust is None else fusion.trust
 
 
 def _details(params, windows, geometry):
@@ -32,10 +37,11 @@ def _pool(params, windows, geometry):
 
 def _tile(params, windows, geometry, grids):
   features = graph.encode(params, windows, geometry)
-  return graph.integrate(params, features, grids, geometry).fused
+  return _picture(graph.integrate(params, features, grids, geometry))
 
 
 # fuse: whole images; details: the same with everything in between; pool and tile: the two passes.
+# With a prior they give the trust in both images, a `Pair`, in place of the fused one.
 PROGRAMS = {"fuse": _fuse, "details": _details, "pool": _pool, "tile": _tile}
 
 

@@ -17,6 +17,7 @@ Padding = Literal["zeros", "reflect", "replicate"]
 PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
 LEAK = 0.01  # negative slope of every LeakyReLU
 EPSILON = 1e-5  # of BatchNorm
+LEAST_TRUST = 1e-3
 
 Moments = tuple[Array, Array]  # mean and biased variance of every channel, [C] each
 Direction = tuple[Array, Array, Array, Array]
@@ -156,6 +157,11 @@ class Plain:
   def head(self, x: Array, kernel: Array, bias: Array) -> Array:
     """3x3 convolution to one channel, [B, H, W, 1]."""
     return self.leave(self.convolve(x, kernel, bias))
+
+
+def as_trust(picture: Array) -> Array:
+  """A head's picture in [0, 1] as trust, which is never quite 0: a rule divides by it."""
+  return LEAST_TRUST + (1 - LEAST_TRUST) * picture
 
 
 def batch_moments(x: Array) -> Moments:

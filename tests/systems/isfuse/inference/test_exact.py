@@ -27,6 +27,7 @@ VARIANTS = [
   {"padding": "reflect", "gate": "paper"},
   {"padding": "replicate", "shared_encoder": True},
   {"padding": "zeros", "gate": "paper", "grid": 5, "levels": 2},
+  {"padding": "reflect", "prior": "wavelet:planes=3", "levels": 2},
 ]
 
 
@@ -42,11 +43,17 @@ def test_folded_graph_equals_the_plain_model(x64, make_small, random, variant):
 
 
 @pytest.mark.parametrize(
-  ("padding", "levels"),
-  [("zeros", 3), ("replicate", 3), ("reflect", 2), ("zeros", 4)],
+  ("padding", "levels", "prior"),
+  [
+    ("zeros", 3, "none"),
+    ("replicate", 3, "none"),
+    ("reflect", 2, "none"),
+    ("zeros", 4, "none"),
+    ("reflect", 2, "wavelet:planes=3"),
+  ],
 )
-def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding, levels):
-  model = make_small("float64", padding=padding, features=4, levels=levels)
+def test_bucket_and_tiles_equal_the_exact_size(x64, make_small, random, padding, levels, prior):
+  model = make_small("float64", padding=padding, features=4, levels=levels, prior=prior)
   visible, infrared = images(random, 1, 77, 203)
   expected = plain(model, visible, infrared).fused[..., 0]
   model.reserve([(96, 208)])
