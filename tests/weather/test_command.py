@@ -140,7 +140,9 @@ def test_flags_offer_what_there_is():
 @pytest.fixture
 def clear(monkeypatch):
   """Weather that changes nothing, and is not drawn."""
-  monkeypatch.setattr(making, "_on_canvas", lambda key, pair, options: (pair, None))
+  monkeypatch.setattr(
+    making.weather_lib, "on_picture", lambda seed, name, pair, options: (pair, None)
+  )
   monkeypatch.setattr(making.weather_lib, "describe", lambda drawn: {})
 
 
