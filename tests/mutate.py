@@ -52,15 +52,21 @@ LONG = ("test_documents", "test_launch", "test_resume", "test_golden", "test_pap
 LONG += ("test_packaging", "test_architecture")
 LONGEST = 40  # seconds that a test may take; others are left out
 # What a command that a test starts does at its start, where its statements are recorded.
+# A server that is forked for each command forgets what to do at its end: it is told in every fork.
 COMMAND = f"""
 import atexit, builtins, json, os
 if folder := os.environ.get({TRACE!r}):
+  from multiprocessing import util
   ran = set()
   builtins.MUTATE = ran.add
   def write():
     with open(os.path.join(folder, str(os.getpid()) + ".json"), "w") as file:
       json.dump(sorted(ran), file)
   atexit.register(write)
+  def begin(write):
+    ran.clear()
+    util.Finalize(None, write, exitpriority=1)
+  util.register_after_fork(write, begin)
 """
 EXTRA = 60  # seconds that a change may take to import, collect and compile
 

@@ -1,6 +1,7 @@
 """The command `python -m cfi_jax.analyze` on tiny models, scenes and folders."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -17,7 +18,7 @@ from PIL import Image
 
 from cfi_jax import datasets
 from cfi_jax.analyze import Request, _check_memory, analyze, inputs, plots, tables
-from cfi_jax.analyze.measures.subject import Subject
+from cfi_jax.analyze.measures.subject import Subject, from_weights
 from cfi_jax.analyze.parts import PARTS, load_models, peers
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
@@ -280,6 +281,28 @@ def test_without_labels_there_is_a_note(models, folders, tmp_path):
   found = analyze(request(models, folders), tmp_path)
   assert "No semantic variance: there are no label images." in found.notes
   assert not [f for f in found.findings if f.quantity.startswith("semantic")]
+
+
+def test_so_many_scenes_of_a_world_are_taken_as_asked_for(monkeypatch):
+  made = []
+  monkeypatch.setattr(inputs, "scenes", lambda *given: made.append(given) or "scenes")
+  monkeypatch.setattr(inputs, "from_scenes", lambda given: (given,))
+  small = dataclasses.replace(inputs.WORLD, size=32, test_scenes=5, seed=3)
+  for count, expected in ((0, 5), (2, 2)):
+    found = inputs.from_world(small, count)
+    assert made[-1] == (3, "test", small.options, range(expected))
+    assert found.samples == ("scenes",) and found.sizes == ((32, 32),) * expected
+    assert found.source == f"{expected} test scenes of the embedded world, 32x32, seed 3"
+    assert found.labels is None and found.notes == ()
+  with pytest.raises(InputError, match="the world has no test scenes .*: give their number"):
+    inputs.from_world(dataclasses.replace(small, test_scenes=0), 0)
+
+
+def test_weights_of_another_system_are_refused(monkeypatch):
+  other = weights.Card("amgfuse", {}, "", "", "", "")
+  monkeypatch.setattr(weights, "load", lambda path: ({}, other))
+  with pytest.raises(InputError, match="w: weights of the system 'amgfuse'; allowed here: isfuse"):
+    from_weights("w")
 
 
 def test_the_world_is_that_of_the_config():

@@ -1,5 +1,6 @@
 """The command line: flags, help, configs by name; and the help of every command."""
 
+import errno
 import importlib
 import re
 import subprocess
@@ -212,3 +213,96 @@ def test_a_missing_config_lists_those_of_the_package(name):
     InputError, match=r"no such file.*configs of the package: .*ct_mri, .*synthetic"
   ):
     config_lib.load(name)
+
+
+FLAGS = {
+  "count": cli.Flag("how many", 3),
+  "root": cli.Flag("where", kind=str),
+  "config": cli.CONFIG,
+}
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--conut=4"], "unexpected argument '--conut' .did you mean '--count'.*--help lists all"),
+    (["--count=4", "more"], "unexpected argument 'more'; values are given as --flag=value"),
+    (["--count=many"], "the command line cannot be read: .*count"),
+    (["--config.seed=1"], "--config.seed without --config=FILE"),
+    (["--config", "synthetic", "--config.sead=1"], "no key 'sead' in config .did you mean 'seed'"),
+    (["--config=synthetic", "--config.seed.x=1"], "no key 'x' in config.seed; valid keys: none"),
+  ],
+)
+def test_a_command_line_that_cannot_be_read_says_why(arguments, words):
+  with pytest.raises(InputError, match=words):
+    cli.parse(FLAGS, arguments)
+
+
+def test_a_missing_value_that_is_required_is_named():
+  flags = {"root": cli.Flag("where images are", required=True)}
+  for arguments in ([], ["--root="]):
+    with pytest.raises(InputError, match="^--root is missing; it is required: where images are$"):
+      cli.parse(flags, arguments)
+  assert cli.parse(flags, ["--root=x"])["root"] == "x"
+
+
+def outcome(main, *arguments):
+  return cli.status(main, FLAGS, "Does something.", arguments)
+
+
+def fail(error):
+  def main(given):
+    raise error
+
+  return main
+
+
+def test_help_and_version_are_no_work(capsys):
+  assert outcome(fail(ValueError("ran")), "--version", "--nonsense") == 0
+  assert capsys.readouterr().out == f"cfi_jax {cfi_jax.__version__}\n"
+  assert outcome(fail(ValueError("ran")), "--help") == 0
+  assert "Does something." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("error", "said"),
+  [
+    (InputError("no such thing"), "error: no such thing\n"),
+    (PermissionError(errno.EACCES, "x", "a.png"), "error: a.png: Permission denied\n"),
+    (
+      RuntimeError(f"{cli._NO_DEVICE} cuda\n because"),
+      f"error: JAX_PLATFORMS=cuda: {cli._NO_DEVICE}",
+    ),
+  ],
+)
+def test_what_is_not_the_programs_fault_is_one_line_and_status_2(error, said, capsys, monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  assert outcome(fail(error)) == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith(said) and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  "error", [RuntimeError("a bug"), OSError(errno.EPIPE, "x"), AssertionError("a bug"), KeyError(1)]
+)
+def test_what_may_be_the_programs_fault_keeps_its_traceback(error):
+  with pytest.raises(type(error)):
+    outcome(fail(error))
+
+
+def test_ctrl_c_is_status_130_and_any_other_that_of_the_command(capsys):
+  assert outcome(fail(KeyboardInterrupt())) == cli.INTERRUPTED == 130
+  assert capsys.readouterr().err == "interrupted\n"
+  assert outcome(lambda given: given["count"], "--count=7") == 7
+
+
+def test_a_command_is_chosen_by_its_name(capsys):
+  commands = {name: ROOT / "cfi_jax" / f"{name}.py" for name in ("check", "convert")}
+  assert cli.choose(commands, "All.", ["check", "--x"]) == "check"
+  for flag, text in (("--version", f"cfi_jax {cfi_jax.__version__}"), ("--help", "All.")):
+    assert cli.choose(commands, "All.", [flag]) is None
+    assert capsys.readouterr().out.startswith(text)
+  with pytest.raises(InputError, match="^a command is missing; valid: check, convert$"):
+    cli.choose(commands, "All.", [])
+  with pytest.raises(InputError, match="no command 'chek' .did you mean 'check'.*; valid: check, "):
+    cli.choose(commands, "All.", ["chek"])

@@ -149,3 +149,31 @@ def test_a_field_of_one_data_set_is_completed_in_that_alone():
   assert config_lib.complete({"data": {"name": "msrs"}}, older) == ({"data": {"name": "msrs"}}, [])
   assert config_lib.complete({"data": {}}, older) == ({"data": {}}, [])
   assert set(Config.OLDER) >= {f"data:folder.{name}" for name in OPTIONS}
+
+
+@pytest.mark.parametrize(
+  ("text", "argument", "words"),
+  [
+    ("x = 1", "", "defines no get_config"),
+    ("get_config = 3", "", "defines no get_config"),
+    ("\nx = (", "", "cannot be read: SyntaxError: .*never closed"),
+    ("\nraise SystemExit('a\\n b')", "", r"cannot be read: SystemExit: a b \(line 2\)$"),
+    ("def get_config():\n  return 1 / 0", "", r"c.py: ZeroDivisionError: .* \(line 2\)$"),
+    ("def get_config():\n  return {}", "", "returns a dict; it must return a ml_collections.Conf"),
+    ("def get_config():\n  return {}", ":big", r"c.py:big: TypeError: "),
+  ],
+)
+def test_a_file_that_gives_no_config_is_named_with_the_line(tmp_path, text, argument, words):
+  (tmp_path / "c.py").write_text(text)
+  with pytest.raises(InputError, match=words) as error:
+    config_lib.load(f"{tmp_path / 'c.py'}{argument}")
+  assert str(error.value).startswith(f"--config={tmp_path / 'c.py'}{argument}: ")
+
+
+def test_an_error_of_the_users_input_passes_as_it_is(tmp_path):
+  (tmp_path / "c.py").write_text(
+    "from cfi_jax.core.types import InputError\n"
+    "def get_config(size):\n  raise InputError(f'no {size}')"
+  )
+  with pytest.raises(InputError, match="^no big$"):
+    config_lib.load(f"{tmp_path / 'c.py'}:big")

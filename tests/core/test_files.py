@@ -1,11 +1,13 @@
 """Files that are whole or not there, and the folders they go to."""
 
+import errno
 import os
+import pathlib
 
 import pytest
 
 from cfi_jax.core import files
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 
 
 def test_a_file_replaces_another_whole_and_may_be_read_by_all(tmp_path):
@@ -44,3 +46,38 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch, lacking):
   monkeypatch.setattr(os, "access", lambda path, mode: not mode & lacking)
   with pytest.raises(InputError, match="new: the output cannot be written, no permission in"):
     files.require_folder(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+  ("error", "path", "kind", "text"),
+  [
+    (OSError(errno.ENOSPC, "full", "a.png"), "b", StorageError, "a.png: No space left on device"),
+    (OSError(errno.EACCES, "no", b"a.png"), None, InputError, "a.png: Permission denied"),
+    (OSError(errno.ENOTDIR, "no"), "b", InputError, "b: Not a directory"),
+    (OSError(errno.EIO, "broken"), None, StorageError, "Input/output error"),
+    (ValueError("x: Read-only file system [os]"), "b", StorageError, "b: Read-only file system"),
+  ],
+)
+def test_accidents_of_the_file_system_are_the_users(error, path, kind, text):
+  found = files.accident(error, path)
+  assert type(found) is kind and str(found) == text
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EPIPE, "x"), ValueError("x"), OSError("words")])
+def test_other_errors_may_be_the_programs(error):
+  assert files.accident(error, "x") is None
+
+
+def test_a_folder_whose_path_cannot_be_looked_at_is_named():
+  with pytest.raises(InputError, match="x+: the output cannot be written: File name too long"):
+    files.require_folder(pathlib.Path("x" * 300))
+
+
+def test_an_interrupted_write_leaves_nothing_and_stays_an_interruption(tmp_path, monkeypatch):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(files.os, "replace", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    files.write_atomically(tmp_path / "x", b"content")
+  assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import OPTIONS
 from cfi_jax.datasets import inspect
+from cfi_jax.datasets.world.defaults import street_scenes
 
 CROP = 16
 
@@ -174,3 +175,24 @@ def test_subfolders_and_suffixes_are_checked(tmp_path):
   found = report(tmp_path, "folder", 0.0, visible="", infrared="", **options)
   assert found.counts == {"train": 3} and found.notes == ()
   assert only(found.problems).startswith("1 left out for their format: s2/2_ir.heic; readable are")
+
+
+def test_a_range_of_the_folder_is_that_of_the_training_images(msrs):
+  """The counts of training images go from 5000 to 5255, those of the test images higher."""
+  for part, names, low in (("train", "abcd", 5000), ("test", "xy", 9000)):
+    for k, name in enumerate(names):
+      counts = np.linspace(low, low + 255, 480).reshape(24, 20).astype(np.uint16)
+      Image.fromarray(np.roll(counts, k)).save(msrs / part / "ir" / f"{name}.png")
+  fields = {"name": "msrs", "root": str(msrs), "validation_fraction": 0.25}
+  dataset = datasets.load(fields)
+  for over, highest in (("folder", 5255), ("image", 9255)):
+    text = inspect.check(dataset, CROP, "percentile", over).values
+    low, high = re.search(r"infrared: .*?(\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?) ", text).groups()
+    assert 5000 <= float(low) < 5010 and highest - 10 < float(high) <= highest, text
+
+
+def test_generated_pictures_have_no_files_to_check():
+  found = inspect.check(datasets.load(street_scenes().to_dict()), CROP)
+  assert found.problems == () and found.counts == {} and found.noun == "image"
+  assert only(found.notes) == "the pictures are generated: there are no files to check"
+  assert inspect.describe(found).startswith("Synthetic:")

@@ -60,6 +60,15 @@ def blocks(pictures):
   return np.round(1000 * means).astype(np.int16)
 
 
+def test_pictures_are_float_in_unit_range_and_labels_are_whole_numbers(world):
+  for picture in (world.pair.visible, world.pair.infrared):
+    assert picture.shape == (160, SIZE, SIZE, 1) and picture.dtype == np.float32
+    assert picture.min() >= 0 and picture.max() <= 1
+    assert np.all(picture.std((1, 2, 3)) > 0.02)  # no picture is empty
+  assert world.objects.dtype == world.carrier.dtype == np.int32
+  assert set(np.unique(world.carrier)) == {NONE, VISIBLE, INFRARED, BOTH}
+
+
 def test_the_world_is_that_of_its_edition(world, request):
   """Published numbers are of these scenes.
 
@@ -81,15 +90,6 @@ def test_the_world_is_that_of_its_edition(world, request):
       off = np.abs(values.astype(int) - expected[name])
       assert off.max() <= (4 if name in ("visible", "infrared") else 2), name
       assert np.mean(off > 0) < 0.01, name
-
-
-def test_pictures_are_float_in_unit_range_and_labels_are_whole_numbers(world):
-  for picture in (world.pair.visible, world.pair.infrared):
-    assert picture.shape == (160, SIZE, SIZE, 1) and picture.dtype == np.float32
-    assert picture.min() >= 0 and picture.max() <= 1
-    assert np.all(picture.std((1, 2, 3)) > 0.02)  # no picture is empty
-  assert world.objects.dtype == world.carrier.dtype == np.int32
-  assert set(np.unique(world.carrier)) == {NONE, VISIBLE, INFRARED, BOTH}
 
 
 def test_labels_are_contiguous_and_agree_with_the_flags(world):
@@ -136,6 +136,12 @@ def test_what_befalls_an_object_hides_it(world):
   # Warm neighbours bleed into a crossed object through the blur, and then it does show.
   assert np.mean(world.hidden_in_infrared[world.crossed]) > 0.9
   assert np.mean(world.hidden_in_infrared[world.present & ~world.crossed]) < 0.3
+
+
+def test_what_darkness_befalls_stands_in_a_night(world):
+  darkened = world.darkened.any(1)
+  assert 20 < darkened.sum() < 100  # mostly one of several objects
+  assert world.night[darkened].all() and not world.night.all()
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
@@ -278,3 +284,16 @@ def test_the_world_with_depth_has_the_scenes_of_the_world():
   assert deep.fingerprint() != plain.fingerprint()
   assert set(deep.check_headers()[0]) == {"visible", "infrared", "depth"}
   assert len(SyntheticDepth(**FIELDS, **COUNTS).source("test")) == 0
+
+
+def test_a_source_of_scenes_has_no_files_and_no_colours():
+  source = datasets.load({"name": "synthetic"} | FIELDS | COUNTS).source("test")
+  assert source.title == "Synthetic test" and len(source) == 0 and source.names == ()
+  assert source.files() == source.files(contents=True) == {}
+  assert source.formerly() == source.fingerprint() and source.coloured(("visible",)) is source
+
+
+@pytest.mark.parametrize("make", [scenes, synthetic.depths])
+def test_no_scene_is_refused(make):
+  with pytest.raises(InputError, match="no scene was asked for: indices is empty"):
+    make(0, "train", OPTIONS, ())

@@ -14,6 +14,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import loop
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.workdir import logs, record
+from cfi_jax.engine.workdir.checkpoint import FOLDER
 from cfi_jax.systems import files, isfuse
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
@@ -275,3 +276,10 @@ def test_weights_that_do_not_fit_are_refused_before_work(trained, tmp_path):
   with pytest.raises(InputError, match="features is 32, not 4; grid is 8, not 2; levels is 3, not"):
     train(options | {"init_from": "visible-infrared"}, tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_checkpoint_has_no_weights(begun):
+  for step in (begun / "run" / FOLDER).iterdir():
+    shutil.rmtree(step) if step.is_dir() else step.unlink()
+  with pytest.raises(InputError, match=f"run/{FOLDER}: holds no checkpoint"):
+    files.read(begun / "run")

@@ -108,3 +108,25 @@ def test_an_accelerator_tells_its_own_limit(monkeypatch, stats, free):
   device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
   monkeypatch.setattr(jax, "local_devices", lambda: [device])
   assert memory.available() == free
+
+
+@pytest.mark.parametrize(
+  ("backend", "free", "given", "default", "budget"),
+  [
+    ("gpu", 6e9, None, None, 3000.0),  # half of it
+    ("gpu", None, None, None, memory.DEFAULT_MB),
+    ("cpu", 6e9, None, None, memory.DEFAULT_MB),
+    ("gpu", 6e9, None, 70.0, 70.0),
+    ("gpu", 6e9, 0.5, 70.0, 0.5),
+  ],
+)
+def test_the_memory_for_inference(monkeypatch, backend, free, given, default, budget):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(memory, "available", lambda: free)
+  assert memory.budget_mb(given, default) == budget
+
+
+@pytest.mark.parametrize("given", [0.0, -1.0, float("nan")])
+def test_a_budget_that_is_none_is_refused(given):
+  with pytest.raises(InputError, match=f"memory_mb is {given}; allowed: above 0"):
+    memory.budget_mb(given, 5.0)

@@ -85,3 +85,17 @@ def test_integers_are_those_of_the_formula(random, dtype):
   )
   found = colour.recolour(rgb, new)
   np.testing.assert_array_equal(np.moveaxis(found, -1, 0), np.clip(expected, 0, top))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+  ("step", "pixels", "shown"),
+  [(0.05, 3, True), (0.05, 2, False), (0.02, 2000, False)],  # of 2000: one in a thousand is little
+)
+def test_more_colour_than_rounding_gives_is_shown(dtype, step, pixels, shown):
+  top = 1 if dtype is np.float32 else np.iinfo(dtype).max
+  picture = np.zeros((40, 50, 3), np.float64)
+  picture[0, 0] = 1  # the brightest pixel is grey
+  picture.reshape(-1, 3)[1 : 1 + pixels, 1] = step
+  assert colour.shows_colour((picture * top).astype(dtype)) is shown
+  assert not colour.shows_colour((picture * top).astype(dtype)[..., 1:2])

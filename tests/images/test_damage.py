@@ -1,6 +1,9 @@
 """Damage inside files that decode: what formats and a strict decoder tell."""
 
+import importlib.util
 import io
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -56,3 +59,35 @@ def test_a_strict_decoder_tells_of_what_pillow_passes_over(mode):
   read.decode(io.BytesIO(spoilt), "x")
   with pytest.raises(InputError, match="x: damaged inside, by a strict decoder"):
     damage.require_strict_jpeg(io.BytesIO(spoilt), "x")
+
+
+@pytest.mark.parametrize(
+  ("colours", "kept"), [("YCbCr", "GRAY"), ("Gray", "GRAY"), ("CMYK", "CMYK"), ("YCCK", "CMYK")]
+)
+def test_a_strict_decoder_gets_the_whole_file_and_its_word_is_passed_on(monkeypatch, colours, kept):
+  asked = []
+
+  def decode_jpeg(content, *, colorspace, strict):
+    asked.append((content, colorspace, strict))
+    if content == b"spoilt":
+      raise ValueError("premature end")
+
+  decoder = types.SimpleNamespace(
+    decode_jpeg_header=lambda content: (48, 64, colours, ""), decode_jpeg=decode_jpeg
+  )
+  monkeypatch.setitem(sys.modules, damage.STRICT, decoder)
+  file = io.BytesIO(b"whole")
+  file.read()
+  damage.require_strict_jpeg(file, "x")
+  message = r"^x.jpg: damaged inside, by a strict decoder \(premature end\)$"
+  with pytest.raises(InputError, match=message):
+    damage.require_strict_jpeg(io.BytesIO(b"spoilt"), "x.jpg")
+  assert asked == [(b"whole", kept, True), (b"spoilt", kept, True)]
+
+
+@pytest.mark.parametrize("found", [None, "a module"])
+def test_a_strict_decoder_is_one_that_is_installed(monkeypatch, found):
+  monkeypatch.setattr(
+    importlib.util, "find_spec", lambda name: found if name == damage.STRICT else None
+  )
+  assert damage.is_strict() is (found is not None)

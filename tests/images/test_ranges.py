@@ -241,3 +241,19 @@ def test_the_line_before_files_are_read():
   assert "infrared: 2 of 16 bits, 0..4095 taken as 0..1" in ranges.describe_types(
     types, ranges.parse("infrared:bits=12"), "image"
   )
+
+
+@pytest.mark.parametrize("rule", [{"visible": 3}, {"infrared": None}])
+def test_a_rule_that_is_no_text_is_refused(rule):
+  with pytest.raises(InputError, match="normalize is .*; allowed: auto, full"):
+    ranges.parse(rule)
+
+
+@pytest.mark.parametrize(
+  ("dtype", "expected"),
+  [(np.uint8, [0, 0, 2, 255]), (np.int16, [-3, 0, 2, 300]), (np.float32, [-2.6, 0.4, 1.5, 300])],
+)
+def test_values_become_those_that_a_type_holds(dtype, expected):
+  found = ranges.to_type(np.array([-2.6, 0.4, 1.5, 300]), dtype)
+  assert found.dtype == dtype
+  np.testing.assert_allclose(found, expected, rtol=1e-6)

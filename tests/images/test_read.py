@@ -418,3 +418,28 @@ def test_gif_of_one_frame_is_read_and_an_animation_refused(tmp_path):
   path = saved(tmp_path, picture, "a.gif", save_all=True, append_images=[picture.rotate(180)])
   with pytest.raises(InputError, match="a.gif: has 2 frames, expected a single picture"):
     images.read_image(path)
+
+
+def test_classes_of_a_palette_are_its_indices_and_others_their_values(tmp_path):
+  indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 5
+  labels = Image.fromarray(indices, "P")
+  labels.putpalette([value for k in range(5) for value in (9 * k, 0, 200)])
+  labels.save(tmp_path / "p.png")
+  np.testing.assert_array_equal(images.read_classes(tmp_path / "p.png")[..., 0], indices)
+  assert images.read_image(tmp_path / "p.png").shape == (3, 4, 3)  # its colours
+  Image.fromarray(indices).save(tmp_path / "g.png")
+  np.testing.assert_array_equal(images.read_classes(tmp_path / "g.png")[..., 0], indices)
+  for read in (images.read_classes, images.read_image):
+    with pytest.raises(InputError, match="absent.png: No such file or directory"):
+      read(tmp_path / "absent.png")
+
+
+def test_a_jpeg_2000_without_its_stream_is_named():
+  siz = b"\xff\x4f\xff\x51" + bytes(36) + (3).to_bytes(2, "big")
+  assert (
+    images._jpeg_2000_bits(io.BytesIO(b"boxes" + siz + bytes([7, 1, 1, 11, 1, 1, 0x87, 1, 1])))
+    == 12
+  )
+  for content in (b"boxes", siz):
+    with pytest.raises(InputError, match="a JPEG 2000 file without a code stream"):
+      images._jpeg_2000_bits(io.BytesIO(content))

@@ -7,7 +7,9 @@ import pytest
 from command_line import ROOT
 
 from cfi_jax.core.types import InputError
-from cfi_jax.metrics import METRICS, find_metric, find_metrics, spell_metrics
+from cfi_jax.metrics import METRICS, catalogue, find_metric, find_metrics, spell_metrics
+from cfi_jax.metrics.catalogue import make_scorer, require_side
+from cfi_jax.metrics.definition import Score
 
 IMAGE = np.zeros((48, 48), np.uint8)
 
@@ -99,3 +101,33 @@ def test_every_metric_is_defined_in_the_documents(name):
   scores = (ROOT / "docs" / "scores.md").read_text()
   assert re.search(rf"(^|\W){name}(\W|$)", scores), f"docs/scores.md lacks {name}"
   assert METRICS[name].direction in scores
+
+
+@pytest.mark.parametrize(("side", "fits"), [(41, True), (40, False)])
+def test_a_crop_below_the_side_of_a_metric_is_refused(side, fits):
+  require_side((), "strict", 1)
+  if fits:
+    require_side(("EN", "vif"), "strict", side)
+  else:
+    with pytest.raises(InputError, match="VIF needs images of 41 pixels or more, and input.crop "):
+      require_side(("EN", "vif"), "strict", side)
+
+
+def test_a_scorer_compares_levels_and_gives_nan_where_there_is_no_score(monkeypatch):
+  images = np.random.default_rng(0).random((3, 6, 8, 1), np.float32)
+
+  def metric(name, degenerate):
+    def measure(*levels, convention):
+      for image, level in zip(images, levels, strict=True):
+        np.testing.assert_array_equal(level, np.floor(image * 255 + 0.5))
+      return Score(7.5, degenerate)
+
+    measure.name = name
+    return measure
+
+  chosen, asked = [metric("a", False), metric("b", True)], []
+  monkeypatch.setattr(catalogue, "find_metrics", lambda *given: asked.append(given) or chosen)
+  scores = make_scorer(("a", "b"), "strict")(*images)
+  assert asked == [(("a", "b"), "strict")]
+  assert list(scores) == ["a", "b"] and scores["a"] == 7.5 and np.isnan(scores["b"])
+  assert make_scorer((), "strict")(*images) == {} and len(asked) == 1

@@ -114,3 +114,17 @@ def test_csv_round_trip(tmp_path):
 @pytest.mark.parametrize(("side", "canvas"), [(1, 64), (64, 64), (65, 96), (97, 128), (450, 512)])
 def test_canvas_sides(side, canvas):
   assert table._canvas_side(side) == canvas
+
+
+@pytest.mark.parametrize(
+  ("backend", "canvas", "size"),
+  [("cpu", (64, 64), 1), ("gpu", (64, 64), None), ("gpu", (2**14, 2**14), 1)],
+)
+def test_batches_are_as_large_as_their_pixels_allow(monkeypatch, backend, canvas, size):
+  monkeypatch.setattr(table.jax, "default_backend", lambda: backend)
+  found = table._batch_size(canvas)
+  if size is None:  # the largest power of two that fits
+    pixels = canvas[0] * canvas[1]
+    assert found & (found - 1) == 0 and found * pixels <= table.BATCH_PIXELS < 2 * found * pixels
+  else:
+    assert found == size

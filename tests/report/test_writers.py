@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores
-from cfi_jax.report import markdown, page
+from cfi_jax.report import figures, markdown, page
 from cfi_jax.report.estimates import Estimate
 from cfi_jax.report.evaluation import write_means, write_page, write_summary
 from cfi_jax.report.markdown import number
@@ -310,3 +311,29 @@ def test_a_plot_spans_its_intervals_and_marks_their_ends():
 def test_spread_takes_both_ends():
   assert spread(7, 3) == [0, 3, 6] and spread(42, 8) == [0, 6, 12, 18, 23, 29, 35, 41]
   assert spread(3, 8) == [0, 1, 2] and spread(1, 1) == [0]
+
+
+def test_a_plot_is_an_image_of_the_page_under_its_label():
+  found = page.chart('a "<b>"', b"<svg/>")
+  assert base64.b64encode(b"<svg/>").decode() in found
+  assert found.count("a &quot;&lt;b&gt;&quot;") == 2 and "<b>" not in found
+
+
+def test_figures_are_the_same_bytes_each_time_in_both_formats():
+  figure = pytest.importorskip("matplotlib.figure").Figure
+  drawn = []
+  for _ in range(2):
+    made = figure((2, 1), layout="constrained")
+    made.subplots().plot([0, 1], [2, 3])
+    drawn.append(figures.save("x", made))
+  assert drawn[0] == drawn[1] and list(drawn[0]) == ["x.png", "x.svg"]
+  with Image.open(io.BytesIO(drawn[0]["x.png"])) as picture:
+    assert picture.size == (300, 150)
+  assert b"</svg>" in drawn[0]["x.svg"] and b"<dc:date>" not in drawn[0]["x.svg"]
+
+
+def test_without_matplotlib_there_is_a_word_on_it(monkeypatch):
+  figures.require_matplotlib()
+  monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(InputError, match="matplotlib is not installed, .*pip install -e"):
+    figures.require_matplotlib()

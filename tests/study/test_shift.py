@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import re
+import types
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from command_line import ROOT, run
 from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.types import Pair
 from cfi_jax.report.crossed import Tally
-from cfi_jax.study import grid, shift
-from cfi_jax.study.shift import measure, results
+from cfi_jax.report.estimates import Estimate
+from cfi_jax.report.findings import Finding
+from cfi_jax.study import grid, models, shift
+from cfi_jax.study.shift import measure, report, results
 from cfi_jax.study.shift.settings import CORRELATION, Study, conditions
+from cfi_jax.systems.baselines import BASELINES
 
 CONFIG = ROOT / "configs" / "shift.py"
 # The second recipe is made the first one again: one program to compile, and differences of zero;
@@ -82,6 +87,8 @@ def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
     ("seeds=(0,0)", r"config.seeds is \(0, 0\); allowed: one or more, each once"),
     ("seeds=()", r"config.seeds is \(\)"),
     ("tests.correlations=(2.0,)", r"tests.correlations is \(2.0,\)"),
+    ("tests.correlations=(0.5,-1.1)", r"tests.correlations is \(0.5, -1.1\); allowed: one or more"),
+    ("tests.correlations=()", r"tests.correlations is \(\)"),
     ("tests.corruptions.haze=(-1.0,)", "corruption haze: strength -1.0; allowed: 0 to 20"),
     ("tests.scenes=1", "tests.scenes is 1; allowed: 2 or more"),
     ("tests.metrics=('SIM',)", "unknown metric 'SIM'"),
@@ -218,6 +225,113 @@ def test_findings_have_paired_differences_of_all_but_the_reference(world):
   assert ("fusion_only", name, *place[1:]) not in found
   tally = results.tally(study, runs["fusion_only"], "CNR, all", conditions(study.tests)[0])
   assert isinstance(tally, Tally) and tally.sums.shape == (2, 16)
+
+
+def finding(quantity, x, mean, low, high, model="average", sweep=CORRELATION):
+  estimate = Estimate(mean, low, high)
+  return (model, quantity, sweep, x), Finding(model, "shift", quantity, sweep, estimate, 16, x)
+
+
+def comparison(study, loss, share, contrast):
+  """Findings of average and reference in the training world; given: the average's minus, ends."""
+  found, x = {}, study.world.correlation
+  for quantity, ends in ((measure.LOSS, loss), (report.SHARE, share), (report.CONTRAST, contrast)):
+    name = results.difference_name(quantity, study.reference)
+    found |= [
+      finding(quantity, x, 0.5, 0.4, 0.6, study.reference),
+      finding(quantity, x, 0.75, 0.7, 0.8),
+      finding(name, x, sum(ends) / 2, *ends),
+    ]
+  return found
+
+
+def test_a_training_that_helps_beats_the_average():
+  """Less of the loss and more of the others is better."""
+  study = build(["reference=fusion_only", "tests.correlations=(0.0,0.9)"])
+  assert study.world.correlation in study.tests.correlations
+  first = report._first_check(
+    study, comparison(study, (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1))
+  ).splitlines()
+  verdicts = [line.split(". fusion_only ")[1] for line in first]
+  assert verdicts == [f"{verb} the average." for verb in ("beats", "beats", "cannot be told from")]
+  assert (
+    "fusion loss (lower is better): fusion_only 0.5000, average 0.7500; average minus" in first[0]
+  )
+  second = report._first_check(study, comparison(study, (-0.3, -0.1), (0.1, 0.3), (0.0, 0.1)))
+  assert second.count("is worse than") == 2 and second.count("cannot be told from") == 1
+
+
+def test_without_the_training_world_nothing_is_compared():
+  study = build()
+  x = study.world.correlation
+  found = {k: v for k, v in comparison(study, (1, 2), (1, 2), (1, 2)).items() if x not in k}
+  said = report._first_check(study, found)
+  assert said == "The training world is not among the worlds tested on."
+
+
+def test_tables_have_a_row_per_condition_and_models_that_have_a_number():
+  rows = conditions(build().tests)
+  assert [row.name for row in rows] == [
+    "correlation +0.9", "correlation -0.9", "haze 1", "missing_infrared 1",
+  ]  # fmt: skip
+  found = dict(
+    [
+      finding("CNR, all", 0.9, 0.5, 0.25, 0.75),
+      finding("CNR, all", -0.9, np.nan, np.nan, np.nan),
+      finding("CNR, all", 1.0, -0.5, -0.75, 0.75, sweep="haze"),
+      finding("CNR, all", 0.9, np.nan, np.nan, np.nan, "no number"),
+    ]
+  )
+  plain, bold = (report._table(found, "CNR, all", rows[:3], b).splitlines() for b in (False, True))
+  assert "no number" not in plain[0] and "average" in plain[0]
+  assert [line.count("**") for line in plain] == [0] * 5
+  assert [line.count("**") for line in bold] == [0, 0, 2, 0, 0]
+  assert bold[3].replace(" ", "") == "|correlation-0.9|-|"
+  assert "-0.5" in plain[4] and plain[4].startswith("| haze 1")
+
+
+def test_the_summary_names_worlds_and_corruptions(world):
+  study, trials = world
+  shape = (len(conditions(study.tests)), len(measure.quantities(study)), 16)
+  runs = {row: [measure.Measured(np.ones(shape), np.ones(shape))] for row in study.order}
+  summary = report.write_summary(study, results.find(study, runs), trials, (0, 3))
+  assert "trained from seeds 0, 3 in the world" in summary
+  titles = re.findall(r"^## (.*)$", summary, re.MULTILINE)
+  assert titles[0] == "Does training help at all?"
+  assert titles[1 : 1 + shape[1]] == [f"{q}: worlds" for q in measure.quantities(study)]
+  assert [title.split(": corruptions")[0] for title in titles[1 + shape[1] :]] == [
+    "visible objects, all", "CNR, all", *measure.SHARES[1:], measure.LOSS,
+  ]  # fmt: skip
+  for trial in trials[:2]:
+    counts = (f"{trial.carriers[c].sum()} {c}" for c in measure.CARRIERS[1:])
+    assert f"{trial.condition.x:+g}: {', '.join(counts)}" in summary
+
+
+def test_the_baselines_of_a_study_are_those_of_their_names(world):
+  study, trials = world
+  pair = trials[0].given
+  for name in measure.TRIVIAL:
+    expected = BASELINES[name](pair.visible, pair.infrared, "")
+    np.testing.assert_array_equal(measure.trivial(name)(pair), expected)
+
+
+@pytest.mark.parametrize("count", [1, models.CHUNK, models.CHUNK + 3])
+def test_scenes_are_fused_in_chunks_of_one_shape(monkeypatch, count):
+  asked = []
+
+  def fuse(module, variables, pair):
+    asked.append(pair.visible.shape)
+    return np.maximum(pair.visible, pair.infrared)
+
+  monkeypatch.setattr(
+    models, "from_architecture", lambda architecture, dtype: (architecture, dtype)
+  )
+  monkeypatch.setattr(models, "_fuse", fuse)
+  visible, infrared = np.random.default_rng(0).integers(0, 256, (2, count, 4, 4, 1), np.uint8)
+  card = types.SimpleNamespace(architecture="any")
+  found = models.batch_fuser({}, card)(Pair(visible, infrared))
+  np.testing.assert_array_equal(found, np.maximum(visible, infrared))
+  assert asked == [(models.CHUNK, 4, 4, 1)] * -(-count // models.CHUNK)
 
 
 def test_what_was_measured_comes_back_or_is_refused(world, tmp_path):

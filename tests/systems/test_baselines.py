@@ -1,8 +1,11 @@
 """Trivial fusions that reports score beside methods."""
 
+import types
+
 import numpy as np
 import pytest
 
+from cfi_jax.systems import baselines
 from cfi_jax.systems.baselines import BASELINES, NOISE, NOISE_LEVELS
 
 
@@ -47,3 +50,25 @@ def test_noise_control_is_the_average_plus_noise():
   assert np.any(one != other)
   assert one.mean() == pytest.approx(120, abs=0.2)
   assert one.std() == pytest.approx(NOISE_LEVELS, rel=0.02)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_batch_is_fused_as_its_images(images, name):
+  visible, infrared = images
+  batches = [np.stack([image, image[::-1]])[..., None] for image in images]
+  found = BASELINES[name](*batches, "x")
+  assert found.shape == (2, 45, 70, 1) and found.dtype == np.uint8
+  if name == NOISE:  # another draw for every image
+    assert np.any(found[0] != found[1, ::-1])
+  else:
+    np.testing.assert_array_equal(found[0, ..., 0], BASELINES[name](visible, infrared, "x"))
+    turned = BASELINES[name](visible[::-1], infrared[::-1], "x")
+    np.testing.assert_array_equal(found[1, ..., 0], turned)
+
+
+def test_sizes_are_reserved_in_every_rule(monkeypatch):
+  asked = []
+  fuser = types.SimpleNamespace(reserve=lambda sizes: asked.append(list(sizes)))
+  monkeypatch.setattr(baselines, "_fuser", lambda rule: fuser)
+  baselines.reserve(iter([(40, 50), (60, 70)]))
+  assert asked == [[(40, 50), (60, 70)]] * len(baselines.RULES)

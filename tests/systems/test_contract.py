@@ -280,3 +280,24 @@ def test_streams_that_cannot_be_are_named(pairs, tmp_path, monkeypatch):
   )
   with pytest.raises(InputError, match="a stream is called 'validation'"):
     run_lib.open_run(system, config, tmp_path / "run")
+
+
+class Fields(types.SimpleNamespace):
+  """A state of any fields."""
+
+  def replace(self, **changed):
+    return Fields(**vars(self) | changed)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+@pytest.mark.parametrize("name", [name for name in REAL if hasattr(systems.find(name), "begin")])
+def test_a_run_that_begins_with_weights_averages_from_them(name, decay, pairs):
+  values = values_of(name, pairs)
+  values["optim"]["ema_decay"] = decay
+  system, config = systems.configure(values)
+  given = {"params": {"w": 1}, "batch_stats": {"m": 2}}
+  begun = system.begin(config, Fields(step=0, params={}, opt_state="s", ema_params=None), given)
+  assert (begun.step, begun.opt_state, begun.params) == (0, "s", {"w": 1})
+  assert begun.ema_params == ({"w": 1} if decay else {})
+  if hasattr(begun, "batch_stats"):
+    assert begun.batch_stats == {"m": 2}

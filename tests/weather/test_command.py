@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core import cli
+from cfi_jax.core.types import StorageError
 from cfi_jax.fusion.weather import LEVELS, THERMAL
 from cfi_jax.weather import __main__ as command
+from cfi_jax.weather import command as making
 
 
 def run(*arguments):
@@ -133,3 +135,57 @@ def test_no_record_is_named_where_none_was_written(folders, capsys):
 
 def test_flags_offer_what_there_is():
   assert tuple(command.LEVELS) == tuple(LEVELS) and command.THERMAL == THERMAL
+
+
+@pytest.fixture
+def clear(monkeypatch):
+  """Weather that changes nothing, and is not drawn."""
+  monkeypatch.setattr(
+    making.weather_lib, "on_picture", lambda seed, name, pair, options: (pair, None)
+  )
+  monkeypatch.setattr(making.weather_lib, "describe", lambda drawn: {})
+
+
+def test_alpha_stays_and_other_types_become_16_bits(folders, clear):
+  rgba = np.random.default_rng(1).integers(0, 256, (32, 40, 4), np.uint8)
+  Image.fromarray(rgba).save(folders / "vi" / "a.png")
+  warm = np.linspace(-4, 12, 32 * 40, dtype=np.float32).reshape(32, 40)
+  (folders / "ir" / "a.png").unlink()
+  Image.fromarray(warm).save(folders / "ir" / "a.tif")
+  assert run(*asked(folders, "out", "--normalize=visible:full,infrared:window=-4:12")) == 0
+  np.testing.assert_array_equal(read(folders / "out/visible/a.png"), rgba)
+  stored = read(folders / "out/infrared/a.png")
+  assert stored.dtype == np.uint16
+  np.testing.assert_allclose(stored, (warm + 4) / 16 * 65535, atol=0.51)
+
+
+@pytest.mark.parametrize("normalize", ["auto", "full"])
+def test_without_weather_the_values_are_those_of_the_files(folders, clear, normalize):
+  assert run(*asked(folders, "out", f"--normalize={normalize}")) == 0
+  for name, clean in (("visible/b", "vi/b"), ("infrared/a", "ir/a"), ("infrared/b", "ir/b")):
+    np.testing.assert_array_equal(read(folders / f"out/{name}.png"), read(folders / f"{clean}.png"))
+
+
+def test_what_is_neither_two_files_nor_two_folders_with_pairs_is_refused(folders, capsys):
+  images = (f"--visible={folders / 'vi'}", f"--infrared={folders / 'ir/a.png'}")
+  assert run(*images, f"--output={folders / 'out'}", "--kind=rain") == 2
+  assert "ir/a.png: one is a folder, the other a file" in capsys.readouterr().err
+  for path in (folders / "ir").iterdir():
+    path.rename(path.with_stem(f"other_{path.stem}"))
+  assert run(*asked(folders, "out")) == 2
+  assert "there is no pair to make weather on" in capsys.readouterr().err
+  assert not (folders / "out").exists()
+
+
+def test_a_full_disk_ends_the_work_and_the_record_is_of_what_is_whole(folders, clear, monkeypatch):
+  written = making.pictures.write_image
+
+  def write(path, image):
+    if path.stem == "b":
+      raise StorageError("full")
+    written(path, image)
+
+  monkeypatch.setattr(making.pictures, "write_image", write)
+  assert run(*asked(folders, "out")) == 2
+  (line,) = (folders / "out/weather.jsonl").read_text().splitlines()
+  assert json.loads(line)["name"] == "a" and not (folders / "out/visible/b.png").exists()

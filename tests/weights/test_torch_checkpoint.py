@@ -8,6 +8,7 @@ import pickletools
 import random
 import struct
 import tracemalloc
+import warnings
 import zipfile
 
 import numpy as np
@@ -230,6 +231,12 @@ def test_bad_archives_are_refused(tmp_path):
   newer = whole[:place] + b"\xff" + whole[place + 1 :]
   cases = [(whole[:200], "damaged"), (newer, "damaged .* version 25.5")]
   cases += [(b"hello", "not a PyTorch"), (b"", "not a PyTorch")]
+  cases += [(b"\x80\x02}q\x00.", "format before PyTorch 1.6, a bare pickle")]
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):
+    for content in (good, good):
+      archive.writestr("x/data.pkl", content)
+  cases += [(buffer.getvalue(), "two members of one name in the archive")]
   for content, words in cases:
     (tmp_path / "z.pth").write_bytes(content)
     with pytest.raises(InputError, match=words):

@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from cfi_jax.analyze.measures import features, prediction, similarity
 from cfi_jax.analyze.measures.features import analyse, class_share
-from cfi_jax.analyze.measures.observations import Observations, observe
+from cfi_jax.analyze.measures.observations import Observations, object_classes, observe
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import from_function
 from cfi_jax.core.types import InputError
@@ -298,3 +299,19 @@ def test_what_cannot_be_analysed():
     analyse("m", observe(subject, [blank("a", 16, 24)], 5, 0))
   plain = from_function("m", lambda pair: Fusion(pair.visible, (), {}, ()))
   assert analyse("m", observe(plain, [blank("a", 16, 24)], 5, 0)) == []
+
+
+def test_classes_of_a_scene_are_the_kinds_of_its_objects():
+  objects = np.array([[0, 1], [2, 1]])[..., None]
+  scene = types.SimpleNamespace(objects=objects, kind=np.array([4, 0, 9]))
+  found = object_classes(scene)
+  assert found.tolist() == [[0, 5], [1, 5]] and found.dtype == np.int32
+
+
+@pytest.mark.parametrize("places", [0, 1])
+def test_the_range_of_a_null_is_that_of_its_permutations(places):
+  null = np.linspace(0, 1, 41)[:, None].repeat(3, 1)
+  null[:, 2] = np.nan  # a channel that does not vary
+  found = features._spread(null if places else null * np.nan)
+  expected = (0.5, 0.025, 0.975) if places else (np.nan,) * 3
+  np.testing.assert_allclose((found.mean, found.low, found.high), expected, atol=1e-9)

@@ -1,5 +1,6 @@
 """One command as several processes: what is said and done at each kind of end; nobody connects."""
 
+import errno
 import types
 
 import jax
@@ -109,6 +110,13 @@ def test_a_failure_is_announced_after_it_is_clear_that_nobody_is_lost(
   assert status == ("left", 1)
   assert told == ["suspect", ("announce", End(1, text)), ("leave", 1, "")]
   assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_accident_of_the_file_system_is_no_failure_of_the_program(monkeypatch, state):
+  status, told = run(monkeypatch, fail(OSError(errno.ENOSPC, "full", "a.png")))
+  assert status == ("left", 2)
+  text = "a.png: No space left on device"
+  assert told == [("announce", End(2, text)), ("leave", 2, f"error: {text}")]
 
 
 @pytest.fixture

@@ -232,6 +232,17 @@ def test_process_0_leaves_last_but_waits_for_no_lost_one(make, clock):
   assert made._leaving.locked()
 
 
+def test_process_0_waits_for_the_last_of_several(make, clock):
+  made = make(0, 3, lost_after=1000)
+  made._store |= {f"{FOLDER}/sign/{index}": "1 a" for index in (1, 2)}
+  for seconds, index in ((0.5, 1), (1.5, 2)):
+    left = {f"{FOLDER}/left/{index}": ""}
+    clock.at(seconds, lambda left=left: made._store.update(left))
+  began = clock.now
+  stderr_of(lambda: made.leave(1))
+  assert clock.now - began == pytest.approx(1.5, abs=0.11)
+
+
 def test_process_0_waits_for_others_so_long_and_no_longer(make, clock):
   made = make(0, 2, lost_after=1000)
   made._store[f"{FOLDER}/sign/1"] = "1 a"

@@ -189,3 +189,27 @@ def test_a_lock_that_names_nobody_is_taken_over(tmp_path, monkeypatch, content):
   (tmp_path / FILE).write_bytes(content.encode("latin-1"))
   with Lock(tmp_path) as own:
     own.acquire()
+
+
+@pytest.mark.parametrize(
+  ("error", "started"), [(None, ""), (ProcessLookupError(), None), (PermissionError(), "")]
+)
+def test_without_proc_a_process_lives_or_does_not(monkeypatch, error, started):
+  def kill(pid, number):
+    assert (pid, number) == (7, 0)
+    if error:
+      raise error
+
+  monkeypatch.setattr(lock.pathlib.Path, "exists", lambda path: False)
+  monkeypatch.setattr(lock.os, "kill", kill)
+  assert lock._started(7) == started
+
+
+def test_the_lock_of_a_new_holder_is_given_back(tmp_path):
+  path = pretend(tmp_path, token="new")
+  content = path.read_bytes()
+  lock._remove(path, {"token": "dead"})
+  assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+  lock._remove(path, {"token": "new"})
+  lock._remove(path, {"token": "new"})  # another process was faster
+  assert list(tmp_path.iterdir()) == [] and lock._renewed(path) is None

@@ -1,0 +1,80 @@
+"""What the command of fusing says and returns, for jobs that end as the test wants."""
+
+import itertools
+import types
+
+import pytest
+
+from cfi_jax.core.cli import INTERRUPTED
+from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.fuse import command
+from cfi_jax.fuse.reading import Job
+
+
+@pytest.fixture
+def run(monkeypatch):
+  """A function of what becomes of each of three pairs, an error or a reason: the exit status."""
+
+  def do(*ends, problems=(), skipped=0):
+    jobs = [types.SimpleNamespace(name=f"p{k}", size=(1000, 2000)) for k in range(3)]
+
+    def fuse_jobs(fusing, given, *rest):
+      assert (fusing, given) == ("fuser", jobs)
+      for job, end in zip(jobs, ends, strict=False):
+        if isinstance(end, BaseException):
+          raise end
+        yield job, end
+
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(command, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(command, "fuse_jobs", fuse_jobs)
+    return command._run("fuser", jobs, None, None, list(problems), skipped, "net")
+
+  return do
+
+
+def test_all_pairs_and_the_speed(run, capsys):
+  assert run("", "", "") == 0
+  said = capsys.readouterr()
+  assert said.out.endswith("fused 3 of 3 pairs in 2.0 s (3.00 megapixels/s) with net\n")
+  assert "failed" not in said.err
+
+
+def test_what_failed_is_named_and_counted(run, capsys):
+  assert run("", "too small", "", problems=["x has no partner"], skipped=4) == 1
+  said = capsys.readouterr()
+  assert "fused 2 of 3 pairs in 2.0 s (2.00 megapixels/s) with net, 4 skipped, 2 failed" in said.out
+  assert "failed: x has no partner\nfailed: p1: too small\n" in said.err
+
+
+def test_an_interruption_says_what_is_whole(run, capsys):
+  assert run("", KeyboardInterrupt()) == INTERRUPTED
+  words = "interrupted: 1 of 3 pairs are fused; with --skip_existing the same command goes on\n"
+  assert capsys.readouterr().err.endswith(words)
+
+
+def test_a_full_disk_says_what_is_whole(run):
+  with pytest.raises(StorageError, match="^full; 2 of 3 pairs are fused; with --skip_existing"):
+    run("", "", StorageError("full"))
+
+
+@pytest.mark.parametrize(("content", "written"), [(None, False), (b"", False), (b"x", True)])
+def test_a_result_is_there_where_it_holds_something(tmp_path, content, written):
+  job = Job("x", tmp_path / "v.png", tmp_path / "i.png", tmp_path / "o.png")
+  if content is not None:
+    job.output.write_bytes(content)
+  assert command._is_written(job) is written
+
+
+@pytest.mark.parametrize(
+  ("index", "count", "own"), [(0, 1, (0, 1)), (2, 3, (2, 3)), (None, None, (0, 1))]
+)
+def test_a_share_is_that_of_the_flags_or_of_the_processes(index, count, own):
+  assert command.share(index, count) == own
+
+
+@pytest.mark.parametrize(("index", "count"), [(None, 2), (0, None), (2, 2), (-1, 2)])
+def test_a_share_that_there_is_not_is_refused(index, count):
+  words = f"--process_index={index} --process_count={count}; both are needed, 0 <= index < count"
+  with pytest.raises(InputError, match=words):
+    command.share(index, count)
