@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
   if name == "load":
     return importlib.import_module("cfi_jax.systems.files").load_fuser
   if name == "align":
-    return importlib.import_module("cfi_jax.registration").align
+    return importlib.import_module("cfi_jax.registration.pairs").align
   if name == "metrics":
     return importlib.import_module("cfi_jax.metrics")
   if name == "recipes":

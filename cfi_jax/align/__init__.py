@@ -9,8 +9,8 @@ class _Callable(types.ModuleType):
   """The command's package, which Python puts in the place of the function of its name."""
 
   def __call__(self, *images: Any, **options: Any) -> Any:
-    """Aligns pairs of images, see `cfi_jax.registration.align`."""
-    from cfi_jax.registration import align
+    """Aligns pairs of images, see `cfi_jax.registration.pairs.align`."""
+    from cfi_jax.registration.pairs import align
 
     return align(*images, **options)
 

@@ -13,8 +13,8 @@ from typing import Any
 from cfi_jax.core import cli
 from cfi_jax.data.naming import FLAGS as NAMING
 from cfi_jax.images.read import MAX_PIXELS
+from cfi_jax.registration.mountings import MOUNTINGS
 
-MOUNTINGS = ("upright", "any")
 FLAGS = {
   "visible": cli.Flag("visible image or folder", required=True),
   "infrared": cli.Flag("infrared image or folder", required=True),

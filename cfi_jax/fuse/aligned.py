@@ -8,9 +8,8 @@ from cfi_jax.core.types import InputError
 from cfi_jax.fusion.inputs import Prepared
 from cfi_jax.images import ranges
 from cfi_jax.images import read as images
-from cfi_jax.registration import Rig, load
 from cfi_jax.registration.pairs import find
-from cfi_jax.registration.rig import ADVICE
+from cfi_jax.registration.rig import ADVICE, Rig, load
 
 AUTO = "auto"
 

@@ -1,37 +1,38 @@
 """The homography between two cameras: a search over all places, then refinement of the best one."""
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from cfi_jax.images import warp
 from cfi_jax.registration import features
+from cfi_jax.registration.mountings import MOUNTINGS, mounted
 from cfi_jax.registration.refine import Fit, Level, correlations, refine
-from cfi_jax.registration.search import COARSE, Place, around, nearby, search
+from cfi_jax.registration.search import COARSE, Place, around, nearby, search, weighted
 
 CANDIDATES = 8  # distinct places that are searched on a finer grid
 APART = (0.06, 0.12)  # shares of the width, or logarithm of the scale, between distinct candidates
-DISTINCT = (0.08, float(np.log(1.2)))  # the same between the best place and one that rivals it
+FINALISTS = 3  # places of these that are refined,
+DISTINCT = (0.08, float(np.log(1.2)))  # so far apart
 WIDTHS = (160, 256)  # of the visible images in the refinement
 GAIN = 0.01  # of the correlation, for which a model of more parameters is believed
 SHUFFLES = 3  # ways in which the pairs of a rig are exchanged
 ALIKE = 0.5  # correlation of visible images that show one scene
 REACH = 0.08  # of the width, within which the pictures are shifted to see whether they fit
 NEAR, FAR = 0.015, 0.03  # of the width: shifts that are as good as none, and that are not
-MOUNTINGS = ("upright", "any")
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
   """A homography from visible to infrared pixels, and what there is to judge it by.
 
-  margin: score of the best place less that of the best distinct one, over the former. sharpness:
-  the share of the correlation that is lost by any shift of 3 to 8 % of the width. ratio: of the
-  correlation of the pairs to that of exchanged ones, both as the search finds them; None where
-  nothing can be exchanged: one pair, or pairs of one scene. ncc, shifts: each pair's own
-  correlation of edges, and the shift (x, y) in visible pixels that it would take.
+  margin: score of the best place less that of the best distinct one, over the former, before or
+  after the refinement, whichever is less. sharpness: the share of the correlation that is lost by
+  any shift of 3 to 8 % of the width. ratio: of the correlation of the pairs to that of exchanged
+  ones, both as the search finds them; None where nothing can be exchanged: one pair, or pairs of
+  one scene. ncc, shifts: each pair's own correlation of edges, and the shift (x, y) in visible
+  pixels that it would take.
   """
 
   matrix: np.ndarray
@@ -65,7 +66,7 @@ def estimate(
     mirrored.
   """
   size = visibles[0].shape
-  mountings = _mountings(infrareds, mounting)
+  mountings = mounted(infrareds, mounting)
   found, ratio = _search(visibles, mountings)
   chosen = _distinct(found, size, APART, CANDIDATES)
   finer = [
@@ -76,33 +77,22 @@ def estimate(
     )[0]
   ]
   finer.sort(key=lambda one: -one.place.score)
-  best, *rivals = _distinct(finer, size, DISTINCT, 2)
-  second = rivals[0].place.score if rivals else 0.0
-  margin = (best.place.score - second) / best.place.score
+  finalists = _distinct(finer, size, DISTINCT, FINALISTS)
   levels = [Level.make(visibles, infrareds, width) for width in WIDTHS]
-  matrix = _refine(levels, best.matrix, len(visibles))
+  fits = [_refine_similarity(levels, one.matrix) for one in finalists]
+  refined = [_score(levels[-1], fit) for fit in fits]
+  best = int(np.argmax(refined))
+  rivals = [
+    k
+    for k, (one, fit) in enumerate(zip(finalists, fits, strict=True))
+    if one.mounting != finalists[best].mounting
+    or _are_apart(fit.matrix, fits[best].matrix, size, DISTINCT)
+  ]
+  before = [one.place.score for one in finalists]
+  margin = min(_margin(scores, best, rivals) for scores in (before, refined))
+  matrix = _refine_more(levels[-1], fits[best], len(visibles))
   sharpness, own = _judge(levels[0], matrix)
   return Estimate(matrix, margin, sharpness, ratio, correlations(levels[-1], matrix), own * size[1])
-
-
-def _mountings(
-  infrareds: Sequence[np.ndarray], mounting: str
-) -> list[tuple[list[np.ndarray], np.ndarray]]:
-  """The infrared images in each mounting, and the homography back to their own pixels."""
-  ways: Iterable[tuple[bool, int]] = itertools.product((False, True), range(4))
-  found = []
-  for mirrored, quarters in [(False, 0)] if mounting == MOUNTINGS[0] else ways:
-    turned = [np.rot90(image[:, ::-1] if mirrored else image, quarters) for image in infrareds]
-    height, width = infrareds[0].shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-    # Three corners of the turned picture say where all of its pixels come from.
-    x, y = (np.rot90(a[:, ::-1] if mirrored else a, quarters) for a in (x, y))
-    rows = [
-      [(a[0, -1] - a[0, 0]) / (a.shape[1] - 1), (a[-1, 0] - a[0, 0]) / (a.shape[0] - 1), a[0, 0]]
-      for a in (x, y)
-    ]
-    found.append(([np.ascontiguousarray(t) for t in turned], np.array([*rows, [0, 0, 1]])))
-  return found
 
 
 def _search(
@@ -139,7 +129,10 @@ def _distinct(
   """The first places that are `apart` from each other, at most `count`."""
   kept: list[_Found] = []
   for one in found:
-    if all(_are_apart(one, other, size, apart) for other in kept):
+    if all(
+      one.mounting != other.mounting or _are_apart(one.matrix, other.matrix, size, apart)
+      for other in kept
+    ):
       kept.append(one)
       if len(kept) == count:
         break
@@ -147,24 +140,38 @@ def _distinct(
 
 
 def _are_apart(
-  one: _Found, other: _Found, size: tuple[int, int], apart: tuple[float, float]
+  one: np.ndarray, other: np.ndarray, size: tuple[int, int], apart: tuple[float, float]
 ) -> bool:
-  """Whether two places differ in mounting, offset of the visible image's middle, or scale."""
-  if one.mounting != other.mounting:
-    return True
+  """Whether two homographies differ in the offset of the visible image's middle, or in scale."""
   middle = np.array(size[1] / 2), np.array(size[0] / 2)
-  x, y = warp.transform(np.linalg.inv(other.matrix) @ one.matrix, *middle)
+  x, y = warp.transform(np.linalg.inv(other) @ one, *middle)
   offset = np.hypot(x - middle[0], y - middle[1]) / size[1]
-  return bool(offset > apart[0] or abs(np.log(one.place.scale / other.place.scale)) > apart[1])
+  scales = [warp.spacing(matrix, size) for matrix in (one, other)]
+  return not (offset <= apart[0] and abs(np.log(scales[0] / scales[1])) <= apart[1])
 
 
-def _refine(levels: Sequence[Level], matrix: np.ndarray, count: int) -> np.ndarray:
-  """Refines a similarity on both levels, and takes models of more parameters that gain."""
+def _margin(scores: Sequence[float], best: int, rivals: Sequence[int]) -> float:
+  """By how much a score beats those of rivals, a share of it; negative where it does not."""
+  second = max([scores[k] for k in rivals], default=0.0)
+  return float((scores[best] - second) / scores[best]) if scores[best] > 0 else -1.0
+
+
+def _score(level: Level, fit: Fit) -> float:
+  """The correlation of a fit, weighted by its overlap as in the search."""
+  return float(weighted(fit.ncc, level.infrared(fit.matrix)[1].sum(), level.size[1]))
+
+
+def _refine_similarity(levels: Sequence[Level], matrix: np.ndarray) -> Fit:
   fit = Fit(matrix, -1.0)
   for level in levels:
     fit = refine(level, fit.matrix, "similarity")
+  return fit
+
+
+def _refine_more(level: Level, fit: Fit, count: int) -> np.ndarray:
+  """The homography of a fit, by models of more parameters where they gain."""
   for model in ("affine", "homography"):
-    more = refine(levels[-1], fit.matrix, model)
+    more = refine(level, fit.matrix, model)
     if more.ncc > fit.ncc + GAIN / count:
       fit = more
   return fit.matrix

@@ -10,7 +10,8 @@ from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays, inputs
 from cfi_jax.images import read as images
 from cfi_jax.registration import features
-from cfi_jax.registration.estimate import MOUNTINGS, estimate
+from cfi_jax.registration.estimate import estimate
+from cfi_jax.registration.mountings import MOUNTINGS
 from cfi_jax.registration.rig import ADVICE, Confidence, Rig, Score, text
 
 SMALLEST = 32  # pixels of a side

@@ -16,7 +16,7 @@ from cfi_jax.images import warp
 
 FORMAT, VERSION = "cfi_jax rig", 1
 MARGIN = 0.2  # a single pair is believed above it,
-SHARPNESS = 0.1  # and above that
+SHARPNESS = 0.15  # and above that
 RATIO = 2.0  # a rig is believed from here
 ADVICE = (
   "give 3 or more pairs of the same rig, of different scenes; --mounting=any also tries a camera "

@@ -43,7 +43,7 @@ COARSE = Grid(
 def around(scale: float, angle: float) -> Grid:
   """A finer grid around a scale and an angle of `COARSE`."""
   scales = scale * np.exp([-0.03, 0.0, 0.03])
-  return Grid(tuple(scales), tuple(angle + np.deg2rad([-1.5, 0.0, 1.5])), 160)
+  return Grid(tuple(scales), tuple(angle + np.deg2rad([-1.5, 0.0, 1.5])), 128)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,18 +176,22 @@ def _correlate(
     others = np.conj(forward(_energy(moving.maps[k])))
     count, first, second = backward(np.stack([ones * mask, energy * mask, ones * others]))
     scale = 1 / np.sqrt(np.maximum(first * second, 1e-3))
-    bonus = np.clip(count / (0.5 * width * width), 0.05, 1) ** 0.25
     allowed = count > least[k]
     for index, pairing in enumerate(pairings):
       product = (spectra * own[list(pairing)]).sum((0, 1))
       ncc = backward(product) * scale
-      score = np.where(allowed, ncc * bonus, -1)
+      score = np.where(allowed, weighted(ncc, count, width), -1)
       peaks = _peaks(score, max(2, round(NEAR * width)))
       yield (
         index,
         angle,
         [(float(score[p]), float(ncc[p]), x.offset[p[1]], y.offset[p[0]]) for p in peaks],
       )
+
+
+def weighted(ncc: np.ndarray, count: np.ndarray, width: int) -> np.ndarray:
+  """Correlations times the fourth root of the overlap, `count` pixels, over half a square."""
+  return ncc * np.clip(count / (0.5 * width * width), 0.05, 1) ** 0.25
 
 
 def _energy(maps: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from cfi_jax.align import __main__ as command
 from cfi_jax.core import cli
 from cfi_jax.fuse import __main__ as fuse
 from cfi_jax.images.read import read_image
-from cfi_jax.registration import estimate, load
+from cfi_jax.registration import estimate
+from cfi_jax.registration.rig import load
 
 
 def run(module, *arguments):

@@ -9,8 +9,8 @@ import two_cameras
 
 import cfi_jax
 from cfi_jax.core.types import InputError
-from cfi_jax.registration import align, estimate
-from cfi_jax.registration.pairs import find
+from cfi_jax.registration import estimate
+from cfi_jax.registration.pairs import align, find
 
 
 @pytest.fixture

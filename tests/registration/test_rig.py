@@ -8,9 +8,8 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.images import warp
-from cfi_jax.registration import Rig, load
 from cfi_jax.registration import rig as rig_lib
-from cfi_jax.registration.rig import Confidence, Score
+from cfi_jax.registration.rig import Confidence, Rig, Score, load
 
 RIG = Rig(
   warp.shift(-3, 2) @ np.diag([0.5, 0.5, 1]),

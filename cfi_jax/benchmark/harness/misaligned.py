@@ -46,6 +46,12 @@ class View:
   size: tuple[int, int]
 
   @property
+  def crop_size(self) -> tuple[int, int]:
+    """Height and width of the visible image."""
+    rows, columns = self.crop
+    return rows.stop - rows.start, columns.stop - columns.start
+
+  @property
   def truth(self) -> np.ndarray:
     """The homography from visible to infrared pixels."""
     return self.matrix @ warp.shift(self.crop[1].start, self.crop[0].start)
