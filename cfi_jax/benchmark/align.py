@@ -4,9 +4,9 @@
   python -m cfi_jax.benchmark align --roadscene=DIR --tno=DIR --cases=rigs --output=FILE.json
 
 Aligned pairs of RoadScene and TNO are cut, turned, scaled and moved (harness/misaligned.py): 20 and
-10 of them by the seed, of every second file by name; the others served to choose thresholds. A case
-that is in the output file already and is not among --cases is kept. The error is the mean distance
-in visible pixels of a grid from its true place, in the overlap.
+10 of them by the seed, of every second file by name; the others served to choose thresholds. What
+the output file holds already is kept, so a run that was stopped goes on. The error is the mean
+distance in visible pixels of a grid from its true place, in the overlap.
 
 - mild, strong, small: the strengths of harness/misaligned.py, each pair by itself
 - wrong: strong, each visible image with the infrared one of another scene
@@ -18,6 +18,7 @@ in visible pixels of a grid from its true place, in the overlap.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import time
@@ -29,6 +30,7 @@ import numpy as np
 
 from cfi_jax.benchmark.harness import machine, misaligned, results
 from cfi_jax.benchmark.harness.misaligned import STRENGTHS
+from cfi_jax.core.files import write_atomically
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.images import read as images
@@ -99,16 +101,21 @@ def run(options: SimpleNamespace) -> int:
   if "roadscene" not in folders:
     raise InputError("--roadscene is missing; it is required: RoadScene's folder")
   pictures = list(_pictures(folders, options.seed))
-  for name in chosen:
-    done[name] = _measure(name, CASES[name], pictures, options)
   values = {
     "command": options.command,
     "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     "machine": machine.machine(),
     "versions": machine.versions(),
     "seed": options.seed,
-    "cases": {name: done[name] for name in CASES if name in done},
   }
+  for name in chosen:
+    rows = done.setdefault(name, [])
+    for row in _measure(name, CASES[name], pictures, options, len(rows)):
+      rows.append(row)
+      values["cases"] = {name: done[name] for name in CASES if name in done}
+      if path is not None:
+        write_atomically(path, json.dumps(values).encode())
+  values["cases"] = {name: done[name] for name in CASES if done.get(name)}
   results.write(values, table(values), options)
   return 0
 
@@ -138,16 +145,15 @@ def _pictures(folders: dict[str, str], seed: int) -> Iterator[Picture]:
 
 
 def _measure(
-  name: str, case: Case, pictures: Sequence[Picture], options: SimpleNamespace
-) -> list[dict[str, Any]]:
-  """The rows of a case."""
+  name: str, case: Case, pictures: Sequence[Picture], options: SimpleNamespace, skipped: int
+) -> Iterator[dict[str, Any]]:
+  """The rows of a case after the first ones, which are there already."""
   made = _rigs(case, options) if case.pairs > 1 else _pairs(case, pictures, options.seed)
   count = min(case.count, options.count or case.count)
   unit = "rig" if case.pairs > 1 else "pair"
-  rows = []
-  for _, sample in zip(range(count), track(made, name, unit, count), strict=False):
-    rows.append(_align(case, *sample))
-  return rows
+  chosen = itertools.islice(made, skipped, count)
+  for sample in track(chosen, name, unit, max(0, count - skipped)):
+    yield _align(case, *sample)
 
 
 Sample = tuple[str, list[np.ndarray], list[np.ndarray], np.ndarray, tuple[int, int]]

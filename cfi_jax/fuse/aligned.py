@@ -50,6 +50,8 @@ class Aligner:
     ends = [f"{100 * share:.1f} %" for share in (min(self.shares), max(self.shares))]
     seen = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
     by = "each pair by itself" if self.rig is None else "by the rig"
+    if self.rig is not None and self.rig.confidence.accepted:
+      by += ", which was saved by --accept though it could not be believed"
     return (
       f"aligned {by}: the infrared camera saw {seen} of the visible picture; elsewhere the result "
       "is the visible image"

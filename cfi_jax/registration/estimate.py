@@ -107,7 +107,7 @@ def _search(
     found += [_Found(place, index, back) for place in places[0]]
     most = np.maximum(most, [max(p.ncc for p in own) if own else 0.0 for own in places])
   found.sort(key=lambda one: -one.place.score)
-  return found, float(most[0] / most[1:].max()) if exchanged else None
+  return found, float(most[0] / max(most[1:].max(), 1e-6)) if exchanged else None
 
 
 def _exchanges(visibles: Sequence[np.ndarray]) -> list[list[int]]:

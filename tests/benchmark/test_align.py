@@ -38,8 +38,11 @@ def test_cases_are_measured_kept_and_tabulated(roadscene, tmp_path, monkeypatch,
   assert command.main(["align", *flags, "--cases=wrong"]) == 0
   cases = json.loads(output.read_text())["cases"]
   assert list(cases) == ["mild", "wrong"] and cases["mild"] == [row]
+  assert command.main(["align", *flags[:2], "--count=2", "--cases=mild,wrong"]) == 0
+  cases = json.loads(output.read_text())["cases"]
+  assert [r["error"] for r in cases["mild"]] == [row["error"], 500]  # goes on where it stopped
   lines = {line.split()[0]: line for line in output.with_suffix(".txt").read_text().splitlines()}
-  assert "100 %" in lines["mild"] and "1 of 1" in lines["mild"]
+  assert "50 %" in lines["mild"] and "1 of 1" in lines["mild"]
   assert "500.0" in lines["wrong"] and "0 of 0" in lines["wrong"]
   assert command.main(["align", *flags, "--seed=3"]) == 2
   assert "holds seed 2026, not --seed=3" in capsys.readouterr().err

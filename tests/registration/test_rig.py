@@ -73,8 +73,9 @@ def test_warping_takes_the_forms_of_images_and_says_where_there_is_one(random):
   np.testing.assert_array_equal(colour, np.repeat(values[..., None], 3, -1))
   with pytest.raises(InputError, match="infrared is 20x24; the rig was aligned .* 24x20"):
     RIG.warp(image.T)
-  with pytest.raises(InputError, match="allowed: \\[H, W\\]"):
-    RIG.warp(image[None, None])
+  for bad in (image[None, None], image > 9):
+    with pytest.raises(InputError, match="allowed: numbers \\[H, W\\]"):
+      RIG.warp(bad)
 
 
 def test_a_rig_is_believed_by_exchanged_pairs_and_a_pair_by_margin_and_sharpness():
