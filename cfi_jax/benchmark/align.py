@@ -13,6 +13,7 @@ distance in visible pixels of a grid from its true place, in the overlap.
 - reversed: strong, the infrared image's contrast reversed, 16 bits
 - turned, mirrored: strong, the infrared camera turned by 90 degrees or mirrored, --mounting=any
 - upright: the same turned pairs without --mounting
+- msrs, medical: strong pairs of MSRS (--msrs), mild ones of CT and MRI (--medical)
 - rigs: ten pairs of RoadScene, cut to one size, under one homography, strong and small in turn;
   shuffled: the same rigs, each visible image with the next pair's infrared one; three: three pairs
 """
@@ -22,7 +23,7 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,8 +40,10 @@ from cfi_jax.registration.pairs import find
 FOLDERS = {
   "roadscene": ("crop_LR_visible", "cropinfrared"),
   "tno": ("vi", "ir"),
+  "msrs": ("vi", "ir"),
+  "medical": ("CT", "MRI"),
 }
-COUNTS = {"roadscene": 20, "tno": 10}
+COUNTS = {"roadscene": 20, "tno": 10, "msrs": 10, "medical": 10}
 RIG_SIZE = (300, 460)  # height, width
 RIG_PAIRS = 10
 CLOSE = 0.015  # of the width, within which an accepted pair is right
@@ -52,6 +55,7 @@ class Case:
   """Pairs or rigs of one kind.
 
   alter: what is done to the infrared image. pairs: of a rig; 1: single pairs. count: at most.
+  sources: data sets, of `FOLDERS`.
   """
 
   strength: str = "strong"
@@ -60,6 +64,7 @@ class Case:
   mounting: str = "upright"
   pairs: int = 1
   count: int = 30
+  sources: tuple[str, ...] = ("roadscene", "tno")
 
 
 def _reversed(image: np.ndarray) -> np.ndarray:
@@ -82,6 +87,8 @@ CASES = {
   "rigs": Case("alternating", pairs=RIG_PAIRS, count=10),
   "shuffled": Case("alternating", wrong=True, pairs=RIG_PAIRS, count=10),
   "three": Case("alternating", pairs=3, count=10),
+  "msrs": Case(sources=("msrs",)),
+  "medical": Case("mild", sources=("medical",)),
 }
 
 
@@ -100,7 +107,7 @@ def run(options: SimpleNamespace) -> int:
   folders = {name: getattr(options, name) for name in FOLDERS if getattr(options, name)}
   if "roadscene" not in folders:
     raise InputError("--roadscene is missing; it is required: RoadScene's folder")
-  pictures = list(_pictures(folders, options.seed))
+  chosen = [name for name in chosen if CASES[name].sources[0] in folders]
   values = {
     "command": options.command,
     "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -110,7 +117,7 @@ def run(options: SimpleNamespace) -> int:
   }
   for name in chosen:
     rows = done.setdefault(name, [])
-    for row in _measure(name, CASES[name], pictures, options, len(rows)):
+    for row in _measure(name, CASES[name], folders, options, len(rows)):
       rows.append(row)
       values["cases"] = {name: done[name] for name in CASES if name in done}
       if path is not None:
@@ -133,7 +140,7 @@ def _read(files: tuple[pathlib.Path, pathlib.Path]) -> Picture:
   return (files[0].name, *lumas)
 
 
-def _pictures(folders: dict[str, str], seed: int) -> Iterator[Picture]:
+def _pictures(folders: Mapping[str, str], seed: int) -> Iterator[Picture]:
   """The pictures of single pairs, in an order drawn by the seed."""
   rng = np.random.default_rng([seed, 0])
   chosen = []
@@ -145,11 +152,13 @@ def _pictures(folders: dict[str, str], seed: int) -> Iterator[Picture]:
 
 
 def _measure(
-  name: str, case: Case, pictures: Sequence[Picture], options: SimpleNamespace, skipped: int
+  name: str, case: Case, folders: Mapping[str, str], options: SimpleNamespace, skipped: int
 ) -> Iterator[dict[str, Any]]:
   """The rows of a case after the first ones, which are there already."""
-  made = _rigs(case, options) if case.pairs > 1 else _pairs(case, pictures, options.seed)
-  count = min(case.count, options.count or case.count)
+  own = {source: folders[source] for source in case.sources if source in folders}
+  made = _rigs(case, options) if case.pairs > 1 else _pairs(case, own, options.seed)
+  count = sum(COUNTS[source] for source in own) if case.pairs == 1 else case.count
+  count = min(case.count, count, options.count or case.count)
   unit = "rig" if case.pairs > 1 else "pair"
   chosen = itertools.islice(made, skipped, count)
   for sample in track(chosen, name, unit, max(0, count - skipped)):
@@ -159,8 +168,9 @@ def _measure(
 Sample = tuple[str, list[np.ndarray], list[np.ndarray], np.ndarray, tuple[int, int]]
 
 
-def _pairs(case: Case, pictures: Sequence[Picture], seed: int) -> Iterator[Sample]:
+def _pairs(case: Case, folders: Mapping[str, str], seed: int) -> Iterator[Sample]:
   """Name, visible and infrared image, true homography, and size of the unaltered infrared one."""
+  pictures = list(_pictures(folders, seed))
   rngs = [np.random.default_rng([seed, 1, k]) for k in range(len(pictures))]
   made = []
   strength = STRENGTHS[case.strength]

@@ -70,6 +70,8 @@ _ALIGN = {
   "output": _COMMON["output"],
   "roadscene": Flag("RoadScene's folder", required=True),
   "tno": Flag("TNO's folder"),
+  "msrs": Flag("folder of MSRS's vi and ir"),
+  "medical": Flag("folder of CT and MRI"),
   "seed": Flag("draws pictures and homographies", 2026),
   "cases": Flag("cases with commas; all by default", kind=list),
   "count": Flag("at most so many pairs or rigs of each case", kind=int),

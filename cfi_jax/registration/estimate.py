@@ -11,7 +11,7 @@ from cfi_jax.registration.mountings import MOUNTINGS, mounted
 from cfi_jax.registration.refine import Fit, Level, correlations, refine
 from cfi_jax.registration.search import COARSE, Place, around, nearby, search, weighted
 
-CANDIDATES = 8  # distinct places that are searched on a finer grid
+CANDIDATES = 8  # distinct places that are searched on a finer grid; of several pairs half as many
 APART = (0.06, 0.12)  # shares of the width, or logarithm of the scale, between distinct candidates
 FINALISTS = 3  # places of these that are refined,
 DISTINCT = (0.08, float(np.log(1.2)))  # so far apart
@@ -68,7 +68,7 @@ def estimate(
   size = visibles[0].shape
   mountings = mounted(infrareds, mounting)
   found, ratio = _search(visibles, mountings)
-  chosen = _distinct(found, size, APART, CANDIDATES)
+  chosen = _distinct(found, size, APART, CANDIDATES if len(visibles) == 1 else CANDIDATES // 2)
   finer = [
     _Found(place, one.mounting, one.back)
     for one in chosen
@@ -77,7 +77,7 @@ def estimate(
     )[0]
   ]
   finer.sort(key=lambda one: -one.place.score)
-  finalists = _distinct(finer, size, DISTINCT, FINALISTS)
+  finalists = _distinct(finer, size, DISTINCT, FINALISTS if len(visibles) == 1 else 2)
   levels = [Level.make(visibles, infrareds, width) for width in WIDTHS]
   fits = [_refine_similarity(levels, one.matrix) for one in finalists]
   refined = [_score(levels[-1], fit) for fit in fits]

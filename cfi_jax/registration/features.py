@@ -39,34 +39,38 @@ def edges(images: np.ndarray) -> np.ndarray:
   Each pixel's are divided by their length and half its median over the image, so that strong and
   weak edges count alike and flat parts do not.
   """
-  smooth = blur(images)
+  flat = images.reshape(-1, *images.shape[-2:])
+  maps = np.empty((len(flat), CHANNELS, *images.shape[-2:]), np.float32)
+  for image, out in zip(flat, maps, strict=True):  # one by one they stay in the processor's cache
+    _edges(image, out)
+  return maps.reshape(*images.shape[:-2], *maps.shape[1:])
+
+
+def _edges(image: np.ndarray, out: np.ndarray) -> None:
+  """Writes the features [3, H, W] of an image [H, W]."""
+  smooth = blur(image)
   across, down = _slope(smooth, -1), _slope(smooth, -2)
-  squared = across * across + down * down
-  length = np.sqrt(squared)
+  length = np.sqrt(across * across + down * down)
   divisor = np.float32(DIRECTION) / np.maximum(length, np.float32(1e-6))
-  maps = np.stack(
-    [length, (across * across - down * down) * divisor, 2 * across * down * divisor], -3
-  )
+  maps = np.stack([length, (across * across - down * down) * divisor, 2 * across * down * divisor])
   maps = blur(maps)
-  norm = np.sqrt(np.square(maps).sum(-3, keepdims=True))
-  middle = np.median(norm[..., ::2, ::2], axis=(-3, -2, -1), keepdims=True)
-  return maps / (norm + 0.5 * middle + np.float32(0.3))
+  norm = np.sqrt(np.square(maps).sum(0))
+  np.divide(maps, norm + np.float32(0.5 * np.median(norm[::2, ::2]) + 0.3), out=out)
 
 
 def blur(images: np.ndarray) -> np.ndarray:
   """Images [..., H, W] smoothed by a Gaussian of one pixel, continued at the border."""
+  reach = len(TAPS) // 2
   for axis in (-1, -2):
-    reach = len(TAPS) // 2
     around = [(0, 0)] * images.ndim
     around[axis] = (reach, reach)
     padded = np.pad(images, around, mode="edge")
     size = images.shape[axis]
-    total = None
+    total, part = np.zeros_like(images), np.empty_like(images)
     for k, tap in enumerate(TAPS):
       window = [slice(None)] * images.ndim
       window[axis] = slice(k, k + size)
-      part = tap * padded[tuple(window)]
-      total = part if total is None else np.add(total, part, out=total)
+      total += np.multiply(padded[tuple(window)], tap, out=part)
     images = total
   return images
 

@@ -102,8 +102,8 @@ class Rig:
     known = image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in arrays.CHANNELS)
     if not known or image.dtype.kind not in "uif":
       raise InputError(
-        f"infrared is {image.dtype} of shape {image.shape}; allowed: numbers [H, W] or [H, W, C], C "
-        "= 1, 3 or 4"
+        f"infrared is {image.dtype} of shape {image.shape}; allowed: numbers [H, W] or [H, W, C], "
+        "C = 1, 3 or 4"
       )
     self.require("infrared", image.shape[:2])
     return warp.warp(image, self.matrix, self.visible)

@@ -178,8 +178,11 @@ def _correlate(
     scale = 1 / np.sqrt(np.maximum(first * second, 1e-3))
     allowed = count > least[k]
     for index, pairing in enumerate(pairings):
-      product = (spectra * own[list(pairing)]).sum((0, 1))
-      ncc = backward(product) * scale
+      # One by one: products of all at once would not fit into the processor's cache.
+      products = (
+        np.einsum("chw,chw->hw", a, own[p]) for a, p in zip(spectra, pairing, strict=True)
+      )
+      ncc = backward(sum(products)) * scale
       score = np.where(allowed, weighted(ncc, count, width), -1)
       peaks = _peaks(score, max(2, round(NEAR * width)))
       yield (
