@@ -4,6 +4,7 @@ import numpy as np
 
 from cfi_jax.benchmark.harness import misaligned
 from cfi_jax.images import warp
+from cfi_jax.registration import estimate
 from cfi_jax.registration.search import Grid
 
 SIZE = (120, 160)  # of the visible images
@@ -14,8 +15,15 @@ TRUTH = misaligned.through(
   [[0, 0], [95, 0], [95, 71], [0, 71]],
 )
 
-# Scales and angles around the truth: the search in a tenth of the time.
+# Scales and angles around the truth.
 FEW = Grid((0.8, 0.92, 1.05), tuple(np.deg2rad([-3.0, 0, 3])), 128)
+
+
+def hasten(monkeypatch):
+  """Searches a few places only, in a fifth of the time."""
+  monkeypatch.setattr(estimate, "COARSE", FEW)
+  monkeypatch.setattr(estimate, "CANDIDATES", 2)
+  monkeypatch.setattr(estimate, "FINALISTS", 2)
 
 
 def scene(seed, size=(160, 220)):

@@ -11,7 +11,6 @@ from cfi_jax.align import __main__ as command
 from cfi_jax.core import cli
 from cfi_jax.fuse import __main__ as fuse
 from cfi_jax.images.read import read_image
-from cfi_jax.registration import estimate
 from cfi_jax.registration.rig import load
 
 
@@ -22,7 +21,7 @@ def run(module, *arguments):
 @pytest.fixture(scope="module", autouse=True)
 def few():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(estimate, "COARSE", two_cameras.FEW)
+    two_cameras.hasten(patch)
     yield
 
 

@@ -11,7 +11,6 @@ from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import align
 from cfi_jax.benchmark.harness import misaligned
 from cfi_jax.images import warp
-from cfi_jax.registration import estimate
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def roadscene(tmp_path_factory):
 
 
 def test_cases_are_measured_kept_and_tabulated(roadscene, tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(estimate, "COARSE", two_cameras.FEW)
+  two_cameras.hasten(monkeypatch)
   output = tmp_path / "align.json"
   flags = [f"--roadscene={roadscene}", f"--output={output}", "--count=1"]
   assert command.main(["align", *flags, "--cases=mild"]) == 0

@@ -8,13 +8,12 @@ import two_cameras
 
 import cfi_jax
 from cfi_jax.core.types import InputError
-from cfi_jax.registration import estimate
 from cfi_jax.registration.pairs import align, find
 
 
 @pytest.fixture
 def few(monkeypatch):
-  monkeypatch.setattr(estimate, "COARSE", two_cameras.FEW)
+  two_cameras.hasten(monkeypatch)
 
 
 def test_three_pairs_of_a_rig_suffice_and_exchanged_ones_are_refused(few):
