@@ -1,7 +1,7 @@
 """Multi-modal image fusion with intervention-stable features (ISFuse / CFI), in JAX.
 
-`load` and `metrics` are imported when they are first used, so importing the package is fast and
-touches no device.
+`align`, `load` and `metrics` are imported when they are first used, so importing the package is
+fast and touches no device.
 """
 
 import importlib
@@ -9,13 +9,15 @@ from typing import Any
 
 from cfi_jax.core.version import VERSION as __version__
 
-__all__ = ["__version__", "load", "metrics"]
+__all__ = ["__version__", "align", "load", "metrics"]
 
 
 def __getattr__(name: str) -> Any:
   """The public names, imported at their first use; `recipes` is what config files call it."""
   if name == "load":
     return importlib.import_module("cfi_jax.systems.files").load_fuser
+  if name == "align":
+    return importlib.import_module("cfi_jax.registration.pairs").align
   if name == "metrics":
     return importlib.import_module("cfi_jax.metrics")
   if name == "recipes":

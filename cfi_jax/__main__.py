@@ -16,6 +16,7 @@ from cfi_jax.core.types import InputError
 COMMANDS = {
   "train": "main.py",
   "fuse": "fuse/__main__.py",
+  "align": "align/__main__.py",
   "check": "check.py",
   "convert": "convert.py",
   "prepare": "prepare.py",

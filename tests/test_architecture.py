@@ -21,9 +21,10 @@ FLOORS = [
   {"images", "native", "weights"},
   {"data", "metrics"},
   {"engine", "fusion", "report"},
-  {"datasets"},
+  {"datasets", "registration"},
   {"systems"},
-  {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study", "weather"},
+  {"align", "analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"}
+  | {"weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

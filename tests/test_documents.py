@@ -11,6 +11,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import two_cameras
 from command_line import FIXTURES, ROOT, run
 from PIL import Image
 
@@ -29,6 +30,7 @@ NOT_RUN = {
   "pre-commit install": "writes into .git",
   "ruff": "asks about the whole tree, scratch files too; .ci/run does it",
   "mypy": "takes half a minute without its cache; .ci/run does it",
+  "python -m cfi_jax.benchmark align": "needs larger pictures; tests/benchmark has some",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
   "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
 }
@@ -71,6 +73,7 @@ SHIFT += [
 OVERRIDES = {
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
   "cfi_jax.analyze": ["--parts=gates,features"],
+  "--align=rig.json": ["--weights=average"],
   "cfi_jax.benchmark": ["--turns=1", "--floor_mb=1", "--floor_side=64"],
 }
 
@@ -123,6 +126,10 @@ def workspace(tmp_path_factory, write_pairs):
     picture.convert("RGB").save(recordings / sequence / "0001_rgb.jpg")
     Image.fromarray(counts.astype(np.uint16)).save(recordings / sequence / "0001_thermal.tiff")
   (root / "msrs").symlink_to(root / "test")
+  for name, images in zip(("photos", "thermal"), two_cameras.rig(3), strict=True):
+    (root / name).mkdir()
+    for k, image in enumerate(images):
+      Image.fromarray(image).save(root / name / f"{k}.png")
   (roadscene / "train.txt").write_text("\n".join(names[:3]))
   (roadscene / "test.txt").write_text(names[3])
   shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
@@ -150,10 +157,11 @@ def shrink(command, root):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
   ours = (
     r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|published\.|FUSED|WEATHER\b|scores\b|results/"
-    r"|analysis\b)"
+    r"|analysis\b|rig\.json|check\.png)"
   )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}
+  places |= {"PHOTOS": "photos", "THERMAL": "thermal"}
   for name, path in places.items():
     words = re.sub(rf"\b{name}\b", str(root / path), words)
   small = overrides(command)

@@ -66,6 +66,16 @@ _COMPILE = {
     "of the compiler, -1 to 1; at 0, the default of JAX, it takes ten times as long", -1.0
   ),
 }
+_ALIGN = {
+  "output": _COMMON["output"],
+  "roadscene": Flag("RoadScene's folder", required=True),
+  "tno": Flag("TNO's folder"),
+  "msrs": Flag("folder of MSRS's vi and ir"),
+  "medical": Flag("folder of CT and MRI"),
+  "seed": Flag("draws pictures and homographies", 2026),
+  "cases": Flag("cases with commas; all by default", kind=list),
+  "count": Flag("at most so many pairs or rigs of each case", kind=int),
+}
 PARTS = {
   "train": _COMMON | _SETTINGS | _CONTENDERS,
   "fuse": _COMMON | _FUSE | _CONTENDERS,
@@ -73,4 +83,5 @@ PARTS = {
   "input": _COMMON | _SETTINGS | _INPUT,
   "gpu": _COMMON | _GPU,
   "compile": _COMPILE,
+  "align": _ALIGN,
 }

@@ -39,6 +39,10 @@ FLAGS = {
     "",
     valid=("infrared", "infrared,stretch"),
   ),
+  "align": cli.Flag(
+    "two cameras: the file of python -m cfi_jax.align, or auto, which aligns each pair by itself",
+    "",
+  ),
   "normalize": cli.Flag(
     f"which values mean 0 and 1: {RULES}; or visible:RULE,infrared:RULE (docs/fusing.md)", "auto"
   ),

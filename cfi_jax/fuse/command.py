@@ -17,6 +17,7 @@ from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import naming
 from cfi_jax.data.listing import shorten
+from cfi_jax.fuse import aligned
 from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
@@ -35,6 +36,7 @@ def fuse(given: Mapping[str, Any]) -> int:
   for job in found.jobs[:1]:
     require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
+  given = {**given, "align": aligned.parse(given["align"], given["resize"])}
   options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
   normalizer = make_normalizer(found.jobs, options)  # of all, whatever this process's share
   jobs = found.jobs[index::count]
@@ -103,6 +105,8 @@ def _run(
     print(f"failed: {failure}", file=sys.stderr)
   if taken:
     print(ranges.describe(taken, options.normalize_over))
+  if options.align is not None and options.align.shares:
+    print(options.align.describe())
   speed = pixels / 1e6 / seconds
   print(
     f"fused {done} of {len(jobs)} pairs in {seconds:.1f} s ({speed:.2f} megapixels/s) with {name}"

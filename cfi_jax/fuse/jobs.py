@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from cfi_jax.core.types import InputError, StorageError
-from cfi_jax.data import matching
-from cfi_jax.data.listing import enumerate_problems
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
+from cfi_jax.data.pairs import find_pairs, require_alike
+from cfi_jax.fuse import aligned
 from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
@@ -46,44 +46,28 @@ def find_jobs(
   output: for two files a file, whose extension may be left out, or a folder: one that exists or
     ends with a slash. For two folders a folder; it gets the folders below them, too.
   """
-  for path in (visible, infrared):
-    if not path.exists():
-      raise InputError(f"{path}: does not exist")
-  if visible.is_dir() != infrared.is_dir():
-    raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  require_alike(visible, infrared)
   pictures.check_extension(extension)
   if not visible.is_dir():
     output = _output_file(visible, output, extension)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
-    if visible.resolve() == infrared.resolve():
-      raise InputError(f"{visible}: given as the visible and as the infrared image")
-    return Found([Job(visible.name, visible, infrared, output)], [], [])
-  folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
-  found = matching.match_folders(os.sep, folders, naming)
-  if not found.records:
-    raise InputError(enumerate_problems("there is no pair to fuse", found.problems))
+    (pair,) = find_pairs(visible, infrared).pairs
+    return Found([Job(visible.name, pair.visible, pair.infrared, output)], [], [])
+  found = find_pairs(visible, infrared, naming)
   output = pathlib.Path(output)
   if output.is_file():
     raise InputError(f"--output={output} is a file; two folders need a folder")
-  for image, folder in folders.items():
-    results = [record.name + extension for record in found.records]
+  for image, folder in (("visible", visible), ("infrared", infrared)):
+    results = [pair.name + extension for pair in found.pairs]
     taken = any(naming.name(image, result) is not None for result in results)
-    if taken and output.resolve().is_relative_to(folder):
+    if taken and output.resolve().is_relative_to(folder.resolve()):
       raise InputError(
         f"--output={output} is a folder of the images themselves, or inside one: results would be "
         f"taken for {image} images the next time; choose another folder"
       )
-  jobs = [
-    Job(
-      r.name,
-      pathlib.Path(os.sep, r.files["visible"].path),
-      pathlib.Path(os.sep, r.files["infrared"].path),
-      output / (r.name + extension),
-    )
-    for r in found.records
-  ]
-  return Found(jobs, list(found.problems), matching.unread(found.strays))
+  jobs = [Job(p.name, p.visible, p.infrared, output / (p.name + extension)) for p in found.pairs]
+  return Found(jobs, found.problems, found.left_out)
 
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
@@ -183,7 +167,10 @@ def _compute(
     stored = ready.visible.stored
     channels = 1 if options.gray else stored.shape[-1]
     dtype = pictures.type_for(job.output, stored.dtype, channels)
-    results.append((job, ready.visible.restore(image, options.gray, dtype)))
+    image = ready.visible.restore(image, options.gray, dtype)
+    if ready.mask is not None:
+      image = aligned.compose(image, ready.visible, ready.mask, options.gray, dtype)
+    results.append((job, image))
   return results
 
 

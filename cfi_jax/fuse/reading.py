@@ -10,6 +10,7 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.threads import each
+from cfi_jax.fuse.aligned import Aligner
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.inputs import Prepared, prepare
 from cfi_jax.fusion.types import MODALITIES
@@ -30,6 +31,7 @@ class Options:
   resize: "" refuses pairs of different sizes, "infrared" fits that image to the visible one if it
     has its aspect ratio, "infrared,stretch" whatever that is.
   normalize, normalize_over: see `images.ranges`. infrared_palette: of `images.palettes`, or "".
+  align: brings infrared images of any size to the grid of the visible ones.
   """
 
   gray: bool
@@ -39,6 +41,7 @@ class Options:
   normalize: str = "auto"
   normalize_over: str = "image"
   infrared_palette: str = ""
+  align: Aligner | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +57,14 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-  """A pair that was read: the visible image, and the infrared one as luma with its range."""
+  """A pair that was read: the visible image, and the infrared one as luma with its range.
+
+  mask: [H, W], where an infrared image that was aligned has values; None for all of it.
+  """
 
   visible: Prepared
   infrared: Prepared
+  mask: np.ndarray | None = None
 
   @property
   def done(self) -> list[Done]:
@@ -97,7 +104,10 @@ def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
 
 
 def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
-  """Both images [H, W, C] in one size; InputError when they differ and may not be resized."""
+  """Both images [H, W, C]; in one size, unless they are to be aligned.
+
+  Raises InputError when sizes differ and may not be resized.
+  """
   visible, infrared = (
     images.read_image(path, options.max_pixels) for path in (job.visible, job.infrared)
   )
@@ -107,13 +117,14 @@ def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
         f"{path} is {_shape(image)} (width x height); allowed: height and width from "
         f"{arrays.MIN_SIDE}"
       )
-  if visible.shape[:2] != infrared.shape[:2]:
+  if options.align is None and visible.shape[:2] != infrared.shape[:2]:
     both = f"{job.visible} is {_shape(visible)} and {job.infrared} is {_shape(infrared)}"
     sizes = f"{both} (width x height)"
     if options.resize != STRETCH and not _same_aspect(visible.shape, infrared.shape):
       raise InputError(
         f"{sizes}: their aspect ratios differ, so they do not show the same part of a scene; crop "
-        f"them alike, or --resize={STRETCH} stretches the second to the first"
+        f"them alike, or --resize={STRETCH} stretches the second to the first; two cameras are "
+        "aligned by python -m cfi_jax.align and --align"
       )
     if not options.resize:
       raise InputError(
@@ -137,7 +148,10 @@ def read_ready(job: Job, options: Options, normalizer: Normalizer) -> Ready:
   if visible.shape[-1] == 3 and colour.is_grey(visible):
     visible = visible[..., :1]
   palette = options.infrared_palette
-  return Ready(*prepare(visible, infrared, normalizer, palette=palette, label=job.name))
+  first, second = prepare(visible, infrared, normalizer, palette=palette, label=job.name)
+  if options.align is None:
+    return Ready(first, second)
+  return Ready(first, *options.align.bring(first, second))
 
 
 def _shape(image: np.ndarray) -> str:

@@ -1,10 +1,8 @@
 """The command of making weather: pairs of files read, degraded and written with their records."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,8 +13,8 @@ import numpy as np
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
-from cfi_jax.data import matching, naming
-from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.data import naming
+from cfi_jax.data.pairs import PairFiles, find_pairs, require_alike
 from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.fusion.weather import LAST_SEED, WeatherOptions
@@ -26,15 +24,6 @@ from cfi_jax.images import write as pictures
 from cfi_jax.images.ranges import Normalizer, Range
 
 RECORD = "weather.jsonl"
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """The files of a clean pair, and the name of its results."""
-
-  name: str
-  visible: pathlib.Path
-  infrared: pathlib.Path
 
 
 def make(given: Mapping[str, Any]) -> int:
@@ -82,17 +71,13 @@ def _kept(path: pathlib.Path, lines: list[str]) -> Iterator[None]:
 
 def find_jobs(
   visible: pathlib.Path, infrared: pathlib.Path, output: pathlib.Path, names: naming.Naming
-) -> tuple[list[Job], list[str]]:
+) -> tuple[list[PairFiles], list[str]]:
   """The pairs of two files or of two folders, and sentences on names that are no pairs.
 
   Raises InputError where there is no pair, and for an output whose results would lie among the
   clean images, or replace them.
   """
-  for path in (visible, infrared):
-    if not path.exists():
-      raise InputError(f"{path}: does not exist")
-  if visible.is_dir() != infrared.is_dir():
-    raise InputError(f"{visible} and {infrared}: one is a folder, the other a file")
+  require_alike(visible, infrared)
   for path, name in itertools.product((visible, infrared), MODALITIES):
     results = output / name if visible.is_dir() else _result(output, name, visible.stem)
     if results.resolve().is_relative_to(path.resolve()):
@@ -100,17 +85,8 @@ def find_jobs(
         f"--output={output}: results in {results} would lie among the clean images, {path}; choose "
         "another folder"
       )
-  if not visible.is_dir():
-    return [Job(visible.stem, visible, infrared)], []
-  folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
-  found = matching.match_folders(os.sep, folders, names)
-  if not found.records:
-    raise InputError(enumerate_problems("there is no pair to make weather on", found.problems))
-  jobs = [
-    Job(r.name, *(pathlib.Path(os.sep, r.files[name].path) for name in MODALITIES))
-    for r in found.records
-  ]
-  return jobs, list(found.problems)
+  found = find_pairs(visible, infrared, names, "make weather on")
+  return found.pairs, found.problems
 
 
 def _result(output: pathlib.Path, modality: str, name: str) -> pathlib.Path:
@@ -119,7 +95,7 @@ def _result(output: pathlib.Path, modality: str, name: str) -> pathlib.Path:
 
 
 def _make_one(
-  job: Job,
+  job: PairFiles,
   output: pathlib.Path,
   seed: int,
   options: WeatherOptions,

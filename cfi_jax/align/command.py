@@ -1,0 +1,91 @@
+"""The command of aligning: pairs of files read, the rig told of, and written if it is believed."""
+
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfi_jax.align import picture
+from cfi_jax.core.files import require_folder
+from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
+from cfi_jax.data.listing import shorten
+from cfi_jax.data.pairs import PairFiles, find_pairs
+from cfi_jax.data.threads import each
+from cfi_jax.images import read as images
+from cfi_jax.images import write as pictures
+from cfi_jax.registration.pairs import find
+from cfi_jax.registration.rig import ADVICE, Rig, text
+
+FOREIGN = 0.02  # of the width: a pair that would be shifted farther is marked
+
+
+def align(given: Mapping[str, Any]) -> int:
+  """Aligns the pairs that the flags name; returns the exit status."""
+  Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
+  save = pathlib.Path(given["save"])
+  check = pathlib.Path(given["picture"]) if given["picture"] else None
+  if given["pairs"] < 1:
+    raise InputError(f"--pairs={given['pairs']}; allowed: 1 or more")
+  if save.is_dir():
+    raise InputError(f"--save={save} is a folder; allowed: a file")
+  if check is not None:
+    pictures.check_extension(check.suffix)
+  for path in filter(None, (save, check)):
+    require_folder(path.parent)
+  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
+  found = find_pairs(*sources, naming.from_options(given), "align")
+  for problem in found.problems:
+    print(f"note: {problem}", file=sys.stderr)
+  if found.left_out:
+    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
+  chosen = _evenly(found.pairs, given["pairs"])
+  visibles, infrareds = _read(chosen, given["max_pixels"])
+  names = [pair.name for pair in chosen]
+  rig = find(visibles, infrareds, names=names, mounting=given["mounting"], accept=given["accept"])
+  print("\n".join(_describe(rig, len(found.pairs))))
+  if check is not None:
+    pictures.write_image(check, picture.draw(rig, visibles, infrareds))
+    print(f"picture: {check}")
+  if not rig.confidence.holds:
+    if not given["accept"]:
+      print(f"refused, nothing is saved: {rig.confidence.describe()}; {ADVICE}", file=sys.stderr)
+      return 1
+    print("warning: saved by --accept, though it cannot be believed", file=sys.stderr)
+  rig.save(save)
+  print(f"saved {save}; python -m cfi_jax.fuse --align={save} fuses with it")
+  return 0
+
+
+def _evenly(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:
+  """At most so many pairs, evenly spaced."""
+  places = np.linspace(0, len(pairs) - 1, min(count, len(pairs)))
+  return [pairs[round(place)] for place in places]
+
+
+def _read(pairs: Sequence[PairFiles], max_pixels: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+  """The visible and the infrared images [H, W, C] as they are stored."""
+  files = [path for pair in pairs for path in (pair.visible, pair.infrared)]
+  read = each(lambda path: images.read_image(path, max_pixels), files, "reading", "file")
+  return read[::2], read[1::2]
+
+
+def _describe(rig: Rig, count: int) -> list[str]:
+  """Lines on the rig: each pair, the sizes, the share, and the numbers it is judged by."""
+  width = rig.visible[1]
+  lines = ["correlation of edges   own shift (x, y)   pair"]
+  for score in rig.scores:
+    far = np.hypot(*score.shift) > FOREIGN * width
+    mark = "   does not fit: another scene, a moved camera, or too near" if far else ""
+    x, y = score.shift
+    lines.append(f"{score.ncc:20.3f}   {x:7.1f} {y:7.1f} px   {score.name}{mark}")
+  more = f" of {count}" if count > len(rig.scores) else ""
+  lines.append(
+    f"{len(rig.scores)}{more} pairs, visible {text(rig.visible)}, infrared {text(rig.infrared)}; "
+    f"the infrared camera sees {100 * rig.share:.1f} % of the visible picture"
+  )
+  lines.append(rig.confidence.describe())
+  return lines

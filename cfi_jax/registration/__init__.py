@@ -1,0 +1,1 @@
+"""Registration of two cameras by the edges that both see."""

@@ -1,0 +1,70 @@
+"""Images on other grids: values, borders, types, missing pixels."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cfi_jax.images import warp
+
+TILT = np.array([[1.1, 0.2, -3.0], [-0.1, 0.9, 2.0], [1e-3, -5e-4, 1.0]])
+
+
+def test_samples_are_bilinear_and_those_at_the_border_beyond_it(random):
+  image = random.normal(size=(2, 13, 17))
+  x, y = random.uniform(-4, 20, (2, 50))
+  expected = [ndimage.map_coordinates(i, [y, x], order=1, mode="nearest") for i in image]
+  np.testing.assert_allclose(warp.sample(image, x, y), expected, atol=1e-12)
+
+
+def test_a_homography_leads_from_the_grid_to_the_image(random):
+  image = random.normal(size=(30, 40, 3))
+  values, mask = warp.warp(image, TILT, (20, 25))
+  for x, y in ((0, 0), (12, 7), (24, 19)):
+    u, v, w = TILT @ [x, y, 1]
+    u, v = u / w, v / w
+    assert mask[y, x] == (0 <= u <= 39 and 0 <= v <= 29)
+    expected = [
+      ndimage.map_coordinates(image[..., c], [[v], [u]], order=1, mode="nearest")[0]
+      for c in range(3)
+    ]
+    np.testing.assert_allclose(values[y, x], expected, atol=1e-12)
+  assert 0 < mask.sum() < mask.size
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+def test_the_type_is_kept_and_integers_are_rounded(dtype):
+  image = np.array([[10, 11], [10, 11]], dtype)
+  values, mask = warp.warp(image, warp.shift(0.75, 0), (2, 2))
+  assert values.dtype == dtype and mask.tolist() == [[True, False]] * 2
+  assert values[0].tolist() == ([11, 11] if np.dtype(dtype).kind != "f" else [10.75, 11])
+
+
+def test_the_same_grid_gives_the_image_itself(random):
+  image = random.integers(0, 65536, (300, 11), np.uint16)
+  values, mask = warp.warp(image, np.eye(3), image.shape)
+  np.testing.assert_array_equal(values, image)
+  assert mask.all()
+
+
+def test_where_a_pixel_without_a_value_contributes_there_is_none(random):
+  image = random.normal(size=(9, 9)).astype(np.float32)
+  image[4, 4] = np.nan
+  values, mask = warp.warp(image, warp.shift(0.5, 0), (9, 8))
+  assert np.isfinite(values).all()
+  assert np.argwhere(~mask).tolist() == [[4, 3], [4, 4]]
+
+
+def test_a_finer_image_is_averaged():
+  image = np.tile([0.0, 0, 0, 100], (16, 16))
+  values, _ = warp.warp(image, warp.scaling((4, 16), (16, 64)), (4, 16))
+  np.testing.assert_allclose(values, 25)
+
+
+def test_sizes_have_their_borders_in_common():
+  matrix = warp.scaling((10, 20), (5, 40))
+  for old, new in (((-0.5, -0.5), (-0.5, -0.5)), ((19.5, 9.5), (39.5, 4.5))):
+    np.testing.assert_allclose(warp.transform(matrix, *np.array(old)), new)
+
+
+def test_a_step_of_the_grid_spans_pixels():
+  assert warp.spacing(np.diag([2.0, 3.0, 1.0]), (10, 10)) == pytest.approx(np.sqrt(6))
