@@ -23,7 +23,8 @@ FLOORS = [
   {"engine", "fusion", "report"},
   {"datasets"},
   {"systems"},
-  {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study", "weather"},
+  {"analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"}
+  | {"transfer", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

@@ -163,5 +163,5 @@ def _without(image: Array, gone: Array) -> Array:
   taps = np.exp(-np.square(np.arange(-reach, reach + 1) / deviation) / 2)
   taps = tuple(float(tap) for tap in taps / taps.sum())
   kept, share = (ops.blur(x, taps, border="constant") for x in (image * (1 - gone), 1 - gone))
-  filled = kept / (share + 1e-3)
+  filled = kept / jnp.maximum(share, 1e-3)
   return gone * filled + (1 - gone) * image
