@@ -25,6 +25,7 @@ COMMANDS = {
   "benchmark": "benchmark/__main__.py",
   "study": "study/__main__.py",
   "weather": "weather/__main__.py",
+  "transfer": "transfer/__main__.py",
 }
 
 

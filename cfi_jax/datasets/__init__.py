@@ -7,6 +7,7 @@ from cfi_jax.core import config
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.degraded import Degraded
+from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.datasets.folder import Folder
 from cfi_jax.datasets.medical import CtMri, Harvard, PetMri, SpectMri
 from cfi_jax.datasets.prepared import Tfds
@@ -34,7 +35,7 @@ DATASETS: dict[str, type] = {
   for cls in (
     *(Msrs, RoadScene, Tno, M3fd, Llvip),
     *(CtMri, PetMri, SpectMri, Harvard),
-    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth),
+    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures),
   )
 }
 Tfds.table = DATASETS

@@ -5,14 +5,17 @@
       --output=DIR
   python -m cfi_jax.evaluate --visible=DIR --infrared=DIR --weights=FILE --output=DIR \\
       --baselines=published.md#TNO
+  python -m cfi_jax.evaluate --config=configs/figures.py --weights=figures.safetensors \\
+      --output=DIR
   python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
       --clean_infrared=CLEAN/ir --weights=FILE --output=DIR
 
 Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
 scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
 own to the degraded ones; restored images are scored, too. Published means are rows beside the
-scores, and ranked with them. Metrics are found whatever their capitals
-and dashes. Exits with 2 when the input cannot be used.
+scores, and ranked with them. Metrics are found whatever their capitals and dashes. With a config of
+pose transfer its held-out people are transferred and scored instead. Exits with 2 when the input
+cannot be used.
 """
 
 import pathlib
@@ -25,12 +28,13 @@ from cfi_jax.data import naming
 from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
+from cfi_jax.evaluate.transfers import HELD_OUT, evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.report.evaluation import write_means
 
 FLAGS = {
-  "visible": cli.Flag("folder of visible images", required=True),
-  "infrared": cli.Flag("folder of infrared images", required=True),
+  "visible": cli.Flag("folder of visible images; required without --config"),
+  "infrared": cli.Flag("folder of infrared images; required without --config"),
   **NAMES,
   "fused": cli.Flag("NAME:DIR, a method and its images; may be repeated", kind=tuple),
   "weights": cli.Flag("weights (file or name) or a rule (wavelet:gain=1.2) to fuse with and score"),
@@ -43,13 +47,23 @@ FLAGS = {
   "compare_to": cli.Flag("method that paired differences refer to; the first by default"),
   "baselines": cli.Flag("FILE.md#TABLE or FILE.csv, published means to rank the methods among"),
   "protocol": cli.Flag(f"one of {', '.join(PROTOCOLS)}; sets convention and metrics"),
+  "config": cli.Flag("config of pose transfer, whose held-out people are transferred and scored"),
+  "split": cli.Flag(f"with --config: one of {', '.join(HELD_OUT)}; {HELD_OUT[0]} by default"),
 }
+OF_TRANSFERS = ("config", "split", "weights", "output")
 
 CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by modality
 
 
 def main(given: dict[str, Any]) -> int:
   """Scores what the flags name."""
+  if given["config"] is not None:
+    return transfers(given)
+  if given["split"] is not None:
+    raise InputError(f"--split={given['split']} without --config")
+  for name in ("visible", "infrared"):
+    if not given[name]:
+      raise InputError(f"--{name} is missing; it is required: {FLAGS[name].text}")
   for name in ("convention", "metrics"):
     if given["protocol"] and given[name] is not None:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
@@ -76,6 +90,22 @@ def main(given: dict[str, Any]) -> int:
   for note in result.notes:
     print(f"note: {cut(note)}")
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")
+  return 0
+
+
+def transfers(given: dict[str, Any]) -> int:
+  """Scores pose transfer on the people of a config."""
+  for name, flag in FLAGS.items():
+    if name not in OF_TRANSFERS and given[name] != flag.default:
+      raise InputError(f"--{name} is for fused images; allowed with --config: --weights, --split")
+  if not given["weights"]:
+    raise InputError("--weights is missing; with --config it is required: weights to be scored")
+  output = pathlib.Path(given["output"])
+  scored = evaluate_transfers(
+    given["config"], given["weights"], given["split"] or HELD_OUT[0], output
+  )
+  print(scored.to_text())
+  print(f"scored {len(scored.methods)} methods on {len(scored.names)} transfers: {output}")
   return 0
 
 

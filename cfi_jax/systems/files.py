@@ -20,6 +20,7 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.checkpoint import FOLDER
 from cfi_jax.fusion import rule_options
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.systems.dfcnet.inference import Transferrer
 from cfi_jax.systems.rules import RuleFuser
 from cfi_jax.weights import file, shipped
 from cfi_jax.weights.file import Card
@@ -105,6 +106,15 @@ def make_fuser(
   loaded = system.load(variables, card.architecture, dtype=dtype, devices=devices)
   if not isinstance(loaded, Fuser):
     raise InputError(f"{label}: weights of the system {card.system!r}, which fuses no images")
+  return loaded
+
+
+def load_transferrer(path: str | os.PathLike, *, dtype: str = "float32") -> Transferrer:
+  """Pose transfer with a weights file; refuses, by its name, systems that do something else."""
+  loaded = load_any(path, dtype=dtype)
+  if not isinstance(loaded, Transferrer):
+    system = load(path)[1].system
+    raise InputError(f"{path}: weights of the system {system!r}, which transfers no poses")
   return loaded
 
 

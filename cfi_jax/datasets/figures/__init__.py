@@ -1,0 +1,1 @@
+"""Procedural people: drawn from a key, rendered with their keypoints, parts and occlusion."""

@@ -1,0 +1,163 @@
+"""Trained networks, ready to transfer poses between pictures of any size; all of it is ours."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.images import ops
+from cfi_jax.systems.dfcnet.model import from_architecture
+from cfi_jax.systems.dfcnet.networks import Networks, signed, unsigned
+from cfi_jax.systems.dfcnet.samples import Transfer
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Transferrer:
+  """Shows the person of one picture in the pose of another, with one set of weights.
+
+  networks: of the architecture. params: {"estimator": ..., "network": ...} on the device.
+  """
+
+  networks: Networks
+  params: Mapping[str, Any]
+
+  @property
+  def side(self) -> int:
+    """Side in pixels of the squares that are computed."""
+    return self.networks.architecture.side
+
+  def transfer(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The person of `target` in the pose of `source`, uint8 [H, W, 3] of the target's size.
+
+    source, target: uint8 [H, W, 3], of any sizes, one person each. They are padded to squares by
+    their border and scaled to `side`. Pixels far from the person and from the new pose are the
+    target's own, in its full resolution; others are scaled up. Raises InputError for arrays of
+    another kind, and where the estimator finds no two joints.
+    """
+    (result,) = self.sequence([source], target)
+    return result
+
+  def sequence(self, sources: Iterable[np.ndarray], target: np.ndarray) -> Iterator[np.ndarray]:
+    """`transfer` of every source in turn, such as the frames of a dance.
+
+    The target's pose is read once for each; the room behind is the same in every frame.
+    """
+    whole = _square(require_picture(target, "target"))
+    small = self._shrink(whole)
+    height, width = target.shape[:2]
+    top, left = ((whole.shape[0] - side) // 2 for side in (height, width))
+    for source in sources:
+      wanted = self._shrink(_square(require_picture(source, "source")))
+      made, region, found = jax.device_get(self._program(self.params, wanted[None], small[None]))
+      _require_person(found[:, 0])
+      result = _insert(whole, made[0], region[0])
+      yield result[top : top + height, left : left + width]
+
+  @functools.cached_property
+  def draw(self) -> Callable[[Transfer], Array]:
+    """A compiled function: made pictures [B, S, S, 3] in [0, 1] of samples with their keypoints."""
+
+    @jax.jit
+    def drawn(params: Mapping[str, Any], samples: Transfer) -> Array:
+      keypoints = (samples.source_keypoints, samples.target_keypoints)
+      source, target = signed(samples.source), signed(samples.target)
+      inputs = self.networks.prepare(params, source, target, keypoints)
+      return unsigned(self.networks.draw(params["network"], inputs))
+
+    return functools.partial(drawn, self.params)
+
+  @functools.cached_property
+  def read(self) -> Callable[[Array], Array]:
+    """A compiled function: keypoints [B, K, 3], by the estimator, of pictures in [0, 1]."""
+    program = jax.jit(lambda params, x: self.networks.read(params, signed(x)).keypoints)
+    return functools.partial(program, self.params)
+
+  @functools.cached_property
+  def _program(self):
+    return jax.jit(functools.partial(_draw, self.networks))
+
+  def _shrink(self, square: np.ndarray) -> np.ndarray:
+    """A square picture at the network's side, float32 in [0, 1]."""
+    if square.shape[0] != self.side:
+      picture = Image.fromarray(square).resize((self.side, self.side), Image.Resampling.BICUBIC)
+      square = np.asarray(picture)
+    return square.astype(np.float32) / 255
+
+
+def _draw(
+  networks: Networks, params: Mapping[str, Any], source: Array, target: Array
+) -> tuple[Array, Array, Array]:
+  """Made pictures, the region that may differ from the target, and joints found, [2, B].
+
+  source, target: [B, S, S, 3] in [0, 1].
+  """
+  keypoints = tuple(networks.read(params, signed(x)).keypoints for x in (source, target))
+  inputs = networks.prepare(params, signed(source), signed(target), keypoints)
+  made = unsigned(networks.draw(params["network"], inputs))
+  region = inputs.warped.region
+  if not networks.architecture.keep_background:
+    region = jnp.ones_like(region)
+  found = jnp.stack([(points[..., 2] > 0).sum(-1) for points in keypoints])
+  return made, region, found
+
+
+def _require_person(found: np.ndarray) -> None:
+  """Raises InputError where fewer than two joints were found in the source or the target."""
+  for role, count in zip(("source", "target"), found, strict=True):
+    if count < 2:
+      raise InputError(f"{count} of {len(JOINTS)} joints were found in the {role}: nobody is seen")
+
+
+def require_picture(picture: np.ndarray, role: str) -> np.ndarray:
+  """The picture; raises InputError unless it is uint8 [H, W, 3] of 16 pixels or more a side."""
+  if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+    raise InputError(
+      f"the {role} is {picture.dtype} {list(picture.shape)}; allowed: uint8 [height, width, 3]"
+    )
+  if min(picture.shape[:2]) < 16:
+    height, width = picture.shape[:2]
+    raise InputError(f"the {role} has {width}x{height} pixels; allowed: 16 or more on each side")
+  return picture
+
+
+def _square(picture: np.ndarray) -> np.ndarray:
+  """The picture, centred in a square, its border repeated."""
+  side = max(picture.shape[:2])
+  around = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
+  return np.pad(picture, [*around, (0, 0)], mode="edge")
+
+
+def _insert(whole: np.ndarray, made: np.ndarray, region: np.ndarray) -> np.ndarray:
+  """The picture [N, N, 3] with what was made at the network's side put into the region, uint8."""
+  side = whole.shape[0]
+  made, region = (np.asarray(ops.resize(jnp.asarray(x), side, side)) for x in (made, region))
+  share = region if side != made.shape[0] else (region > 0).astype(np.float32)
+  result = whole + share * (255 * made - whole)
+  return np.floor(np.clip(result, 0, 255) + 0.5).astype(np.uint8)
+
+
+def load(
+  variables: Mapping[str, Any],
+  architecture: Mapping[str, Any],
+  *,
+  dtype: str = "float32",
+  devices: Sequence[jax.Device] | None = None,
+) -> Transferrer:
+  """Inference with the variables of a weights file.
+
+  dtype: of the convolutions, "float32" or "bfloat16". devices: the first of them is used.
+  """
+  if dtype not in DTYPES:
+    raise InputError(f"dtype is {dtype!r}; valid for pose transfer: {', '.join(DTYPES)}")
+  networks = Networks(from_architecture(architecture), jnp.dtype(dtype))
+  params = jax.device_put(variables["params"], devices[0] if devices else None)
+  return Transferrer(networks, params)

@@ -1,0 +1,319 @@
+"""The networks: pose estimator, pose and static branch, generator, discriminator.
+
+The paper's abstract names a pose branch with a keypoint amplifier, a static branch and a generator;
+every layer below is ours.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import Array, InputError
+from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.systems.dfcnet.layers import (
+  Residual,
+  double,
+  everywhere,
+  halve,
+  instance_norm,
+  leaky,
+  positions,
+  scaled,
+)
+from cfi_jax.systems.dfcnet.warp import Warped
+
+STRIDE = 8  # pictures have a multiple of so many pixels
+CHOICES = {
+  "amplifier": ("softmax", "learned", "power", "none"),
+  "pose_input": ("keypoints", "estimator"),
+  "transport": ("warp", "attend", "concat"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Fields that decide what a set of variables means.
+
+  name: "dfcnet". side: of the pictures that it was trained on, in pixels.
+  width, estimator_width: factors on the channels of the branches and generator, and the estimator.
+  amplifier: "softmax", exp((h - max h) / temperature) times the peak; "learned", the same with a
+    temperature per joint that begins there; "power", h^4 / (h^4 + 0.5^4); "none".
+  pose_input: the pose branch reads "keypoints" as Gaussians, or the amplified maps of the
+    "estimator". Keypoints that are not given are read off those maps.
+  transport: how the person is moved: "warp" refines the skeleton warp; "attend" draws from features
+    that the source's pose looks up among the target's; "concat" from both branches side by side.
+  keep_background: pixels far from both poses are the target's.
+  """
+
+  name: str
+  side: int
+  width: int
+  estimator_width: int
+  amplifier: str
+  temperature: float
+  pose_input: str
+  transport: str
+  keep_background: bool
+
+  def __post_init__(self):
+    """Raises InputError, naming the field and what is allowed."""
+    for name, valid in CHOICES.items():
+      if getattr(self, name) not in valid:
+        value = getattr(self, name)
+        raise InputError(f"model.{name} is {value!r}; valid: {', '.join(valid)}")
+    for name in ("width", "estimator_width"):
+      if getattr(self, name) < 1:
+        raise InputError(f"model.{name} is {getattr(self, name)}; allowed: 1 or more")
+    if self.name != "dfcnet":
+      raise InputError(f"no model {self.name!r}; valid: dfcnet")
+    if self.side % STRIDE or self.side < 2 * STRIDE:
+      raise InputError(f"model.side is {self.side}; allowed: multiples of {STRIDE} from 16")
+    if not self.temperature > 0:
+      raise InputError(f"model.temperature is {self.temperature}; allowed: more than 0")
+
+
+class Features(NamedTuple):
+  """Features of a branch at half and at a quarter of the picture's side."""
+
+  half: Array
+  quarter: Array
+
+
+class Estimator(nn.Module):
+  """Heat maps of the joints, [B, S / 2, S / 2, joints], of pictures [B, S, S, 3] in [-1, 1]."""
+
+  width: int
+  joints: int = len(JOINTS)
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, picture: Array) -> Array:
+    """A small U-net with peaks near 1 at the joints, near 0 elsewhere."""
+    conv = partial(scaled, self)
+    half = nn.relu(conv(32, 5, 2)(picture))
+    quarter = nn.relu(conv(64, 3, 2)(half))
+    x = nn.relu(conv(96, 3, 2)(quarter))
+    for _ in range(2):
+      x = nn.relu(conv(96, 3)(x))
+    x = nn.relu(conv(64, 3)(jnp.concatenate([double(x), quarter], -1)))
+    x = nn.relu(conv(40, 3)(jnp.concatenate([double(x), half], -1)))
+    return nn.Conv(self.joints, (1, 1), dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class Amplifier(nn.Module):
+  """The keypoint amplifier: keeps the peak of each map and suppresses clutter beside it.
+
+  The abstract names it and gives no formula; all variants are ours, see `Architecture`.
+  """
+
+  kind: str
+  temperature: float
+  joints: int = len(JOINTS)
+
+  @nn.compact
+  def __call__(self, maps: Array) -> Array:
+    """Maps [B, h, w, joints] to the same."""
+    if self.kind == "none":
+      return maps
+    if self.kind == "power":
+      fourth = jnp.maximum(maps, 0) ** 4
+      return fourth / (fourth + 0.5**4)
+    temperature = jnp.full((self.joints,), self.temperature)
+    if self.kind == "learned":
+      begin = nn.initializers.constant(math.log(math.expm1(self.temperature)))
+      temperature = jax.nn.softplus(self.param("theta", begin, (self.joints,)))
+    peak = maps.max((1, 2), keepdims=True)
+    confidence = jnp.clip(peak, 0, 1)
+    return confidence * jnp.exp((maps - peak) / temperature.reshape(1, 1, 1, -1))
+
+
+class Encoder(nn.Module):
+  """A branch: features of a map at S / 2 (stride 1, kernel 3) or a picture (stride 2, kernel 5)."""
+
+  kernel: int
+  stride: int
+  width: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: Array) -> Features:
+    """[B, H, W, C] to features at half and a quarter of the picture's side."""
+    size = (self.kernel, self.kernel)
+    half = nn.relu(nn.Conv(32 * self.width, size, self.stride, dtype=self.dtype)(x))
+    quarter = nn.relu(nn.Conv(64 * self.width, (3, 3), 2, dtype=self.dtype)(half))
+    return Features(half, Residual(64 * self.width, self.dtype)(quarter))
+
+
+class Refiner(nn.Module):
+  """The generator of the transport "warp": base + region x change, the change beginning at 0."""
+
+  width: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, pose: Features, static: Features, warped: Warped, region: Array) -> Array:
+    """The picture [B, S, S, 3]."""
+    conv = partial(scaled, self)
+    parts = (warped.person, warped.background, warped.cover, warped.old)
+    whole = nn.relu(conv(16)(jnp.concatenate(parts, -1)))
+    half = nn.relu(conv(32, 3, 2)(whole))
+    x = nn.relu(conv(64, 3, 2)(half))
+    x = [x, pose.quarter, static.quarter, everywhere(static.quarter), positions(x)]
+    x = nn.relu(conv(64, 1)(jnp.concatenate(x, -1)))
+    for _ in range(2):
+      x = Residual(64 * self.width, self.dtype)(x)
+    x = nn.relu(conv(32)(jnp.concatenate([double(x), half, pose.half, static.half], -1)))
+    x = nn.relu(conv(24)(jnp.concatenate([double(x), whole], -1)))
+    change = nn.Conv(3, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(x)
+    return warped.base + region * change.astype(jnp.float32)
+
+
+class Painter(nn.Module):
+  """The generator of "attend" and "concat": the region is drawn from features alone."""
+
+  attends: bool
+  width: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(
+    self, pose: Features, own_pose: Features, static: Features, target: Array, region: Array
+  ) -> Array:
+    """The picture [B, S, S, 3]; own_pose: features of the target's pose."""
+    conv = partial(scaled, self)
+    moved = [self._look_up(pose, own_pose, static)] if self.attends else []
+    x = [pose.quarter, *moved, static.quarter, everywhere(static.quarter), positions(pose.quarter)]
+    x = nn.relu(conv(64, 1)(jnp.concatenate(x, -1)))
+    for _ in range(2 if self.attends else 3):
+      x = Residual(64 * self.width, self.dtype)(x)
+    x = nn.relu(conv(48)(jnp.concatenate([double(x), pose.half, static.half], -1)))
+    x = nn.relu(conv(24)(double(x)))
+    x = nn.Conv(3, (3, 3), dtype=self.dtype)(jnp.concatenate([x, target], -1))
+    return (1 - region) * target + region * jnp.tanh(x.astype(jnp.float32))
+
+  def _look_up(self, pose: Features, own_pose: Features, static: Features) -> Array:
+    """Static features of the places whose own pose fits the pose wanted; two heads."""
+    batch, height, width, channels = static.quarter.shape
+    heads, size = 2, 32 * self.width
+    where = positions(pose.quarter)
+    asked = [pose.quarter, where], [own_pose.quarter, static.quarter, where], [static.quarter]
+    query, key, value = (
+      nn.Dense(heads * size, dtype=self.dtype)(jnp.concatenate(x, -1)).reshape(
+        batch, -1, heads, size
+      )
+      for x in asked
+    )
+    found = jax.nn.dot_product_attention(query, key, value)
+    return found.reshape(batch, height, width, heads * size)
+
+
+class Network(nn.Module):
+  """Pose branch with amplifier, static branch and generator."""
+
+  architecture: Architecture
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    """Makes the parts."""
+    options = self.architecture
+    self.amplifier = Amplifier(options.amplifier, options.temperature)
+    self.pose = Encoder(3, 1, options.width, self.dtype)
+    self.static = Encoder(5, 2, options.width, self.dtype)
+    if options.transport == "warp":
+      self.generator = Refiner(options.width, self.dtype)
+    else:
+      self.generator = Painter(options.transport == "attend", options.width, self.dtype)
+
+  def amplify(self, maps: Array) -> Array:
+    """Amplified maps of the estimator's."""
+    return self.amplifier(maps)
+
+  def look(self, picture: Array) -> Features:
+    """The static branch's features of pictures [B, S, S, 3] in [-1, 1]."""
+    return self.static(picture)
+
+  def __call__(
+    self, source_maps: Array, target_maps: Array, target: Array, warped: Warped
+  ) -> Array:
+    """The person of `target` [B, S, S, 3] in [-1, 1] in the source's pose, about [-1, 1].
+
+    source_maps, target_maps: [B, S / 2, S / 2, K], Gaussians at keypoints or, for the pose input
+    "estimator", its maps before they are amplified.
+    """
+    options = self.architecture
+    region = warped.region if options.keep_background else jnp.ones_like(warped.region)
+    if options.pose_input == "estimator":
+      source_maps, target_maps = self.amplifier(source_maps), self.amplifier(target_maps)
+    elif self.is_initializing():
+      self.amplifier(source_maps)  # whose temperature the losses may use
+    pose, static = self.pose(source_maps), self.static(target)
+    if options.transport == "warp":
+      return self.generator(pose, static, warped, region)
+    return self.generator(pose, self.pose(target_maps), static, target, region)
+
+
+class Discriminator(nn.Module):
+  """Judges patches of pictures [B, S, S, 3] in [-1, 1] with maps [B, S / 2, S / 2, K].
+
+  1 is what real pictures in the pose of the maps shall get. Gives one map [B, h, w, 1] per scale,
+  the first of the whole picture, each other of half the size of the one before.
+  """
+
+  width: int
+  scales: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, picture: Array, maps: Array) -> tuple[Array, ...]:
+    """Judgements, in float32."""
+    judged = []
+    for scale in range(self.scales):
+      if scale:
+        picture, maps = halve(picture), halve(maps)
+      judged.append(_Patches(self.width, self.dtype)(picture, maps))
+    return tuple(judged)
+
+
+class _Patches(nn.Module):
+  """The discriminator of one scale."""
+
+  width: int
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, picture: Array, maps: Array) -> Array:
+    conv = partial(scaled, self, kernel=4, stride=2)
+    x = leaky(conv(32)(picture))
+    x = leaky(conv(64)(jnp.concatenate([x, maps], -1)))
+    x = leaky(instance_norm(conv(96)(x)))
+    return nn.Conv(1, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
+
+
+def blank(architecture: Architecture) -> tuple[Array, Array, Array, Warped]:
+  """Arguments of `Network` of one example, all 0."""
+  side = architecture.side
+  picture, one = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
+  maps = jnp.zeros((1, side // 2, side // 2, len(JOINTS)))
+  return maps, maps, picture, Warped(picture, picture, one, one, one)
+
+
+def init(architecture: Architecture, key: Array) -> dict[str, Any]:
+  """Fresh parameters of the parts that a weights file keeps: "estimator" and "network"."""
+  first, second = jax.random.split(key)
+  inputs = blank(architecture)
+  return {
+    "estimator": Estimator(architecture.estimator_width).init(first, inputs[2])["params"],
+    "network": Network(architecture).init(second, *inputs)["params"],
+  }
+
+
+def from_architecture(fields: Mapping[str, Any]) -> Architecture:
+  """The architecture of a weights file; raises InputError for what is none."""
+  return config_lib.build(Architecture, dict(fields), "architecture")

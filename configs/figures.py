@@ -1,0 +1,16 @@
+"""Pose transfer (DFC-Net) on the embedded procedural people; needs no data.
+
+  python -m cfi_jax.main --config=configs/figures.py --workdir=runs/figures
+
+Renders its people; trains pose estimator, discriminator and generator at 64x64 pixels.
+Cost: 4,000 steps of 0.55 s of processor time (measured on a loaded machine), and 5,000 pictures
+  to render at 6 to 10 ms; nobody has run it in full.
+Recipes: keypoints as input of the pose branch (default); the estimator's amplified maps with
+  --config=configs/figures.py:estimator; 128x128 pixels for accelerators with :large.
+"""
+
+from cfi_jax.systems.dfcnet import recipes
+
+
+def get_config(recipe="small"):
+  return recipes.get(recipe)

@@ -1,0 +1,239 @@
+"""Pose transfer with weights: sizes, the room that stays, and what is refused by name."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfi_jax.core import cli
+from cfi_jax.core.types import InputError
+from cfi_jax.datasets.figures.transfers import Figures
+from cfi_jax.evaluate import __main__ as evaluate_command
+from cfi_jax.evaluate.transfers import evaluate_transfers
+from cfi_jax.systems import dfcnet, files
+from cfi_jax.systems.dfcnet import baselines, inference, model, scores
+from cfi_jax.systems.dfcnet.samples import make_transfer
+from cfi_jax.transfer import __main__ as command
+
+
+@pytest.fixture(scope="module")
+def variables(toy):
+  """Variables of the tiny network before training, whose estimator finds every joint somewhere."""
+  params = model.init(toy.config.model, jax.random.key(1))
+  last = max(params["estimator"], key=lambda name: int(name.split("_")[1]))
+  params["estimator"][last]["bias"] += 0.5
+  return {"params": params}
+
+
+@pytest.fixture(scope="module")
+def transferring(toy, variables):
+  _, architecture = dfcnet.product(toy.config, toy.state)
+  return inference.load(variables, architecture)
+
+
+@pytest.fixture(scope="module")
+def weights(toy, variables, tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "people.safetensors"
+  _, architecture = dfcnet.product(toy.config, toy.state)
+  files.save(path, variables, files.Card("dfcnet", architecture, "{}", "{}", "2026-11-28", "none"))
+  return path
+
+
+@pytest.fixture(scope="module")
+def pictures(toy):
+  album = Figures(**{k: v for k, v in toy.config.data.items() if k != "name"}).album("test")
+  return album.images
+
+
+def test_a_result_has_the_targets_size_and_its_room(transferring, pictures):
+  source, target = (np.asarray(Image.fromarray(p).resize((40, 30))) for p in pictures[[0, 3]])
+  made = transferring.transfer(source, target)
+  assert made.shape == (30, 40, 3) and made.dtype == np.uint8
+  frames = list(transferring.sequence([p for p in pictures], target))
+  assert len(frames) == len(pictures)
+  # The region of both poses differs from frame to frame; what no pose reaches never changes.
+  still = np.all([frame == target for frame in frames], axis=(0, -1))
+  assert still.mean() > 0.1
+  np.testing.assert_array_equal(frames[0], transferring.transfer(pictures[0], target))
+
+
+def test_a_picture_of_the_networks_size_is_not_resampled(transferring, pictures, toy):
+  made = transferring.transfer(pictures[0], pictures[3])
+  region = np.asarray(
+    transferring._program(
+      transferring.params, *(p[None].astype(np.float32) / 255 for p in pictures[[0, 3]])
+    )[1]
+  )[0, ..., 0]
+  assert made.shape == (16, 16, 3)
+  np.testing.assert_array_equal(made[region == 0], pictures[3][region == 0])
+
+
+def test_nobody_in_a_picture_is_said(toy, pictures):
+  blind = {"params": model.init(toy.config.model, jax.random.key(1))}
+  _, architecture = dfcnet.product(toy.config, toy.state)
+  seen = jax.tree.map(lambda x: 0 * x, blind)
+  with pytest.raises(InputError, match="0 of 18 joints were found in the source: nobody is seen"):
+    inference.load(seen, architecture).transfer(pictures[0], pictures[1])
+
+
+@pytest.mark.parametrize(
+  ("picture", "message"),
+  [
+    (np.zeros((20, 20, 3), np.float32), r"the source is float32 \[20, 20, 3\]; allowed: uint8"),
+    (np.zeros((20, 20), np.uint8), r"the source is uint8 \[20, 20\]"),
+    (np.zeros((20, 8, 3), np.uint8), "the source has 8x20 pixels; allowed: 16 or more"),
+  ],
+)
+def test_pictures_of_another_kind_are_refused(picture, message, transferring, pictures):
+  with pytest.raises(InputError, match=message):
+    transferring.transfer(picture, pictures[0])
+
+
+def test_the_dtype_is_checked(toy, variables):
+  _, architecture = dfcnet.product(toy.config, toy.state)
+  with pytest.raises(InputError, match="dtype is 'float64'; valid for pose transfer: float32"):
+    inference.load(variables, architecture, dtype="float64")
+  with pytest.raises(InputError, match="architecture: unknown 'depth'"):
+    dfcnet.shapes(architecture | {"depth": 3})
+
+
+def test_fusing_and_transferring_refuse_each_others_weights(weights):
+  with pytest.raises(InputError, match="weights of the system 'dfcnet', which fuses no images"):
+    files.load_fuser(weights)
+  with pytest.raises(InputError, match="'isfuse', which transfers no poses"):
+    files.load_transferrer("medical")
+  with pytest.raises(InputError, match="wavelet is a rule without weights"):
+    files.load_transferrer("wavelet")
+
+
+def test_weights_begin_a_run(toy, variables):
+  state = dfcnet.begin(toy.config, toy.state, variables)
+  jax.tree.map(np.testing.assert_array_equal, state.variables, variables["params"])
+  jax.tree.map(
+    np.testing.assert_array_equal, state.discriminator.params, toy.state.discriminator.params
+  )
+
+
+@pytest.fixture
+def folder(pictures, tmp_path):
+  (tmp_path / "dance").mkdir()
+  for i in range(2):
+    Image.fromarray(pictures[i]).save(tmp_path / "dance" / f"frame{i}.png")
+  Image.fromarray(pictures[3]).resize((24, 20)).save(tmp_path / "person.png")
+  return tmp_path
+
+
+def run(*arguments, main=command):
+  return cli.status(main.main, main.FLAGS, main.__doc__, arguments)
+
+
+def test_the_command_makes_one_picture_and_a_folder(folder, weights, capsys):
+  common = (f"--target={folder / 'person.png'}", f"--weights={weights}")
+  assert (
+    run(f"--source={folder / 'dance' / 'frame0.png'}", f"--output={folder / 'one'}", *common) == 0
+  )
+  one = np.asarray(Image.open(folder / "one.png"))
+  assert one.shape == (20, 24, 3)
+  assert run(f"--source={folder / 'dance'}", f"--output={folder / 'out'}", *common) == 0
+  assert sorted(p.name for p in (folder / "out").iterdir()) == ["frame0.png", "frame1.png"]
+  np.testing.assert_array_equal(one, np.asarray(Image.open(folder / "out" / "frame0.png")))
+  assert "transferred 2 of 2 poses in" in capsys.readouterr().out
+  (folder / "dance" / "frame2.png").write_bytes(b"no picture")
+  assert run(f"--source={folder / 'dance'}", f"--output={folder / 'out'}", *common) == 1
+  said = capsys.readouterr()
+  assert "frame2.png" in said.err and "transferred 2 of 3 poses" in said.out
+  assert "1 failed" in said.out
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"source": "nowhere"}, "nowhere: does not exist"),
+    ({"target": "dance"}, "is a folder; allowed: one picture"),
+    ({"output": "dance"}, "is the folder of the sources; choose another folder"),
+    ({"output": "person.png"}, "person.png is a file; a folder of sources needs a folder"),
+    ({"source": "person.png", "output": "person.png"}, "is one of the pictures themselves"),
+    ({"source": "empty"}, "empty: holds no pictures"),
+    ({"source": "twins"}, "several pictures are called 'a' but for their extension"),
+    ({"source": "person.png", "output": "a.xyz"}, "cannot write '.xyz' files"),
+    ({"weights": "medical"}, "weights of the system 'isfuse', which transfers no poses"),
+  ],
+)
+def test_what_the_command_cannot_use_is_named(changes, message, folder, weights, capsys):
+  (folder / "empty").mkdir()
+  (folder / "twins").mkdir()
+  for name in ("a.png", "a.jpg"):
+    Image.new("RGB", (16, 16)).save(folder / "twins" / name)
+  given = {"source": "dance", "target": "person.png", "output": "out"} | changes
+  paths = {name: folder / value for name, value in given.items() if name != "weights"}
+  paths["weights"] = given.get("weights", weights)
+  assert run(*(f"--{name}={value}" for name, value in paths.items())) == 2
+  assert message in capsys.readouterr().err
+
+
+def test_transfers_are_scored_beside_the_baselines(values, weights, tmp_path):
+  config = values()
+  scored = evaluate_transfers(config, weights, "test", tmp_path)
+  assert scored.methods == ("people", *baselines.BASELINES)
+  means = {m: {s: scored.estimate(m, s).mean for s in scores.DIRECTIONS} for m in scored.methods}
+  assert means["truth"]["MSE"] == 0 and np.isnan(means["truth"]["PSNR"])
+  assert means["truth"]["SSIM"] == pytest.approx(1) and means["truth"]["identity error"] == 0
+  # Before training the network gives the skeleton warp.
+  for score in scores.DIRECTIONS:
+    assert means["people"][score] == pytest.approx(means["skeleton warp"][score], abs=2e-3), score
+  assert means["skeleton warp"]["foreground PSNR"] > means["copy target"]["foreground PSNR"]
+  assert means["copy source"]["identity leak"] < means["skeleton warp"]["identity leak"]
+  assert means["copy source"]["identity error"] > means["skeleton warp"]["identity error"]
+  lines = (tmp_path / "scores.csv").read_text().splitlines()
+  assert len(lines) == 1 + len(scored.methods) * len(scores.DIRECTIONS) * 4
+  text = (tmp_path / "summary.md").read_text()
+  assert "| skeleton warp |" in text and 'the row "truth" has its own error' in text
+  first = np.asarray(Image.open(tmp_path / "pictures" / "test-000000.png"))
+  assert first.shape == (16, 16 * (2 + len(scored.methods)), 3)
+  assert len(list((tmp_path / "pictures").iterdir())) == 4
+
+
+def test_baselines_are_what_they_say(toy, pictures):
+  options = Figures(**{k: v for k, v in toy.config.data.items() if k != "name"})
+  training, source = options.album("train"), options.source("train")
+  record = {name: image / np.float32(255) for name, image in source[0].items()}
+  samples = jax.tree.map(lambda x: x[None], make_transfer(record, None))
+  drawn = {name: np.asarray(rule(samples, training)) for name, rule in baselines.BASELINES.items()}
+  assert all(picture.shape == (1, 16, 16, 3) for picture in drawn.values())
+  np.testing.assert_array_equal(drawn["copy target"], samples.target)
+  np.testing.assert_array_equal(drawn["copy source"], samples.source)
+  # The source is a training picture itself, and so the nearest by pose.
+  np.testing.assert_allclose(drawn["nearest by pose"], samples.source, atol=1e-6)
+  np.testing.assert_allclose(drawn["mean image"][0], training.images.mean(0) / 255, atol=1e-5)
+  both = [json.dumps(picture.tolist()) for picture in (training.images / np.float32(255))]
+  assert json.dumps(drawn["nearest by pose and colour"][0].tolist()) in both
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (("--visible=x",), "--visible is for fused images; allowed with --config: --weights, --split"),
+    (("--split=train",), "--split=train; allowed: test, known, validation"),
+    (("--weights=",), "--weights is missing; with --config it is required"),
+    (("--weights=medical",), "'isfuse', which transfers no poses"),
+    (("--config.data.size=24",), "was trained at 16 pixels and config.data.size is 24"),
+  ],
+)
+def test_evaluations_that_cannot_be_are_named(arguments, message, weights, tmp_path, capsys):
+  tiny = __file__.replace("test_inference.py", "tiny.py")
+  given = [f"--config={tiny}", f"--weights={weights}", f"--output={tmp_path}", *arguments]
+  assert run(*given, main=evaluate_command) == 2
+  assert message in capsys.readouterr().err
+
+
+def test_the_command_of_evaluation_prints_means(weights, tmp_path, capsys):
+  tiny = __file__.replace("test_inference.py", "tiny.py")
+  given = (f"--config={tiny}", f"--weights={weights}", f"--output={tmp_path / 'out'}")
+  assert run(*given, "--split=known", main=evaluate_command) == 0
+  printed = capsys.readouterr().out
+  assert printed.startswith("mean") and "nearest by pose and colour" in printed
+  assert "scored 8 methods on 4 transfers" in printed
+  assert run("--split=test", f"--output={tmp_path}", main=evaluate_command) == 2
+  assert "--split=test without --config" in capsys.readouterr().err
