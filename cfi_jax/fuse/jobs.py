@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
@@ -13,10 +13,11 @@ import numpy as np
 
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import matching
-from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.data.listing import enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
+from cfi_jax.fusion import masks
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
@@ -40,13 +41,16 @@ def find_jobs(
   output: str | os.PathLike,
   extension: str,
   naming: Naming = PLAIN,
+  valid: Mapping[str, pathlib.Path] | None = None,
 ) -> Found:
   """Finds the pairs of two files, or of two folders and those below them.
 
+  valid: by modality a mask for all of its images, or a folder of masks that are named as they are.
   output: for two files a file, whose extension may be left out, or a folder: one that exists or
     ends with a slash. For two folders a folder; it gets the folders below them, too.
   """
-  for path in (visible, infrared):
+  valid = {} if valid is None else valid
+  for path in (visible, infrared, *valid.values()):
     if not path.exists():
       raise InputError(f"{path}: does not exist")
   if visible.is_dir() != infrared.is_dir():
@@ -58,7 +62,11 @@ def find_jobs(
       raise InputError(f"--output={output} is one of the images themselves")
     if visible.resolve() == infrared.resolve():
       raise InputError(f"{visible}: given as the visible and as the infrared image")
-    return Found([Job(visible.name, visible, infrared, output)], [], [])
+    for image, path in valid.items():
+      if path.is_dir() or output.resolve() == path.resolve():
+        what = "a folder; two files need a file" if path.is_dir() else "the output, too"
+        raise InputError(f"--{image}_valid={path} is {what}")
+    return Found([Job(visible.name, visible, infrared, output, valid=valid)], [], [])
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
   found = matching.match_folders(os.sep, folders, naming)
   if not found.records:
@@ -74,16 +82,58 @@ def find_jobs(
         f"--output={output} is a folder of the images themselves, or inside one: results would be "
         f"taken for {image} images the next time; choose another folder"
       )
+  problems = list(found.problems)
+  of_names: dict[str, dict[str, pathlib.Path]] = {r.name: {} for r in found.records}
+  for image, path in valid.items():
+    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
+      raise InputError(
+        f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
+      )
+    problems += _add_masks(of_names, path, image, naming)
   jobs = [
     Job(
       r.name,
       pathlib.Path(os.sep, r.files["visible"].path),
       pathlib.Path(os.sep, r.files["infrared"].path),
       output / (r.name + extension),
+      valid=of_names[r.name],
     )
     for r in found.records
+    if len(of_names[r.name]) == len(valid)
   ]
-  return Found(jobs, list(found.problems), matching.unread(found.strays))
+  if not jobs:
+    raise InputError(enumerate_problems("there is no pair with its masks", problems))
+  return Found(jobs, problems, matching.unread(found.strays))
+
+
+def _add_masks(
+  of_names: dict[str, dict[str, pathlib.Path]], path: pathlib.Path, image: str, naming: Naming
+) -> list[str]:
+  """Adds an image's mask to that of every name; returns sentences on names that have none.
+
+  path: the mask of all, or a folder of masks that are named as the images are.
+  """
+  if not path.is_dir():
+    for of_name in of_names.values():
+      of_name[image] = path
+    return []
+  flag = f"{image}_valid"
+  rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
+  found = matching.find(os.sep, {flag: os.fspath(path.resolve())}, rule)[flag]
+  lacking = []
+  for name, of_name in of_names.items():
+    file = found.images.get(naming.key(name))
+    if file is None:
+      lacking.append(name)
+    else:
+      of_name[image] = pathlib.Path(os.sep, file.path)
+  problems = list(found.problems)
+  if lacking:
+    problems.append(
+      f"{len(lacking)} of {len(of_names)} pairs have no mask of the {image} image's name in "
+      f"--{flag}={path}: {shorten(lacking)}"
+    )
+  return problems
 
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
@@ -124,7 +174,9 @@ def fuse_jobs(
         sized.append(dataclasses.replace(job, size=size))
     batches = _batches(fusing, sized, options.memory_mb)
     pairs_of = _ahead(
-      readers, lambda batch: [_try(read_ready, j, options, normalizer) for j in batch], batches
+      readers,
+      lambda batch: [_try(read_ready, j, options, normalizer, fusing.takes_valid) for j in batch],
+      batches,
     )
     writing = collections.deque()
     for batch, pairs in zip(batches, pairs_of, strict=True):
@@ -177,7 +229,13 @@ def _compute(
   """Fused images of pairs that share a bucket, in the types of their files."""
   visibles = [ready.visible.plain for _, ready in pairs]
   infrareds = [ready.infrared.plain for _, ready in pairs]
-  fused = fusing.fuse_pairs(visibles, infrareds, gray=options.gray, memory_mb=options.memory_mb)
+  fused = fusing.fuse_pairs(
+    visibles,
+    infrareds,
+    gray=options.gray,
+    memory_mb=options.memory_mb,
+    valid=[masks.of_pair(ready.visible, ready.infrared) for _, ready in pairs],
+  )
   results = []
   for (job, ready), image in zip(pairs, fused, strict=True):
     stored = ready.visible.stored

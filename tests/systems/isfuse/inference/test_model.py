@@ -247,9 +247,10 @@ for devices in (jax.local_devices(), jax.local_devices()[:1]):
   results.append(model.fuse_pairs(*pairs, memory_mb=5))
   print(model.programs.compiled)
 assert jax.local_device_count() == 3
-for name in ("average", "wavelet:planes=1"):  # fusers without a network, whole images and tiles
+valid = [{"infrared": random.random(size) > 0.1} if size[0] in (23, 300) else None for size in sizes]
+for name in ("average", "wavelet:planes=1"):  # without a network, whole images, tiles and masks
   fusers = (load_fuser(name, devices=d) for d in (jax.local_devices(), jax.local_devices()[:1]))
-  results += [fuser.fuse_pairs(*pairs, memory_mb=0.2) for fuser in fusers]
+  results += [fuser.fuse_pairs(*pairs, memory_mb=0.2, valid=valid) for fuser in fusers]
 for many, one in zip(results[::2], results[1::2]):
   for got, want in zip(many, one):
     np.testing.assert_array_equal(got, want)
