@@ -247,7 +247,7 @@ for devices in (jax.local_devices(), jax.local_devices()[:1]):
   results.append(model.fuse_pairs(*pairs, memory_mb=5))
   print(model.programs.compiled)
 assert jax.local_device_count() == 3
-valid = [{"infrared": random.random(size) > 0.1} if size[0] in (23, 300) else None for size in sizes]
+valid = [{"infrared": random.random(s) > 0.1} if s[0] in (23, 300) else None for s in sizes]
 for name in ("average", "wavelet:planes=1"):  # without a network, whole images, tiles and masks
   fusers = (load_fuser(name, devices=d) for d in (jax.local_devices(), jax.local_devices()[:1]))
   results += [fuser.fuse_pairs(*pairs, memory_mb=0.2, valid=valid) for fuser in fusers]
