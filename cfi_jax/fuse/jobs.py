@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
@@ -82,58 +82,60 @@ def find_jobs(
         f"--output={output} is a folder of the images themselves, or inside one: results would be "
         f"taken for {image} images the next time; choose another folder"
       )
-  problems = list(found.problems)
-  of_names: dict[str, dict[str, pathlib.Path]] = {r.name: {} for r in found.records}
-  for image, path in valid.items():
-    if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
-      raise InputError(
-        f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
-      )
-    problems += _add_masks(of_names, path, image, naming)
   jobs = [
     Job(
       r.name,
       pathlib.Path(os.sep, r.files["visible"].path),
       pathlib.Path(os.sep, r.files["infrared"].path),
       output / (r.name + extension),
-      valid=of_names[r.name],
     )
     for r in found.records
-    if len(of_names[r.name]) == len(valid)
   ]
+  jobs, lacking = _with_masks(jobs, valid, output, naming)
+  problems = [*found.problems, *lacking]
   if not jobs:
     raise InputError(enumerate_problems("there is no pair with its masks", problems))
   return Found(jobs, problems, matching.unread(found.strays))
 
 
-def _add_masks(
-  of_names: dict[str, dict[str, pathlib.Path]], path: pathlib.Path, image: str, naming: Naming
-) -> list[str]:
-  """Adds an image's mask to that of every name; returns sentences on names that have none.
+def _with_masks(
+  jobs: list[Job], valid: Mapping[str, pathlib.Path], output: pathlib.Path, naming: Naming
+) -> tuple[list[Job], list[str]]:
+  """The jobs whose images have masks, with them, and sentences on the others; see `find_jobs`."""
+  problems = []
+  for image, path in valid.items():
+    files = dict.fromkeys((job.name for job in jobs), path)
+    if path.is_dir():
+      files, found = _find_masks(files, path, image, naming)
+      problems += found
+      if output.resolve().is_relative_to(path.resolve()):
+        raise InputError(
+          f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
+        )
+    jobs = [
+      dataclasses.replace(job, valid={**job.valid, image: files[job.name]})
+      for job in jobs
+      if job.name in files
+    ]
+  return jobs, problems
 
-  path: the mask of all, or a folder of masks that are named as the images are.
-  """
-  if not path.is_dir():
-    for of_name in of_names.values():
-      of_name[image] = path
-    return []
+
+def _find_masks(
+  names: Collection[str], folder: pathlib.Path, image: str, naming: Naming
+) -> tuple[dict[str, pathlib.Path], list[str]]:
+  """The masks in a folder by the names of pairs, and sentences on pairs that have none."""
   flag = f"{image}_valid"
   rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
-  found = matching.find(os.sep, {flag: os.fspath(path.resolve())}, rule)[flag]
-  lacking = []
-  for name, of_name in of_names.items():
-    file = found.images.get(naming.key(name))
-    if file is None:
-      lacking.append(name)
-    else:
-      of_name[image] = pathlib.Path(os.sep, file.path)
+  found = matching.find(os.sep, {flag: os.fspath(folder.resolve())}, rule)[flag]
+  files = {name: found.images.get(naming.key(name)) for name in names}
+  masks_of = {n: pathlib.Path(os.sep, file.path) for n, file in files.items() if file is not None}
   problems = list(found.problems)
-  if lacking:
+  if lacking := [name for name in names if name not in masks_of]:
     problems.append(
-      f"{len(lacking)} of {len(of_names)} pairs have no mask of the {image} image's name in "
-      f"--{flag}={path}: {shorten(lacking)}"
+      f"{len(lacking)} of {len(names)} pairs have no mask of the {image} image's name in "
+      f"--{flag}={folder}: {shorten(lacking)}"
     )
-  return problems
+  return masks_of, problems
 
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:

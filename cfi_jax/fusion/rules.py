@@ -13,25 +13,22 @@ the mean of the known low-pass residuals for `wavelet`; beyond the reach of both
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from cfi_jax.core.types import Array
+from cfi_jax.fusion.residuals import B3_SPLINE
 from cfi_jax.fusion.rule_options import Choice, NoOptions, WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import PIXELS, Stage, together
 
-B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
-BLOCK = 256  # rows that become float64 at once
 NONE = NoOptions()
 
 
@@ -145,18 +142,6 @@ def depth(size: tuple[int, int]) -> int:
   while side >= 2 * SMALLEST:
     side, count = -(-side // 2), count + 1
   return count
-
-
-def residual_mean(image: np.ndarray, planes: int, known: np.ndarray | None = None) -> float:
-  """The mean of the low-pass residual of an image [H, W], which no window of it can tell.
-
-  known: bool [H, W], where the image has values, of which it is the mean then; None: everywhere.
-  """
-  if known is not None and not known.all():
-    return _known_residual_mean(image, planes, known)
-  rows, columns = (_shares(n, planes) for n in image.shape)
-  blocks = (slice(start, start + BLOCK) for start in range(0, len(image), BLOCK))
-  return sum(float(rows[own] @ (image[own].astype(np.float64) @ columns)) for own in blocks)
 
 
 class _Known(NamedTuple):
@@ -280,47 +265,6 @@ def _expand(image: _Known, shape: tuple[int, ...], size: Array | None, stage: St
 
 def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stage = together):
   return ops.blur(image, B3_SPLINE, spacing, size=size, stage=stage)
-
-
-def _known_residual_mean(image: np.ndarray, planes: int, known: np.ndarray) -> float:
-  """`residual_mean` by normalised convolution, block by block."""
-  taps = _taps(planes)
-  reach, side = len(taps) // 2, max(BLOCK // 4, 2**planes)
-  band = np.zeros((side, side + 2 * reach))  # what smooths one axis of a block
-  for i in range(side):
-    band[i, i : i + len(taps)] = taps
-  places = [ops.mirrored(np.arange(-reach, -(-n // side) * side + reach), n) for n in image.shape]
-  total = 0.0
-  for top, left in itertools.product(*(range(0, n, side) for n in image.shape)):
-    own = known[top : top + side, left : left + side]
-    if not own.any():
-      continue
-    around = np.ix_(places[0][top : top + band.shape[1]], places[1][left : left + band.shape[1]])
-    mask = known[around]
-    sums = (band @ x @ band.T for x in (np.where(mask, image[around], 0), mask))
-    value, weight = (x[: own.shape[0], : own.shape[1]][own] for x in sums)
-    total += float((value / weight).sum())
-  return total / max(np.count_nonzero(known), 1)
-
-
-@functools.lru_cache(maxsize=8)
-def _taps(planes: int) -> np.ndarray:
-  """The taps of all smoothings of an axis together, which give the low-pass residual."""
-  taps = np.ones(1)
-  for k in range(planes):
-    spaced = np.zeros(4 * 2**k + 1)
-    spaced[:: 2**k] = B3_SPLINE
-    taps = np.convolve(taps, spaced)
-  return taps
-
-
-@functools.lru_cache(maxsize=64)
-def _shares(size: int, planes: int) -> np.ndarray:
-  """The share of every pixel of an axis in the mean of its low-pass residual, [size]."""
-  taps = _taps(planes)
-  reach = len(taps) // 2
-  found = ops.mirrored(np.arange(-reach, size + reach), size)
-  return np.bincount(found, np.convolve(np.ones(size), taps), size) / size
 
 
 @dataclasses.dataclass(frozen=True)

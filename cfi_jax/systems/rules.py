@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, buckets, rules
+from cfi_jax.fusion import arrays, buckets, residuals, rules
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.rule_options import Choice, WaveletOptions
@@ -184,7 +184,7 @@ class RuleFuser(ArrayFuser):
       images = (pair.visible, pair.infrared)
       known = (None, None) if pair.valid is None else (pair.valid.visible, pair.valid.infrared)
       level = sum(
-        unit * rules.residual_mean(image, options.planes, mask)
+        unit * residuals.residual_mean(image, options.planes, mask)
         for unit, image, mask in zip(_units(*(x.dtype for x in images)), images, known, strict=True)
       )
     size, depth = None, 0

@@ -73,7 +73,7 @@ WAYS = {
   "nodata of 8 bits.tif": (np.where(KNOWN, INFRARED, 0).astype(np.uint8), NODATA, False),
   "nodata of 16 bits.tif": (np.where(KNOWN, wide(INFRARED), 0).astype(np.uint16), NODATA, False),
   "nan.tif": (np.where(KNOWN, INFRARED, np.nan).astype(np.float32), {}, False),
-  "-9999.tif": (np.where(KNOWN, INFRARED, -9999).astype(np.int16), {}, False),
+  "-9999.tif": (np.where(KNOWN, INFRARED.astype(int), -9999).astype(np.int16), {}, False),
   "mask.png": (INFRARED, {}, True),
 }
 

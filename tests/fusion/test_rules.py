@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cfi_jax.fusion import rules
+from cfi_jax.fusion import residuals, rules
 from cfi_jax.fusion.rule_options import DEFAULTS, Choice, WaveletOptions, parse
 from cfi_jax.fusion.types import Pair
 
@@ -126,7 +126,7 @@ def test_the_mean_of_a_residual(random):
   smooth = image.astype(float)
   for k in range(5):
     smooth = blur(smooth, 2**k)
-  assert rules.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
+  assert residuals.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
 
 
 @pytest.mark.parametrize(("size", "planes"), [((300, 31), 4), ((20, 90), 6)])
@@ -139,9 +139,9 @@ def test_the_mean_of_a_residual_over_what_is_known(random, size, planes):
     total, weight = blur(total, 2**k), blur(weight, 2**k)
   expected = (total / weight)[known].mean()
   spoilt = np.where(known, image, np.nan)
-  assert rules.residual_mean(spoilt, planes, known) == pytest.approx(expected, rel=1e-12)
-  everywhere = rules.residual_mean(image, planes, np.ones(size, bool))
-  assert everywhere == rules.residual_mean(image, planes)
+  assert residuals.residual_mean(spoilt, planes, known) == pytest.approx(expected, rel=1e-12)
+  everywhere = residuals.residual_mean(image, planes, np.ones(size, bool))
+  assert everywhere == residuals.residual_mean(image, planes)
 
 
 def test_a_rule_is_homogeneous(holed):

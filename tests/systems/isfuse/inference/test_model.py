@@ -69,7 +69,8 @@ def test_only_the_luma_of_the_infrared_counts(small, random):
   [
     (np.zeros((7, 30)), np.zeros((7, 30)), "height and width from 8"),
     (np.zeros((9, 9)), np.zeros((9, 10)), "9x10"),
-    (np.full((9, 9), np.nan), np.zeros((9, 9)), "visible has 81 NaN or infinite values among 81"),
+    (np.full((9, 9), np.nan), np.zeros((9, 9)), "the visible image: no pixel has a value"),
+    (np.diag([np.nan] * 9), np.zeros((9, 9)), "visible: 9 of 81 pixels have no value .*wavelet"),
     (np.zeros((9, 9), bool), np.zeros((9, 9)), "visible is bool; allowed"),
     (np.zeros((9, 9), complex), np.zeros((9, 9)), "visible is complex128; allowed"),
     (np.zeros((9, 9, 2)), np.zeros((9, 9)), "shape"),
