@@ -280,6 +280,7 @@ def test_the_python_of_fusing_runs():
   (block,) = re.findall("```python\n(.*?)```", TEXTS["docs/fusing.md"], re.DOTALL)
   rng = np.random.default_rng(0)
   values = {name: rng.integers(0, 256, (16, 24), np.uint8) for name in ("visible", "infrared")}
+  values["mask"] = values["infrared"] > 20
   exec(block, values)
   assert values["fused"].shape == (16, 24) and values["fused"].dtype == np.uint8
   assert np.isfinite(values["details"].gates[0]).all()

@@ -142,7 +142,7 @@ for _found in corruptions.CORRUPTIONS.values():
 # Functions that take no image, or that check it by an InputError of their own (with own tests).
 WITHOUT = {
   ops.statistics_dtype, ops.absolute, ops.together, ops.apart, ops.staged, ops.mirrored,
-  rules.depth, rules.residual_mean, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
+  rules.depth, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
   levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,
   interventions.stand_alone, corruptions.get, windows.inside, windows.area, windows.gaussian,

@@ -17,10 +17,14 @@ from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.fusion.inputs import FALSE_COLOUR
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import damage, ranges
+from cfi_jax.images import damage, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.colour import shows_colour
 from cfi_jax.images.ranges import OVER, Normalizer, Range
+
+LACKING = (
+  "images with pixels without a value (NaN, nodata, alpha 0), which training does not leave out"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Image:
   """Properties of a decoded file; `colour` is judged by content, `digest` is of the luma.
 
   summary: of its values where they decide on the range of a folder (`ranges.summarise`).
+  missing: number of its pixels without a value (`images.validity`).
   unseen: name of its format where that has no checksum, else "".
   """
 
@@ -62,6 +67,7 @@ class _Image:
   dtype: np.dtype
   range: Range
   summary: np.ndarray | None
+  missing: int
   unseen: str
 
 
@@ -111,6 +117,7 @@ def check(
   small = [s.record.name for s in whole if min(s.size) < crop]
   constant = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.constant]
   coloured = [s.record.name for s in seen if _is_coloured(s)]
+  lacking = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.missing]
   noun = todo[0][1].noun if todo else "pair"
   padded = f"{noun}s with a side below the crop of {crop}, to be reflect-padded"
   return Report(
@@ -125,6 +132,7 @@ def check(
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
+      *_named(LACKING, lacking),
       *_named(f"infrared pictures in colours: {FALSE_COLOUR}", coloured),
       *_named("cases in several splits", _leaks(dataset, seen)),
     ),
@@ -188,7 +196,7 @@ def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Ima
     if unseen == "JPEG" and damage.is_strict():
       damage.require_strict_jpeg(stream, store.label(file.path))
   height, width, channels = image.shape
-  luma = images.luma(image)
+  luma, valid = images.luma(image), validity.of(image)
   colour = shows_colour(image)
   names = {1: "grey", 3: "RGB", 4: "RGBA"}
   equal = "" if channels == 1 or colour else " without colour"
@@ -206,6 +214,7 @@ def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Ima
     dtype=luma.dtype,
     range=found,
     summary=ranges.summarise(luma) if is_open else None,
+    missing=0 if valid is None else int(np.count_nonzero(~valid)),
     unseen=unseen,
   )
 

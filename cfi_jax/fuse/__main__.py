@@ -25,6 +25,10 @@ FLAGS = {
   "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
   "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
   "output": cli.Flag("file, or folder for folders", required=True),
+  "visible_valid": cli.Flag(
+    "mask, or folder of masks named as the visible images: black where they have no value", ""
+  ),
+  "infrared_valid": cli.Flag("the same for infrared images; one mask serves all of a folder", ""),
   **NAMING,
   "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "

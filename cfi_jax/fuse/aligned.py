@@ -39,11 +39,10 @@ class Aligner:
     for name, image in (("visible", visible), ("infrared", infrared)):
       rig.require(name, image.stored.shape[:2], f"the {name} image")
     plain, mask = rig.warp(infrared.plain)
-    stored = infrared.stored
-    if stored.dtype.kind == "f" and np.isnan(stored).any():
-      mask = rig.warp(images.luma(stored))[1]
+    if infrared.valid is not None:
+      mask = rig.warp(np.where(infrared.valid, np.float32(0), np.float32(np.nan)))[1]
     self.shares.append(float(mask.mean()))
-    return dataclasses.replace(infrared, plain=plain), mask
+    return dataclasses.replace(infrared, plain=plain, valid=None), mask
 
   def describe(self) -> str:
     """One line on the pairs so far."""

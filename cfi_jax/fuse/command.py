@@ -22,6 +22,7 @@ from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
+from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images import ranges
 from cfi_jax.images.ranges import Normalizer
 from cfi_jax.systems.files import label, load_fuser
@@ -32,7 +33,8 @@ def fuse(given: Mapping[str, Any]) -> int:
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
   extension = "." + given["format"].lower().lstrip(".")
-  found = find_jobs(*sources, given["output"], extension, naming.from_options(given))
+  valid = {m: pathlib.Path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
+  found = find_jobs(*sources, given["output"], extension, naming.from_options(given), valid)
   for job in found.jobs[:1]:
     require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])

@@ -5,18 +5,21 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
 
 from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.data import matching
+from cfi_jax.data.listing import enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
 from cfi_jax.data.pairs import find_pairs, require_alike
 from cfi_jax.fuse import aligned
 from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
+from cfi_jax.fusion import masks
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
@@ -40,20 +43,30 @@ def find_jobs(
   output: str | os.PathLike,
   extension: str,
   naming: Naming = PLAIN,
+  valid: Mapping[str, pathlib.Path] | None = None,
 ) -> Found:
   """Finds the pairs of two files, or of two folders and those below them.
 
+  valid: by modality a mask for all of its images, or a folder of masks that are named as they are.
   output: for two files a file, whose extension may be left out, or a folder: one that exists or
     ends with a slash. For two folders a folder; it gets the folders below them, too.
   """
   require_alike(visible, infrared)
+  valid = {} if valid is None else valid
+  for path in valid.values():
+    if not path.exists():
+      raise InputError(f"{path}: does not exist")
   pictures.check_extension(extension)
   if not visible.is_dir():
     output = _output_file(visible, output, extension)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
+    for image, path in valid.items():
+      if path.is_dir() or output.resolve() == path.resolve():
+        what = "a folder; two files need a file" if path.is_dir() else "the output, too"
+        raise InputError(f"--{image}_valid={path} is {what}")
     (pair,) = find_pairs(visible, infrared).pairs
-    return Found([Job(visible.name, pair.visible, pair.infrared, output)], [], [])
+    return Found([Job(visible.name, pair.visible, pair.infrared, output, valid=valid)], [], [])
   found = find_pairs(visible, infrared, naming)
   output = pathlib.Path(output)
   if output.is_file():
@@ -67,7 +80,51 @@ def find_jobs(
         f"taken for {image} images the next time; choose another folder"
       )
   jobs = [Job(p.name, p.visible, p.infrared, output / (p.name + extension)) for p in found.pairs]
-  return Found(jobs, found.problems, found.left_out)
+  jobs, lacking = _with_masks(jobs, valid, output, naming)
+  problems = [*found.problems, *lacking]
+  if not jobs:
+    raise InputError(enumerate_problems("there is no pair with its masks", problems))
+  return Found(jobs, problems, found.left_out)
+
+
+def _with_masks(
+  jobs: list[Job], valid: Mapping[str, pathlib.Path], output: pathlib.Path, naming: Naming
+) -> tuple[list[Job], list[str]]:
+  """The jobs whose images have masks, with them, and sentences on the others; see `find_jobs`."""
+  problems = []
+  for image, path in valid.items():
+    files = dict.fromkeys((job.name for job in jobs), path)
+    if path.is_dir():
+      files, found = _find_masks(files, path, image, naming)
+      problems += found
+      if output.resolve().is_relative_to(path.resolve()):
+        raise InputError(
+          f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
+        )
+    jobs = [
+      dataclasses.replace(job, valid={**job.valid, image: files[job.name]})
+      for job in jobs
+      if job.name in files
+    ]
+  return jobs, problems
+
+
+def _find_masks(
+  names: Collection[str], folder: pathlib.Path, image: str, naming: Naming
+) -> tuple[dict[str, pathlib.Path], list[str]]:
+  """The masks in a folder by the names of pairs, and sentences on pairs that have none."""
+  flag = f"{image}_valid"
+  rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
+  found = matching.find(os.sep, {flag: os.fspath(folder.resolve())}, rule)[flag]
+  files = {name: found.images.get(naming.key(name)) for name in names}
+  masks_of = {n: pathlib.Path(os.sep, file.path) for n, file in files.items() if file is not None}
+  problems = list(found.problems)
+  if lacking := [name for name in names if name not in masks_of]:
+    problems.append(
+      f"{len(lacking)} of {len(names)} pairs have no mask of the {image} image's name in "
+      f"--{flag}={folder}: {shorten(lacking)}"
+    )
+  return masks_of, problems
 
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
@@ -108,7 +165,9 @@ def fuse_jobs(
         sized.append(dataclasses.replace(job, size=size))
     batches = _batches(fusing, sized, options.memory_mb)
     pairs_of = _ahead(
-      readers, lambda batch: [_try(read_ready, j, options, normalizer) for j in batch], batches
+      readers,
+      lambda batch: [_try(read_ready, j, options, normalizer, fusing.takes_valid) for j in batch],
+      batches,
     )
     writing = collections.deque()
     for batch, pairs in zip(batches, pairs_of, strict=True):
@@ -161,7 +220,13 @@ def _compute(
   """Fused images of pairs that share a bucket, in the types of their files."""
   visibles = [ready.visible.plain for _, ready in pairs]
   infrareds = [ready.infrared.plain for _, ready in pairs]
-  fused = fusing.fuse_pairs(visibles, infrareds, gray=options.gray, memory_mb=options.memory_mb)
+  fused = fusing.fuse_pairs(
+    visibles,
+    infrareds,
+    gray=options.gray,
+    memory_mb=options.memory_mb,
+    valid=[masks.of_pair(ready.visible, ready.infrared) for _, ready in pairs],
+  )
   results = []
   for (job, ready), image in zip(pairs, fused, strict=True):
     stored = ready.visible.stored

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,10 +11,10 @@ from PIL import Image
 from cfi_jax.core.types import InputError
 from cfi_jax.data.threads import each
 from cfi_jax.fuse.aligned import Aligner
-from cfi_jax.fusion import arrays
+from cfi_jax.fusion import arrays, masks
 from cfi_jax.fusion.inputs import Prepared, prepare
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import colour, palettes, ranges
+from cfi_jax.images import colour, palettes, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer, Range
 
@@ -46,13 +46,17 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One pair of files, the file of its result, and the visible image's (height, width)."""
+  """One pair of files, the file of its result, and the visible image's (height, width).
+
+  valid: files of masks by modality, of those that have one.
+  """
 
   name: str
   visible: pathlib.Path
   infrared: pathlib.Path
   output: pathlib.Path
   size: tuple[int, int] = (0, 0)
+  valid: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,24 +97,33 @@ def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
         header = images.read_header(file, os.fspath(path), options.max_pixels)
         if normalizer.rule(name).keeps(np.dtype(header.depth)):
           return None
-        values = images.luma(images.decode(file, os.fspath(path), options.max_pixels))
+      image = read_masked(job, name, options)
     except (InputError, OSError):
       return None
-    return name, ranges.summarise(values), values.dtype
+    values = images.luma(np.ma.getdata(image))
+    return name, ranges.summarise(values, validity.of(image)), values.dtype
 
   items = [(job, name) for job in jobs for name in named]
   found = each(summarise, items, "reading the values of all files", "file")
   return normalizer.of_folder(filter(None, found))
 
 
-def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
-  """Both images [H, W, C]; in one size, unless they are to be aligned.
+def read_masked(job: Job, name: str, options: Options) -> np.ndarray:
+  """An image [H, W, C] of a pair, masked where by itself or by its mask it has no value."""
+  image = images.read_image(getattr(job, name), options.max_pixels)
+  path = job.valid.get(name)
+  if path is None:
+    return validity.apply(image)
+  mask = validity.of_mask(images.read_image(path, options.max_pixels))
+  return validity.apply(image, mask, os.fspath(path))
 
-  Raises InputError when sizes differ and may not be resized.
+
+def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
+  """Both images [H, W, C], masked where they have no value; in one size, unless to be aligned.
+
+  Raises InputError when their sizes differ and they may not be resized.
   """
-  visible, infrared = (
-    images.read_image(path, options.max_pixels) for path in (job.visible, job.infrared)
-  )
+  visible, infrared = (read_masked(job, name, options) for name in MODALITIES)
   for image, path in ((visible, job.visible), (infrared, job.infrared)):
     if min(image.shape[:2]) < arrays.MIN_SIDE:
       raise InputError(
@@ -141,14 +154,23 @@ def _same_aspect(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
   return apart <= max(height, width, low, narrow)
 
 
-def read_ready(job: Job, options: Options, normalizer: Normalizer) -> Ready:
-  """Reads a pair, and decides what its values mean."""
+def read_ready(
+  job: Job, options: Options, normalizer: Normalizer, takes_valid: bool = True
+) -> Ready:
+  """Reads a pair, and decides what its values mean.
+
+  takes_valid: whether pixels without a value can be left out; else they are refused.
+  """
   visible, infrared = read_pair(job, options)
   # Grey is judged by content: a grey picture stored as RGB is written as grey.
-  if visible.shape[-1] == 3 and colour.is_grey(visible):
+  if visible.shape[-1] == 3 and colour.is_grey(np.ma.getdata(visible)):
     visible = visible[..., :1]
   palette = options.infrared_palette
   first, second = prepare(visible, infrared, normalizer, palette=palette, label=job.name)
+  if not takes_valid:
+    masks.require_values(first.valid, os.fspath(job.visible))
+    if options.align is None:  # else the result is the visible image there
+      masks.require_values(second.valid, os.fspath(job.infrared))
   if options.align is None:
     return Ready(first, second)
   return Ready(first, *options.align.bring(first, second))
@@ -159,9 +181,24 @@ def _shape(image: np.ndarray) -> str:
 
 
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Bilinear, smoothed where it shrinks, in the image's own type."""
+  """Bilinear, smoothed where it shrinks, in the image's own type.
+
+  What has no value, 0 in a masked array, has no weight; a pixel has a value where half of the
+  weight has one.
+  """
+  valid, values = validity.of(image), _bilinear(np.ma.getdata(image), size)
+  if valid is None:
+    return ranges.to_type(values, image.dtype)
+  weight = _bilinear(valid, size)
+  known = weight >= 0.5
+  values = np.where(known, values / np.maximum(weight, 0.5), 0)
+  return validity.apply(ranges.to_type(values, image.dtype), known)
+
+
+def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """[H, W, C] of any type in float32, in another size."""
   channels = [
     Image.fromarray(image[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
     for c in range(image.shape[-1])
   ]
-  return ranges.to_type(np.stack([np.asarray(c) for c in channels], -1), image.dtype)
+  return np.stack([np.asarray(c) for c in channels], -1)

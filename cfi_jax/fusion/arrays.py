@@ -19,8 +19,8 @@ def has_channels(image: np.ndarray) -> bool:
 def as_batch(image: np.ndarray, name: str) -> np.ndarray:
   """Returns an image or a batch as [B, H, W, C]; refuses what cannot be fused.
 
-  image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4, channels last; numbers without
-    NaN. [3, H, W] and [4, H, W] are refused: they are nearly always channels, not grey images.
+  image: [H, W], [H, W, C], [B, H, W] or [B, H, W, C], C = 1, 3 or 4, channels last.
+    [3, H, W] and [4, H, W] are refused: they are nearly always channels, not grey images.
   """
   if image.dtype.kind not in "uif":
     raise InputError(f"{name} is {image.dtype}; allowed: integers and floating point")
@@ -32,12 +32,6 @@ def as_batch(image: np.ndarray, name: str) -> np.ndarray:
     raise InputError(
       f"{name} has shape {image.shape}; allowed: [H, W], [H, W, C], [B, H, W] or [B, H, W, C] with "
       f"C = 1, 3 or 4, height and width from {MIN_SIDE}"
-    )
-  if image.dtype.kind == "f" and not np.isfinite(image).all():
-    count = int(np.count_nonzero(~np.isfinite(image)))
-    raise InputError(
-      f"{name} has {count} NaN or infinite values among {image.size}; fill them first, such as by "
-      f"np.nan_to_num({name}, nan={name}[np.isfinite({name})].min())"
     )
   return batch
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from cfi_jax.fusion.types import Fusion
+from cfi_jax.fusion.types import Fusion, Masks
 
 Size = tuple[int, int]  # height, width
 
@@ -25,6 +25,10 @@ class Fuser(Protocol):
   @property
   def devices(self) -> Sequence[jax.Device]:
     """The devices that share the work; as many pairs are computed at once."""
+
+  @property
+  def takes_valid(self) -> bool:
+    """Whether pixels without a value are left out; a fuser that cannot refuses them."""
 
   def reserve(self, sizes: Iterable[Size], *, memory_mb: float | None = None) -> None:
     """Plans few compiled programs for the images to come, one entry of `sizes` per image."""
@@ -42,6 +46,7 @@ class Fuser(Protocol):
     memory_mb: float | None = None,
     normalize: str | Mapping[str, str] = "auto",
     infrared_palette: str = "",
+    valid: Masks | None = None,
   ) -> np.ndarray | tuple[np.ndarray, Fusion]:
     """Fuses one pair, or a batch of equal sizes, to the form and dtype of `visible`.
 
@@ -51,6 +56,9 @@ class Fuser(Protocol):
     return_details: the `Fusion` of the luma is returned, too.
     memory_mb: memory for the computation per device; None leaves it to the fuser.
     normalize: which values mean 0 and 1 (`images.ranges`). infrared_palette: of false colours.
+    valid: masks by modality, bool or numbers [H, W], or [B, H, W] for a batch, false or 0 where the
+      image has no value, beside what it says itself (`images.validity`). Where one image has none
+      the result is the other's value.
     """
 
   def fuse_pairs(
@@ -62,5 +70,6 @@ class Fuser(Protocol):
     memory_mb: float | None = None,
     normalize: str | Mapping[str, str] = "auto",
     infrared_palette: str = "",
+    valid: Sequence[Masks | None] | None = None,
   ) -> list[np.ndarray]:
-    """Fuses pairs [H, W, C] whose sizes may differ; see `fuse`."""
+    """Fuses pairs [H, W, C] whose sizes may differ; valid: of every pair; see `fuse`."""

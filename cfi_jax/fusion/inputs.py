@@ -12,7 +12,7 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import colour, palettes, ranges
+from cfi_jax.images import colour, palettes, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer, Range, Rule
 
@@ -40,11 +40,14 @@ class Prepared:
 
   plain: [H, W, C] uint8, uint16 or floating point in [0, 1], which any `Fuser` takes as it is;
     luma [H, W, 1] where that is not `stored`. stored: [H, W, C] as given. range: of `stored`.
+  valid: where the image has values, bool [H, W, 1]; None: everywhere. Elsewhere it is grey at the
+    lower end of the range, and its alpha is that of the result (`prepare`).
   """
 
   plain: np.ndarray
   stored: np.ndarray
   range: Range
+  valid: np.ndarray | None = None
 
   def restore(self, fused: np.ndarray, gray: bool, dtype: np.dtype | None = None) -> np.ndarray:
     """The fused image [H, W, C] in the values of `stored`, with its chroma and alpha unless `gray`.
@@ -74,10 +77,12 @@ class Prepared:
 def to_array(image: Any, name: str) -> np.ndarray:
   """The numbers of an image, or of a batch, as a NumPy array in this machine's byte order.
 
+  It is a masked array where values of `image`, or of an item in a list, are masked.
+
   image: an array of NumPy or JAX, a list, whatever has `__array__` (a tensor of PyTorch on the
     CPU), a pillow image, or the path of a file; the last two are read as files are, grey as [H, W].
     bfloat16 becomes float32; whole numbers in a list become the smallest of uint8 and uint16 that
-    holds them. Raises InputError for masked values and for what holds no numbers.
+    holds them. Raises InputError for what holds no numbers.
   """
   if isinstance(image, str | os.PathLike):
     return _without_channel(images.read_image(image))
@@ -87,16 +92,13 @@ def to_array(image: Any, name: str) -> np.ndarray:
     raise InputError(
       f"{name} is traced by JAX; a model runs compiled programs of its own, so fuse outside of jit"
     )
-  parts = image if isinstance(image, list | tuple) else [image]
-  for part in parts:
-    if np.ma.is_masked(part):
-      count, size = int(np.ma.count_masked(part)), np.ma.size(part)
-      raise InputError(
-        f"{name} is a masked array with {count} of {size} values masked, which a network cannot "
-        f"leave out; fill them first, such as by {name}.filled({name}.min())"
-      )
   try:
-    array = np.ma.getdata(image) if isinstance(image, np.ma.MaskedArray) else np.asarray(image)
+    if np.ma.is_masked(image):
+      array = image
+    elif isinstance(image, list | tuple) and any(map(np.ma.is_masked, image)):
+      array = np.ma.stack(image)
+    else:
+      array = np.asarray(image)
   except Exception as error:  # of whatever library the object is
     raise InputError(f"{name} is a {type(image).__name__} that is no array: {error}") from error
   if array.dtype.name == "bfloat16":
@@ -126,13 +128,21 @@ def prepare(
 ) -> tuple[Prepared, Prepared]:
   """Makes a pair [H, W, C] ready to be fused; the infrared image becomes luma.
 
+  visible, infrared: masked arrays where they have no value, or saying so as `images.validity` has
+    it. Alpha of a visible pixel without a value becomes opaque where the infrared image has one.
   palette: of a false-coloured infrared image (`palettes.PALETTES`), "" for none. label: of the pair
-    in warnings. Warns of exchanged roles and of an infrared image in colours. NaN are missing
-    values. Raises InputError for values that the rules do not take and for colours of no palette.
+    in warnings. Warns of exchanged roles and of an infrared image in colours. Raises InputError for
+    an image without any value, for values that the rules do not take and for colours of no palette.
   """
   where = f"{label}: " if label else ""
+  valid = [validity.of(image) for image in (visible, infrared)]
+  for own, name in zip(valid, MODALITIES, strict=True):
+    if own is not None and not own.any():
+      raise InputError(f"the {name} image: no pixel has a value")
+  visible, infrared = (np.ma.getdata(validity.apply(image)) for image in (visible, infrared))
+  visible = _with_alpha(visible, *valid)
   if palette:
-    infrared = palettes.values(infrared, palette, "the infrared image")
+    infrared = _values(infrared, valid[1], palette)
   elif look_swapped(visible, infrared):
     warnings.warn(
       f"{where}the visible image is grey and the infrared one coloured; are they swapped? The "
@@ -144,25 +154,53 @@ def prepare(
     warnings.warn(
       f"{where}the infrared image is coloured: {FALSE_COLOUR}", ColouredWarning, stacklevel=2
     )
-  pair = zip(MODALITIES, (visible, images.luma(infrared)), strict=True)
-  first, second = (_prepare(image, normalizer, name) for name, image in pair)
+  pair = zip(MODALITIES, (visible, images.luma(infrared)), valid, strict=True)
+  first, second = (_prepare(image, own, normalizer, name) for name, image, own in pair)
   return first, second
 
 
-def _prepare(image: np.ndarray, normalizer: Normalizer, name: str) -> Prepared:
+def _values(infrared: np.ndarray, valid: np.ndarray | None, palette: str) -> np.ndarray:
+  """The values of false colours, 0 where there are none."""
+  label = "the infrared image"
+  if valid is None:
+    return palettes.values(infrared, palette, label)
+  one = infrared[valid[..., 0]][0]  # in place of what would be no colour of the palette
+  found = palettes.values(np.where(valid, infrared, one), palette, label)
+  return np.where(valid, found, np.zeros_like(found))
+
+
+def _with_alpha(
+  visible: np.ndarray, own: np.ndarray | None, infrared: np.ndarray | None
+) -> np.ndarray:
+  """The visible image with the alpha of the result; own, infrared: where the images have values."""
+  if own is None or visible.shape[-1] != 4:
+    return visible
+  opaque = ranges.to_type(np.array(ranges.largest(visible.dtype)), visible.dtype)
+  other = opaque if infrared is None else np.where(infrared, opaque, np.zeros_like(opaque))
+  return np.concatenate([visible[..., :3], np.where(own, visible[..., 3:], other)], -1)
+
+
+def _prepare(
+  image: np.ndarray, valid: np.ndarray | None, normalizer: Normalizer, name: str
+) -> Prepared:
   if normalizer.rule(name).keeps(image.dtype):
-    return Prepared(image, image, normalizer.find(name, image, name))
+    return Prepared(image, image, normalizer.find(name, image, name, valid), valid)
   luma = images.luma(image)
-  found = normalizer.find(name, luma, name)
-  if found.how == "full" and image.dtype.kind == "f" and not np.isnan(image).any():
+  found = normalizer.find(name, luma, name, valid)
+  if valid is not None:
+    low = ranges.to_type(np.array(found.low), image.dtype)
+    image = np.concatenate([np.where(valid, image[..., :3], low), image[..., 3:]], -1)
+    luma = np.where(valid, luma, low)
+  if found.how == "full" and image.dtype.kind == "f":
     if not (image.min() >= 0 and image.max() <= 1):  # by rounding
       image = np.clip(image, 0, 1)
-    return Prepared(image, image, found)
+    return Prepared(image, image, found, valid)
   # 16 bits are left only where whoever takes the array by itself sees it alike.
-  if found.how == "full" and image.dtype == np.uint16 and Rule().find(luma).how == "full":
-    return Prepared(image, image, found)
+  is_full = found.how == "full" and image.dtype == np.uint16
+  if is_full and Rule().find(luma, valid=valid).how == "full":
+    return Prepared(image, image, found, valid)
   floating = np.promote_types(image.dtype if image.dtype.kind == "f" else np.float32, np.float32)
-  return Prepared(found.to_unit(luma, floating), image, found)
+  return Prepared(found.to_unit(luma, floating), image, found, valid)
 
 
 def accept(
@@ -170,27 +208,25 @@ def accept(
   infrareds: Sequence[np.ndarray],
   normalize: str | Mapping[str, str],
   palette: str,
-) -> tuple[list[Prepared], list[np.ndarray]]:
+) -> tuple[list[Prepared], list[Prepared]]:
   """The visible images, and the infrared ones as luma, of pairs [H, W, C] that a user gave.
 
   Warns, beside `prepare`, of values that the rule "auto" stretches.
   """
   normalizer = ranges.parse(normalize, MODALITIES)
   palettes.check(palette)
-  prepared, lumas, stretched = [], [], []
+  prepared: tuple[list[Prepared], list[Prepared]] = [], []
+  stretched = []
   for visible, infrared in zip(visibles, infrareds, strict=True):
     first, second = prepare(visible, infrared, normalizer, palette=palette)
-    prepared.append(first)
-    lumas.append(second.plain)
-    stretched += [
-      (name, p.stored.dtype, p.range)
-      for name, p in zip(MODALITIES, (first, second), strict=True)
-      if p.range.how == "percentile" and normalizer.rule(name).kind == "auto"
-    ]
+    for ready, image, name in zip(prepared, (first, second), MODALITIES, strict=True):
+      ready.append(image)
+      if image.range.how == "percentile" and normalizer.rule(name).kind == "auto":
+        stretched.append((name, image.stored.dtype, image.range))
   if stretched:
     warnings.warn(
       f"{ranges.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
       StretchedWarning,
-      stacklevel=3,
+      stacklevel=4,
     )
-  return prepared, lumas
+  return prepared

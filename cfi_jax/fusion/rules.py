@@ -24,18 +24,16 @@ import numpy as np
 from flax import struct
 
 from cfi_jax.core.types import Array
-from cfi_jax.fusion import certainty
+from cfi_jax.fusion import certainty, residuals
 from cfi_jax.fusion.certainty import Known, Sums, where
+from cfi_jax.fusion.residuals import B3_SPLINE, TINY
 from cfi_jax.fusion.rule_options import Choice, NoOptions, WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.images.ops import PIXELS, Stage, together
 
-B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
-BLOCK = 256  # rows that become float64 at once
 FAR = 1e-3  # share of trusted pixels below the low-pass filter that begins to count as too little
-TINY = 1e-9  # keeps quotients of nothing finite
 NONE = NoOptions()
 
 
@@ -162,23 +160,6 @@ def depth(size: tuple[int, int]) -> int:
   return count
 
 
-def residual_mean(image: np.ndarray, planes: int, trust: np.ndarray | None = None) -> float:
-  """The mean of the low-pass residual of an image [H, W], which no window of it can tell.
-
-  trust: [H, W], bool or in [0, 1], that weights the pixels; without any the mean is 0.
-  """
-  rows, columns = (_shares(n, planes) for n in image.shape)
-
-  def total(block: Callable[[slice], np.ndarray]) -> float:
-    blocks = (slice(start, start + BLOCK) for start in range(0, len(image), BLOCK))
-    return sum(float(rows[own] @ (block(own).astype(np.float64) @ columns)) for own in blocks)
-
-  if trust is None:
-    return total(lambda own: image[own])
-  weighted = total(lambda own: np.where(trust[own] > 0, image[own], 0) * trust[own])
-  return weighted / max(total(lambda own: trust[own]), TINY)
-
-
 def _sources(pair: Pair, valid: Pair | None) -> tuple[Known, Known]:
   ops.assert_grey(pair)
   if valid is None:
@@ -250,10 +231,10 @@ def _activity(plane: Array, trust: Array | None, stage: Stage) -> Array:
 
 
 def _level(image: Array, trust: Array | None, rest: Sums, planes: int) -> Array:
-  """The mean of every image's low-pass residual, as `residual_mean`."""
+  """The mean of every image's low-pass residual, as `residuals.residual_mean`."""
   if trust is None:
     return rest.total.mean(PIXELS, keepdims=True)
-  shares = np.multiply.outer(*(_shares(n, planes) for n in image.shape[-3:-1]))[..., None]
+  shares = np.multiply.outer(*(residuals.shares(n, planes) for n in image.shape[-3:-1]))[..., None]
   weights = trust * jnp.broadcast_to(shares.astype(image.dtype), image.shape)
   total = (weights * image).sum(PIXELS, keepdims=True)
   return total / jnp.maximum(weights.sum(PIXELS, keepdims=True), TINY)
@@ -287,37 +268,26 @@ def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stag
   return ops.blur(image, B3_SPLINE, spacing, size=size, stage=stage)
 
 
-@functools.lru_cache(maxsize=64)
-def _shares(size: int, planes: int) -> np.ndarray:
-  """The share of every pixel of an axis in the mean of its low-pass residual, [size]."""
-  taps = np.ones(1)
-  for k in range(planes):
-    spaced = np.zeros(4 * 2**k + 1)
-    spaced[:: 2**k] = B3_SPLINE
-    taps = np.convolve(taps, spaced)
-  reach = len(taps) // 2
-  found = ops.mirrored(np.arange(-reach, size + reach), size)
-  return np.bincount(found, np.convolve(np.ones(size), taps), size) / size
-
-
 @dataclasses.dataclass(frozen=True)
 class Rule:
   """A rule.
 
   fuse: see the module; place and stage serve whoever computes windows (`Place`, `ops.Stage`).
   reach: pixels around a pixel that decide on its result, by the options; None: all of the image.
-  bytes_per_pixel: memory that its compiled program needs in float32, by the options; as XLA counts
-    it for images in float32, with some room.
+  bytes_per_pixel: memory that its compiled program needs in float32, by the options and whether
+    it takes masks; as XLA counts it for images in float32, with some room.
   """
 
   fuse: Callable[..., Array]
   reach: Callable[[Any], int | None]
-  bytes_per_pixel: Callable[[Any], int]
+  bytes_per_pixel: Callable[[Any, bool], int]
 
 
 RULES = {
-  "wavelet": Rule(wavelet, lambda o: 2 * 2**o.planes, lambda o: 40 + 16 * o.planes),
-  "laplacian": Rule(laplacian, lambda _: None, lambda _: 48),
-  "average": Rule(average, lambda _: 0, lambda _: 16),
-  "maximum": Rule(maximum, lambda _: 0, lambda _: 16),
+  "wavelet": Rule(
+    wavelet, lambda o: 2 * 2**o.planes, lambda o, m: 60 + 26 * o.planes if m else 40 + 16 * o.planes
+  ),
+  "laplacian": Rule(laplacian, lambda _: None, lambda _, m: 88 if m else 48),
+  "average": Rule(average, lambda _: 0, lambda _, m: 20 if m else 16),
+  "maximum": Rule(maximum, lambda _: 0, lambda _, m: 20 if m else 16),
 }

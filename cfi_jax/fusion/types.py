@@ -1,5 +1,8 @@
 """The nouns of fusion: a pair of images, and the fusion of it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from flax import struct
 
 from cfi_jax.core.types import Array
@@ -16,6 +19,9 @@ class Pair:
 
   visible: Array
   infrared: Array
+
+
+Masks = Pair | Mapping[str, Any]  # of a pair's pixels with values, by modality; None: all of them
 
 
 @struct.dataclass

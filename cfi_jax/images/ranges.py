@@ -26,7 +26,7 @@ _QUANTILES = (np.arange(1024) + 0.5) / 1024
 class Range:
   """The values that mean 0 and 1. how: "full", "percentile", "window" or "bits".
 
-  used: what the image uses, its low and high end. missing: its pixels without a value.
+  used: what the image uses, its low and high end. missing: number of its pixels without a value.
   """
 
   low: float
@@ -80,17 +80,26 @@ class Rule:
     """Whether what images of a type hold decides on their range."""
     return self.kind in ("auto", "percentile") and not self.keeps(dtype)
 
-  def find(self, values: np.ndarray, dtype: np.dtype | None = None, label: str = "") -> Range:
-    """The range of an image, or of the values of many; missing values (NaN) do not count.
+  def find(
+    self,
+    values: np.ndarray,
+    dtype: np.dtype | None = None,
+    label: str = "",
+    valid: np.ndarray | None = None,
+  ) -> Range:
+    """The range of an image, or of the values of many; missing values do not count.
 
-    dtype: of the images, if it is not that of `values`. Raises InputError, with the label, where
-    "full" is asked for and values lie outside of it, and for a window or bits beyond the type.
+    dtype: of the images, if it is not that of `values`. valid: bool like `values`, false where one
+    is missing, as it is where it is NaN. Raises InputError, with the label, where all are missing,
+    where "full" is asked for and values lie outside of it, and for a window or bits beyond the
+    type.
     """
     dtype = np.dtype(values.dtype if dtype is None else dtype)
     natural = 0.0, float(largest(dtype))
     if self.keeps(dtype):
-      return Range(*natural, "full", natural)
-    present = _present(values)
+      missing = 0 if valid is None else int(np.count_nonzero(~valid))
+      return Range(*natural, "full", natural, missing)
+    present = _present(values, valid)
     if not present.size:
       raise InputError(f"{label}: no pixel has a value (all are NaN or nodata)")
     missing = values.size - present.size
@@ -138,12 +147,14 @@ class Normalizer:
     """The rule of an image name."""
     return self.rules.get(name, self.default)
 
-  def find(self, name: str, values: np.ndarray, label: str = "") -> Range:
-    """The range of an image (its luma): that of the folder, or its own."""
+  def find(
+    self, name: str, values: np.ndarray, label: str = "", valid: np.ndarray | None = None
+  ) -> Range:
+    """The range of an image (its luma): that of the folder, or its own; see `Rule.find`."""
     known = self.ranges.get((name, values.dtype.name))
     if known is None:
-      return self.rule(name).find(values, label=label)
-    return dataclasses.replace(known, missing=values.size - _present(values).size)
+      return self.rule(name).find(values, label=label, valid=valid)
+    return dataclasses.replace(known, missing=values.size - _present(values, valid).size)
 
   def of_folder(self, summaries: Iterable[tuple[str, np.ndarray, np.dtype]]) -> "Normalizer":
     """The same rules with one range per name and type; summaries: (name, `summarise`, type)."""
@@ -200,9 +211,12 @@ def to_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
   return values.astype(dtype)
 
 
-def summarise(values: np.ndarray) -> np.ndarray:
-  """Quantiles that stand for an image among those of a folder, [1024]; fewer of a smaller one."""
-  present = _present(values)
+def summarise(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+  """Quantiles that stand for an image among those of a folder, [1024]; fewer of a smaller one.
+
+  valid: see `Rule.find`.
+  """
+  present = _present(values, valid)
   if present.size <= _QUANTILES.size:
     return present.astype(np.float64)
   return np.quantile(present, _QUANTILES).astype(np.float64)
@@ -261,11 +275,12 @@ def _sentence(dtype: np.dtype, how: str, found: list[Range], over: str) -> str:
   if how == "full" and dtype.kind == "u" and dtype.itemsize > 1 and 0 < 4 * top < largest(dtype):
     text += f", though none exceeds {_text(top)}: see normalize=bits={int(top).bit_length()}"
   missing = sum(r.missing for r in found)
-  return text + (f", {missing} pixels without a value at the lower end" if missing else "")
+  return text + (f", {missing} pixels without a value" if missing else "")
 
 
-def _present(values: np.ndarray) -> np.ndarray:
+def _present(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
   """The values that are not missing, flat."""
+  values = values if valid is None else values[valid]
   return values[~np.isnan(values)] if values.dtype.kind == "f" else values.reshape(-1)
 
 

@@ -17,8 +17,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000")
 LUMA_ROWS = 32  # rows treated at once, so that wide integers stay in the processor's cache
 MAX_PIXELS = 2**26  # 8192 x 8192; a file that claims more is taken for a decompression bomb
 
-# What a file's pillow mode becomes. Alpha of grey images is dropped here, alpha of colour images in
-# `luma`; a palette ("P") becomes RGB or, with transparent entries, RGBA.
+# What a file's pillow mode becomes. Alpha of grey images is dropped here unless some is 0, alpha of
+# colour images in `luma`; a palette ("P") becomes RGB or, with transparent entries, RGBA.
 _MODES = {
   "1": "L",
   "L": "L",
@@ -46,10 +46,11 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
 
   The type is uint8 or uint16; that of a grey TIFF may be any integer or floating point. What its
   values mean is said by `images.ranges`. Pixels of a TIFF without a value (NaN, its nodata tag,
-  -9999 in signed and floating-point types) are NaN, integers being floating point then. Palettes
-  are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, "white is zero" is inverted, EXIF
-  orientation is applied, 16-bit PNG keeps all bits in grey and in colour. Raises InputError naming
-  the file for anything else: not an image, truncated, several frames, over `max_pixels`.
+  -9999 in signed and floating-point types) are NaN, integers being floating point then; of 8 bits,
+  and of grey with alpha, they are transparent in RGBA (`images.validity`). Palettes are looked up,
+  1-bit becomes 0 and 255, CMYK becomes RGB, "white is zero" is inverted, EXIF orientation is
+  applied, 16-bit PNG keeps all bits in grey and in colour. Raises InputError naming the file for
+  anything else: not an image, truncated, several frames, over `max_pixels`.
   """
   try:
     with open(path, "rb") as file:
@@ -84,7 +85,8 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
       _to_array(_open(file, max_pixels), raw_mode).astype(np.uint16) for raw_mode in raw_modes
     ]
     if len(parts) == 1:  # grey and alpha: the bytes grey high, grey low, alpha high, alpha low
-      return (parts[0][..., :1] << 8) | parts[0][..., 1:2]
+      both = (parts[0][..., ::2] << 8) | parts[0][..., 1::2]
+      return both[..., [0, 0, 0, 1]] if (both[..., 1] == 0).any() else both[..., :1]
     high, low = parts
     return (high << 8) | low
 
@@ -249,5 +251,10 @@ def _to_array(
     mode = "RGBA" if picture.has_transparency_data else "RGB"
   else:
     mode = _MODES[picture.mode]
+  if raw_mode is None and mode in ("L", "RGB") and picture.has_transparency_data:
+    array = np.array(picture.convert("RGBA"))
+    if (array[..., 3] == 0).any():
+      return array
   array = np.array(picture if picture.mode == mode else picture.convert(mode))
-  return array[..., None] if array.ndim == 2 else array
+  array = array[..., None] if array.ndim == 2 else array
+  return array if tags is None or picture.mode not in ("L", "RGB") else tiff.eight_bits(array, tags)

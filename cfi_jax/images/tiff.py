@@ -36,6 +36,22 @@ def values(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
   return _meant(array, tags.get(_PHOTOMETRIC) == 0, tags.get(_NODATA))
 
 
+def eight_bits(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+  """8 bits [H, W, C], as RGBA where pixels have no value: all channels hold that of the nodata tag.
+
+  Alpha, which is 0 there, says so instead of NaN: 8 bits mean 0 to 255 and floating point does not.
+  """
+  try:
+    nodata = float(tags[_NODATA])
+  except (KeyError, TypeError, ValueError):
+    return array
+  missing = (array == (255 - nodata if tags.get(_PHOTOMETRIC) == 0 else nodata)).all(-1)
+  if not missing.any():
+    return array
+  alpha = np.where(missing, 0, 255).astype(np.uint8)[..., None]
+  return np.concatenate([*[array] * (3 // array.shape[-1]), alpha], -1)
+
+
 def is_rare(file: BinaryIO) -> bool:
   """Whether the file is a TIFF of pixels that pillow has no type for, such as float16."""
   file.seek(0)

@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, buckets, rules
+from cfi_jax.fusion import arrays, buckets, residuals, rules
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.rule_options import Choice, WaveletOptions
@@ -24,7 +25,17 @@ from cfi_jax.images import colour, ops
 DTYPES = ("float32", "bfloat16", "float64")
 COMPILE_PIXELS = 4e7  # see `fusion.buckets.plan`
 SMALLEST = 64  # side of the smallest tile worth its surroundings
-Luma = tuple[np.ndarray, np.ndarray]  # visible and infrared, [H, W]
+
+
+class Lumas(NamedTuple):
+  """The lumas of a pair, [H, W], and where they have values, bool [H, W]; None: both everywhere.
+
+  valid may be trust, floating point in [0, 1], where a rule takes it (`rules.wavelet`).
+  """
+
+  visible: np.ndarray
+  infrared: np.ndarray
+  valid: Pair | None = None
 
 
 class RuleFuser(ArrayFuser):
@@ -36,7 +47,8 @@ class RuleFuser(ArrayFuser):
   results depend on all of an image (`Rule.reach`) takes what memory there is by default, and
   refuses what does not fit. Results have the chroma of the visible images. Integers are computed
   as they are and rounded half up, so that the numbers are those of the rule on grey levels. Details
-  hold no gates and no features.
+  hold no gates and no features. Pixels without a value are left out, as `fusion.rules` says; where
+  both images have some, the result is as exact in windows and tiles as without.
   """
 
   def __init__(
@@ -57,8 +69,14 @@ class RuleFuser(ArrayFuser):
     self._mesh = Mesh(np.array(self.devices), (sharding.AXIS,))
     rule = rules.RULES[choice.name]
     self._reach = rule.reach(choice.options)
-    self._pixel_mb = rule.bytes_per_pixel(choice.options) * self.dtype.itemsize / 4e6
+    scale = self.dtype.itemsize / 4e6
+    self._pixel_mb = [rule.bytes_per_pixel(choice.options, m) * scale for m in (False, True)]
     self._planned: dict[Size, Size] = {}
+
+  @property
+  def takes_valid(self) -> bool:
+    """True: pixels without a value are left out."""
+    return True
 
   def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
     """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class."""
@@ -77,27 +95,31 @@ class RuleFuser(ArrayFuser):
       return self._planned[size]
     return buckets.choose(self._need(size), {*self._planned.values()}) or size
 
-  def exceeds(self, size: Size, memory_mb: float | None = None) -> bool:
-    """Whether an image of `size` needs more than the budget: tiles, where they are exact."""
-    return math.prod(size) * self._pixel_mb > self._budget_mb(memory_mb)
+  def exceeds(self, size: Size, memory_mb: float | None = None, masked: bool = False) -> bool:
+    """Whether an image of `size` needs more than the budget: tiles, where they are exact.
 
-  def fuse_trusted(
-    self,
-    pairs: Sequence[Luma],
-    trusts: Sequence[Luma],
-    memory_mb: float | None,
-    rounded: bool = True,
-  ) -> list[np.ndarray]:
-    """The fused lumas of pairs [H, W] in order, as far as each pixel is trusted.
-
-    trusts: bool or floating point in [0, 1], [H, W]; see `rules.wavelet`. rounded: to the visible
-    image's dtype; else in [0, 1].
+    masked: whether pixels without a value are left out.
     """
-    return self._fuse_lumas(list(pairs), memory_mb, rounded, list(trusts))
+    return math.prod(size) * self._pixel_mb[masked] > self._budget_mb(memory_mb)
 
   def fuse_luma(self, visible: np.ndarray, infrared: np.ndarray) -> np.ndarray:
     """The fused luma of one pair of lumas [H, W] of any size; the result has the first's dtype."""
-    return self._fuse_lumas([(visible, infrared)], None)[0]
+    return self._fuse_lumas([Lumas(visible, infrared)], None)[0]
+
+  def fuse_trusted(
+    self, task: Task, trusts: Sequence[Pair], *, rounded: bool = True
+  ) -> list[np.ndarray]:
+    """The fused lumas [H, W] of the pairs of a task, as far as their pixels are trusted.
+
+    trusts: of both images, floating point [H, W] in [0, 1]; pixels without a value have none.
+    rounded: to the type of the visible image; else in [0, 1].
+    """
+    lumas = []
+    for pair, trust in zip(of_task(task), trusts, strict=True):
+      if pair.valid is not None:
+        trust = jax.tree.map(np.multiply, trust, pair.valid)
+      lumas.append(pair._replace(valid=trust))
+    return self._fuse_lumas(lumas, task.memory_mb, rounded)
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     lumas = self._fuse_lumas(of_task(task), task.memory_mb)
@@ -110,89 +132,83 @@ class RuleFuser(ArrayFuser):
     return self._fuse_ready(task), details
 
   def _fuse_lumas(
-    self,
-    pairs: list[Luma],
-    memory_mb: float | None,
-    rounded: bool = True,
-    trusts: list[Luma] | None = None,
+    self, pairs: list[Lumas], memory_mb: float | None, rounded: bool = True
   ) -> list[np.ndarray]:
     """The fused lumas in order, of the visible dtype, or in [0, 1] where not `rounded`."""
-    trusts = [() for _ in pairs] if trusts is None else trusts
     results: list[np.ndarray] = [np.empty(0)] * len(pairs)
     together = collections.defaultdict(list)
     for i, pair in enumerate(pairs):
-      size = pair[0].shape
-      if self.exceeds(size, memory_mb):
-        results[i] = self._tiled(pair, trusts[i], memory_mb, rounded)
+      size, masked = pair.visible.shape, pair.valid is not None
+      if self.exceeds(size, memory_mb, masked):
+        results[i] = self._tiled(pair, memory_mb, rounded)
       else:
         bucket = self.bucket(size)
+        if masked and self.exceeds(bucket, memory_mb, masked):
+          bucket = size
         depth = rules.depth(size) if self._reach is None else 0
-        together[bucket, bucket == size, depth, *(x.dtype for x in pair)].append(i)
+        types = pair.visible.dtype, pair.infrared.dtype, masked
+        together[bucket, bucket == size, depth, *types].append(i)
     for (bucket, exact, *_), members in together.items():
       for group in _batches(members, len(self.devices)):
-        windows = [_window((*pairs[i], *trusts[i]), (0, 0), bucket) for i in group]
-        places = [self._place(pairs[i], trusts[i], exact) for i in group]
-        fused = self._run(windows, places, rounded)
+        windows = [_window(pairs[i], (0, 0), bucket) for i in group]
+        fused = self._run(windows, [self._place(pairs[i], exact) for i in group], rounded)
         for i, image in zip(group, fused, strict=True):
-          height, width = pairs[i][0].shape
+          height, width = pairs[i].visible.shape
           results[i] = image[:height, :width]
     return results
 
-  def _tiled(
-    self, pair: Luma, trust: Luma | tuple[()], memory_mb: float | None, rounded: bool
-  ) -> np.ndarray:
+  def _tiled(self, pair: Lumas, memory_mb: float | None, rounded: bool) -> np.ndarray:
     """The fused luma of one pair, window by window; InputError where no tiles are exact."""
-    budget, size = self._budget_mb(memory_mb), pair[0].shape
+    budget, size = self._budget_mb(memory_mb), pair.visible.shape
+    pixel_mb = self._pixel_mb[pair.valid is not None]
     if self._reach is None:
       raise InputError(
         f"images of {size[0]}x{size[1]} (height x width) need "
-        f"{math.prod(size) * self._pixel_mb:.0f} MB per device and {budget:.0f} MB are "
+        f"{math.prod(size) * pixel_mb:.0f} MB per device and {budget:.0f} MB are "
         f"{'available' if memory_mb is None else 'allowed by memory_mb'}; the rule "
         f"{self.choice.name} needs whole images: make them smaller, or choose another rule"
       )
-    side = max(math.isqrt(int(budget / self._pixel_mb)), SMALLEST + 2 * self._reach)
+    side = max(math.isqrt(int(budget / pixel_mb)), SMALLEST + 2 * self._reach)
     axes = [_cut(n, side, self._reach) for n in size]
     shape = axes[0][0].length, axes[1][0].length
-    place = self._place(pair, trust, exact=False)
-    result = np.empty(size, pair[0].dtype if rounded else self.dtype)
+    place = self._place(pair, exact=False)
+    result = np.empty(size, pair.visible.dtype if rounded else self.dtype)
     for group in _batches(list(itertools.product(*axes)), len(self.devices)):
-      images = *pair, *trust
-      windows = [_window(images, (row.start, column.start), shape) for row, column in group]
+      windows = [_window(pair, (row.start, column.start), shape) for row, column in group]
       fused = self._run(windows, [place] * len(group), rounded)
       for (row, column), image in zip(group, fused, strict=True):
         result[row.own, column.own] = image[row.inner, column.inner]
     return result
 
-  def _run(
-    self, windows: list[tuple[np.ndarray, ...]], places: list[Place], rounded: bool
-  ) -> np.ndarray:
+  def _run(self, windows: list[Lumas], places: list[Place], rounded: bool) -> np.ndarray:
     """The fused windows of at most as many pairs as there are devices, [B, H, W].
 
-    windows: of the visible and infrared image and, where it counts, of the trust in each.
+    windows: all with masks, or none.
     """
     count = len(windows)
     full = [*range(count), *[count - 1] * (len(self.devices) - count)]
-    images = tuple(np.stack([windows[i][k] for i in full]) for k in range(len(windows[0])))
-    visible = images[0]
-    place = jax.tree.map(lambda *x: np.stack(x), *(places[i] for i in full))
+    own = [(windows[i], places[i]) for i in full]
+    lumas, place = jax.tree.map(lambda *x: np.stack(x), *own)
     with jax.set_mesh(self._mesh):
-      arguments = jax.device_put((images, place), sharding.split(self._mesh))
+      arguments = jax.device_put((lumas, place), sharding.split(self._mesh))
       fused = _fuse(np.True_, *arguments, choice=self.choice, rounded=rounded, dtype=self.dtype)
-    return np.asarray(fused)[:count].astype(visible.dtype if rounded else self.dtype, copy=False)
+    dtype = lumas.visible.dtype if rounded else self.dtype
+    return np.asarray(fused)[:count].astype(dtype, copy=False)
 
-  def _place(self, pair: Luma, trust: Luma | tuple[()], exact: bool) -> Place:
+  def _place(self, pair: Lumas, exact: bool) -> Place:
     """The place of the windows of a pair; exact: whether they end where the images do."""
     options, level = self.choice.options, 0.0
     if isinstance(options, WaveletOptions):
-      units = _units(*(x.dtype for x in pair))
+      images = (pair.visible, pair.infrared)
+      known = (None, None) if pair.valid is None else (pair.valid.visible, pair.valid.infrared)
       level = sum(
-        unit * rules.residual_mean(image, options.planes, own)
-        for unit, image, own in zip(units, pair, trust or (None, None), strict=True)
+        unit * residuals.residual_mean(image, options.planes, mask)
+        for unit, image, mask in zip(_units(*(x.dtype for x in images)), images, known, strict=True)
       )
     size, depth = None, 0
     if self._reach is None:  # other rules have one program for all
-      depth = rules.depth(pair[0].shape)
-      size = None if exact else np.array(pair[0].shape, np.int32)
+      depth = rules.depth(pair.visible.shape)
+      size = None if exact else np.array(pair.visible.shape, np.int32)
     return Place(size, np.asarray(level, self.dtype), depth)
 
   def _need(self, size: Size) -> Size:
@@ -209,35 +225,29 @@ class RuleFuser(ArrayFuser):
 
 @functools.partial(jax.jit, static_argnames=("choice", "rounded", "dtype"))
 def _fuse(
-  always: Array,
-  images: tuple[Array, ...],
-  place: Place,
-  *,
-  choice: Choice,
-  rounded: bool,
-  dtype: np.dtype,
+  always: Array, lumas: Lumas, place: Place, *, choice: Choice, rounded: bool, dtype: np.dtype
 ) -> Array:
-  """Fuses windows [B, H, W], images and trust as `_run` has them; always: see `ops.apart`."""
-  units = _units(images[0].dtype, images[1].dtype)
+  """Fuses windows [B, H, W]; always: true, see `ops.apart`."""
+  kept = lumas.visible.dtype
+  units = _units(kept, lumas.infrared.dtype)
   stage = ops.apart(always) if sharding.platform() == "cpu" else ops.together
 
-  def one(images: tuple[Array, ...], place: Place) -> Array:
-    visible, *_ = images
-    pair = Pair(*(x[..., None].astype(dtype) for x in images[:2]))
+  def one(lumas: Lumas, place: Place) -> Array:
+    pair = Pair(*(x[..., None].astype(dtype) for x in (lumas.visible, lumas.infrared)))
     pair = Pair(pair.visible * units[0], pair.infrared * units[1])
-    valid = Pair(*(x[..., None] for x in images[2:])) if images[2:] else None
+    valid = jax.tree.map(lambda mask: mask[..., None], lumas.valid)
     fused = rules.RULES[choice.name].fuse(pair, choice.options, valid, place, stage)[..., 0]
-    if visible.dtype.kind == "f":
+    if kept.kind == "f":
       return jnp.clip(fused, 0, 1)
-    largest = np.iinfo(visible.dtype).max
+    largest = np.iinfo(kept).max
     levels = jnp.clip(fused / units[0], 0, largest)
-    return jnp.floor(levels + 0.5).astype(visible.dtype) if rounded else levels / largest
+    return jnp.floor(levels + 0.5).astype(kept) if rounded else levels / largest
 
   def share(always: Array, *arguments) -> Array:
     return jax.vmap(one)(*arguments)
 
   takes = (sharding.WHOLE, sharding.SPLIT, sharding.SPLIT)
-  return sharding.on_shares(share, takes, sharding.SPLIT)(always, images, place)
+  return sharding.on_shares(share, takes, sharding.SPLIT)(always, lumas, place)
 
 
 def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
@@ -251,21 +261,23 @@ def _units(visible: np.dtype, infrared: np.dtype) -> tuple[float, float]:
   return unit, unit * tops[0] / tops[1]
 
 
-def of_task(task: Task) -> list[Luma]:
+def of_task(task: Task) -> list[Lumas]:
   """The lumas of a task's pairs."""
-  pairs = zip(task.visibles, task.infrareds, strict=True)
-  return [(colour.luma(visible), infrared[..., 0]) for visible, infrared in pairs]
+  return [
+    Lumas(colour.luma(v), i[..., 0], jax.tree.map(lambda mask: mask[..., 0], valid))
+    for v, i, valid in zip(task.visibles, task.infrareds, task.valid, strict=True)
+  ]
 
 
-def _window(images: tuple[np.ndarray, ...], start: Size, shape: Size) -> tuple[np.ndarray, ...]:
-  """The images from `start` on, mirrored where the window leaves them."""
-  if start == (0, 0) and shape == images[0].shape:
-    return images
+def _window(pair: Lumas, start: Size, shape: Size) -> Lumas:
+  """Both images from `start` on, mirrored where the window leaves them."""
+  if start == (0, 0) and shape == pair.visible.shape:
+    return pair
   rows, columns = (
     ops.mirrored(np.arange(first, first + length), n)
-    for first, length, n in zip(start, shape, images[0].shape, strict=True)
+    for first, length, n in zip(start, shape, pair.visible.shape, strict=True)
   )
-  return tuple(image[rows][:, columns] for image in images)
+  return jax.tree.map(lambda image: image[rows][:, columns], pair)
 
 
 def _batches(items: list, size: int) -> list[list]:

@@ -101,6 +101,20 @@ def test_constant_pictures_are_noted_and_are_no_duplicates(msrs):
   assert only(found.notes) == "constant images (2): train/ir/a.png, test/ir/x.png"
 
 
+def test_images_with_pixels_without_a_value_are_noted(msrs):
+  path = msrs / "train" / "vi" / "c.png"
+  pixels = np.array(Image.open(path).convert("RGBA"))
+  pixels[3:5, 2, 3] = 0
+  Image.fromarray(pixels).save(path)
+  found = report(msrs)
+  note = only(found.notes)
+  assert found.problems == () and note.endswith("train/vi/c.png")
+  assert note.startswith(
+    "images with pixels without a value (NaN, nodata, alpha 0), which training"
+  )
+  assert "(1): " in note
+
+
 def test_one_picture_given_as_both_is_found(msrs):
   draw(msrs / "train" / "vi" / "d.png", 0)
   draw(msrs / "train" / "ir" / "d.png", 0)

@@ -57,7 +57,7 @@ def test_every_kind_of_picture(small, folders, random):
     "grey_as_rgb.png": Image.fromarray(np.stack([grey] * 3, -1)),
     "palette.png": Image.fromarray(rgb).quantize(64),
     "cmyk.tif": Image.fromarray(rgb).convert("CMYK"),
-    "alpha.png": Image.fromarray(random_picture(random, 24, 32, 4)),
+    "alpha.png": Image.fromarray(random_picture(random, 24, 32, 4) | np.uint8([0, 0, 0, 1])),
   }
   for name, picture in kinds.items():
     save(visible, name, picture)

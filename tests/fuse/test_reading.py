@@ -29,6 +29,7 @@ class Infrared:
   """Gives the infrared image, in the type of the visible one: shows what a network would get."""
 
   devices = (jax.devices()[0],)
+  takes_valid = True
 
   def __init__(self):
     self.got = []
@@ -39,7 +40,7 @@ class Infrared:
   def bucket(self, size):
     return size
 
-  def fuse_pairs(self, visibles, infrareds, *, gray=False, memory_mb=None):
+  def fuse_pairs(self, visibles, infrareds, *, gray=False, memory_mb=None, valid=None):
     pairs = list(zip(visibles, infrareds, strict=True))
     self.got += pairs
     results = []

@@ -16,13 +16,14 @@ from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.inference.model import Model
 from cfi_jax.systems.isfuse.model import make_model
 
-MEMBERS = ("bucket", "devices", "fuse", "fuse_pairs", "reserve")
+MEMBERS = ("bucket", "devices", "fuse", "fuse_pairs", "reserve", "takes_valid")
 
 
 class Average:
   """The mean of both images: a fuser without a network."""
 
   devices = (jax.devices()[0],)
+  takes_valid = True
 
   def reserve(self, sizes, *, memory_mb=None):
     self.reserved = list(sizes)
@@ -36,7 +37,7 @@ class Average:
     details = Fusion(fused=fused[None] / 255, gates=(gate,), features={}, levels=())
     return (fused, details) if return_details else fused
 
-  def fuse_pairs(self, visibles, infrareds, *, gray=False, memory_mb=None):
+  def fuse_pairs(self, visibles, infrareds, *, gray=False, memory_mb=None, valid=None):
     return [(v // 2 + i // 2)[..., :1] for v, i in zip(visibles, infrareds, strict=True)]
 
 
@@ -71,7 +72,7 @@ def test_evaluate_needs_no_more(folders, monkeypatch):
 def test_the_protocol_and_isfuse_agree():
   assert sorted(name for name in vars(Fuser) if not name.startswith("_")) == sorted(MEMBERS)
   for name in MEMBERS:
-    if name != "devices":
+    if name not in ("devices", "takes_valid"):
       asked = inspect.signature(getattr(Fuser, name)).parameters
       given = inspect.signature(getattr(Model, name)).parameters
       for parameter in asked.values():

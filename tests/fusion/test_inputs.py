@@ -83,9 +83,21 @@ def test_palettes_of_pillow_are_looked_up():
 
 
 MASKED = np.ma.masked_array(GREY.astype(np.float32), GREY < 10)
+
+
+@pytest.mark.parametrize("given", [MASKED, [MASKED, MASKED], [MASKED, GREY], MASKED.astype(">f4")])
+def test_masks_of_arrays_are_kept(given):
+  found = inputs.to_array(given, "visible")
+  first = found if found.ndim == 2 else found[0]
+  assert first.dtype == np.float32 and first.dtype.isnative
+  np.testing.assert_array_equal(np.ma.getmaskarray(first), GREY < 10)
+  np.testing.assert_array_equal(np.ma.getdata(first), GREY)
+  if isinstance(given, list) and given[1] is GREY:
+    assert not np.ma.is_masked(found[1])
+
+
 REFUSED = {
-  "masked": (MASKED, rf"infrared is a masked array with {(GREY < 10).sum()} of 768 values masked"),
-  "list of masked": ([MASKED, MASKED], "infrared is a masked array"),
+  "ragged list of masked": ([MASKED, MASKED[:4]], "infrared is a list that is no array"),
   "on a GPU": (OnGpu(), "infrared is a OnGpu that is no array: can't convert cuda:0"),
   "ragged": ([[1, 2], [3]], "infrared is a list that is no array"),
   "missing file": ("absent.png", "absent.png: No such file"),
@@ -140,8 +152,6 @@ def test_shapes_that_are_taken(shape, batch):
 @pytest.mark.parametrize(
   ("image", "words"),
   [
-    (np.where(GREY < 10, np.nan, GREY), rf"visible has {(GREY < 10).sum()} NaN or inf.*among 768"),
-    (np.where(GREY[0, 0] == GREY, np.inf, GREY), "NaN or infinite"),
     (GREY > 9, "visible is bool; allowed: integers and floating point"),
     (GREY.astype(str), "visible is <U3"),
     (np.asarray(None), "visible is object; allowed: integers and floating point"),
@@ -153,7 +163,7 @@ def test_numbers_are_refused_with_their_cause(image, words):
 
 
 def prepared(visible, infrared, rule="auto", **options):
-  visible, infrared = (np.atleast_3d(image) for image in (visible, infrared))
+  visible, infrared = (i[..., None] if i.ndim == 2 else i for i in (visible, infrared))
   return inputs.prepare(visible, infrared, ranges.parse(rule), **options)
 
 
@@ -259,6 +269,72 @@ def test_missing_values_become_the_lower_end():
   assert not np.isnan(infrared.plain).any() and (infrared.plain[HOT > 0.9] == 0).all()
   assert visible.range.missing == (HOT > 0.9).sum()
   assert not np.isnan(visible.restore(visible.plain, False)).any()
+  for image in (visible, infrared):
+    np.testing.assert_array_equal(image.valid[..., 0], HOT <= 0.9)
+
+
+def is_same(one, other):
+  """Whether two images that are ready to be fused are alike to the last bit."""
+  return one.range == other.range and all(
+    np.array_equal(getattr(one, n), getattr(other, n)) for n in ("plain", "stored", "valid")
+  )
+
+
+@pytest.mark.parametrize("unit", [*SCENES, "8 bits", "fractions", "16 bits"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_stands_in_a_hole_matters_nowhere(unit, channels):
+  more = {"8 bits": GREY, "fractions": HOT, "16 bits": GREY.astype(np.uint16) * 257}
+  image = np.stack([(SCENES | more)[unit]] * channels, -1)
+  image[..., 3:] = np.where(image[..., 3:] == 0, 1, image[..., 3:])  # alpha 0 is another matter
+  hole = HOT > 0.7
+  top = 1e30 if image.dtype.kind == "f" else np.iinfo(image.dtype).max
+  found = []
+  for value in (0, top, image[0, 0, 0], *([np.nan, -np.inf] if image.dtype.kind == "f" else [])):
+    spoilt = image.copy()
+    spoilt[hole] = value
+    if channels > 1:
+      spoilt[hole, 1] = 0  # a colour
+    found.append(prepared(np.ma.array(spoilt, mask=np.stack([hole] * channels, -1)), image))
+  for one, other in found[1:]:
+    assert is_same(one, found[0][0]) and is_same(other, found[0][1])
+  first = found[0][0]
+  np.testing.assert_array_equal(first.valid[..., 0], ~hole)
+  if channels == 1:  # the range is that of what has values
+    alone = ranges.Rule().find(image[~hole])
+    assert (first.range.low, first.range.high) == (alone.low, alone.high)
+  assert (first.plain[..., :3][hole] == 0).all()
+
+
+def test_alpha_of_the_result_says_where_one_image_has_a_value():
+  alpha = np.full((24, 32, 1), 77, np.uint8)
+  alpha[:8] = 0
+  lacks = np.zeros((24, 32, 1), bool)
+  lacks[4:12] = True
+  visible, _ = prepared(np.concatenate([RGB, alpha], -1), np.ma.array(GREY[..., None], mask=lacks))
+  found = visible.stored[..., 3]
+  assert (found[:4] == 255).all() and (found[4:8] == 0).all() and (found[8:] == 77).all()
+  np.testing.assert_array_equal(visible.stored[8:, :, :3], RGB[8:])
+  floating, _ = prepared(np.concatenate([RGB / 255, alpha / 255], -1), GREY)
+  assert (floating.stored[:8, :, 3] == 1).all()
+
+
+def test_an_image_without_any_value_is_refused():
+  nothing = np.ma.array(GREY, mask=np.ones_like(GREY, bool))
+  for images, name in (((nothing, GREY), "visible"), ((GREY, nothing), "infrared")):
+    with pytest.raises(InputError, match=f"the {name} image: no pixel has a value"):
+      prepared(*images)
+
+
+def test_pixels_without_a_value_are_no_colours_of_a_palette():
+  values = (40 + 200 * HOT).astype(np.uint8)
+  table = (matplotlib.colormaps["jet"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+  hole = np.zeros((24, 32), bool)
+  hole[:, :9] = True
+  coloured = np.where(hole[..., None], np.uint8([255, 255, 255]), table[values])
+  masked = np.ma.array(coloured, mask=np.stack([hole] * 3, -1))
+  _, infrared = prepared(GREY, masked, palette="jet")
+  found = infrared.plain[..., 0].astype(int)
+  assert np.abs(found - values)[~hole].max() <= 1 and (found[hole] == 0).all()
 
 
 def warned(*images, **options):

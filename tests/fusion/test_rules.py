@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cfi_jax.fusion import rules
+from cfi_jax.fusion import residuals, rules
 from cfi_jax.fusion.rule_options import DEFAULTS, Choice, WaveletOptions, parse
 from cfi_jax.fusion.types import Pair
 
@@ -149,12 +149,12 @@ def test_the_mean_of_a_trusted_residual(random):
   trust[trust < 0.3] = 0
   image[trust == 0] = np.nan
   place = np.nan_to_num(image)
-  shares = np.multiply.outer(rules._shares(30, 3), rules._shares(41, 3)) * trust
+  shares = np.multiply.outer(residuals.shares(30, 3), residuals.shares(41, 3)) * trust
   expected = (shares * place).sum() / shares.sum()
-  assert rules.residual_mean(image, 3, trust) == pytest.approx(expected, rel=1e-12)
-  assert rules.residual_mean(image, 3, 0 * trust) == 0
-  whole = rules.residual_mean(place, 3, np.ones_like(trust))
-  assert whole == pytest.approx(rules.residual_mean(place, 3), rel=1e-12)
+  assert residuals.residual_mean(image, 3, trust) == pytest.approx(expected, rel=1e-12)
+  assert residuals.residual_mean(image, 3, 0 * trust) == 0
+  whole = residuals.residual_mean(place, 3, np.ones_like(trust))
+  assert whole == pytest.approx(residuals.residual_mean(place, 3), rel=1e-12)
 
 
 def test_a_flat_pair_stays_flat_whatever_it_lacks(holed):
@@ -171,7 +171,22 @@ def test_the_mean_of_a_residual(random):
   smooth = image.astype(float)
   for k in range(5):
     smooth = blur(smooth, 2**k)
-  assert rules.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
+  assert residuals.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("size", "planes"), [((300, 31), 4), ((20, 90), 6)])
+def test_the_mean_of_a_residual_over_what_is_known(random, size, planes):
+  """By normalised convolution written out; what stands elsewhere matters not."""
+  image, known = random.random(size), random.random(size) > 0.3
+  known[5:40, 3:20] = False
+  total, weight = np.where(known, image, 0), known.astype(float)
+  for k in range(planes):
+    total, weight = blur(total, 2**k), blur(weight, 2**k)
+  expected = (total / weight)[known].mean()
+  spoilt = np.where(known, image, np.nan)
+  assert residuals.residual_mean(spoilt, planes, known) == pytest.approx(expected, rel=1e-12)
+  everywhere = residuals.residual_mean(image, planes, np.ones(size, bool))
+  assert everywhere == residuals.residual_mean(image, planes)
 
 
 def test_a_rule_is_homogeneous(holed):

@@ -165,6 +165,24 @@ def test_missing_values_do_not_count():
   assert ranges.summarise(spoilt).tolist() == ranges.summarise(image).tolist()
 
 
+@pytest.mark.parametrize("text", ["auto", "percentile", "full"])
+def test_values_that_a_mask_leaves_out_do_not_count(text):
+  image, rule = counts(100, 140, np.uint16), ranges.parse(text)
+  valid = np.arange(image.size).reshape(image.shape) % 3 > 0
+  spoilt = np.where(valid, image, 65535).astype(np.uint16)
+  found = rule.find("x", spoilt, valid=valid)
+  alone = rule.find("x", image[valid])
+  assert (found.low, found.high, found.used) == (alone.low, alone.high, alone.used)
+  assert found.missing == (~valid).sum() > 0
+  assert ranges.summarise(spoilt, valid).tolist() == ranges.summarise(image[valid]).tolist()
+  folder = rule.of_folder([("x", ranges.summarise(image), image.dtype)])
+  assert folder.find("x", spoilt, valid=valid).missing == found.missing
+  eight = rule.find("x", image.astype(np.uint8), valid=valid)
+  assert text == "percentile" or (eight.how, eight.missing) == ("full", found.missing)
+  with pytest.raises(InputError, match="x: no pixel has a value"):
+    Rule("percentile").find(image, label="x", valid=np.zeros_like(valid))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_folder_has_the_percentiles_of_all_its_pixels(seed):
   random = np.random.default_rng(seed)
@@ -216,7 +234,7 @@ def test_one_line_says_what_was_done_to_how_many():
     "values: visible: 2 of 8 bits, 0..255 taken as 0..1; infrared: 2 of 16 bits, "
     "29330..30900 stretched to 0..1 (percentiles 1 and 99 of the folder), 1 of "
     "floating-point 64 bits, 293.3..308 stretched to 0..1 (percentiles 1 and 99 of the folder), "
-    "3 pixels without a value at the lower end"
+    "3 pixels without a value"
   )
   window = Rule.parse("window=-20:40").find(kelvin)
   assert ranges.describe([("a", kelvin.dtype, window)]).startswith(

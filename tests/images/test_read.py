@@ -48,9 +48,36 @@ def test_rgb_and_rgba_keep_their_channels(tmp_path):
     np.testing.assert_array_equal(images.read_image(path), COLOUR[..., :channels])
 
 
-def test_grey_with_alpha_drops_alpha(tmp_path):
-  picture = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(COLOUR[..., 3])])
+def test_grey_keeps_alpha_only_where_something_is_transparent(tmp_path):
+  alpha = np.maximum(COLOUR[..., 3], 1)
+  picture = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)])
   np.testing.assert_array_equal(images.read_image(saved(tmp_path, picture)), GREY[..., None])
+  alpha[2:, 3] = 0
+  picture = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha)])
+  expected = np.stack([GREY, GREY, GREY, alpha], -1)
+  np.testing.assert_array_equal(images.read_image(saved(tmp_path, picture)), expected)
+
+
+def test_16_bits_of_grey_with_alpha_are_kept_alike(tmp_path):
+  both = RNG.integers(1, 65536, (5, 7, 2), np.uint16)
+  both[1, 2, 1] = 256  # whose low byte is 0
+  (tmp_path / "x.png").write_bytes(wide_png(both))
+  np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), both[..., :1])
+  both[3, 4, 1] = 0
+  (tmp_path / "x.png").write_bytes(wide_png(both))
+  np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), both[..., [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_of_png_is_alpha(tmp_path, channels):
+  array = COLOUR[..., :channels] if channels == 3 else GREY[..., None]
+  key = array[1, 2]
+  transparency = tuple(map(int, key)) if channels == 3 else int(key[0])
+  found = images.read_image(
+    saved(tmp_path, Image.fromarray(array.squeeze()), transparency=transparency)
+  )
+  np.testing.assert_array_equal(found[..., :3], np.broadcast_to(array, (*array.shape[:2], 3)))
+  np.testing.assert_array_equal(found[..., 3] == 0, (array == key).all(-1))
 
 
 def test_palette_is_looked_up(tmp_path):
@@ -326,6 +353,26 @@ def test_a_nodata_tag_decides_on_the_type_whether_values_are_missing_or_not(
   found = images.read_image(tiff(tmp_path, array, extratags=tags))
   assert found.dtype == expected
   np.testing.assert_array_equal(found[..., 0], array)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nodata_of_8_bits_is_transparent(tmp_path, channels):
+  array = RNG.integers(0, 2, (6, 9, channels), np.uint8) * 200
+  lacks = (array == 200).all(-1)
+  path = tiff(tmp_path, array.squeeze(), extratags=[(42113, "s", 0, "200", False)])
+  found = images.read_image(path)
+  assert found.dtype == np.uint8 and lacks.any()
+  np.testing.assert_array_equal(found[..., :3], np.broadcast_to(array, (6, 9, 3)))
+  np.testing.assert_array_equal(found[..., 3], np.where(lacks, 0, 255))
+
+
+def test_nodata_is_what_the_file_holds_where_white_is_zero(tmp_path):
+  tags = [(42113, "s", 0, "5", False)]
+  array = (BASE % 256).astype(np.uint8)
+  array[0, 0] = 5
+  found = images.read_image(tiff(tmp_path, array, photometric="miniswhite", extratags=tags))
+  np.testing.assert_array_equal(found[..., 0], 255 - array)
+  np.testing.assert_array_equal(found[..., 3] == 0, array == 5)
 
 
 def test_rare_tiff_is_limited_as_all_others(tmp_path):

@@ -12,6 +12,7 @@ from cfi_jax.fusion.rule_options import DEFAULTS, is_rule, parse
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import colour
 from cfi_jax.systems import files
+from cfi_jax.systems import rules as rules_lib
 from cfi_jax.systems.rules import RuleFuser
 
 SIZE = (37, 44)
@@ -66,10 +67,103 @@ def test_tiles_are_the_whole(fuser, random):
   assert np.abs(tiled - whole).max() <= 1 and (tiled != whole).mean() < 1e-3
 
 
+@pytest.fixture
+def holed(random):
+  """Grey levels of a pair, and masks: single pixels, squares, and a part that both lack."""
+  levels = random.integers(0, 256, (2, *SIZE), dtype=np.uint8)
+  visible, infrared = random.random((2, *SIZE)) > 0.04
+  visible[3:14, 5:15] = False
+  infrared[12:30, 10:] = False
+  return levels, Pair(visible, infrared)
+
+
+def masked_levels(fuser, levels, valid):
+  """The rule with masks as a pure function of grey levels, in the fuser's scale of 2^-8."""
+  unit = np.float32(2**-8)
+  pair = Pair(*(x[..., None].astype(np.float32) * unit for x in levels))
+  found = RULE(pair, fuser.choice, jax.tree.map(lambda m: m[..., None], valid))[..., 0]
+  return np.floor(np.clip(np.asarray(found) / unit, 0, 255) + np.float32(0.5)).astype(np.uint8)
+
+
+def test_masks_are_those_of_the_rule(fuser, holed):
+  """Bytes of the pure function; of the pixels of one image alone, its own; nothing hidden shows."""
+  levels, valid = holed
+  assert fuser.takes_valid
+  found = fuser.fuse(*levels, valid=valid)
+  np.testing.assert_array_equal(found, masked_levels(fuser, levels, valid))
+  for own, other, image in (
+    (valid.visible, valid.infrared, levels[0]),
+    (valid.infrared, valid.visible, levels[1]),
+  ):
+    np.testing.assert_array_equal(found[own & ~other], image[own & ~other])
+  for value in (0, 255):
+    spoilt = [
+      np.where(m, x, value) for m, x in zip((valid.visible, valid.infrared), levels, strict=True)
+    ]
+    np.testing.assert_array_equal(fuser.fuse(*spoilt, valid=valid), found)
+
+
+def test_masks_of_nothing_cost_nothing(holed):
+  """With a mask that leaves nothing out the program is that without masks, and so is the result."""
+  levels, valid = holed
+  fuser = cfi_jax.load("average")
+  whole, found = fuser.fuse(*levels), fuser.fuse(*levels, valid=valid)
+  compiled = rules_lib._fuse._cache_size()
+  ones = Pair(*np.ones((2, *SIZE), bool))
+  several = fuser.fuse_pairs(*([x] * 3 for x in levels), valid=[None, valid, ones])
+  assert rules_lib._fuse._cache_size() == compiled
+  for one, expected in zip(several, (whole, found, whole), strict=True):
+    np.testing.assert_array_equal(one[..., 0], expected)
+
+
+def test_every_way_to_say_that_values_are_missing_is_one(fuser, holed):
+  levels, valid = holed
+  expected = fuser.fuse(*levels, valid=valid)
+  known = (valid.visible, valid.infrared)
+  masked = [np.ma.array(x, mask=~m) for x, m in zip(levels, known, strict=True)]
+  np.testing.assert_array_equal(fuser.fuse(*masked), expected)
+  alpha = [np.stack([x, x, x, m * np.uint8(255)], -1) for x, m in zip(levels, known, strict=True)]
+  found = fuser.fuse(*alpha)
+  np.testing.assert_array_equal(found[..., 3], np.where(known[0] | known[1], 255, 0))
+  either = known[0] | known[1]
+  for channel in range(3):
+    np.testing.assert_array_equal(found[..., channel][either], expected[either])
+  if fuser.choice.name == "laplacian":
+    return  # whose program for floats takes long to compile
+  floats = [np.where(m, x / np.float32(255), np.nan) for x, m in zip(levels, known, strict=True)]
+  near = fuser.fuse(*floats)
+  assert near.dtype == np.float32 and np.abs(255 * near - expected).max() < 0.51
+  huge = [np.where(m, x, 1e30) for x, m in zip(floats, known, strict=True)]
+  np.testing.assert_array_equal(fuser.fuse(*huge, valid=valid), near)
+
+
+def test_masks_in_windows_that_sizes_share(fuser, holed):
+  levels, valid = holed
+  other = RuleFuser(fuser.choice)
+  other.reserve([SIZE, (40, 30), (31, 49)], limit=1)
+  assert other.bucket(SIZE) != SIZE
+  expected = fuser.fuse(*levels, valid=valid)
+  np.testing.assert_array_equal(other.fuse(*levels, valid=valid), expected)
+
+
+def test_masked_tiles_are_the_whole(fuser, random):
+  """With masks that differ between tiles, so that no tile knows the means of the whole."""
+  if fuser.choice.name == "laplacian":
+    pytest.skip("takes no tiles")
+  levels = random.integers(0, 256, (2, 100, 150), dtype=np.uint8)
+  valid = Pair(*(random.random((2, 100, 150)) > 0.05))
+  valid.visible[:, 90:] = False
+  valid.infrared[70:, :] = False
+  whole = fuser.fuse(*levels, valid=valid).astype(int)
+  tiled = fuser.fuse(*levels, valid=valid, memory_mb=0.01).astype(int)
+  assert np.abs(tiled - whole).max() <= 1 and (tiled != whole).mean() < 1e-3
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_integers_in_colour(fuser, random, dtype):
   top = np.iinfo(dtype).max
   visible = random.integers(0, top, (*SIZE, 4), dtype, endpoint=True)
+  visible[..., 3] |= 1  # pixels of alpha 0 have no value
   infrared = random.integers(0, top, SIZE, dtype, endpoint=True)
   fused = fuser.fuse(visible, infrared)
   assert fused.dtype == dtype and fused.shape == visible.shape

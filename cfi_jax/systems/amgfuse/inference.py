@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, inputs
+from cfi_jax.fusion import arrays, inputs, masks
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.types import Fusion
-from cfi_jax.images import colour
+from cfi_jax.images import colour, validity
 from cfi_jax.systems.amgfuse.model import AMGFuse, Fusions, Restoration, from_architecture
 from cfi_jax.systems.amgfuse.samples import luma
 
@@ -173,10 +173,7 @@ class Model(ArrayFuser):
 
   def _as_both(self, visible: Any, infrared: Any) -> tuple[tuple, tuple]:
     """One pair as [H, W, C] with the luma of the infrared image, and as the network takes it."""
-    images = [
-      arrays.as_image(inputs.to_array(image, name), name)
-      for image, name in ((visible, "visible"), (infrared, "infrared"))
-    ]
+    images = [_whole(visible, "visible"), _whole(infrared, "infrared")]
     self._check(images[:1], images[1:])
     plain, luma_of_infrared = images[0], colour.luma(images[1])[..., None]
     dtype = self.programs.module.ways.exact
@@ -230,10 +227,17 @@ class Restorer:
 
     visible: whatever `inputs.to_array` takes.
     """
-    image = arrays.as_image(inputs.to_array(visible, "visible"), "visible")
+    image = _whole(visible, "visible")
     prepared = in_colour(to_float(image, self.programs.module.ways.exact))
     (restored,) = self.programs.run(_restored, [(prepared,)], memory_mb)
     return _finish(image, restored, gray=False)
+
+
+def _whole(image: Any, name: str) -> np.ndarray:
+  """An image that a user gave as [H, W, C]; InputError where pixels have no value."""
+  array = arrays.as_image(inputs.to_array(image, name), name)
+  masks.require_values(validity.of(array), name)
+  return array
 
 
 def _fused(module: AMGFuse, variables: Mapping, visible: Array, infrared: Array) -> Array:

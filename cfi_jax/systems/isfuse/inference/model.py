@@ -19,7 +19,7 @@ from cfi_jax.systems.isfuse.inference.fold import fold
 from cfi_jax.systems.isfuse.inference.geometry import Frame
 from cfi_jax.systems.isfuse.inference.programs import Programs
 from cfi_jax.systems.isfuse.model import from_architecture
-from cfi_jax.systems.rules import RuleFuser, of_task
+from cfi_jax.systems.rules import RuleFuser
 
 MAPS = 8  # full-size feature maps that a program holds at its peak (measured: 6), with some room
 DETAILS = 4  # full-size feature maps of a `Fusion`: of two encoders and the decoder, all levels
@@ -59,6 +59,11 @@ class Model(ArrayFuser):
     self._planned: dict[buckets.Size, buckets.Size] = {}
     self._shared: set[buckets.Size] = set()
     self._tiles: dict[tuple[buckets.Size, float], buckets.Size] = {}
+
+  @property
+  def takes_valid(self) -> bool:
+    """Whether pixels without a value are left out, as they are with a prior."""
+    return self._rule is not None
 
   def reserve(
     self, sizes: Iterable[buckets.Size], limit: int = 6, memory_mb: float | None = None
@@ -109,7 +114,7 @@ class Model(ArrayFuser):
     """Fuses the pairs, those of one bucket at once as far as memory allows."""
     lumas = self._pictures(task)
     if self._rule is not None:
-      lumas = self._rule.fuse_trusted(of_task(task), lumas, task.memory_mb)
+      lumas = self._rule.fuse_trusted(task, lumas)
     return [arrays.finish(v, luma, task.gray) for v, luma in zip(task.visibles, lumas, strict=True)]
 
   def _pictures(self, task: Task) -> list[Any]:
@@ -179,7 +184,7 @@ class Model(ArrayFuser):
     details = jax.tree.map(lambda *images: np.stack(images), *parts)
     if self._rule is not None:
       trusts = [_kept(part.trust, pairs[0][0].dtype) for part in parts]
-      fused = self._rule.fuse_trusted(of_task(task), trusts, task.memory_mb, rounded=False)
+      fused = self._rule.fuse_trusted(task, trusts, rounded=False)
       details = details.replace(fused=np.stack(fused)[..., None])
     pictures = [
       arrays.finish(v, arrays.quantize(f[..., 0], v.dtype), task.gray)
@@ -197,18 +202,18 @@ class Model(ArrayFuser):
     for _, sums in self._each("pool", parts, (visible, infrared), shape):
       sums = jax.tree.map(np.float64, sums)
       grids = sums if grids is None else jax.tree.map(np.add, grids, sums)
-    result: tuple[np.ndarray, ...] = ()
+    result = None
     for tile, found in self._each("tile", parts, (visible, infrared), shape, grids):
       own = tuple(slice(a, b) for a, b in zip(tile.start, tile.stop, strict=True))
       inner = tuple(
         slice(a - w, b - w) for a, b, w in zip(tile.start, tile.stop, tile.window, strict=True)
       )
       pictures = _kept(jax.tree.map(lambda x, inner=inner: x[inner], found), visible.dtype)
-      every = pictures if self._rule is not None else (pictures,)
-      result = result or tuple(np.empty(size, picture.dtype) for picture in every)
-      for whole, picture in zip(result, every, strict=True):
+      if result is None:
+        result = jax.tree.map(lambda x: np.empty(size, x.dtype), pictures)
+      for whole, picture in zip(*map(jax.tree.leaves, (result, pictures)), strict=True):
         whole[own] = picture
-    return result if self._rule is not None else result[0]
+    return result
 
   def _each(self, kind: str, parts: list[tiles.Tile], pair: tuple, shape: tuple, grids=None):
     """Yields every tile with its row of the program's result."""
@@ -221,10 +226,10 @@ class Model(ArrayFuser):
         yield tile, jax.tree.map(lambda a, i=i: a[i], result)
 
 
-def _kept(picture: np.ndarray | Pair, dtype: np.dtype) -> np.ndarray | tuple[np.ndarray, ...]:
+def _kept(picture: np.ndarray | Pair, dtype: np.dtype) -> np.ndarray | Pair:
   """A fused image [H, W, 1] as levels of `dtype` [H, W]; the trust in both images as it is."""
   if isinstance(picture, Pair):
-    return picture.visible[..., 0], picture.infrared[..., 0]
+    return Pair(picture.visible[..., 0], picture.infrared[..., 0])
   return arrays.quantize(picture[..., 0], dtype)
 
 

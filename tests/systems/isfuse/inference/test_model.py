@@ -69,7 +69,8 @@ def test_only_the_luma_of_the_infrared_counts(small, random):
   [
     (np.zeros((7, 30)), np.zeros((7, 30)), "height and width from 8"),
     (np.zeros((9, 9)), np.zeros((9, 10)), "9x10"),
-    (np.full((9, 9), np.nan), np.zeros((9, 9)), "visible has 81 NaN or infinite values among 81"),
+    (np.full((9, 9), np.nan), np.zeros((9, 9)), "the visible image: no pixel has a value"),
+    (np.diag([np.nan] * 9), np.zeros((9, 9)), "visible: 9 of 81 pixels have no value .*wavelet"),
     (np.zeros((9, 9), bool), np.zeros((9, 9)), "visible is bool; allowed"),
     (np.zeros((9, 9), complex), np.zeros((9, 9)), "visible is complex128; allowed"),
     (np.zeros((9, 9, 2)), np.zeros((9, 9)), "shape"),
@@ -247,9 +248,10 @@ for devices in (jax.local_devices(), jax.local_devices()[:1]):
   results.append(model.fuse_pairs(*pairs, memory_mb=5))
   print(model.programs.compiled)
 assert jax.local_device_count() == 3
-for name in ("average", "wavelet:planes=1"):  # fusers without a network, whole images and tiles
+valid = [{"infrared": random.random(s) > 0.1} if s[0] in (23, 300) else None for s in sizes]
+for name in ("average", "wavelet:planes=1"):  # without a network, whole images, tiles and masks
   fusers = (load_fuser(name, devices=d) for d in (jax.local_devices(), jax.local_devices()[:1]))
-  results += [fuser.fuse_pairs(*pairs, memory_mb=0.2) for fuser in fusers]
+  results += [fuser.fuse_pairs(*pairs, memory_mb=0.2, valid=valid) for fuser in fusers]
 for many, one in zip(results[::2], results[1::2]):
   for got, want in zip(many, one):
     np.testing.assert_array_equal(got, want)
