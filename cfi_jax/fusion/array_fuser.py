@@ -63,9 +63,9 @@ class ArrayFuser(abc.ABC):
     valid: a `Pair` of masks, or masks by modality as in {"infrared": mask}, of one image, of each
       of a batch or one for all of it: arrays, pictures or paths, 0 or false where the image has no
       value beside those that are NaN, infinite, masked (`numpy.ma`) or of alpha 0. What stands
-      there matters nowhere. Where one image has no value the result is the other's, opaque where
-      `visible` has alpha; for where neither has one see the class. Pixels without a value are
-      refused unless `takes_valid`, and so is an image of nothing else.
+      there matters nowhere. Where one image has no value the result is made of the other, opaque
+      where `visible` has alpha; see the class. Pixels without a value are refused unless
+      `takes_valid`, and so is an image of nothing else.
     """
     given = {
       name: inputs.to_array(image, name)

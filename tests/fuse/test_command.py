@@ -8,7 +8,7 @@ import pytest
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.fuse import command
-from cfi_jax.fuse.reading import Job
+from cfi_jax.fuse.reading import Job, Options
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def run(monkeypatch):
     clock = itertools.count(step=2)
     monkeypatch.setattr(command, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(command, "fuse_jobs", fuse_jobs)
-    return command._run("fuser", jobs, None, None, list(problems), skipped, "net")
+    options = Options(False, None, 1, "")
+    return command._run("fuser", jobs, options, None, list(problems), skipped, "net")
 
   return do
 

@@ -174,21 +174,6 @@ def test_the_mean_of_a_residual(random):
   assert residuals.residual_mean(image, 5) == pytest.approx(smooth.mean(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("size", "planes"), [((300, 31), 4), ((20, 90), 6)])
-def test_the_mean_of_a_residual_over_what_is_known(random, size, planes):
-  """By normalised convolution written out; what stands elsewhere matters not."""
-  image, known = random.random(size), random.random(size) > 0.3
-  known[5:40, 3:20] = False
-  total, weight = np.where(known, image, 0), known.astype(float)
-  for k in range(planes):
-    total, weight = blur(total, 2**k), blur(weight, 2**k)
-  expected = (total / weight)[known].mean()
-  spoilt = np.where(known, image, np.nan)
-  assert residuals.residual_mean(spoilt, planes, known) == pytest.approx(expected, rel=1e-12)
-  everywhere = residuals.residual_mean(image, planes, np.ones(size, bool))
-  assert everywhere == residuals.residual_mean(image, planes)
-
-
 def test_a_rule_is_homogeneous(holed):
   pair, _ = holed
   half = jax.tree.map(lambda x: x / 2, pair)

@@ -86,16 +86,19 @@ def masked_levels(fuser, levels, valid):
 
 
 def test_masks_are_those_of_the_rule(fuser, holed):
-  """Bytes of the pure function; of the pixels of one image alone, its own; nothing hidden shows."""
+  """Bytes of the pure function; where one image is alone its own; nothing hidden shows."""
   levels, valid = holed
   assert fuser.takes_valid
   found = fuser.fuse(*levels, valid=valid)
-  np.testing.assert_array_equal(found, masked_levels(fuser, levels, valid))
+  apart = np.abs(found.astype(int) - masked_levels(fuser, levels, valid))
+  # The mean of all residuals is found in float64 by the fuser: halves may fall to either side.
+  assert apart.max() <= (fuser.choice.name == "wavelet") and np.mean(apart > 0) < 2e-3
   for own, other, image in (
     (valid.visible, valid.infrared, levels[0]),
     (valid.infrared, valid.visible, levels[1]),
   ):
-    np.testing.assert_array_equal(found[own & ~other], image[own & ~other])
+    if fuser.choice.name != "wavelet":  # which continues what the other image lacks, see `rules`
+      np.testing.assert_array_equal(found[own & ~other], image[own & ~other])
   for value in (0, 255):
     spoilt = [
       np.where(m, x, value) for m, x in zip((valid.visible, valid.infrared), levels, strict=True)
