@@ -6,7 +6,6 @@ nor on who asks.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -15,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.datasets.generated import Generated
 from cfi_jax.datasets.splits import SPLITS, require_split
 from cfi_jax.datasets.world.options import SceneOptions
 from cfi_jax.datasets.world.scenes import Scene, depth, scene
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images.read import Header
 
-# Part of every fingerprint: raise it with each change of the world that changes a picture.
-_EDITION = 1
 _CHUNK = 16  # scenes per program; always the same, so that a scene never depends on its company
 
 
@@ -92,22 +90,14 @@ class SyntheticDepth(Synthetic):
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticSource:
+class SyntheticSource(Generated):
   """The scenes of one split as a `Source`; images: uint8 [N, S, S, 1] by name."""
 
   split: str
   dataset: Synthetic
   images: dict[str, np.ndarray]
 
-  @property
-  def title(self) -> str:
-    """Name of the split in messages."""
-    return f"{self.dataset.title} {self.split}"
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    """Names of the scenes, in order."""
-    return tuple(f"{self.split}-{index:06d}" for index in range(len(self)))
+  edition: ClassVar[int] = 1
 
   def __len__(self) -> int:
     return len(next(iter(self.images.values())))
@@ -115,27 +105,6 @@ class SyntheticSource:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """Returns the images of a scene, uint8 [S, S, 1] by name."""
     return {name: images[index] for name, images in self.images.items()}
-
-  read = __getitem__
-
-  def coloured(self, names: tuple[str, ...]) -> "SyntheticSource":
-    """Returns the same scenes: the world has no colours."""
-    del names
-    return self
-
-  def fingerprint(self) -> str:
-    """Returns the SHA-256 (hex) of all options, the split and the edition of the world."""
-    described = f"{_EDITION}\t{self.split}\t{self.dataset}"
-    return hashlib.sha256(described.encode()).hexdigest()
-
-  def files(self, contents: bool = False) -> dict[str, str]:
-    """Returns {}: there are no files."""
-    del contents
-    return {}
-
-  def formerly(self) -> str:
-    """Returns the fingerprint, which no version made otherwise."""
-    return self.fingerprint()
 
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Returns size and depth of every image; there are no files that could be damaged."""

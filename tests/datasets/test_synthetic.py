@@ -72,7 +72,7 @@ def test_pictures_are_float_in_unit_range_and_labels_are_whole_numbers(world):
 def test_the_world_is_that_of_its_edition(world, request):
   """Published numbers are of these scenes.
 
-  Where they are to change, `_EDITION` is raised and the fixture renewed (--renew_golden).
+  Where they are to change, `edition` is raised and the fixture renewed (--renew_golden).
   """
   sizes = [(world.objects[..., 0] == slot + 1).sum((1, 2)) for slot in range(5)]
   found = {
@@ -81,7 +81,7 @@ def test_the_world_is_that_of_its_edition(world, request):
     "sizes": np.stack(sizes, 1).astype(np.int16),
     "carrier": (world.carrier == INFRARED).sum((1, 2, 3)).astype(np.int16),
   }
-  path = FIXTURES / f"world_{synthetic._EDITION}.npz"
+  path = FIXTURES / f"world_{synthetic.SyntheticSource.edition}.npz"
   if request.config.getoption("--renew_golden"):
     np.savez_compressed(path, **found)
   with np.load(path) as expected:

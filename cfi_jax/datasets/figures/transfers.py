@@ -7,7 +7,6 @@ answer is exact, also across people ("cross"). Other records are two pictures of
 
 import dataclasses
 import functools
-import hashlib
 from typing import ClassVar
 
 import numpy as np
@@ -17,11 +16,10 @@ from cfi_jax.data import augment
 from cfi_jax.datasets.figures import album, joints
 from cfi_jax.datasets.figures.album import Album, Crowd
 from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.datasets.generated import Generated
 from cfi_jax.datasets.splits import require_split
 from cfi_jax.images.read import Header
 
-# Part of every fingerprint: raise it with each change that changes a picture.
-_EDITION = 1
 CROSS, SAME, SUPPORT = "cross", "same", "support"
 ROLES = ("source", "target", "truth")
 TRAIN, WIDE = "train", 1.25  # the training split's people and poses; spread of support's poses
@@ -107,7 +105,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class FigureSource:
+class FigureSource(Generated):
   """The records of a split as a `Source`.
 
   Images of a record: source, target and, but for "support", truth, RGB [S, S, 3]; source_joints,
@@ -118,15 +116,7 @@ class FigureSource:
   split: str
   dataset: Figures
 
-  @property
-  def title(self) -> str:
-    """Name of the split in messages."""
-    return f"{self.dataset.title} {self.split}"
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    """Names of the records, in order."""
-    return tuple(f"{self.split}-{index:06d}" for index in range(len(self)))
+  edition: ClassVar[int] = 1
 
   def __len__(self) -> int:
     return self.dataset.count(self.split)
@@ -165,27 +155,6 @@ class FigureSource:
       if role != "target" and self.has_parts:
         images[f"{role}_parts"] = shown.parts[place][..., None]
     return images
-
-  read = __getitem__
-
-  def coloured(self, names: tuple[str, ...]) -> "FigureSource":
-    """Returns itself: the pictures have their colours already."""
-    del names
-    return self
-
-  def fingerprint(self) -> str:
-    """Returns the SHA-256 (hex) of all options, the split and the edition of the people."""
-    described = f"{_EDITION}\t{self.split}\t{self.dataset}"
-    return hashlib.sha256(described.encode()).hexdigest()
-
-  def files(self, contents: bool = False) -> dict[str, str]:
-    """Returns {}: there are no files."""
-    del contents
-    return {}
-
-  def formerly(self) -> str:
-    """Returns the fingerprint, which no version made otherwise."""
-    return self.fingerprint()
 
   @functools.cached_property
   def _headers(self) -> dict[str, Header]:

@@ -24,7 +24,7 @@ class OptimOptions:
   learning_rate: of branches and generator, for `constant_share` of the run; then it falls along
     half a cosine to `final_share` of itself. discriminator_learning_rate: constant.
   estimator_learning_rate: with Adam's usual decays, falling to a tenth along half a cosine.
-  b1, b2, eps: of the other two.
+  b1, b2: of the other two. eps: of all.
   ema_decay: of the moving average of branches and generator, which is validated and shipped; in
     step t at most (1 + t) / (10 + t). 0 for none.
   """

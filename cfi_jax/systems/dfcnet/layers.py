@@ -11,9 +11,12 @@ from cfi_jax.core.types import Array
 leaky = partial(nn.leaky_relu, negative_slope=0.2)
 
 
-def scaled(module: nn.Module, channels: int, kernel: int = 3, stride: int = 1) -> nn.Conv:
+def scaled(
+  module: nn.Module, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True
+) -> nn.Conv:
   """A convolution with the module's width times as many channels, in its dtype."""
-  return nn.Conv(channels * module.width, (kernel, kernel), stride, dtype=module.dtype)
+  channels, size = channels * module.width, (kernel, kernel)
+  return nn.Conv(channels, size, stride, use_bias=bias, dtype=module.dtype)
 
 
 class Residual(nn.Module):

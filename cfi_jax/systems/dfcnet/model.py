@@ -292,7 +292,7 @@ class _Patches(nn.Module):
     conv = partial(scaled, self, kernel=4, stride=2)
     x = leaky(conv(32)(picture))
     x = leaky(conv(64)(jnp.concatenate([x, maps], -1)))
-    x = leaky(instance_norm(conv(96)(x)))
+    x = leaky(instance_norm(conv(96, bias=False)(x)))  # which would take a bias away again
     return nn.Conv(1, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
 
 

@@ -71,7 +71,7 @@ def make_parts(config: Config, steps: int) -> Parts:
     discriminator=Discriminator(config.model.width, config.discriminator_scales),
     loss=config.loss,
     optimizers=Optimizers(
-      estimator=optax.adam(options.estimator_schedule(steps)),
+      estimator=optax.adam(options.estimator_schedule(steps), eps=options.eps),
       generator=adam(rate),
       discriminator=adam(options.discriminator_learning_rate),
     ),
