@@ -156,11 +156,14 @@ def _measure(
 ) -> Iterator[dict[str, Any]]:
   """The rows of a case after the first ones, which are there already."""
   own = {source: folders[source] for source in case.sources if source in folders}
-  made = _rigs(case, options) if case.pairs > 1 else _pairs(case, own, options.seed)
+  if case.pairs > 1:
+    made = _rigs(case, options, skipped)
+  else:
+    made = itertools.islice(_pairs(case, own, options.seed), skipped, None)
   count = sum(COUNTS[source] for source in own) if case.pairs == 1 else case.count
   count = min(case.count, count, options.count or case.count)
   unit = "rig" if case.pairs > 1 else "pair"
-  chosen = itertools.islice(made, skipped, count)
+  chosen = itertools.islice(made, max(0, count - skipped))
   for sample in track(chosen, name, unit, max(0, count - skipped)):
     yield _align(case, *sample)
 
@@ -184,10 +187,10 @@ def _pairs(case: Case, folders: Mapping[str, str], seed: int) -> Iterator[Sample
     yield name, [visible], [altered], truth, strength.size
 
 
-def _rigs(case: Case, options: SimpleNamespace) -> Iterator[Sample]:
-  """The same of rigs."""
+def _rigs(case: Case, options: SimpleNamespace, skipped: int = 0) -> Iterator[Sample]:
+  """The same of rigs after the first ones."""
   files = _files("roadscene", options.roadscene)
-  for number in range(case.count):
+  for number in range(skipped, case.count):
     rng = np.random.default_rng([options.seed, 2, number])
     strength = STRENGTHS[("strong", "small")[number % 2]]
     view = misaligned.draw(strength, RIG_SIZE, rng)
