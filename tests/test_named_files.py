@@ -33,6 +33,7 @@ ELSEWHERE = {
   "setup.py",
   "sitecustomize.py",  # of the mutation script, in the copy that it changes
   "xla_bridge.py",  # of JAX
+  "c.py",  # a config, made by a test
   "x.py",  # of a test's status of git
 }
 EXAMPLES = re.compile(r"\bNAME\b|^other/|^own\.py$|^utils\.py$")

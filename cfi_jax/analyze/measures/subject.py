@@ -27,8 +27,6 @@ class Subject:
   fuse: Pair [B, H, W, 1] on the host -> fused images [B, H, W, 1] on the host, for any size and
     batch.
   details: the same -> the whole Fusion. A model without gates or features returns them empty.
-  fuse_told: as `fuse`, of a pair and of the pixels that have a value, bool [B, H, W, 1] by
-    modality; None of a model that takes no masks.
   function: the same as a pure, differentiable function of arrays of one size. As a `Partial` of its
     weights it can be an argument of compiled functions: subjects of one architecture share them.
   randomised: seed -> the same model with weights as drawn before training; None if it has none.
@@ -36,17 +34,19 @@ class Subject:
   details_mb: (height, width) -> memory that `details` of such an image needs; `fuse` keeps to a
     budget by tiles.
   card: of the file that the weights are from, if any.
+  fuse_told: as `fuse`, of a pair and of the pixels that have a value, bool [B, H, W, 1] by
+    modality; None of a model that takes no masks.
   """
 
   name: str
   fuse: Callable[[Pair], np.ndarray]
   details: Callable[[Pair], Fusion]
   function: Partial
-  fuse_told: Callable[[Pair, Pair], np.ndarray] | None = None
   randomised: Callable[[int], "Subject"] | None = None
   reserve: Callable[[Sequence[tuple[int, int]]], None] = lambda sizes: None
   details_mb: Callable[[tuple[int, int]], float] = lambda size: 0.0
   card: weights.Card | None = None
+  fuse_told: Callable[[Pair, Pair], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +102,10 @@ def from_variables(name: str, variables: Mapping, architecture: Mapping[str, Any
     fuse,
     details,
     Partial(_Apply(model.module), variables),
-    fuse_told if model.takes_valid else None,
     randomised,
     model.reserve,
     model.details_mb,
+    fuse_told=fuse_told if model.takes_valid else None,
   )
 
 
