@@ -150,7 +150,7 @@ def shrink(command, root):
   words = command.replace("isfuse_best.pth", str(root / "authors" / "run"))
   # Weights of the workspace's size; of the recipe whose step is compiled already.
   words = words.replace("init_from=visible-infrared", f"init_from={root / 'msrs.safetensors'}")
-  words = words.replace("configs/folder.py:filling", "configs/folder.py")
+  words = words.replace("configs/folder.py:trusting", "configs/folder.py")
   # One process has its program already; two are started by tests/engine/test_resume.py.
   words = words.replace("launch/local.sh 2", "launch/local.sh 1")
   for name in ("roadscene", "tno", "msrs"):

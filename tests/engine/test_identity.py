@@ -273,7 +273,7 @@ def test_weights_that_do_not_fit_are_refused_before_work(trained, tmp_path):
     )
   options = config_lib.load(str(ROOT / "tests" / "systems" / "isfuse" / "tiny.py")).to_dict()
   options["data"]["root"] = str(trained / "pairs")
-  with pytest.raises(InputError, match="features is 32, not 4; grid is 8, not 2; levels is 3, not"):
+  with pytest.raises(InputError, match="features is 16, not 4; grid is 8, not 2; levels is 3, not"):
     train(options | {"init_from": "visible-infrared"}, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 

@@ -37,9 +37,8 @@ def test_the_result_has_the_form_of_the_visible_image(small, random, channels, d
     random, *SIZE, *channels, dtype=dtype
   )  # fmt: skip
   if channels == (4,):  # of alpha 0 a pixel would have no value
-    visible[..., 3] = np.maximum(
-      visible[..., 3], np.asarray(0.01 if visible.dtype.kind == "f" else 1)
-    )
+    least = np.asarray(0.01 if visible.dtype.kind == "f" else 1, visible.dtype)
+    visible[..., 3] = np.maximum(visible[..., 3], least)
   infrared = picture(random, *SIZE)
   fused = small.fuse(visible, infrared)
   assert fused.shape == visible.shape and fused.dtype == visible.dtype
