@@ -62,11 +62,14 @@ class CameraOptions:
 def vary(key: Array, pair: Pair, options: CameraOptions) -> Pair:
   """The pair [H, W, 1] in [0, 1] by other cameras, or as it is; see `CameraOptions`."""
   assert_grey(pair, rank=3)
+  # Blur is each camera's own, shift the infrared one's; zoom is that of both.
+  own = Pair(key, keys.fold(key, "misaligned"))
+  shift = options.misaligned * jax.random.uniform(own.infrared, (2,), minval=-1)
+  visible = _place(key, own.visible, pair.visible, jnp.zeros(2), options)
+  infrared = _place(key, own.infrared, pair.infrared, shift, options)
   varied = Pair(
-    _look(keys.fold(key, "visible"), _place(key, pair.visible, 0.0, options), options),
-    _look(
-      keys.fold(key, "infrared"), _place(key, pair.infrared, options.misaligned, options), options
-    ),
+    _look(keys.fold(key, "visible"), visible, options),
+    _look(keys.fold(key, "infrared"), infrared, options),
   )
   size = options.pattern * jax.random.uniform(keys.fold(key, "pattern size"))
   columns = jax.random.normal(keys.fold(key, "pattern"), (1, pair.infrared.shape[1], 1))
@@ -74,7 +77,7 @@ def vary(key: Array, pair: Pair, options: CameraOptions) -> Pair:
   cold = jax.random.bernoulli(keys.fold(key, "inverted"), options.inverted)
   varied = varied.replace(infrared=jnp.where(cold, 1 - white_hot, white_hot))
   chosen = jax.random.bernoulli(keys.fold(key, "varied"), options.probability)
-  return jax.tree.map(lambda new, old: jnp.where(chosen, new, old), varied, pair)
+  return jax.tree.map(lambda new, old: jnp.where(chosen, new.astype(old.dtype), old), varied, pair)
 
 
 def vary_batch(key: Array, batch: Pair, options: CameraOptions) -> Pair:
@@ -84,16 +87,16 @@ def vary_batch(key: Array, batch: Pair, options: CameraOptions) -> Pair:
   return jax.vmap(lambda k, p: vary(k, p, options))(draws, batch)
 
 
-def _place(key: Array, image: Array, misaligned: float, options: CameraOptions) -> Array:
-  """The image enlarged or made smaller, shifted and blurred; mirrored beyond its border."""
+def _place(key: Array, own: Array, image: Array, shift: Array, options: CameraOptions) -> Array:
+  """The image enlarged or made smaller, shifted and blurred; mirrored beyond its border.
+
+  key: of what both images share; own: of what they do not.
+  """
   low, high = map(math.log, options.zoom)
   zoom = jnp.exp(jax.random.uniform(keys.fold(key, "zoom"), minval=low, maxval=high))
-  own = keys.fold(key, "misaligned") if misaligned else key
   blur = options.blur * jax.random.uniform(keys.fold(own, "blur")) ** 2
   width = jnp.sqrt(SHARPEST**2 + blur**2)
-  middle, shift = jax.random.uniform(keys.fold(key, "middle"), (2,)), jnp.zeros(2)
-  if misaligned:
-    shift = misaligned * jax.random.uniform(own, (2,), minval=-1)
+  middle = jax.random.uniform(keys.fold(key, "middle"), (2,))
   rows, columns = (
     _sampling(size, zoom, middle[axis], shift[axis], width)
     for axis, size in enumerate(image.shape[:2])

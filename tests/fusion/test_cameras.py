@@ -99,6 +99,12 @@ def test_a_blur_takes_details(pair):
   assert min(left) < 0.1 < 0.2 < max(left) <= float(noise.visible.std()) + 0.02
 
 
+def test_the_cameras_differ_in_blur_where_they_are_aligned(pair):
+  both = Pair(pair.visible, pair.visible)
+  found = varied(both, blur=3.0)
+  assert float(jnp.abs(found.visible - found.infrared).max()) > 0.01
+
+
 def test_a_sample_has_its_own_draw_whatever_its_batch(pair):
   options = dataclasses.replace(NONE, gain=(0.3, 1.6), noise=0.1, zoom=(0.6, 2.0))
   key = jax.random.key(4)
