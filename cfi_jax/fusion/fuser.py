@@ -58,7 +58,7 @@ class Fuser(Protocol):
     normalize: which values mean 0 and 1 (`images.ranges`). infrared_palette: of false colours.
     valid: masks by modality, bool or numbers [H, W], or [B, H, W] for a batch, false or 0 where the
       image has no value, beside what it says itself (`images.validity`). Where one image has none
-      the result is the other's value.
+      the result is made of the other.
     """
 
   def fuse_pairs(

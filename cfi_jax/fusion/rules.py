@@ -114,9 +114,10 @@ def wavelet(
   """Fusion by the a trous transform (Nunez et al. 1999), with weights in place of a choice.
 
   valid: bool, or floating point in [0, 1], how far each pixel is to be trusted; both images equally
-    far everywhere is as good as nothing. Smoothing is normalised convolution (Knutsson and Westin
-    1993) with it as the certainty, and means are weighted by it. Details are scaled by an image's
-    trust over the greater of both, and fade where neither is trusted.
+    far everywhere, by a half or more, is as good as nothing. Smoothing is normalised convolution
+    (Knutsson and Westin 1993) with it as the certainty, and means are weighted by it. Details are
+    scaled by an image's trust over the greater of both, and fade where both are trusted by less
+    than 1 together.
   place: its level counts, not that of the window.
   """
   images, trusts = certainty.trusted(pair, valid)

@@ -20,7 +20,8 @@ def lower_fuse(
 ) -> jax.stages.Lowered:
   """The program that fuses `batch` whole pairs of `size` on the devices of `mesh`.
 
-  It is that of `Model.fuse` with weights of the architecture.
+  It is that of `Model.fuse` with weights of the architecture; with a prior it gives the trust, and
+  the rule's program, which makes the picture of it, is another.
   """
   padding, grid, levels = (architecture[name] for name in ("padding", "grid", "levels"))
   frame = Frame(padding, grid, levels)
