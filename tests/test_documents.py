@@ -74,6 +74,7 @@ OVERRIDES = {
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
   "cfi_jax.analyze": ["--parts=gates,features"],
   "--align=rig.json": ["--weights=average"],
+  "roadscene.py:trusting": ["--config.loss.target.planes=3"],
   "cfi_jax.benchmark": ["--turns=1", "--floor_mb=1", "--floor_side=64"],
 }
 
@@ -155,6 +156,8 @@ def shrink(command, root):
   words = words.replace("launch/local.sh 2", "launch/local.sh 1")
   for name in ("roadscene", "tno", "msrs"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
+  if "configs/roadscene.py" in words:
+    words = words.replace("data.root=PATH", f"data.root={root / 'roadscene'}")
   ours = (
     r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|published\.|FUSED|WEATHER\b|scores\b|results/"
     r"|analysis\b|rig\.json|check\.png)"

@@ -215,7 +215,7 @@ def test_a_missing_config_lists_those_of_the_package(name):
     config_lib.load(name)
 
 
-FLAGS = {
+OTHERS = {
   "count": cli.Flag("how many", 3),
   "root": cli.Flag("where", kind=str),
   "config": cli.CONFIG,
@@ -235,7 +235,7 @@ FLAGS = {
 )
 def test_a_command_line_that_cannot_be_read_says_why(arguments, words):
   with pytest.raises(InputError, match=words):
-    cli.parse(FLAGS, arguments)
+    cli.parse(OTHERS, arguments)
 
 
 def test_a_missing_value_that_is_required_is_named():
@@ -247,7 +247,7 @@ def test_a_missing_value_that_is_required_is_named():
 
 
 def outcome(main, *arguments):
-  return cli.status(main, FLAGS, "Does something.", arguments)
+  return cli.status(main, OTHERS, "Does something.", arguments)
 
 
 def fail(error):

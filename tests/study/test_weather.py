@@ -30,6 +30,7 @@ class Halving:
   """A method that fuses to the mean, restores the visible image to half of it, and counts."""
 
   devices = ()
+  takes_valid = False
   calls = 0
 
   def reserve(self, sizes, *, memory_mb=None):

@@ -10,13 +10,13 @@ from cfi_jax.datasets import synthetic
 from cfi_jax.datasets.world import things
 from cfi_jax.datasets.world.street import Camera
 
-# Of all parts and heights; they are numbers of an edition of the world (`synthetic._EDITION`).
+# Of all parts and heights, by the edition of the world (`synthetic.SyntheticSource.edition`).
 SHAPES = {1: "dc12ddcde935f6b6e7c3e676cce990603733dae4203891a4534eda291b1d504e"}
 
 
 def test_the_shapes_are_those_of_the_edition():
   content = np.concatenate([things._TABLE.ravel(), things._HEIGHTS]).astype("<f4").tobytes()
-  assert hashlib.sha256(content).hexdigest() == SHAPES[synthetic._EDITION]
+  assert hashlib.sha256(content).hexdigest() == SHAPES[synthetic.SyntheticSource.edition]
 
 
 def test_a_thing_reaches_as_far_as_its_widest_part():
