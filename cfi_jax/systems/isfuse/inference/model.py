@@ -74,7 +74,7 @@ class Model(ArrayFuser):
     """
     sizes, frame = [tuple(size) for size in sizes], self.frame
     if self._rule is not None:
-      self._rule.reserve(sizes, limit, memory_mb)
+      self._rule.reserve(sizes, limit, memory_mb, masked=True)  # by the trust
     most = self._max_pixels(memory_mb)
     tight = {size: geometry.smallest_bucket(size, frame) for size in sizes}
     large = {size for size in sizes if math.prod(tight[size]) > most}
