@@ -219,7 +219,7 @@ def _align(
   truth: np.ndarray,
   size: tuple[int, int],
 ) -> dict[str, Any]:
-  """What was found of a pair or rig, and how far it is off."""
+  """The alignment found of a pair or rig, and how far it is off."""
   began = time.process_time()
   rig = find(
     [v[..., None] for v in visibles], [i[..., None] for i in infrareds], mounting=case.mounting

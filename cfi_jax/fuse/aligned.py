@@ -38,11 +38,12 @@ class Aligner:
         raise InputError(f"cannot be aligned by itself: {rig.confidence.describe()}; {_ADVICE}")
     for name, image in (("visible", visible), ("infrared", infrared)):
       rig.require(name, image.stored.shape[:2], f"the {name} image")
-    plain, mask = rig.warp(infrared.plain)
+    (plain, mask), valid = rig.warp(infrared.plain), None
     if infrared.valid is not None:
       mask = rig.warp(np.where(infrared.valid, np.float32(0), np.float32(np.nan)))[1]
+      valid = mask[..., None]  # beyond a border its values are continued, but not in a hole
     self.shares.append(float(mask.mean()))
-    return dataclasses.replace(infrared, plain=plain, valid=None), mask
+    return dataclasses.replace(infrared, plain=plain, valid=valid), mask
 
   def describe(self) -> str:
     """One line on the pairs so far."""

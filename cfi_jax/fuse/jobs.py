@@ -225,7 +225,11 @@ def _compute(
     infrareds,
     gray=options.gray,
     memory_mb=options.memory_mb,
-    valid=[masks.of_pair(ready.visible, ready.infrared) for _, ready in pairs],
+    # Without masks only holes of aligned pairs come here, which show the visible image.
+    valid=[
+      masks.of_pair(ready.visible, ready.infrared) if fusing.takes_valid else None
+      for _, ready in pairs
+    ],
   )
   results = []
   for (job, ready), image in zip(pairs, fused, strict=True):

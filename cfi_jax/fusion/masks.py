@@ -70,7 +70,7 @@ def _as_numbers(mask: Any, name: str) -> np.ndarray:
 
 
 def of_pair(visible: Prepared, infrared: Prepared) -> Pair | None:
-  """Where the images of a pair have values, bool [H, W, 1] each; None: both everywhere."""
+  """Masks of where the images of a pair have values, bool [H, W, 1] each; None: both everywhere."""
   if visible.valid is None and infrared.valid is None:
     return None
   shape = (*visible.plain.shape[:2], 1)

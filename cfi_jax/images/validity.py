@@ -10,7 +10,7 @@ from cfi_jax.core.types import InputError
 
 
 def of(image: np.ndarray) -> np.ndarray | None:
-  """Where [H, W, C] has values, bool [H, W, 1]; None where it has them everywhere."""
+  """A mask of where [H, W, C] has values, bool [H, W, 1]; None where it has them everywhere."""
   values, found = np.ma.getdata(image), []
   if np.ma.is_masked(image):
     found.append(~np.ma.getmaskarray(image).any(-1, keepdims=True))

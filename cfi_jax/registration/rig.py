@@ -26,7 +26,7 @@ ADVICE = (
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-  """How a pair fits the homography of all.
+  """The fit of a pair to the homography of all.
 
   ncc: correlation of the edges of both images. shift: (x, y) in visible pixels, how far the
   infrared image would have to move for its own best place within 8 % of the width.

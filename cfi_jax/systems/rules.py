@@ -78,13 +78,22 @@ class RuleFuser(ArrayFuser):
     """True: pixels without a value are left out."""
     return True
 
-  def reserve(self, sizes: Iterable[Size], limit: int = 6, memory_mb: float | None = None) -> None:
-    """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class."""
-    whole = [s for size in sizes if not self.exceeds(s := (size[0], size[1]), memory_mb)]
+  def reserve(
+    self,
+    sizes: Iterable[Size],
+    limit: int = 6,
+    memory_mb: float | None = None,
+    masked: bool = False,
+  ) -> None:
+    """Plans at most `limit` windows for images of `sizes`, one entry per image; see the class.
+
+    masked: see `exceeds`.
+    """
+    whole = [s for size in sizes if not self.exceeds(s := (size[0], size[1]), memory_mb, masked)]
     planned = buckets.plan(whole, limit, self._need, COMPILE_PIXELS)
     users = collections.Counter(planned.values())
     self._planned = {
-      size: size if users[bucket] == 1 or self.exceeds(bucket, memory_mb) else bucket
+      size: size if users[bucket] == 1 or self.exceeds(bucket, memory_mb, masked) else bucket
       for size, bucket in planned.items()
     }
 

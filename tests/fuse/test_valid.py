@@ -13,10 +13,12 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import __main__ as command_line
 from cfi_jax.fuse import command
+from cfi_jax.fuse.aligned import Aligner
 from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
 from cfi_jax.fuse.reading import Options, make_normalizer, read_pair, read_ready
 from cfi_jax.images import ranges
 from cfi_jax.images.read import read_image
+from cfi_jax.registration.rig import Confidence, Rig
 
 OPTIONS = Options(gray=False, memory_mb=None, max_pixels=10_000, resize="")
 SIZE = (24, 32)
@@ -204,6 +206,19 @@ def test_resizing_mixes_nothing_in_from_a_hole(tmp_path, size):
     np.testing.assert_array_equal(np.ma.getmaskarray(image)[..., 0], ~expected)
     np.testing.assert_allclose(np.ma.getdata(image)[..., 0], 0.75 * expected, rtol=1e-6)
   np.testing.assert_array_equal(*map(np.ma.getdata, found))
+
+
+def test_holes_of_an_aligned_image_reach_nothing_beyond_them(tmp_path):
+  vi, ir = save(tmp_path / "vi.png", VISIBLE), save(tmp_path / "ir.png", INFRARED)
+  mask, wavelet = save(tmp_path / "mask.png", KNOWN), cfi_jax.load("wavelet:planes=2")
+  jobs = find_jobs(vi, ir, tmp_path / "out.png", ".png", valid={"infrared": mask}).jobs
+  rig, found = Rig(np.eye(3), SIZE, SIZE, (), Confidence(1.0, 1.0)), []
+  for align in (None, Aligner(rig)):
+    ((_, reason),) = fuse_jobs(wavelet, jobs, dataclasses.replace(OPTIONS, align=align))
+    assert reason == ""
+    found.append(read_image(tmp_path / "out.png"))
+  np.testing.assert_array_equal(found[1][KNOWN], found[0][KNOWN])
+  np.testing.assert_array_equal(found[1][~KNOWN], VISIBLE[~KNOWN])
 
 
 def test_the_command_with_masks(tmp_path, average, monkeypatch, capsys):

@@ -77,7 +77,8 @@ def analyse(subject: Subject, samples: Sequence[Sample], seed: int = 0) -> list[
     similarity to randomised weights: Spearman's between |maps| of the model and of one with random
       weights, condition "gradient, MODALITY" or "integrated gradients, MODALITY". A map that stays
       the same (near 1) shows the images, not what was learnt (Adebayo 2018). Only where the model
-      has weights to randomise.
+      has weights to randomise. A network with a prior starts as its rule, whatever the seed: near 1
+      then says that its maps are the rule's.
 
   Raises InputError for no samples.
   """

@@ -35,7 +35,7 @@ STRENGTHS = {
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """What both cameras see of a picture.
+  """The views of a picture by both cameras.
 
   crop: rows and columns of the visible one. matrix: from the picture's pixels to those of the
   infrared image, whose height and width are `size`.

@@ -27,7 +27,7 @@ TRAIN, WIDE = "train", 1.25  # the training split's people and poses; spread of 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-  """How many people and poses each split has, and how many records are made of them.
+  """Numbers of people and poses of each split, and of records that are made of them.
 
   size: of pictures, a multiple of 8. people, poses: of the split "train", in all combinations.
   pairs: its records; same: share of them that show one person twice.

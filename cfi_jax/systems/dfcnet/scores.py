@@ -96,7 +96,7 @@ def _mean_colour(picture: Array, parts: Array, names: tuple[str, ...]) -> tuple[
 
 
 def joint_scores(found: Array, truth: Array, side: int) -> dict[str, Array]:
-  """How well found keypoints [..., K, 3] fit those of the truth; joints that the truth shows.
+  """The fit of found keypoints [..., K, 3] to those of the truth; joints that the truth shows.
 
   keypoint error: mean distance of those found, in pixels (the field's AKD). PCK: share found
   within 5 % of the picture's side. missing rate: share not found (MKR). NaN where none is shown.

@@ -58,7 +58,7 @@ class State:
 
 
 class Optimizers(NamedTuple):
-  """Of the three learners."""
+  """Optimizers of the three learners."""
 
   estimator: optax.GradientTransformation
   generator: optax.GradientTransformation

@@ -92,7 +92,7 @@ def limbs(keypoints: Array, side: int) -> Limbs:
 
 
 def cover(distances: Array, grown: float = 1.0) -> Array:
-  """How far limbs cover a pixel, [S, S, 1], by distances [14, S, S] in half widths."""
+  """The share to which limbs cover a pixel, [S, S, 1], by distances [14, S, S] in half widths."""
   covered = jax.nn.sigmoid(6 * (1.05 - distances.min(0) / grown))[..., None]
   return jnp.where(covered > _LEAST, covered, 0)
 

@@ -201,7 +201,7 @@ class ISFuse(nn.Module):
     )
 
   def _picture(self, x: Array, head: Affine) -> Array:
-    """What a head makes of the finest features, [B, H, W, 1] in [0, 1]."""
+    """The picture that a head makes of the finest features, [B, H, W, 1] in [0, 1]."""
     logits = self.ways.head(x, *head(self.features))
     return nn.sigmoid(logits.astype(statistics_dtype(self.dtype)))
 

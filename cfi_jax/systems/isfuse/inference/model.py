@@ -74,7 +74,7 @@ class Model(ArrayFuser):
     """
     sizes, frame = [tuple(size) for size in sizes], self.frame
     if self._rule is not None:
-      self._rule.reserve(sizes, limit, memory_mb)
+      self._rule.reserve(sizes, limit, memory_mb, masked=True)  # by the trust
     most = self._max_pixels(memory_mb)
     tight = {size: geometry.smallest_bucket(size, frame) for size in sizes}
     large = {size for size in sizes if math.prod(tight[size]) > most}
@@ -118,7 +118,7 @@ class Model(ArrayFuser):
     return [arrays.finish(v, luma, task.gray) for v, luma in zip(task.visibles, lumas, strict=True)]
 
   def _pictures(self, task: Task) -> list[Any]:
-    """What the network gives for each pair: the fused luma, quantised, or the trust in both."""
+    """The network's result for each pair: the fused luma, quantised, or the trust in both."""
     visibles, infrareds, memory_mb = task.visibles, task.infrareds, task.memory_mb
     together = collections.defaultdict(list)
     pictures: list[Any] = [None] * len(visibles)
