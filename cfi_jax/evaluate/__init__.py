@@ -75,7 +75,7 @@ class Request:
 
   @property
   def beside(self) -> tuple[str, ...]:
-    """What is fused beside the methods where the sources are degraded."""
+    """Names of the fusions beside the methods where the sources are degraded."""
     return degraded.methods(self.weights, self.restoration) if self.clean else ()
 
 

@@ -1,4 +1,4 @@
-"""What the command of fusing says and returns, for jobs that end as the test wants."""
+"""The fusing command's words and exit status, for jobs that end as the test wants."""
 
 import itertools
 import types

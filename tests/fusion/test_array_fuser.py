@@ -1,4 +1,4 @@
-"""What fusers of all systems have in common, for one that keeps the brighter of both."""
+"""The methods that fusers of all systems share, for one that keeps the brighter of both."""
 
 import numpy as np
 import pytest

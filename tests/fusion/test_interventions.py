@@ -236,7 +236,7 @@ def test_holes_as_large_as_the_image_still_fit():
 
 
 def holes_of(fills, name="one_sided", seed=3):
-  """What 60 views have in the holes of the infrared image, and the masks."""
+  """Pixels of the infrared image in the holes of 60 views, an array for each that has any."""
   options = dataclasses.replace(RELEASED, fills=fills, holes=(1, 1))
   batch = jax.tree.map(lambda x: jnp.repeat(x[:1], 60, 0), BATCH)
   found, plain = (

@@ -27,7 +27,7 @@ class Whole(ArrayFuser):
     return list(task.visibles)
 
   def _fuse_with_details(self, task):
-    raise NotImplementedError
+    pytest.fail("nobody asks for details here")
 
 
 class Masked(Whole):

@@ -43,7 +43,7 @@ class Halving:
     return self.fuse_and_restore(visible, infrared)[0]
 
   def fuse_pairs(self, visibles, infrareds, **options):
-    raise NotImplementedError
+    pytest.fail("the study fuses pair by pair")
 
   def fuse_and_restore(self, visible, infrared):
     type(self).calls += 1
