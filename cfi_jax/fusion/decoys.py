@@ -76,7 +76,7 @@ def _with_hot(key: Array, image: Array, options: DecoyOptions) -> Array:
   place = jax.random.uniform(place_key, (most, 2, 1, 1))
   place *= jnp.array(image.shape[:2], jnp.float32).reshape(1, 2, 1, 1)
   power, headed = jax.random.uniform(form_key, (2, most, 1, 1))
-  edge = jax.random.uniform(edge_key, (most, 1, 1), minval=0.2, maxval=1.5)  # pixels
+  edge = jax.random.uniform(edge_key, (most, 1, 1), minval=0.15, maxval=1.2)  # pixels
 
   def form(place: Array, size: Array) -> Array:
     """How far every pixel [most, H, W] is covered."""
