@@ -5,8 +5,9 @@
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; shift, what is left of them
-in other worlds; ablations, the scores of held-out samples without a part; or weather, which trains
-nothing, the scores on test pairs under rain, haze and snow. Goes on where it was stopped. Exits
+in other worlds; ablations, the scores of held-out samples without a part; or, without any training,
+weather, the scores on test pairs under rain, haze and snow, and options, which of a rule's are best
+on held-out training pairs. Goes on where it was stopped. Exits
 with 2 when the input cannot be used, with 1 when a training diverges.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 from cfi_jax.core import cli, config
 from cfi_jax.core.types import InputError
 
-STUDIES = ("results", "shift", "weather", "ablations")  # folders beside this file
+STUDIES = ("results", "shift", "weather", "ablations", "options")  # folders beside this file
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
   "workdir": cli.Flag("folder of the study: runs, what is measured, tables", required=True),
