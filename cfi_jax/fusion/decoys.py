@@ -1,7 +1,8 @@
 """Objects painted into pairs that look like faults and are none, for training; ours.
 
-A network that is shown holes learns that what is flat, and ends sharply, is a hole. Saturated hot
-objects are flat and end sharply too, and small lights are as single as lost pixels.
+A network that is shown holes learns that what is flat, and ends sharply, is a hole. Hot objects
+that saturate an infrared camera and white walls are flat and end sharply too, and small lights are
+as single as lost pixels.
 """
 
 import dataclasses
@@ -19,14 +20,14 @@ from cfi_jax.images.ops import assert_grey
 class DecoyOptions:
   """Objects that are drawn into a pair; whole numbers are drawn uniformly, both ends included.
 
-  probability: of a pair with any. hot: least and greatest number of saturated objects in the
-    infrared image. size: least and greatest height and width of one in pixels, their logarithms
-    uniform. levels: least and greatest grey level of one. lights: least and greatest number of
-    small lights, each in either image or in both.
+  probability: of a pair with any. bright: least and greatest number of flat bright objects in each
+    image, drawn for each by itself. size: least and greatest height and width of one in pixels,
+    their logarithms uniform. levels: least and greatest grey level of one. lights: least and
+    greatest number of small lights, each in either image or in both.
   """
 
   probability: float
-  hot: tuple[int, int]
+  bright: tuple[int, int]
   size: tuple[int, int]
   levels: tuple[float, float]
   lights: tuple[int, int]
@@ -35,7 +36,7 @@ class DecoyOptions:
     """Refuses ranges that draw nothing."""
     if not 0 <= self.probability <= 1:
       raise InputError(f"decoys.probability is {self.probability}; allowed: 0 to 1")
-    for name, least in (("hot", 0), ("size", 1), ("lights", 0)):
+    for name, least in (("bright", 0), ("size", 1), ("lights", 0)):
       low, high = getattr(self, name)
       if not least <= low <= high:
         raise InputError(f"decoys.{name} is {(low, high)}; allowed: {least} <= least <= greatest")
@@ -48,8 +49,9 @@ def add(key: Array, pair: Pair, options: DecoyOptions) -> Pair:
   """The pair [H, W, 1] in [0, 1] with objects that belong to its scene; see `DecoyOptions`."""
   assert_grey(pair, rank=3)
   found = pair
-  if options.hot[1]:
-    found = found.replace(infrared=_with_hot(keys.fold(key, "hot"), found.infrared, options))
+  if options.bright[1]:
+    images = {m: getattr(pair, m) for m in MODALITIES}
+    found = Pair(**{m: _with_bright(keys.fold(key, m), x, options) for m, x in images.items()})
   if options.lights[1]:
     found = _with_lights(keys.fold(key, "lights"), found, options)
   chosen = jax.random.bernoulli(keys.fold(key, "decoys"), options.probability)
@@ -63,14 +65,14 @@ def add_to_batch(key: Array, batch: Pair, options: DecoyOptions) -> Pair:
   return jax.vmap(lambda k, p: add(k, p, options))(draws, batch)
 
 
-def _with_hot(key: Array, image: Array, options: DecoyOptions) -> Array:
+def _with_bright(key: Array, image: Array, options: DecoyOptions) -> Array:
   """The image with objects as bright as `levels` say where they are brighter than what is there.
 
   Each is a superellipse, between a disk and a rectangle, which at times has a smaller one on it.
   """
-  most = options.hot[1]
+  most = options.bright[1]
   count_key, size_key, place_key, form_key, level_key, edge_key = jax.random.split(key, 6)
-  shown = _shown(count_key, options.hot)
+  shown = _shown(count_key, options.bright)
   ends = jnp.log(jnp.array(options.size, jnp.float32))
   size = jnp.exp(jax.random.uniform(size_key, (most, 2, 1, 1), minval=ends[0], maxval=ends[1]))
   place = jax.random.uniform(place_key, (most, 2, 1, 1))

@@ -33,8 +33,8 @@ class MaskOptions:
   fills: what holes hold, kinds of `FILLS`, of which every image draws one; ("value",): `fill`. A
     network that knows holes of one value takes all that has it for a hole.
   faulty: least and greatest share of pixels that a sensor lost, its logarithm uniform.
-  hottest: greatest value that the kinds "any value" and "noise" give holes in the infrared image;
-    what is flat and brighter there is a hot object, which saturated it.
+  brightest: greatest value that the kinds "any value" and "noise" give holes; what is flat and
+    brighter is an object, hot or white, that saturated an image.
   """
 
   holes: tuple[int, int]
@@ -44,7 +44,7 @@ class MaskOptions:
   darkest: float
   fills: tuple[str, ...] = ("value",)
   faulty: tuple[float, float] = (0.001, 0.01)
-  hottest: float = 1.0
+  brightest: float = 1.0
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
@@ -60,7 +60,7 @@ class MaskOptions:
     low, high = self.faulty
     if not 0 < low <= high <= 1:
       raise InputError(f"masks.faulty is {(low, high)}; allowed: 0 < least <= greatest <= 1")
-    for name in ("darkest", "hottest"):
+    for name in ("darkest", "brightest"):
       if not 0 < getattr(self, name) <= 1:
         raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: above 0, to 1")
 
@@ -143,8 +143,7 @@ def _remove(key: Array, pair: Pair, masks: Pair, options: MaskOptions) -> Pair:
     kind_key, own_key = jax.random.split(keys.fold(key, "fills", modality))
     image = getattr(pair, modality)
     kind = jax.random.randint(kind_key, (), 0, len(options.fills))
-    most = options.hottest if modality == "infrared" else 1.0
-    given = dict(value=options.fill, most=most)
+    given = dict(value=options.fill, most=options.brightest)
     makers = [functools.partial(FILLS[name], **given) for name in options.fills]
     filling = jax.lax.switch(kind, makers, own_key, image)
     fillings[modality] = jnp.where(getattr(masks, modality), image, filling)

@@ -13,8 +13,10 @@ from cfi_jax.fusion.decoys import DecoyOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.systems.isfuse import recipes
 
-HOT = DecoyOptions(probability=1.0, hot=(1, 3), size=(6, 20), levels=(0.8, 0.9), lights=(0, 0))
-LIGHTS = dataclasses.replace(HOT, hot=(0, 0), lights=(1, 4))
+BRIGHT = DecoyOptions(
+  probability=1.0, bright=(1, 3), size=(6, 20), levels=(0.8, 0.9), lights=(0, 0)
+)
+LIGHTS = dataclasses.replace(BRIGHT, bright=(0, 0), lights=(1, 4))
 GREY = Pair(np.full((64, 80, 1), 0.3, np.float32), np.full((64, 80, 1), 0.5, np.float32))
 add = jax.jit(decoys.add, static_argnums=2)
 
@@ -23,22 +25,25 @@ def drawn(options, count=24, pair=GREY):
   return [jax.tree.map(np.asarray, add(jax.random.key(i), pair, options)) for i in range(count)]
 
 
-def test_hot_objects_are_flat_and_bright_and_in_the_infrared_image_alone():
-  counts, flat = [], []
-  for found in drawn(HOT):
-    np.testing.assert_array_equal(found.visible, GREY.visible)
-    change = found.infrared - GREY.infrared
-    assert change.min() == 0 and found.infrared.max() <= 0.9 + 1e-6
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_objects_are_flat_and_bright_and_each_image_has_its_own(modality):
+  counts, flat, both = [], [], []
+  for found in drawn(BRIGHT):
+    own = getattr(found, modality)
+    change = own - getattr(GREY, modality)
+    assert change.min() == 0 and own.max() <= 0.9 + 1e-6
     parts, count = ndimage.label(change[..., 0] > 0.2)
     counts.append(count)
-    core = [found.infrared[..., 0][parts == i + 1] for i in range(count)]
-    flat += [np.mean(np.abs(c - np.median(c)) < 0.02) for c in core if c.size > 80]
+    both.append(np.corrcoef(*(getattr(found, m).ravel() for m in ("visible", "infrared")))[0, 1])
+    core = [own[..., 0][parts == i + 1] for i in range(count)]
+    flat += [np.mean(np.abs(c - np.median(c)) < 0.02) for c in core if c.size > 150]
   assert {1, 2, 3} <= {*counts} and max(counts) <= 3
-  assert len(flat) > 15 and np.mean(flat) > 0.3  # edges are soft, and two may touch
+  assert np.median(both) < 0.3
+  assert len(flat) > 8 and np.mean(flat) > 0.15  # a Gaussian spot: 0.05
 
 
-def test_hot_objects_have_the_sizes_that_are_asked_for():
-  one = dataclasses.replace(HOT, hot=(1, 1), levels=(1.0, 1.0))
+def test_objects_have_the_sizes_that_are_asked_for():
+  one = dataclasses.replace(BRIGHT, bright=(1, 1), levels=(1.0, 1.0))
   areas = []
   for size in ((4, 4), (16, 16), (32, 32)):
     found = drawn(dataclasses.replace(one, size=size))
@@ -46,9 +51,9 @@ def test_hot_objects_have_the_sizes_that_are_asked_for():
   assert areas == sorted(areas) and 8 < areas[0] < 30 and 150 < areas[1] < 360 and areas[2] > 450
 
 
-def test_what_is_brighter_than_a_hot_object_stays():
+def test_what_is_brighter_than_an_object_stays():
   white = GREY.replace(infrared=np.ones_like(GREY.infrared))
-  assert all(np.array_equal(f.infrared, white.infrared) for f in drawn(HOT, 4, white))
+  assert all(np.array_equal(f.infrared, white.infrared) for f in drawn(BRIGHT, 4, white))
 
 
 def test_lights_are_small_and_in_either_image_or_in_both():
@@ -64,7 +69,7 @@ def test_lights_are_small_and_in_either_image_or_in_both():
 
 def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
   batch = jax.tree.map(lambda x: np.repeat(x[None], 40, 0), GREY)
-  half = dataclasses.replace(HOT, probability=0.5)
+  half = dataclasses.replace(BRIGHT, probability=0.5)
   found = np.asarray(decoys.add_to_batch(jax.random.key(1), batch, half).infrared)
   painted = [not np.array_equal(f, GREY.infrared) for f in found]
   assert 0.25 < np.mean(painted) < 0.75
@@ -82,7 +87,7 @@ def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
   "change, message",
   [
     ({"probability": 1.5}, "decoys.probability is 1.5; allowed: 0 to 1"),
-    ({"hot": (2, 1)}, r"decoys.hot is \(2, 1\); allowed: 0 <= least"),
+    ({"bright": (2, 1)}, r"decoys.bright is \(2, 1\); allowed: 0 <= least"),
     ({"size": (0, 4)}, r"decoys.size is \(0, 4\); allowed: 1 <= least"),
     ({"lights": (-1, 2)}, "decoys.lights"),
     ({"levels": (0.5, 1.2)}, r"decoys.levels is .*; allowed: 0 < least <= greatest <= 1"),
@@ -90,4 +95,4 @@ def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
 )
 def test_refuses_ranges_that_draw_nothing(change, message):
   with pytest.raises(InputError, match=message):
-    dataclasses.replace(HOT, **change)
+    dataclasses.replace(BRIGHT, **change)

@@ -44,7 +44,7 @@ class Config(ScoredConfig):
     "masks.darkest": 0.1,
     "masks.fills": ["value"],
     "masks.faulty": [0.001, 0.01],
-    "masks.hottest": 1.0,
+    "masks.brightest": 1.0,
     "cameras": _as_read(UNVARIED),
     "decoys": _as_read(UNDECORATED),
     "loss.invariance.filling": 0.0,

@@ -25,7 +25,7 @@ UNVARIED = dict(
   inverted=0.0,
 )
 # Of `fusion.decoys.DecoyOptions`, by which nothing is painted.
-UNDECORATED = dict(probability=0.0, hot=(0, 0), size=(1, 1), levels=(1.0, 1.0), lights=(0, 0))
+UNDECORATED = dict(probability=0.0, bright=(0, 0), size=(1, 1), levels=(1.0, 1.0), lights=(0, 0))
 # Of the release; other recipes change some.
 MODEL = dict(
   name="isfuse",
@@ -93,7 +93,7 @@ def released() -> ConfigDict:
         fill=0.0,
         fills=("value",),
         faulty=(0.001, 0.01),
-        hottest=1.0,
+        brightest=1.0,
         darkest=0.1,
       ),
       cameras=UNVARIED,
@@ -194,7 +194,7 @@ def trusting() -> ConfigDict:
   """Ours: a rule fuses, and the network tells it where either image is not to be trusted.
 
   It is shown holes of many kinds and lost pixels, in pairs as other cameras would have taken them,
-  and hot objects and lights that are neither.
+  and bright objects and lights that are neither.
   """
   config = released()
   # Of the options whose Nabf is not above a Laplacian pyramid's, those of the best mean rank on
@@ -209,7 +209,7 @@ def trusting() -> ConfigDict:
     fill=0.0,
     fills=("value", "any value", "noise", "elsewhere"),
     faulty=(0.0003, 0.03),
-    hottest=0.6,
+    brightest=0.6,
     darkest=0.1,
   )
   config.cameras = dict(
@@ -224,8 +224,10 @@ def trusting() -> ConfigDict:
     misaligned=3.0,
     inverted=0.3,
   )
-  # Saturated hot objects are as flat as holes; lights are as single as lost pixels.
-  config.decoys = dict(probability=0.6, hot=(0, 5), size=(3, 64), levels=(0.75, 1.0), lights=(0, 8))
+  # Saturated objects are as flat as holes; lights are as single as lost pixels.
+  config.decoys = dict(
+    probability=0.6, bright=(0, 4), size=(3, 64), levels=(0.75, 1.0), lights=(0, 8)
+  )
   config.loss.fusion = dict(multiscale=1.0)
   config.loss.target = dict(planes=4, exponent=4.0, gain=1.05, spread=0.7, brighter=0.0)
   config.loss.necessity.views = ()
