@@ -108,7 +108,7 @@ def test_what_is_scored_is_kept_and_the_table_names_the_choice(finished, capsys)
 
 
 def test_the_best_mean_rank_within_the_limit_is_chosen():
-  study = build("x", sets={"a": HELD, "b": HELD}, score=("a", "b"))
+  study = build("x", sets={"a": HELD, "b": HELD}, score=("a", "b"), beside=("laplacian",))
   sharp, soft, loud = "sharp", "soft", "loud"
 
   def means(ag, sd, nabf):
@@ -122,8 +122,13 @@ def test_the_best_mean_rank_within_the_limit_is_chosen():
   scores = {name: own | {"laplacian": limit} for name, own in scores.items()}
   found = report.choose(study, (soft, sharp, loud), scores)
   assert found.within == (sharp, soft) and found.limits == {"a": 0.5, "b": 0.5}
-  assert found.mean_ranks["a"] == {sharp: pytest.approx(7 / 6), soft: pytest.approx(11 / 6)}
-  assert found.mean_ranks["b"][sharp] == found.mean_ranks["b"][soft] == 1.5
+  assert found.among["a"] == {sharp: pytest.approx(7 / 6), soft: pytest.approx(11 / 6)}
+  assert found.among["b"][sharp] == found.among["b"][soft] == 1.5
+  # Beside the rules both are first in AG and SD, and level in PSNR: what comes next decides.
+  assert [r for own in found.beside.values() for r in own.values()] == pytest.approx([7 / 6] * 4)
+  dull = means(-1, 9, 0.5)
+  worse = {name: own | {sharp: dull} for name, own in scores.items()}
+  assert report.choose(study, (soft, sharp), worse).within == (soft, sharp)
   none = report.choose(study, (loud,), scores)
   assert none.within == ()
 

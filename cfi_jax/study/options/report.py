@@ -18,12 +18,14 @@ Means = Mapping[str, Mapping[str, float]]  # by rule, then metric
 class Choice:
   """What the scores say of candidates.
 
-  within: those within the limit on every set, the best first. mean_ranks: of these, by set. limits:
-    the greatest allowed mean by set.
+  within: those within the limit on every set, the best first. beside: the mean rank of each of
+    these among the rules of `Study.beside`, by set; among: among all of these, by set. limits: the
+    greatest allowed mean by set.
   """
 
   within: tuple[str, ...]
-  mean_ranks: Mapping[str, Mapping[str, float]]
+  beside: Mapping[str, Mapping[str, float]]
+  among: Mapping[str, Mapping[str, float]]
   limits: Mapping[str, float]
 
 
@@ -36,12 +38,23 @@ def choose(study: Study, candidates: Sequence[str], scores: Mapping[str, Means])
     for rule in candidates
     if all(scores[name][rule][metric] <= limit for name, limit in limits.items())
   ]
-  places = {
+  rivals = {name: {rule: own[rule] for rule in study.beside} for name, own in scores.items()}
+  beside = {
+    name: {
+      rule: ranks.mean_ranks({**rivals[name], rule: own[rule]}, study.ranked_by)[rule]
+      for rule in within
+    }
+    for name, own in scores.items()
+  }
+  among = {
     name: ranks.mean_ranks({rule: own[rule] for rule in within}, study.ranked_by)
     for name, own in scores.items()
   }
-  within.sort(key=lambda rule: statistics.mean(places[name][rule] for name in scores))
-  return Choice(tuple(within), places, limits)
+
+  def key(rule: str) -> tuple[float, ...]:
+    return tuple(statistics.mean(own[rule] for own in p.values()) for p in (beside, among))
+
+  return Choice(tuple(sorted(within, key=key)), beside, among, limits)
 
 
 def write_report(
@@ -53,12 +66,17 @@ def write_report(
   for name, own in scores.items():
     heading = f"## {plain(name)}: {counts[name]} pairs"
     rows = [
-      [rule, number(choice.mean_ranks[name][rule]), *_values(study, own[rule])]
+      [
+        rule,
+        *(number(places[name][rule]) for places in (choice.beside, choice.among)),
+        *_values(study, own[rule]),
+      ]
       for rule in choice.within[:SHOWN]
     ]
-    rows += [[rule, "-", *_values(study, own[rule])] for rule in study.beside]
+    rows += [[rule, "-", "-", *_values(study, own[rule])] for rule in study.beside]
     metrics = [f"{metric} {arrow(metric)}" for metric in study.metrics]
-    parts.append(f"{heading}\n\n{table(['', ranks.HEADING, *metrics], rows)}")
+    columns = ["", f"{ranks.HEADING} beside the rules", "among candidates ↓", *metrics]
+    parts.append(f"{heading}\n\n{table(columns, rows)}")
   return document("Options of a rule", parts)
 
 
@@ -72,9 +90,9 @@ def _setting(study: Study, counts: Mapping[str, int]) -> str:
     f"Pairs held out of training: {sets}; squares of {study.crop} pixels, every pair as it is and "
     f"in {study.views} variations by other cameras (seed {study.seed}). Convention "
     f"`{study.convention}` ({CONVENTIONS[study.convention]}). Candidates are within the limit "
-    f"where their {study.limit.metric} is not above that of {study.limit.rule} on every set; among "
-    f"these the best mean rank is chosen, of several sets the best mean of them. "
-    f"{ranks.describe(study.ranked_by)} Rules without a rank are shown beside them."
+    f"where their {study.limit.metric} is not above that of {study.limit.rule} on every set. Of "
+    f"these the best mean rank beside {', '.join(study.beside)} is chosen, of equal ones the best "
+    f"among the candidates; of several sets the means count. {ranks.describe(study.ranked_by)}"
   )
 
 

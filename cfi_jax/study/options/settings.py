@@ -39,8 +39,8 @@ class Protocol:
 class Study:
   """Candidates for the options of a rule, scored on held-out training pairs.
 
-  The chosen one has the best mean rank among the candidates within the limit on every set; of
-  several sets, the best mean of its mean ranks.
+  The chosen one is within the limit on every set, and of these has the best mean rank among the
+  rules beside it, or, of equal ones, among the candidates; of several sets the means count.
 
   sets: settings of data sets by name, whose "validation" pairs are taken, so never test pairs.
     score: which of them.
@@ -48,7 +48,7 @@ class Study:
   pairs: of each set so many, spread evenly over their names; 0 for all.
   views, cameras, seed: of every pair so many variations beside the pair as it is.
   rule: whose options. grid: values of options by name; their combinations are the candidates.
-  beside: rules that are tabulated with the candidates, and not ranked. limit: see `Limit`.
+  beside: rules that each candidate is ranked with. limit: see `Limit`.
   metrics, convention: scores; mean ranks are over those of `report.ranks.RANKED`.
   roots: folders that the settings refer to.
   """
