@@ -4,10 +4,11 @@
       --config.roots.roadscene=PATH
 
 The rule is written down here before anything is scored: of the candidates whose Nabf is not above
-that of a Laplacian pyramid, the best mean rank over twelve scores beside the rules as they come, on
-RoadScene's held-out training pairs, each as it is and five times as other cameras might have taken
-it. No test pair is read. For brains: --config=configs/rule_options.py:medical, on the held-out
-cases of CT-MRI, PET-MRI and SPECT-MRI without variations, with --config.roots.harvard=PATH.
+that of a Laplacian pyramid, the best mean rank over twelve scores beside the rules as they come, of
+equal ones the fewest clipped pixels; on RoadScene's held-out training pairs, each as it is and five
+times as other cameras might have taken it. No test pair is read. For brains:
+--config=configs/rule_options.py:medical, on the held-out cases of CT-MRI, PET-MRI and SPECT-MRI
+without variations, with --config.roots.harvard=PATH.
 Cost: 5 to 10 s a candidate on a busy CPU core, 48 and 36 candidates.
 Expect: docs/results/rule_options.md and rule_options_medical.md.
 """

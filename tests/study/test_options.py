@@ -120,17 +120,29 @@ def test_the_best_mean_rank_within_the_limit_is_chosen():
     "b": {sharp: means(5, 1, 0.5), soft: means(4, 2, 0.1), loud: means(99, 99, 0.1)},
   }
   scores = {name: own | {"laplacian": limit} for name, own in scores.items()}
-  found = report.choose(study, (soft, sharp, loud), scores)
-  assert found.within == (sharp, soft) and found.limits == {"a": 0.5, "b": 0.5}
-  assert found.among["a"] == {sharp: pytest.approx(7 / 6), soft: pytest.approx(11 / 6)}
-  assert found.among["b"][sharp] == found.among["b"][soft] == 1.5
-  # Beside the rules both are first in AG and SD, and level in PSNR: what comes next decides.
+  share = {soft: 0.02, sharp: 0.01, loud: 0.0}
+
+  def choose(scores, candidates=(soft, sharp, loud)):
+    return report.choose(study, candidates, scores, lambda name, rule: share[rule])
+
+  found = choose(scores)
+  assert found.limits == {"a": 0.5, "b": 0.5}
+  # Beside the rules both are first in AG and SD, and level in PSNR: fewer clipped pixels decide.
   assert [r for own in found.beside.values() for r in own.values()] == pytest.approx([7 / 6] * 4)
+  assert found.within == (sharp, soft)
   dull = means(-1, 9, 0.5)
-  worse = {name: own | {sharp: dull} for name, own in scores.items()}
-  assert report.choose(study, (soft, sharp), worse).within == (soft, sharp)
-  none = report.choose(study, (loud,), scores)
-  assert none.within == ()
+  assert choose({n: own | {sharp: dull} for n, own in scores.items()}).within == (soft, sharp)
+  assert choose(scores, (loud,)).within == ()
+
+
+def test_clipped_pixels_are_those_that_no_source_has():
+  visible, infrared = np.full((16, 16), 10, np.uint8), np.full((16, 16), 250, np.uint8)
+  visible[:, 8:], infrared[:, 8:] = 240, 3
+  infrared[0] = visible[0] = 255
+  pair = Pair(visible, infrared)
+  strong = measure.clipped("wavelet:planes=1,gain=9,spread=0.5,brighter=0", {"a": pair})
+  weak = measure.clipped("average", {"a": pair})
+  assert weak == 0 < 0.05 < strong < 15 / 16
 
 
 HELD = dict(name="roadscene", root="", validation_fraction=0.34)

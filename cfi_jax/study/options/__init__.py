@@ -1,5 +1,6 @@
 """Options of a rule, chosen by scores on held-out training pairs and on variations of them."""
 
+import functools
 import pathlib
 
 from cfi_jax.core.files import write_atomically
@@ -44,7 +45,8 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
       name: {rule: measure.means(study, workdir, name, rule) for rule in rules} for name in sources
     }
     counts = {name: len(own) for name, own in made.items()}
-    text = report.write_report(study, study.candidates, scores, counts)
+    clipped = functools.cache(lambda name, rule: measure.clipped(rule, made[name]))
+    text = report.write_report(study, study.candidates, scores, clipped, counts)
     write_atomically(workdir / TABLE, text.encode(errors="replace"))
     print(workdir / TABLE, flush=True)
 

@@ -76,6 +76,17 @@ def measure(
       write_atomically(path, scores.to_csv().encode(errors="replace"))
 
 
+def clipped(rule: str, own: Mapping[str, Pair]) -> float:
+  """The share of pixels that a rule makes black or white and that are neither in both sources."""
+  fuser = RuleFuser(rule_options.parse(rule))
+  shares = []
+  for pair in own.values():
+    fused = fuser.fuse(pair.visible, pair.infrared, gray=True)
+    ends = [(fused == end) & (pair.visible != end) & (pair.infrared != end) for end in (0, 255)]
+    shares.append(float(np.mean(ends[0] | ends[1])))
+  return float(np.mean(shares))
+
+
 def means(study: Study, workdir: pathlib.Path, name: str, rule: str) -> dict[str, float]:
   """The means of a rule's scores on a set, by metric."""
   path = file(workdir, name, rule)

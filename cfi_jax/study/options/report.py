@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.report import ranks
@@ -11,6 +11,7 @@ from cfi_jax.study.options.settings import Study
 
 SHOWN = 20  # candidates in a table
 
+Clipped = Callable[[str, str], float]  # f(set, rule) -> share of the pixels
 Means = Mapping[str, Mapping[str, float]]  # by rule, then metric
 
 
@@ -19,18 +20,22 @@ class Choice:
   """What the scores say of candidates.
 
   within: those within the limit on every set, the best first. beside: the mean rank of each of
-    these among the rules of `Study.beside`, by set; among: among all of these, by set. limits: the
-    greatest allowed mean by set.
+    these among the rules of `Study.beside`, by set. limits: the greatest allowed mean by set.
   """
 
   within: tuple[str, ...]
   beside: Mapping[str, Mapping[str, float]]
-  among: Mapping[str, Mapping[str, float]]
   limits: Mapping[str, float]
 
 
-def choose(study: Study, candidates: Sequence[str], scores: Mapping[str, Means]) -> Choice:
-  """Ranks the candidates; scores: by set of `Study.score`, of these and of `Study.beside`."""
+def choose(
+  study: Study, candidates: Sequence[str], scores: Mapping[str, Means], clipped: Clipped
+) -> Choice:
+  """Ranks the candidates.
+
+  scores: by set of `Study.score`, of these and of `Study.beside`. clipped: f(set, rule) -> share of
+    the pixels.
+  """
   metric = study.limit.metric
   limits = {name: own[study.limit.rule][metric] for name, own in scores.items()}
   within = [
@@ -46,36 +51,38 @@ def choose(study: Study, candidates: Sequence[str], scores: Mapping[str, Means])
     }
     for name, own in scores.items()
   }
-  among = {
-    name: ranks.mean_ranks({rule: own[rule] for rule in within}, study.ranked_by)
-    for name, own in scores.items()
-  }
 
-  def key(rule: str) -> tuple[float, ...]:
-    return tuple(statistics.mean(own[rule] for own in p.values()) for p in (beside, among))
+  def key(rule: str) -> tuple[float, float]:
+    place = statistics.mean(own[rule] for own in beside.values())
+    return place, statistics.mean(clipped(name, rule) for name in scores)
 
-  return Choice(tuple(sorted(within, key=key)), beside, among, limits)
+  return Choice(tuple(sorted(within, key=key)), beside, limits)
 
 
 def write_report(
-  study: Study, candidates: Sequence[str], scores: Mapping[str, Means], counts: Mapping[str, int]
+  study: Study,
+  candidates: Sequence[str],
+  scores: Mapping[str, Means],
+  clipped: Clipped,
+  counts: Mapping[str, int],
 ) -> str:
   """The text of options.md; counts: pairs by set, the varied ones among them."""
-  choice = choose(study, candidates, scores)
+  choice = choose(study, candidates, scores, clipped)
   parts = [_setting(study, counts), "## Choice\n\n" + _verdict(study, candidates, choice)]
   for name, own in scores.items():
     heading = f"## {plain(name)}: {counts[name]} pairs"
     rows = [
       [
         rule,
-        *(number(places[name][rule]) for places in (choice.beside, choice.among)),
+        number(choice.beside[name][rule]),
+        f"{100 * clipped(name, rule):.3f} %",
         *_values(study, own[rule]),
       ]
       for rule in choice.within[:SHOWN]
     ]
     rows += [[rule, "-", "-", *_values(study, own[rule])] for rule in study.beside]
     metrics = [f"{metric} {arrow(metric)}" for metric in study.metrics]
-    columns = ["", f"{ranks.HEADING} beside the rules", "among candidates ↓", *metrics]
+    columns = ["", f"{ranks.HEADING} beside the rules", "clipped ↓", *metrics]
     parts.append(f"{heading}\n\n{table(columns, rows)}")
   return document("Options of a rule", parts)
 
@@ -91,8 +98,9 @@ def _setting(study: Study, counts: Mapping[str, int]) -> str:
     f"in {study.views} variations by other cameras (seed {study.seed}). Convention "
     f"`{study.convention}` ({CONVENTIONS[study.convention]}). Candidates are within the limit "
     f"where their {study.limit.metric} is not above that of {study.limit.rule} on every set. Of "
-    f"these the best mean rank beside {', '.join(study.beside)} is chosen, of equal ones the best "
-    f"among the candidates; of several sets the means count. {ranks.describe(study.ranked_by)}"
+    f"these the best mean rank beside {', '.join(study.beside)} is chosen, of equal ones that "
+    "which clips the fewest pixels: black or white in the fused image and in neither source. Of "
+    f"several sets the means count. {ranks.describe(study.ranked_by)}"
   )
 
 

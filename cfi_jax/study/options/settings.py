@@ -40,7 +40,7 @@ class Study:
   """Candidates for the options of a rule, scored on held-out training pairs.
 
   The chosen one is within the limit on every set, and of these has the best mean rank among the
-  rules beside it, or, of equal ones, among the candidates; of several sets the means count.
+  rules beside it; of equal ones it clips the fewest pixels. Of several sets the means count.
 
   sets: settings of data sets by name, whose "validation" pairs are taken, so never test pairs.
     score: which of them.
