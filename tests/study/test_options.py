@@ -108,31 +108,39 @@ def test_what_is_scored_is_kept_and_the_table_names_the_choice(finished, capsys)
 
 
 def test_the_best_mean_rank_within_the_limit_is_chosen():
-  study = build("x", sets={"a": HELD, "b": HELD}, score=("a", "b"), beside=("laplacian",))
-  sharp, soft, loud = "sharp", "soft", "loud"
+  study = build(
+    "x",
+    sets={"a": HELD, "b": HELD},
+    score=("a", "b"),
+    beside=("laplacian",),
+    limit=dict(metric="Nabf", rule="laplacian", clipped="laplacian"),
+  )
+  sharp, soft, loud, white = candidates = ("sharp", "soft", "loud", "white")
 
   def means(ag, sd, nabf):
     return {"AG": ag, "SD": sd, "PSNR": 1.0, "Nabf": nabf}
 
-  limit = means(0, 0, 0.5)
+  limit, best = means(0, 0, 0.5), means(99, 99, 0.1)
   scores = {
-    "a": {sharp: means(9, 9, 0.5), soft: means(1, 1, 0.1), loud: means(99, 99, 0.51)},
-    "b": {sharp: means(5, 1, 0.5), soft: means(4, 2, 0.1), loud: means(99, 99, 0.1)},
+    "a": {sharp: means(9, 9, 0.5), soft: means(1, 1, 0.1), loud: means(99, 99, 0.51), white: best},
+    "b": {sharp: means(5, 1, 0.5), soft: means(4, 2, 0.1), loud: best, white: best},
   }
   scores = {name: own | {"laplacian": limit} for name, own in scores.items()}
-  share = {soft: 0.02, sharp: 0.01, loud: 0.0}
+  share = {"laplacian": 0.02, sharp: 0.02, soft: 0.01, loud: 0.0, white: 0.021}
 
-  def choose(scores, candidates=(soft, sharp, loud)):
+  def choose(scores, candidates=candidates):
     return report.choose(study, candidates, scores, lambda name, rule: share[rule])
 
   found = choose(scores)
-  assert found.limits == {"a": 0.5, "b": 0.5}
-  # Beside the rules both are first in AG and SD, and level in PSNR: fewer clipped pixels decide.
+  assert found.limits == {"a": (0.5, 0.02), "b": (0.5, 0.02)}
+  # Beside the rules both are first in AG and SD, and level in PSNR: what comes next decides.
   assert [r for own in found.beside.values() for r in own.values()] == pytest.approx([7 / 6] * 4)
+  assert found.among["a"] == {sharp: pytest.approx(7 / 6), soft: pytest.approx(11 / 6)}
+  assert found.among["b"][sharp] == found.among["b"][soft] == 1.5
   assert found.within == (sharp, soft)
   dull = means(-1, 9, 0.5)
   assert choose({n: own | {sharp: dull} for n, own in scores.items()}).within == (soft, sharp)
-  assert choose(scores, (loud,)).within == ()
+  assert choose(scores, (loud, white)).within == ()
 
 
 def test_clipped_pixels_are_those_that_no_source_has():
@@ -145,6 +153,7 @@ def test_clipped_pixels_are_those_that_no_source_has():
   assert weak == 0 < 0.05 < strong < 15 / 16
 
 
+LIMIT = dict(metric="Nabf", rule="laplacian", clipped="wavelet")
 HELD = dict(name="roadscene", root="", validation_fraction=0.34)
 
 
@@ -159,12 +168,13 @@ HELD = dict(name="roadscene", root="", validation_fraction=0.34)
     ({"rule": "median"}, "config.rule: no rule 'median'; rules: wavelet"),
     ({"beside": ("laplacian", "median")}, "config.beside: no rule 'median'"),
     (
-      {"limit": dict(metric="Nabf", rule="maximum"), "beside": ("laplacian",)},
+      {"limit": dict(metric="Nabf", rule="maximum", clipped="average"), "beside": ("laplacian",)},
       "rule is 'maximum'",
     ),
-    ({"limit": dict(metric="SCD", rule="laplacian")}, "config.limit.metric is 'SCD'; it is not in"),
+    ({"limit": LIMIT | {"clipped": "median"}}, "config.limit.clipped is 'median'; allowed: wavel"),
+    ({"limit": LIMIT | {"metric": "SCD"}}, "config.limit.metric is 'SCD'; it is not in"),
     (
-      {"limit": dict(metric="AG", rule="laplacian")},
+      {"limit": LIMIT | {"metric": "AG"}},
       "is 'AG', of which more is better",
     ),
     ({"grid": {"gain": ()}}, "config.grid is .*; allowed: one value or more"),

@@ -19,13 +19,15 @@ Means = Mapping[str, Mapping[str, float]]  # by rule, then metric
 class Choice:
   """What the scores say of candidates.
 
-  within: those within the limit on every set, the best first. beside: the mean rank of each of
-    these among the rules of `Study.beside`, by set. limits: the greatest allowed mean by set.
+  within: those within both limits on every set, the best first. beside: the mean rank of each of
+    these among the rules of `Study.beside`, by set; among: among all of these, by set. limits: the
+    greatest allowed mean of the metric and share of clipped pixels, by set.
   """
 
   within: tuple[str, ...]
   beside: Mapping[str, Mapping[str, float]]
-  limits: Mapping[str, float]
+  among: Mapping[str, Mapping[str, float]]
+  limits: Mapping[str, tuple[float, float]]
 
 
 def choose(
@@ -36,13 +38,19 @@ def choose(
   scores: by set of `Study.score`, of these and of `Study.beside`. clipped: f(set, rule) -> share of
     the pixels.
   """
-  metric = study.limit.metric
-  limits = {name: own[study.limit.rule][metric] for name, own in scores.items()}
-  within = [
-    rule
-    for rule in candidates
-    if all(scores[name][rule][metric] <= limit for name, limit in limits.items())
-  ]
+  limit = study.limit
+  limits = {
+    name: (own[limit.rule][limit.metric], clipped(name, limit.clipped))
+    for name, own in scores.items()
+  }
+
+  def is_within(rule: str) -> bool:
+    return all(
+      scores[name][rule][limit.metric] <= faults and clipped(name, rule) <= share
+      for name, (faults, share) in limits.items()
+    )
+
+  within = [rule for rule in candidates if is_within(rule)]
   rivals = {name: {rule: own[rule] for rule in study.beside} for name, own in scores.items()}
   beside = {
     name: {
@@ -51,12 +59,15 @@ def choose(
     }
     for name, own in scores.items()
   }
+  among = {
+    name: ranks.mean_ranks({rule: own[rule] for rule in within}, study.ranked_by)
+    for name, own in scores.items()
+  }
 
-  def key(rule: str) -> tuple[float, float]:
-    place = statistics.mean(own[rule] for own in beside.values())
-    return place, statistics.mean(clipped(name, rule) for name in scores)
+  def key(rule: str) -> tuple[float, ...]:
+    return tuple(statistics.mean(own[rule] for own in p.values()) for p in (beside, among))
 
-  return Choice(tuple(sorted(within, key=key)), beside, limits)
+  return Choice(tuple(sorted(within, key=key)), beside, among, limits)
 
 
 def write_report(
@@ -74,15 +85,18 @@ def write_report(
     rows = [
       [
         rule,
-        number(choice.beside[name][rule]),
+        *(number(places[name][rule]) for places in (choice.beside, choice.among)),
         f"{100 * clipped(name, rule):.3f} %",
         *_values(study, own[rule]),
       ]
       for rule in choice.within[:SHOWN]
     ]
-    rows += [[rule, "-", "-", *_values(study, own[rule])] for rule in study.beside]
+    rows += [
+      [rule, "-", "-", f"{100 * clipped(name, rule):.3f} %", *_values(study, own[rule])]
+      for rule in study.beside
+    ]
     metrics = [f"{metric} {arrow(metric)}" for metric in study.metrics]
-    columns = ["", f"{ranks.HEADING} beside the rules", "clipped ↓", *metrics]
+    columns = ["", f"{ranks.HEADING} beside the rules", "among candidates ↓", "clipped ↓", *metrics]
     parts.append(f"{heading}\n\n{table(columns, rows)}")
   return document("Options of a rule", parts)
 
@@ -97,18 +111,22 @@ def _setting(study: Study, counts: Mapping[str, int]) -> str:
     f"Pairs held out of training: {sets}; squares of {study.crop} pixels, every pair as it is and "
     f"in {study.views} variations by other cameras (seed {study.seed}). Convention "
     f"`{study.convention}` ({CONVENTIONS[study.convention]}). Candidates are within the limit "
-    f"where their {study.limit.metric} is not above that of {study.limit.rule} on every set. Of "
-    f"these the best mean rank beside {', '.join(study.beside)} is chosen, of equal ones that "
-    "which clips the fewest pixels: black or white in the fused image and in neither source. Of "
-    f"several sets the means count. {ranks.describe(study.ranked_by)}"
+    f"where their {study.limit.metric} is not above that of {study.limit.rule} and they clip no "
+    f"more pixels than {study.limit.clipped}, on every set; clipped are those that are black or "
+    "white in the fused image and in neither source. Of these the best mean rank beside "
+    f"{', '.join(study.beside)} is chosen, of equal ones the best among the candidates within the "
+    f"limits; of several sets the means count. {ranks.describe(study.ranked_by)}"
   )
 
 
 def _verdict(study: Study, candidates: Sequence[str], choice: Choice) -> str:
-  limits = ", ".join(f"{plain(n)} {number(limit)}" for n, limit in choice.limits.items())
+  limits = ", ".join(
+    f"{plain(name)} {number(faults)} and {100 * share:.3f} %"
+    for name, (faults, share) in choice.limits.items()
+  )
   text = (
-    f"{len(choice.within)} of {len(candidates)} candidates are within the limit on "
-    f"{study.limit.metric} ({limits})."
+    f"{len(choice.within)} of {len(candidates)} candidates are within the limits on "
+    f"{study.limit.metric} and clipped pixels ({limits})."
   )
   if not choice.within:
     return text + " None is chosen."

@@ -16,10 +16,15 @@ from cfi_jax.study import grid, pairs
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-  """What a candidate must not exceed: a rule's mean of a metric of which less is better."""
+  """Faults that a candidate must not have more of than rules have.
+
+  metric: one of which less is better; its mean is not above that of `rule`. clipped: the rule whose
+    share of clipped pixels it does not exceed.
+  """
 
   metric: str
   rule: str
+  clipped: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Protocol:
 class Study:
   """Candidates for the options of a rule, scored on held-out training pairs.
 
-  The chosen one is within the limit on every set, and of these has the best mean rank among the
-  rules beside it; of equal ones it clips the fewest pixels. Of several sets the means count.
+  The chosen one is within the limits on every set, and of these has the best mean rank among the
+  rules beside it, or, of equal ones, among the candidates; of several sets the means count.
 
   sets: settings of data sets by name, whose "validation" pairs are taken, so never test pairs.
     score: which of them.
@@ -86,10 +91,9 @@ class Study:
       if not rule_options.is_rule(name):
         raise InputError(f"config.{field}: no rule {name!r}; rules: {rule_options.NAMES}")
     grid.check_names("beside", self.beside, self.beside, fewest=0)
-    if self.limit.rule not in self.beside:
-      raise InputError(
-        f"config.limit.rule is {self.limit.rule!r}; allowed: {', '.join(self.beside)}"
-      )
+    for field in ("rule", "clipped"):
+      if (name := getattr(self.limit, field)) not in self.beside:
+        raise InputError(f"config.limit.{field} is {name!r}; allowed: {', '.join(self.beside)}")
     if self.limit.metric not in spelled:
       raise InputError(f"config.limit.metric is {self.limit.metric!r}; it is not in config.metrics")
     if metrics.METRICS[self.limit.metric].direction != "lower":
