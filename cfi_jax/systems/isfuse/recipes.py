@@ -199,7 +199,7 @@ def trusting() -> ConfigDict:
   config = released()
   # Of the options whose Nabf is not above a Laplacian pyramid's, those of the best mean rank on
   # RoadScene's held-out training pairs, as they are and as other cameras would have taken them.
-  rule = "wavelet:planes=4,exponent=4,gain=1.05,spread=0.7,brighter=0"
+  rule = "wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0"
   config.model.update(features=16, padding="reflect", prior=rule)
   config.statistics = dict(normalise="original", momentum=0.9, views="original")
   config.masks = dict(
@@ -229,7 +229,7 @@ def trusting() -> ConfigDict:
     probability=0.6, bright=(0, 4), size=(3, 64), levels=(0.75, 1.0), lights=(0, 8)
   )
   config.loss.fusion = dict(multiscale=1.0)
-  config.loss.target = dict(planes=4, exponent=4.0, gain=1.05, spread=0.7, brighter=0.0)
+  config.loss.target = dict(planes=4, exponent=4.0, gain=1.03, spread=0.7, brighter=0.0)
   config.loss.necessity.views = ()
   config.loss.invariance = dict(
     weight=1.0,
@@ -255,8 +255,8 @@ def trusting_medical() -> ConfigDict:
   """`trusting` for images dark but for tissue, whose scanners differ less than cameras do."""
   config = trusting()
   # Chosen as that of `trusting`, on held-out cases of CT-MRI, PET-MRI and SPECT-MRI.
-  config.model.prior = "wavelet:planes=4,exponent=4,gain=1,spread=0.5,brighter=1"
-  config.loss.target.update(gain=1.0, spread=0.5, brighter=1.0)
+  config.model.prior = "wavelet:planes=4,exponent=4,gain=1,spread=0.6,brighter=0.6"
+  config.loss.target.update(gain=1.0, spread=0.6, brighter=0.6)
   config.cameras.update(
     probability=0.5,
     gamma=(0.7, 1.4),
