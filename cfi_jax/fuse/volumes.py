@@ -22,7 +22,6 @@ from cfi_jax.volumes.volume import PLANES, Volume, bring, thickest, turn, turn_b
 
 WARNING = "not for diagnosis"
 RESULT, SLICES = "fused.nii.gz", "slices"  # in an output folder
-TOGETHER = 8  # slices computed before the next are prepared, per device
 # Flags of pictures that mean nothing for volumes, with the values that they have by default.
 ELSEWHERE = {
   name: ("", None, False)
@@ -115,7 +114,7 @@ def fuse_greys(
   second = slices(images.luma(_with_channel(infrared.values)))
   known = [None if g.valid is None else slices(_of_all(g.valid)) for g in (visible, infrared)]
   result = np.empty((*first.shape[:3], 1 if gray else first.shape[-1]), np.float32)
-  step = TOGETHER * len(fuser.devices)
+  step = len(fuser.devices)  # one slice per device at once, so that all share one program
   with Progress("fusing", "slice", len(first)) as progress:
     for start in range(0, len(first), step):
       own = slice(start, min(start + step, len(first)))
