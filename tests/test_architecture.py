@@ -21,7 +21,7 @@ FLOORS = [
   {"images", "native", "weights"},
   {"data", "metrics"},
   {"engine", "fusion", "report"},
-  {"datasets", "registration"},
+  {"datasets", "registration", "sequences"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"}
   | {"transfer", "weather"},

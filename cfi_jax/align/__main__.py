@@ -16,8 +16,9 @@ from cfi_jax.images.read import MAX_PIXELS
 from cfi_jax.registration.mountings import MOUNTINGS
 
 FLAGS = {
-  "visible": cli.Flag("visible image or folder", required=True),
-  "infrared": cli.Flag("infrared image or folder", required=True),
+  "visible": cli.Flag("visible image or folder"),
+  "infrared": cli.Flag("infrared image or folder"),
+  "flir": cli.Flag("in place of both: radiometric JPEG of FLIR, or folder, with a visible picture"),
   "save": cli.Flag("file to write, JSON", required=True),
   **NAMING,
   "accept": cli.Flag("write the rig even if it cannot be believed", False),

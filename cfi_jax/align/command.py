@@ -11,9 +11,9 @@ from PIL import Image
 from cfi_jax.align import picture
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.types import InputError
-from cfi_jax.data import naming
+from cfi_jax.data import naming, pairs
 from cfi_jax.data.listing import shorten
-from cfi_jax.data.pairs import PairFiles, find_pairs
+from cfi_jax.data.pairs import PairFiles, find_embedded, find_pairs
 from cfi_jax.data.threads import each
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
@@ -36,8 +36,11 @@ def align(given: Mapping[str, Any]) -> int:
     pictures.check_extension(check.suffix)
   for path in filter(None, (save, check)):
     require_folder(path.parent)
-  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
-  found = find_pairs(*sources, naming.from_options(given), "align")
+  sources, rule = pairs.sources(given), naming.from_options(given)
+  if len(sources) == 2:
+    found = find_pairs(*sources, rule, "align")
+  else:
+    found = find_embedded(*sources, rule)
   for problem in found.problems:
     print(f"note: {problem}", file=sys.stderr)
   if found.left_out:
@@ -60,16 +63,25 @@ def align(given: Mapping[str, Any]) -> int:
   return 0
 
 
-def _evenly(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:
+def _evenly(every: Sequence[PairFiles], count: int) -> list[PairFiles]:
   """At most so many pairs, evenly spaced."""
-  places = np.linspace(0, len(pairs) - 1, min(count, len(pairs)))
-  return [pairs[round(place)] for place in places]
+  places = np.linspace(0, len(every) - 1, min(count, len(every)))
+  return [every[round(place)] for place in places]
 
 
-def _read(pairs: Sequence[PairFiles], max_pixels: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _read(
+  chosen: Sequence[PairFiles], max_pixels: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
   """The visible and the infrared images [H, W, C] as they are stored."""
-  files = [path for pair in pairs for path in (pair.visible, pair.infrared)]
-  read = each(lambda path: images.read_image(path, max_pixels), files, "reading", "file")
+
+  def one(part: tuple[pathlib.Path, bool]) -> np.ndarray:
+    path, embedded = part
+    return images.read_image(path, max_pixels, embedded)
+
+  files = [
+    part for pair in chosen for part in ((pair.visible, pair.embedded), (pair.infrared, False))
+  ]
+  read = each(one, files, "reading", "file")
   return read[::2], read[1::2]
 
 
