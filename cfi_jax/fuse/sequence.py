@@ -175,7 +175,10 @@ def _run(
     except KeyboardInterrupt:
       pool.shutdown(cancel_futures=True)
       writer.discard()
-      print(f"interrupted: nothing is written to {given['output']}", file=sys.stderr)
+      print(
+        f"interrupted after {done} of {count} frames: no file that is not whole is left",
+        file=sys.stderr,
+      )
       return INTERRUPTED
     except BaseException:
       pool.shutdown(cancel_futures=True)

@@ -30,6 +30,11 @@ _FIELDS = {
   "window transmission": 52, "Planck R1": 88, "Planck B": 92, "Planck F": 96, "Planck R2": 780,
 }  # fmt: skip
 _PLANCK_O = 776
+# Shares of the radiation and the temperature of the rest, which where there is none may be empty.
+_SHARES = {
+  "emissivity": "reflected temperature",
+  "window transmission": "window temperature",
+}
 Segment = tuple[int, bytes, int]  # marker, content, and its length as it should be
 
 
@@ -47,27 +52,36 @@ class Thermal:
     says; the air between (distance, humidity) is not: at 1 m it changes about 0.4 K.
     """
     counts = self._counts(max_pixels).astype(np.float64)
-    camera = self._record(_CAMERA, "the camera's constants", _FIELDS["Planck R2"] + 4)
-    order = _order(camera)
-    value = {n: struct.unpack_from(f"{order}f", camera, at)[0] for n, at in _FIELDS.items()}
-    for name, number in value.items():
-      fraction = name in ("emissivity", "window transmission")
-      if not np.isfinite(number) or number <= 0 or (fraction and number > 1):
-        allowed = "above 0, up to 1" if fraction else "above 0"
-        raise InputError(f"FLIR's {name} is {number:g}; allowed: {allowed}")
-    r1, r2, b, f = (value[f"Planck {name}"] for name in ("R1", "R2", "B", "F"))
-    offset = struct.unpack_from(f"{order}i", camera, _PLANCK_O)[0]
+    value = self._constants()
+    r1, r2, b, f, offset = (value[f"Planck {name}"] for name in ("R1", "R2", "B", "F", "O"))
 
-    def radiation(kelvin: float) -> float:
-      return r1 / (r2 * (np.exp(b / kelvin) - f)) - offset
+    def without(share: str, temperature: str, seen: np.ndarray) -> np.ndarray:
+      """The radiation of which a share is seen, the rest being that of a temperature."""
+      if value[share] == 1:
+        return seen
+      other = r1 / (r2 * (np.exp(b / value[temperature]) - f)) - offset
+      return (seen - (1 - value[share]) * other) / value[share]
 
-    through = value["window transmission"]
-    before = (counts - (1 - through) * radiation(value["window temperature"])) / through
-    reflected = (1 - value["emissivity"]) * radiation(value["reflected temperature"])
-    own = (before - reflected) / value["emissivity"]
+    own = counts
+    for share, temperature in reversed(_SHARES.items()):
+      own = without(share, temperature, own)
     with np.errstate(divide="ignore", invalid="ignore"):
       found = b / np.log(r1 / (r2 * (own + offset)) + f)
     return np.where(np.isfinite(found) & (found > 0), found, np.nan).astype(np.float32)
+
+  def _constants(self) -> dict[str, float]:
+    """The camera's constants by name; raises InputError for what they cannot be."""
+    camera = self._record(_CAMERA, "the camera's constants", _FIELDS["Planck R2"] + 4)
+    order = _order(camera)
+    value = {n: struct.unpack_from(f"{order}f", camera, at)[0] for n, at in _FIELDS.items()}
+    unused = {temperature for share, temperature in _SHARES.items() if value[share] == 1}
+    for name, number in value.items():
+      most = 1.0 if name in _SHARES else np.finfo(np.float32).max
+      if name not in unused and not 0 < number <= most:
+        allowed = "above 0, up to 1" if name in _SHARES else "above 0"
+        raise InputError(f"FLIR's {name} is {number:g}; allowed: {allowed}")
+    value["Planck O"] = struct.unpack_from(f"{order}i", camera, _PLANCK_O)[0]
+    return value
 
   def visible(self) -> BinaryIO:
     """The file of the visible picture; raises InputError where there is none."""
@@ -189,7 +203,7 @@ def _records(container: bytes, found: str) -> dict[int, bytes]:
       raise InputError(f"the directory of FLIR's records is cut at byte {len(container)}; {found}")
     (kind,) = struct.unpack_from(f"{order}H", container, place)
     offset, length = struct.unpack_from(f"{order}II", container, place + 12)
-    if offset + length > len(container):
+    if kind in (_COUNTS, _VISIBLE, _CAMERA) and offset + length > len(container):
       raise InputError(
         f"FLIR's record {kind} ends at byte {offset + length} of {len(container)}; {found}"
       )

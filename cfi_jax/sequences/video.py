@@ -23,6 +23,7 @@ except ImportError as error:
   ) from error
 
 _CUT = 1.5  # frames that may be missing before the end that a header says
+_BT_601, _LIMITED = 6, 1  # FFmpeg's numbers: the matrix from RGB, and levels from 16 to 235
 _NS = Fraction(1, 10**9)
 
 
@@ -217,7 +218,10 @@ class VideoWriter:
     self._stream = self._container.add_stream(self._codec, rate=self._rate, options=self._options)
     self._stream.height, self._stream.width = image.shape[:2]
     self._stream.pix_fmt = pixels
-    self._stream.codec_context.time_base = self._base
+    context = self._stream.codec_context
+    context.time_base = self._base
+    if pixels.startswith("yuv"):  # which players would else guess by the size
+      context.colorspace, context.color_range = _BT_601, _LIMITED
     if self._sound:
       self._input = av.open(self._sound)
       if self._input.streams.audio:

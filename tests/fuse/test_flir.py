@@ -8,9 +8,11 @@ import two_cameras
 from PIL import Image
 
 from cfi_jax.align import __main__ as align
+from cfi_jax.align import command as aligning
 from cfi_jax.core import cli
 from cfi_jax.fuse import __main__ as command
 from cfi_jax.images.read import read_image
+from cfi_jax.registration.rig import Confidence, Rig
 
 CELSIUS = thermal_files.scene()
 VISIBLE = np.random.default_rng(0).integers(0, 256, (*thermal_files.SIZE, 3), np.uint8)
@@ -106,7 +108,14 @@ def test_temperatures_are_refused_as_the_visible_image(folder, tmp_path, capsys)
 
 
 def test_other_sizes_are_refused_or_aligned(tmp_path, monkeypatch, capsys):
-  two_cameras.hasten(monkeypatch)
+  given = []
+
+  def find(visibles, infrareds, **_):
+    given.append((visibles, infrareds))
+    sizes = two_cameras.SIZE, two_cameras.INFRARED
+    return Rig(two_cameras.TRUTH, *sizes, (), Confidence(1.0, 1.0))
+
+  monkeypatch.setattr(aligning, "find", find)
   root = tmp_path / "flir"
   root.mkdir()
   for k, (visible, infrared) in enumerate(zip(*two_cameras.rig(3), strict=True)):
@@ -118,5 +127,7 @@ def test_other_sizes_are_refused_or_aligned(tmp_path, monkeypatch, capsys):
   assert "0.jpg (the visible picture inside) is 160x120" in said.err and "--align" in said.out
   rig = tmp_path / "rig.json"
   assert run(align, f"--flir={root}", f"--save={rig}") == 0
+  (images,) = given  # the photographs, and kelvin
+  assert {i.shape for i in images[0]} == {(120, 160, 3)} and images[1][0].mean() > 273
   assert fuse(f"--flir={root}", f"--align={rig}", f"--output={tmp_path / 'out'}") == 0
   assert read_image(tmp_path / "out" / "2.png").shape == (120, 160, 1)

@@ -179,12 +179,17 @@ def test_colours_of_16_bits_are_lossless(folders, tmp_path):
 @needs_video
 def test_video_for_looking_keeps_times_and_is_near(pair, tmp_path, capsys):
   """Of odd sides, too, which are made even."""
+  import av
+
   odd = [photo[:-1, :-1] for photo in PHOTOS]
   videos.write(tmp_path / "vi.mkv", odd, times=[33 * k for k in range(COUNT)])
   videos.write(tmp_path / "ir.mkv", [c[:-1, :-1] for c in COUNTS], times=range(0, 33 * COUNT, 33))
   assert fuse(*pair, f"--output={tmp_path / 'out.mp4'}") == 0
   assert "libx264, yuv420p, lossy, for looking" in capsys.readouterr().out
   assert fuse(*pair, f"--output={tmp_path / 'out.mkv'}") == 0
+  with av.open(str(tmp_path / "out.mp4")) as container:
+    frame = next(container.decode(video=0))
+    assert (int(frame.colorspace), int(frame.color_range)) == (6, 1)  # BT.601, limited
   looked, exact = (open_recording(tmp_path / f"out.{e}", "visible") for e in ("mp4", "mkv"))
   np.testing.assert_allclose(looked.timing.seconds, exact.timing.seconds, atol=1e-3)
   for frame, other in zip(looked.frames(), exact.frames(), strict=True):

@@ -40,6 +40,13 @@ def test_temperatures_are_kelvin_to_a_fiftieth(given):
   assert np.abs(found[..., 0] - 273.15 - CELSIUS).max() < 0.02
 
 
+def test_temperatures_that_are_not_used_may_be_empty():
+  """Those reflected where emissivity is 1, and of a window that lets all through."""
+  content = thermal_files.container({1: RAW, 32: thermal_files.camera(at_40=0.0, at_48=0.0)})
+  found = decode(thermal_files.jpeg(thermal_files.segments(content)))
+  assert np.abs(found[..., 0] - 273.15 - CELSIUS).max() < 0.02
+
+
 def test_a_header_has_size_and_type_of_the_temperatures():
   file = io.BytesIO(thermal_files.flir(CELSIUS))
   header = images.read_header(file, "a.jpg")
@@ -109,6 +116,7 @@ PNG = thermal_files.thermal_record(thermal_files.counts(CELSIUS))
     ({1: RAW[:32] + b"\xff\xd8\xff\xf7", 32: thermal_files.camera()}, "JPEG-LS"),
     ({1: RAW, 32: thermal_files.camera(emissivity=1.5)}, "emissivity is 1.5; allowed: above 0"),
     ({1: RAW, 32: thermal_files.camera(at_92=0.0)}, "Planck B is 0; allowed: above 0"),
+    ({1: RAW, 32: thermal_files.camera(emissivity=0.9, at_40=0.0)}, "reflected temperature is 0"),
   ],
 )
 def test_what_is_damaged_or_unknown_inside_is_named(records, words):

@@ -75,7 +75,7 @@ def test_a_frame_that_one_camera_dropped_does_not_shift_the_rest():
 
 def test_uneven_times_are_refused_or_the_nearest_is_taken():
   uneven = Known("v", Timing(np.array([round(k * 33.3 + 9 * (k % 3)) for k in range(64)]), MS))
-  with pytest.raises(InputError, match="frames 2 and 3 of v .* of i, 3, .*--frames=nearest"):
+  with pytest.raises(InputError, match="frames 2 and 3 of v .* of i, 3: .*--frames=nearest"):
     match(uneven, steady("i", 64, 30))
   assert len(match(uneven, steady("i", 65, 30), "nearest").visible) == 64
   two = Known("v", Timing(np.array([round(k * 33.3 + 4 * (k % 3)) for k in range(64)]), MS))
