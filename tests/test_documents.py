@@ -18,6 +18,7 @@ import videos
 from command_line import FIXTURES, ROOT, run
 from PIL import Image
 
+from cfi_jax.registration.rig import Confidence, Rig
 from cfi_jax.weights import shipped
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "launch/README.md"]
@@ -35,6 +36,7 @@ NOT_RUN = {
   "ruff": "asks about the whole tree, scratch files too; .ci/run does it",
   "mypy": "takes half a minute without its cache; .ci/run does it",
   "python -m cfi_jax.benchmark align": "needs larger pictures; tests/benchmark has some",
+  "python -m cfi_jax.align --flir": "another rig; tests/fuse/test_flir.py has the command",
   "python -m cfi_jax.benchmark sequence": "takes minutes; tests/benchmark has a few frames",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
   "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
@@ -80,7 +82,6 @@ OVERRIDES = {
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
   "cfi_jax.analyze": ["--parts=gates,features"],
   "--align=rig.json": ["--weights=average"],
-  "--align=flir.json": ["--weights=average"],
   "fuse --visible=RECORDED": ["--weights=average"],
   "roadscene.py:trusting": ["--config.loss.target.planes=3"],
   "cfi_jax.benchmark": ["--turns=1", "--floor_mb=1", "--floor_side=64"],
@@ -139,6 +140,8 @@ def workspace(tmp_path_factory, write_pairs):
     (root / name).mkdir()
     for k, image in enumerate(images):
       Image.fromarray(image).save(root / name / f"{k}.png")
+  sizes = two_cameras.SIZE, two_cameras.INFRARED
+  Rig(two_cameras.TRUTH, *sizes, (), Confidence(1.0, 1.0)).save(root / "rig.json")
   (root / "flir").mkdir()
   for k, (photo, levels) in enumerate(zip(*two_cameras.rig(3), strict=True)):
     content = thermal_files.flir(10 + levels / 10, np.stack([photo] * 3, -1), way="<")
@@ -177,7 +180,7 @@ def shrink(command, root):
     words = words.replace("data.root=PATH", f"data.root={root / 'roadscene'}")
   ours = (
     r"(?<![\w./])(runs/|tfds_data\b|isfuse\.|msrs\.|published\.|FUSED|WEATHER\b|scores\b|results/"
-    r"|analysis\b|rig\.json|flir\.json|check\.png)"
+    r"|analysis\b|rig\.json|check\.png)"
   )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}

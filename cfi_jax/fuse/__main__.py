@@ -21,7 +21,7 @@ from cfi_jax.fusion.rule_options import NAMES
 from cfi_jax.images.palettes import PALETTES
 from cfi_jax.images.ranges import OVER, RULES
 from cfi_jax.images.read import MAX_PIXELS
-from cfi_jax.sequences.matching import FRAMES
+from cfi_jax.sequences.pair import FLAGS as SEQUENCES
 from cfi_jax.weights import shipped
 
 FLAGS = {
@@ -38,16 +38,7 @@ FLAGS = {
   ),
   "infrared_valid": cli.Flag("the same for infrared images; one mask serves all of a folder", ""),
   **NAMING,
-  "sequence": cli.Flag(
-    "the folders are sequences of numbered frames, with one range of values", False
-  ),
-  "frames": cli.Flag(
-    "sequences of different lengths (shortest), or of different rates, too (nearest in time)",
-    "",
-    valid=FRAMES,
-  ),
-  "offset": cli.Flag("of sequences: seconds by which the infrared one started earlier", 0.0),
-  "rate": cli.Flag("frames a second of sequences that are folders or TIFFs: 25, 30000/1001", ""),
+  **SEQUENCES,
   "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "
     "wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",

@@ -24,6 +24,7 @@ from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images import range_lines
 from cfi_jax.images.ranges import Normalizer
+from cfi_jax.sequences.pair import is_sequence
 from cfi_jax.systems.files import label, load_fuser
 
 
@@ -31,9 +32,8 @@ def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   options = sequence.options_of(given)
-  if sequence.is_sequence(given):
+  if is_sequence(given):
     return sequence.fuse_sequence(given, options)
-  _require_pictures(given)
   found = _find(given)
   for job in found.jobs[:1]:
     require_folder(job.output.parent)
@@ -47,16 +47,6 @@ def fuse(given: Mapping[str, Any]) -> int:
   failures = found.problems if index == 0 else []
   name = label(given["weights"])
   return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted), name)
-
-
-def _require_pictures(given: Mapping[str, Any]) -> None:
-  """Raises InputError for flags of sequences, where there is none."""
-  for name, empty in (("frames", ""), ("offset", 0.0), ("rate", "")):
-    if given[name] != empty:
-      raise InputError(
-        f"--{name}={given[name]} is for sequences: videos, TIFFs of several pages, and folders "
-        "with --sequence"
-      )
 
 
 def _find(given: Mapping[str, Any]) -> Found:

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from fractions import Fraction
 from typing import Any
 
 import jax
@@ -17,7 +16,6 @@ import numpy as np
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
-from cfi_jax.data import naming
 from cfi_jax.data.threads import ahead
 from cfi_jax.fuse import aligned, told
 from cfi_jax.fuse.computing import fuse_ready
@@ -33,8 +31,8 @@ from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images import range_lines, validity
 from cfi_jax.images.ranges import Normalizer
-from cfi_jax.sequences.matching import Matched, match
-from cfi_jax.sequences.opening import is_recording, open_recording
+from cfi_jax.sequences.matching import Matched
+from cfi_jax.sequences.pair import open_both
 from cfi_jax.sequences.recording import Recording
 from cfi_jax.sequences.together import AHEAD, together, with_ranges
 from cfi_jax.sequences.writing import Writer, open_writer
@@ -46,30 +44,11 @@ _FOR_PICTURES = {  # flags that say nothing of a sequence, and their values with
 }  # fmt: skip
 
 
-def is_sequence(given: Mapping[str, Any]) -> bool:
-  """Whether the flags name sequences: by --sequence, or as one of them is a recording."""
-  paths = [pathlib.Path(given[name]) for name in MODALITIES if given[name]]
-  return given["sequence"] or any(is_recording(path) for path in paths)
-
-
 def fuse_sequence(given: Mapping[str, Any], options: Options) -> int:
   """Fuses the recordings that the flags name; returns the exit status."""
   _require_flags(given)
-  rate = _rate(given["rate"])
-  recordings = [
-    open_recording(
-      pathlib.Path(given[name]),
-      name,
-      naming=naming.from_options(given),
-      rate=rate,
-      max_pixels=options.max_pixels,
-    )
-    for name in MODALITIES
-  ]
-  visible, infrared = recordings
-  if visible.title == infrared.title and visible.names == infrared.names:
-    raise InputError(f"{visible.title}: given as the visible and as the infrared sequence")
-  matched = match(visible, infrared, given["frames"], given["offset"])
+  recordings, matched = open_both(given)
+  visible = recordings[0]
   output = pathlib.Path(given["output"])
   extension = "." + given["format"].lower().lstrip(".")
   if output.resolve() in (pathlib.Path(r.title).resolve() for r in recordings):
@@ -91,20 +70,9 @@ def _require_flags(given: Mapping[str, Any]) -> None:
     )
   if given["align"] == aligned.AUTO:
     raise InputError(
-      "--align=auto aligns single pairs; a sequence needs one rig: python -m cfi_jax.align with "
-      "some of its frames, then --align=rig.json"
+      "--align=auto aligns single pairs; a sequence needs one rig: python -m cfi_jax.align of both "
+      "sequences, then --align=rig.json"
     )
-
-
-def _rate(text: str) -> Fraction | None:
-  """Frames a second of --rate, such as 25, 29.97 or 30000/1001."""
-  try:
-    rate = Fraction(text) if text else None
-  except (ValueError, ZeroDivisionError):
-    rate = Fraction(0)
-  if rate is not None and rate <= 0:
-    raise InputError(f"--rate={text}; allowed: frames a second, such as 25, 29.97 or 30000/1001")
-  return rate
 
 
 def of_sequence(recordings: list[Recording], matched: Matched, options: Options) -> Normalizer:
