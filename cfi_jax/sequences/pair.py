@@ -20,7 +20,7 @@ FLAGS = {
     "",
     valid=FRAMES,
   ),
-  "offset": cli.Flag("of sequences: seconds by which the infrared one started earlier", 0.0),
+  "offset": cli.Flag("seconds by which the infrared sequence started earlier", 0.0),
   "rate": cli.Flag("frames a second of sequences that are folders or TIFFs: 25, 30000/1001", ""),
 }
 
