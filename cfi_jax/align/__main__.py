@@ -25,7 +25,7 @@ FLAGS = {
   **SEQUENCES,
   "accept": cli.Flag("write the rig even if it cannot be believed", False),
   "picture": cli.Flag("picture to check it by: checkerboards and edges, before and after"),
-  "pairs": cli.Flag("at most so many pairs are taken of folders and sequences, evenly", 10),
+  "pairs": cli.Flag("at most so many pairs or frames are taken, evenly", 10),
   "mounting": cli.Flag(
     "any: the infrared camera may also be turned by 90, 180 or 270 degrees, or mirrored",
     MOUNTINGS[0],
