@@ -16,7 +16,7 @@ from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import naming, pairs
 from cfi_jax.data.listing import shorten
-from cfi_jax.fuse import sequence, told
+from cfi_jax.fuse import sequence, told, volumes
 from cfi_jax.fuse.finding import Found, find_embedded_jobs, find_jobs
 from cfi_jax.fuse.jobs import fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
@@ -30,6 +30,8 @@ from cfi_jax.systems.files import label, load_fuser
 
 def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
+  if volumes.are_volumes(given):
+    return volumes.fuse_volumes(given)
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   options = sequence.options_of(given)
   if is_sequence(given):
