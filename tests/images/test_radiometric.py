@@ -8,7 +8,7 @@ import thermal_files
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion import inputs
+from cfi_jax.images import given as users
 from cfi_jax.images import read as images
 
 CELSIUS = thermal_files.scene()
@@ -56,9 +56,9 @@ def test_a_header_has_size_and_type_of_the_temperatures():
 def test_python_takes_paths_and_pillow_images_alike(tmp_path):
   path = tmp_path / "a.jpg"
   path.write_bytes(thermal_files.flir(CELSIUS))
-  found = inputs.to_array(path, "infrared")
+  found = users.to_array(path, "infrared")
   with Image.open(path) as picture:
-    np.testing.assert_array_equal(inputs.to_array(picture, "infrared"), found)
+    np.testing.assert_array_equal(users.to_array(picture, "infrared"), found)
   assert abs(found.mean() - 273.15 - CELSIUS.mean()) < 0.01
 
 

@@ -10,6 +10,7 @@ import tifffile
 import videos
 from PIL import Image
 
+from cfi_jax import sequences
 from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.sequences.opening import VIDEOS, is_recording, open_recording
@@ -105,6 +106,7 @@ def test_what_is_no_recording_is_refused(tmp_path):
 def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "av", None)
   monkeypatch.delitem(sys.modules, "cfi_jax.sequences.video", raising=False)
+  monkeypatch.delattr(sequences, "video", raising=False)
   path = tmp_path / "a.mkv"
   path.write_bytes(b"")
   with pytest.raises(InputError, match=r"the extra video: pip install \"cfi_jax\[video\]\""):
