@@ -20,6 +20,8 @@ STUDIES = {
   "levers",
   "weather",
   "amgfuse_ablations",
+  "dfcnet_ablations",
+  "transfers",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 # For the others see tests/systems/amgfuse and tests/systems/dfcnet.

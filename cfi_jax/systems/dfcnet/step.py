@@ -246,6 +246,7 @@ def eval_step(parts: Parts, state: State, samples: Transfer) -> Evaluation:
       "psnr": scores.psnr(shown, samples.truth),
       "ssim": scores.ssim(shown, samples.truth),
       "foreground_psnr": scores.foreground_psnr(shown, samples.truth, samples.truth_parts),
+      "identity_error": scores.identity_error(shown, samples.truth, *2 * [samples.truth_parts]),
       "pck": scores.joint_scores(found, samples.truth_keypoints, side)["PCK"],
     }
     columns = (samples.target, samples.source, shown, samples.truth)

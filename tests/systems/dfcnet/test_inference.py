@@ -19,26 +19,9 @@ from cfi_jax.transfer import __main__ as command
 
 
 @pytest.fixture(scope="module")
-def variables(toy):
-  """Variables of the tiny network before training, whose estimator finds every joint somewhere."""
-  params = model.init(toy.config.model, jax.random.key(1))
-  last = max(params["estimator"], key=lambda name: int(name.split("_")[1]))
-  params["estimator"][last]["bias"] += 0.5
-  return {"params": params}
-
-
-@pytest.fixture(scope="module")
 def transferring(toy, variables):
   _, architecture = dfcnet.product(toy.config, toy.state)
   return inference.load(variables, architecture)
-
-
-@pytest.fixture(scope="module")
-def weights(toy, variables, tmp_path_factory):
-  path = tmp_path_factory.mktemp("weights") / "people.safetensors"
-  _, architecture = dfcnet.product(toy.config, toy.state)
-  files.save(path, variables, files.Card("dfcnet", architecture, "{}", "{}", "2026-11-28", "none"))
-  return path
 
 
 @pytest.fixture(scope="module")
