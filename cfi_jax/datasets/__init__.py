@@ -10,6 +10,7 @@ from cfi_jax.datasets.degraded import Degraded
 from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.datasets.folder import Folder
 from cfi_jax.datasets.medical import CtMri, Harvard, PetMri, SpectMri
+from cfi_jax.datasets.posed.layouts import PoseFrames, PosePairs
 from cfi_jax.datasets.prepared import Tfds
 from cfi_jax.datasets.synthetic import Synthetic, SyntheticDepth
 from cfi_jax.datasets.visible_infrared import Llvip, M3fd, Msrs, RoadScene, Tno
@@ -35,7 +36,7 @@ DATASETS: dict[str, type] = {
   for cls in (
     *(Msrs, RoadScene, Tno, M3fd, Llvip),
     *(CtMri, PetMri, SpectMri, Harvard),
-    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures),
+    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures, PosePairs, PoseFrames),
   )
 }
 Tfds.table = DATASETS

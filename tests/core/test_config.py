@@ -42,7 +42,8 @@ def test_every_config_builds_with_every_recipe(name, recipe):
 
 
 def test_all_datasets_with_training_pairs_have_a_config():
-  others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")} | {"figures"}
+  others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")}
+  others |= {load("figures", recipe)["data"]["name"] for recipe in ("small", "pairs", "frames")}
   assert {*OF_ISFUSE} | others == set(datasets.DATASETS) - {"tno"}
 
 

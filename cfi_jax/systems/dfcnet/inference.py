@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.figures.skeleton import JOINTS
-from cfi_jax.images import ops
+from cfi_jax.images import ops, squares
 from cfi_jax.systems.dfcnet.model import from_architecture
 from cfi_jax.systems.dfcnet.networks import Networks, signed, unsigned
 from cfi_jax.systems.dfcnet.samples import Transfer
@@ -51,12 +50,12 @@ class Transferrer:
 
     The target's pose is read once for each; the room behind is the same in every frame.
     """
-    whole = _square(require_picture(target, "target"))
+    whole = squares.pad(require_picture(target, "target"))
     small = self._shrink(whole)
     height, width = target.shape[:2]
-    top, left = ((whole.shape[0] - side) // 2 for side in (height, width))
+    top, left = squares.margins(height, width)
     for source in sources:
-      wanted = self._shrink(_square(require_picture(source, "source")))
+      wanted = self._shrink(squares.pad(require_picture(source, "source")))
       made, region, found = jax.device_get(self._program(self.params, wanted[None], small[None]))
       _require_person(found[:, 0])
       result = _insert(whole, made[0], region[0])
@@ -87,10 +86,7 @@ class Transferrer:
 
   def _shrink(self, square: np.ndarray) -> np.ndarray:
     """A square picture at the network's side, float32 in [0, 1]."""
-    if square.shape[0] != self.side:
-      picture = Image.fromarray(square).resize((self.side, self.side), Image.Resampling.BICUBIC)
-      square = np.asarray(picture)
-    return square.astype(np.float32) / 255
+    return squares.scale(square, self.side).astype(np.float32) / 255
 
 
 def _draw(
@@ -127,13 +123,6 @@ def require_picture(picture: np.ndarray, role: str) -> np.ndarray:
     height, width = picture.shape[:2]
     raise InputError(f"the {role} has {width}x{height} pixels; allowed: 16 or more on each side")
   return picture
-
-
-def _square(picture: np.ndarray) -> np.ndarray:
-  """The picture, centred in a square, its border repeated."""
-  side = max(picture.shape[:2])
-  around = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
-  return np.pad(picture, [*around, (0, 0)], mode="edge")
 
 
 def _insert(whole: np.ndarray, made: np.ndarray, region: np.ndarray) -> np.ndarray:

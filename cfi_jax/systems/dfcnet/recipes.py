@@ -110,7 +110,27 @@ def large() -> ConfigDict:
   return config
 
 
-RECIPES = {"small": small, "estimator": estimator, "large": large}
+def pairs() -> ConfigDict:
+  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out."""
+  config = large()
+  config.data = ConfigDict(
+    dict(name="pose_pairs", root="", validation_fraction=0.05, size=128, support=20_000, seed=0)
+  )
+  return config
+
+
+def frames() -> ConfigDict:
+  """`pairs` on frames of videos with keypoint files; nobody is held out of so few people."""
+  config = pairs()
+  config.data.update(name="pose_frames", validation_fraction=0.0, support=0)
+  config.data.targets = 4
+  config.support_rows = 0
+  return config
+
+
+RECIPES = {
+  "small": small, "estimator": estimator, "large": large, "pairs": pairs, "frames": frames
+}  # fmt: skip
 
 
 def get(name: str) -> ConfigDict:
