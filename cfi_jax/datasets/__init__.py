@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from cfi_jax.core import config
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
+from cfi_jax.datasets.characters.transfers import Characters
 from cfi_jax.datasets.degraded import Degraded
 from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.datasets.folder import Folder
@@ -36,7 +37,8 @@ DATASETS: dict[str, type] = {
   for cls in (
     *(Msrs, RoadScene, Tno, M3fd, Llvip),
     *(CtMri, PetMri, SpectMri, Harvard),
-    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures, PosePairs, PoseFrames),
+    *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures),
+    *(Characters, PosePairs, PoseFrames),
   )
 }
 Tfds.table = DATASETS

@@ -25,6 +25,7 @@ STUDIES = {
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 # For the others see tests/systems/amgfuse and tests/systems/dfcnet.
+OF_TRANSFERS = ("small", "characters", "pairs", "frames")
 OF_ISFUSE = [name for name in CONFIGS if name not in ("amgfuse", "figures")]
 
 
@@ -43,7 +44,7 @@ def test_every_config_builds_with_every_recipe(name, recipe):
 
 def test_all_datasets_with_training_pairs_have_a_config():
   others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")}
-  others |= {load("figures", recipe)["data"]["name"] for recipe in ("small", "pairs", "frames")}
+  others |= {load("figures", recipe)["data"]["name"] for recipe in OF_TRANSFERS}
   assert {*OF_ISFUSE} | others == set(datasets.DATASETS) - {"tno"}
 
 

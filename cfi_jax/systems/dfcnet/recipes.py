@@ -110,6 +110,18 @@ def large() -> ConfigDict:
   return config
 
 
+def characters() -> ConfigDict:
+  """`small` at 128x128 on characters that were rendered beforehand."""
+  config = small()
+  config.data.update(name="characters", size=128, people=60, poses=30, support=300, seed=0)
+  config.data.update(held_out_people=16, held_out_poses=16)
+  config.data.root = ""
+  config.input.crop = config.model.side = 128
+  config.discriminator_scales = 2
+  config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)
+  return config
+
+
 def pairs() -> ConfigDict:
   """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out."""
   config = large()
@@ -129,7 +141,8 @@ def frames() -> ConfigDict:
 
 
 RECIPES = {
-  "small": small, "estimator": estimator, "large": large, "pairs": pairs, "frames": frames
+  "small": small, "estimator": estimator, "large": large, "characters": characters, "pairs": pairs,
+  "frames": frames,
 }  # fmt: skip
 
 

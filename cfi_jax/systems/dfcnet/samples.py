@@ -41,7 +41,8 @@ def require_images(names: tuple[str, ...], where: str) -> None:
   if missing := [name for name in needed if name not in names]:
     raise InputError(
       f"{where} has no images {', '.join(missing)}, of which pose transfer is made; it has "
-      f"{', '.join(names) or 'none'}; data.name allowed: figures, pose_pairs, pose_frames"
+      f"{', '.join(names) or 'none'}; data.name allowed: figures, characters, "
+      "pose_pairs, pose_frames"
     )
 
 

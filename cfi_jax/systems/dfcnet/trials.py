@@ -32,8 +32,8 @@ def open_people(settings: Mapping[str, Any], where: str) -> Figures:
   dataset = datasets.load(settings)
   if not isinstance(dataset, Figures):
     raise InputError(
-      f"{where}.name is {settings['name']!r}: transfers are scored on procedural people, whose "
-      "answers are known; allowed: figures"
+      f"{where}.name is {settings['name']!r}: transfers are scored on rendered people, whose "
+      "answers are known; allowed: figures, characters"
     )
   return dataset
 
