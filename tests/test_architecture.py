@@ -24,7 +24,7 @@ FLOORS = [
   {"datasets", "registration"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"}
-  | {"transfer", "weather"},
+  | {"keypoints", "transfer", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

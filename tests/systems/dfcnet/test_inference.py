@@ -130,6 +130,25 @@ def test_the_command_makes_one_picture_and_a_folder(folder, weights, capsys):
   assert "1 failed" in said.out
 
 
+def test_a_dance_becomes_one_animated_picture_whose_room_is_still(folder, weights, capsys):
+  person = np.asarray(Image.open(folder / "person.png"))
+  common = (f"--source={folder / 'dance'}", f"--target={folder / 'person.png'}")
+  common += (f"--weights={weights}",)
+  for name in ("dance.webp", "dance.gif"):
+    assert run(*common, f"--output={folder / name}", "--frame_ms=120") == 0
+    film = Image.open(folder / name)
+    film.load()  # a WEBP tells the time of a frame that was read
+    assert (film.n_frames, film.size, film.info["duration"]) == (2, (24, 20), 120)
+  assert run(*common, f"--output={folder / 'frames'}") == 0
+  frames = [np.asarray(Image.open(p)) for p in sorted((folder / "frames").iterdir())]
+  still = np.all([frame == person for frame in frames], axis=(0, -1))
+  assert still.any()
+  np.testing.assert_array_equal(frames[0][still], frames[1][still])
+  capsys.readouterr()
+  assert run(*common, f"--output={folder / 'dance.gif'}", "--frame_ms=1") == 2
+  assert "--frame_ms=1; allowed: 10 to 10000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
