@@ -16,10 +16,9 @@ Another recipe with its restoration network, such as :weather on RoadScene, with
 Cost: not measured; seven rows compile a step each, and 21 runs take 200 steps each.
 """
 
-import copy
-
 from ml_collections import ConfigDict
 
+from cfi_jax.study.rows import variants
 from cfi_jax.systems.amgfuse import recipes
 
 
@@ -41,10 +40,7 @@ def get_config(recipe="small"):
     no_tdas={"loss.tdas": 0.0},
     no_clip={"optim.clip_norm": 0.0},
   )
-  rows = {"full": full}
-  for name, changes in without.items():
-    rows[name] = copy.deepcopy(full)
-    rows[name].update_from_flattened_dict(changes)
+  rows = variants(full, without)
   config = ConfigDict(
     dict(
       study="ablations",

@@ -13,10 +13,9 @@ Cost, by the time of a step in configs/figures.py: eight rows of three seeds of 
 s are 15 hours of a CPU core; nobody has run it.
 """
 
-import copy
-
 from ml_collections import ConfigDict
 
+from cfi_jax.study.rows import variants
 from cfi_jax.systems.dfcnet import recipes
 
 
@@ -36,10 +35,7 @@ def get_config(recipe="estimator"):
     concat={"model.transport": "concat"},
     keypoints={"model.pose_input": "keypoints"},
   )
-  rows = {"full": full}
-  for name, change in changes.items():
-    rows[name] = copy.deepcopy(full)
-    rows[name].update_from_flattened_dict(change)
+  rows = variants(full, changes)
   return ConfigDict(
     dict(
       study="ablations",

@@ -88,9 +88,9 @@ def evaluate_transfers(
   if name in BASELINES:
     raise InputError(f"the weights are called {name!r}, as is a trivial transfer; rename the file")
   require_folder(output)
-  source, training = dataset.source(split), dataset.album(TRAIN)
+  source = dataset.source(split)
   methods: dict[str, trials.Draw] = {name: transferring.draw}
-  methods |= {each: trials.baseline(each, training) for each in BASELINES}
+  methods |= {each: trials.baseline(each, lambda: dataset.album(TRAIN)) for each in BASELINES}
   values = trials.score(source, methods, transferring, output / "pictures")
   scored = Table(source.names, values)
   notes = (

@@ -83,7 +83,7 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
     draw = (
       models_by_file[cell.weights].draw
       if cell.weights
-      else trials.baseline(cell.method, study.dataset.album(TRAIN))
+      else trials.baseline(cell.method, lambda: study.dataset.album(TRAIN))
     )
     source = sources[cell.split]
     own = trials.score(

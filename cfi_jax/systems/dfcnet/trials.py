@@ -12,12 +12,11 @@ import numpy as np
 from cfi_jax import datasets
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.datasets.figures.album import Album
 from cfi_jax.datasets.figures.transfers import Figures, FigureSource
 from cfi_jax.images import ops
 from cfi_jax.images.write import write_image
 from cfi_jax.systems.dfcnet import scores
-from cfi_jax.systems.dfcnet.baselines import BASELINES
+from cfi_jax.systems.dfcnet.baselines import BASELINES, Training
 from cfi_jax.systems.dfcnet.inference import Transferrer
 from cfi_jax.systems.dfcnet.samples import Transfer, make_transfer
 
@@ -53,12 +52,12 @@ def require_side(transferring: Transferrer, dataset: Figures, label: str, where:
     )
 
 
-def baseline(name: str, training: Album) -> Draw:
+def baseline(name: str, training: Training) -> Draw:
   """The trivial transfer of that name, see `baselines`."""
   return functools.partial(_apply, name, training)
 
 
-def _apply(name: str, training: Album, samples: Transfer) -> Array:
+def _apply(name: str, training: Training, samples: Transfer) -> Array:
   return BASELINES[name](samples, training)
 
 
@@ -75,7 +74,7 @@ def score(
   """
   measure = jax.jit(scores.every)
   found: dict[tuple[str, str], list[np.ndarray]] = {}
-  for names, samples in track(_batches(source), "scoring", "batch", -(-len(source) // ROWS)):
+  for names, samples in track(_batches(source), "scoring", "chunk", -(-len(source) // ROWS)):
     made = {name: jnp.asarray(draw(samples)) for name, draw in methods.items()}
     for method, picture in made.items():
       values = jax.device_get(measure(picture, samples, judge.read(picture)))

@@ -202,7 +202,9 @@ def test_baselines_are_what_they_say(toy, pictures):
   training, source = options.album("train"), options.source("train")
   record = {name: image / np.float32(255) for name, image in source[0].items()}
   samples = jax.tree.map(lambda x: x[None], make_transfer(record, None))
-  drawn = {name: np.asarray(rule(samples, training)) for name, rule in baselines.BASELINES.items()}
+  drawn = {
+    name: np.asarray(rule(samples, lambda: training)) for name, rule in baselines.BASELINES.items()
+  }
   assert all(picture.shape == (1, 16, 16, 3) for picture in drawn.values())
   np.testing.assert_array_equal(drawn["copy target"], samples.target)
   np.testing.assert_array_equal(drawn["copy source"], samples.source)
