@@ -17,6 +17,12 @@ def pad(picture: np.ndarray) -> np.ndarray:
   return np.pad(picture, [*around, (0, 0)], mode="edge")
 
 
+def move(places: np.ndarray, height: int, width: int, side: int) -> np.ndarray:
+  """Places [..., 2], x and y in pixels of a picture, in its square at that side."""
+  above, left = margins(height, width)
+  return (places + (left, above)) * (side / max(height, width))
+
+
 def scale(square: np.ndarray, side: int) -> np.ndarray:
   """A square picture, uint8 [N, N, 3], at another side."""
   if square.shape[0] == side:

@@ -13,16 +13,18 @@ from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data.pictures import pictures_in, read_rgb
+from cfi_jax.datasets.posed.keypoints import find_file, read_file
 from cfi_jax.images import write as pictures
 from cfi_jax.systems.dfcnet.inference import Transferrer
 from cfi_jax.systems.files import label, load_transferrer
 
 
 class Job(NamedTuple):
-  """A source and the file of its result, which frames of one film share."""
+  """A source, the file of its result, which frames of one film share, and its keypoint file."""
 
   source: pathlib.Path
   output: pathlib.Path
+  keypoints: pathlib.Path | None = None
 
 
 def transfer(given: Mapping[str, Any]) -> int:
@@ -32,12 +34,15 @@ def transfer(given: Mapping[str, Any]) -> int:
   jobs = find_jobs(source, target, given["output"], "." + given["format"].lower().lstrip("."))
   if not 10 <= given["frame_ms"] <= 10_000:
     raise InputError(f"--frame_ms={given['frame_ms']}; allowed: 10 to 10000")
+  jobs = find_keypoints(jobs, source, given["source_keypoints"])
+  own = given["target_keypoints"]
+  pose = read_file(pathlib.Path(own)) if own else None
   person = read_rgb(target, given["max_pixels"])
   transferring = load_transferrer(given["weights"], dtype=given["dtype"])
   require_folder(jobs[0].output.parent)
   began = time.perf_counter()
   failures: list[str] = []
-  results = _run(transferring, jobs, person, given["max_pixels"], failures)
+  results = _run(transferring, jobs, (person, pose), given["max_pixels"], failures)
   if source.is_dir() and is_film(jobs[0].output):
     frames = [made for _, made in results]
     if frames:
@@ -57,20 +62,37 @@ def transfer(given: Mapping[str, Any]) -> int:
 def _run(
   transferring: Transferrer,
   jobs: Sequence[Job],
-  person: np.ndarray,
+  target: tuple[np.ndarray, np.ndarray | None],
   max_pixels: int,
   failures: list[str],
 ) -> Iterator[tuple[Job, np.ndarray]]:
   """Yields the results; adds a sentence on each that fails to `failures`."""
   for job in track(jobs, "transferring", "pose"):
     try:
-      made = transferring.transfer(read_rgb(job.source, max_pixels), person)
+      pose = None if job.keypoints is None else read_file(job.keypoints)
+      (person, own) = target
+      made = transferring.transfer(read_rgb(job.source, max_pixels), person, pose, own)
     except StorageError:
       raise
     except InputError as error:
       failures.append(f"{job.source}: {error}")
     else:
       yield job, made
+
+
+def find_keypoints(jobs: list[Job], source: pathlib.Path, given: str | None) -> list[Job]:
+  """The jobs with the keypoint files of their sources.
+
+  given: a file, for a folder of sources a folder with a file for each; None for none.
+  """
+  if not given:
+    return jobs
+  place = pathlib.Path(given)
+  if not source.is_dir() and not place.is_dir():
+    return [job._replace(keypoints=place) for job in jobs]
+  if not place.is_dir():
+    raise InputError(f"--source_keypoints={given}: no folder; allowed for a folder of sources: one")
+  return [job._replace(keypoints=find_file(place, job.source.stem)) for job in jobs]
 
 
 def is_film(path: pathlib.Path) -> bool:

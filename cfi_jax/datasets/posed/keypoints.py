@@ -5,6 +5,7 @@ Keypoints are [18, 3]: x and y in pixels from the upper left corner, and a flag:
 
 import csv
 import json
+import pathlib
 import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -144,3 +145,26 @@ READERS: dict[str, Callable[[str, str], Found]] = {  # by the end of a file's na
   "_pose.yml": read_yaml,
   "_keypoints.yml": read_yaml,
 }
+
+
+def read_file(path: pathlib.Path) -> np.ndarray:
+  """Keypoints [18, 3] of the person in a keypoint file; raises InputError without anybody."""
+  reader = next((read for end, read in READERS.items() if path.name.endswith(end)), None)
+  if reader is None:
+    raise InputError(f"{path}: allowed are files that end in {', '.join(READERS)}")
+  try:
+    found = reader(path.read_text(encoding="utf-8-sig"), str(path)).keypoints
+  except (OSError, UnicodeDecodeError) as error:
+    raise InputError(f"{path}: cannot be read ({error})") from error
+  if found is None:
+    raise InputError(f"{path}: has nobody")
+  return found
+
+
+def find_file(folder: pathlib.Path, stem: str) -> pathlib.Path:
+  """The keypoint file of a picture in a folder; raises InputError without one."""
+  for end in READERS:
+    if (folder / f"{stem}{end}").is_file():
+      return folder / f"{stem}{end}"
+  names = ", ".join(f"{stem}{end}" for end in READERS)
+  raise InputError(f"{folder}: holds no keypoints of {stem}; allowed: one of {names}")

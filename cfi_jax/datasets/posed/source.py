@@ -46,8 +46,8 @@ class PosedSource(Derived):
 
   def _scaled(self, path: str, shape: tuple[int, ...]) -> np.ndarray:
     """Keypoints of a picture [H, W, C] in pixels of its square."""
-    keypoints, (above, left) = self.keypoints[path].copy(), squares.margins(*shape[:2])
-    keypoints[:, :2] = (keypoints[:, :2] + (left, above)) * (self.size / max(shape[:2]))
+    keypoints = self.keypoints[path].copy()
+    keypoints[:, :2] = squares.move(keypoints[:, :2], *shape[:2], self.size)
     return keypoints
 
   def check_headers(self) -> tuple[dict[str, Header], ...]:
