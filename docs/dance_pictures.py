@@ -2,10 +2,11 @@
 
   python docs/dance_pictures.py --output=DANCE
   python -m cfi_jax.transfer --source=DANCE/frames --target=DANCE/person.png \
-      --output=DANCE/dance.webp --weights=figures.safetensors --source_keypoints=DANCE/keypoints \
-      --target_keypoints=DANCE/person_keypoints.json
+      --source_keypoints=DANCE/keypoints --target_keypoints=DANCE/person_keypoints.json \
+      --output=DANCE/dance.webp --weights=figures.safetensors
 
-Without keypoint files poses are read off the pictures. Poses change smoothly from one drawn pose to the next, and back to the first.
+Without keypoint files poses are read off the pictures. Poses change smoothly from one drawn pose to
+the next, and back to the first.
 """
 
 import argparse
