@@ -13,9 +13,7 @@ Cost, by the time of a step in configs/figures.py: eight rows of three seeds of 
 s are 15 hours of a CPU core; nobody has run it.
 """
 
-from ml_collections import ConfigDict
-
-from cfi_jax.study.rows import variants
+from cfi_jax.study.ablations.template import ablations
 from cfi_jax.systems.dfcnet import recipes
 
 
@@ -35,15 +33,5 @@ def get_config(recipe="estimator"):
     concat={"model.transport": "concat"},
     keypoints={"model.pose_input": "keypoints"},
   )
-  rows = variants(full, changes)
-  return ConfigDict(
-    dict(
-      study="ablations",
-      rows=rows,
-      order=tuple(rows),
-      seeds=(0, 1, 2),
-      reference="full",
-      scores=("psnr", "ssim", "foreground_psnr", "identity_error", "pck"),
-      paths={},
-    )
-  )
+  scores = ("psnr", "ssim", "foreground_psnr", "identity_error", "pck")
+  return ablations(full, changes, scores)

@@ -1,6 +1,5 @@
 """Rows of a study that are whole training configs, of any system, and what distinguishes them."""
 
-import copy
 import dataclasses
 import importlib
 import importlib.util
@@ -8,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax import traverse_util
-from ml_collections import ConfigDict
 
 from cfi_jax import systems
 from cfi_jax.core.types import InputError
@@ -35,15 +33,6 @@ class Recipes(grid.Rows):
   def config(self, row: str, seed: int) -> Config:
     """The training config of a row from a seed."""
     return dataclasses.replace(self.rows[row], seed=seed)
-
-
-def variants(full: ConfigDict, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, ConfigDict]:
-  """Rows for a config file: `full` under that name, and copies of it with changes by path."""
-  rows = {"full": full}
-  for name, change in changes.items():
-    rows[name] = copy.deepcopy(full)
-    rows[name].update_from_flattened_dict(change)
-  return rows
 
 
 def _typed(name: str, values: Any) -> Config:
