@@ -26,6 +26,11 @@ ROWS = 20  # records of a batch, and pictures that are written
 Draw = Callable[[Transfer], Array]  # pictures [B, S, S, 3] in [0, 1] of samples
 
 
+# Here, so that methods that are scored one after the other share the programs.
+_measure = jax.jit(scores.every)
+_finish = jax.jit(jax.vmap(lambda images: make_transfer(images, None)))
+
+
 def open_people(settings: Mapping[str, Any], where: str) -> Figures:
   """The people of a data set's settings; raises InputError, naming `where`, for other data."""
   dataset = datasets.load(settings)
@@ -72,12 +77,11 @@ def score(
   judge: reads the keypoints off what every method made. pictures: folder for pictures of the first
   `ROWS` records: target | source | every method.
   """
-  measure = jax.jit(scores.every)
   found: dict[tuple[str, str], list[np.ndarray]] = {}
   for names, samples in track(_batches(source), "scoring", "chunk", -(-len(source) // ROWS)):
     made = {name: jnp.asarray(draw(samples)) for name, draw in methods.items()}
     for method, picture in made.items():
-      values = jax.device_get(measure(picture, samples, judge.read(picture)))
+      values = jax.device_get(_measure(picture, samples, judge.read(picture)))
       for name in scores.DIRECTIONS:
         found.setdefault((method, name), []).append(values[name][: len(names)])
     if pictures is not None and names[0] == source.names[0]:
@@ -90,9 +94,8 @@ def score(
 
 def _batches(source: FigureSource) -> Iterator[tuple[tuple[str, ...], Transfer]]:
   """Names and samples of `ROWS` records at a time; the last record fills the last batch."""
-  finish = jax.jit(jax.vmap(lambda images: make_transfer(images, None)))
   for start in range(0, len(source), ROWS):
     indices = [min(i, len(source) - 1) for i in range(start, start + ROWS)]
     records = [source[i] for i in indices]
     images = {n: np.stack([r[n] for r in records]).astype(np.float32) / 255 for n in records[0]}
-    yield source.names[start : start + ROWS], finish(images)
+    yield source.names[start : start + ROWS], _finish(images)
