@@ -24,7 +24,7 @@ FLOORS = [
   {"datasets", "registration", "sequences"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
-  | {"study", "transfer", "weather"},
+  | {"keypoints", "study", "transfer", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

@@ -129,6 +129,7 @@ def check(
     values=_values(seen, normalizer, normalize_over),
     problems=tuple(dict.fromkeys(problems)),
     notes=(
+      *(note for listing in listings.values() for note in listing.notes),
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),

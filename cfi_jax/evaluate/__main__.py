@@ -32,9 +32,10 @@ from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
 from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
 from cfi_jax.evaluate.temporal import evaluate_temporal, to_text
-from cfi_jax.evaluate.transfers import HELD_OUT, evaluate_transfers
+from cfi_jax.evaluate.transfers import evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.report.evaluation import write_means
+from cfi_jax.systems.dfcnet.trials import HELD_OUT
 
 FLAGS = {
   "visible": cli.Flag("folder of visible images; required without --config"),
