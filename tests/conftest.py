@@ -25,9 +25,11 @@ import orbax.checkpoint as ocp
 import pytest
 from command_line import Started, run
 from flax import traverse_util
+from full import FULL
 from PIL import Image
 from random_weights import random_variables
 
+from cfi_jax.fusion import weather
 from cfi_jax.metrics import table
 from cfi_jax.systems.isfuse.inference import Model
 from cfi_jax.systems.isfuse.model import from_architecture
@@ -46,7 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
   """Declares the flags of tests/systems/isfuse/test_golden.py, test_kills.py and test_fuzz.py."""
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
   parser.addoption("--kills", type=int, default=0, help="kills of a run, see test_kills.py")
-  parser.addoption("--fuzz", type=int, default=200, help="damaged files, see test_fuzz.py")
+  parser.addoption(
+    "--fuzz", type=int, default=200 if FULL else 100, help="damaged files, see test_fuzz.py"
+  )
   parser.addoption("--fuzz_seed", type=int, default=0, help="of the first of them")
 
 
@@ -176,6 +180,24 @@ def make_trainer():
 def trainer(pairs) -> Trainer:
   """The training command on `pairs`."""
   return Trainer(pairs)
+
+
+@pytest.fixture(scope="session")
+def weather_programs():
+  """Parts that all kinds of weather have in common, each compiled once for an image's size."""
+  draw = jax.jit(weather.draw, static_argnums=1)
+  return {
+    "draw": draw, "surrogate": jax.jit(weather.surrogate), "degrade": jax.jit(weather.degrade)
+  }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compiled_weather(weather_programs):
+  """Has whatever makes weather call `weather_programs`."""
+  with pytest.MonkeyPatch.context() as patch:
+    for name, program in weather_programs.items():
+      patch.setattr(weather, name, program)
+    yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 Whatever the damage, a command ends with 0, 1 or 2, with one `error:` line where it is 2 and never
 with a traceback; and a training that ends with 0 has the undisturbed weights. Seeded; --fuzz=N
-tries N cases instead of 200, from --fuzz_seed=K on, and a case that fails names its number:
+tries N cases instead of 100, from --fuzz_seed=K on, and a case that fails names its number:
 
   python -m pytest -n 0 tests/test_fuzz.py --fuzz=1 --fuzz_seed=NUMBER
 """

@@ -164,10 +164,10 @@ def test_probabilities_at_their_ends(probability):
 @pytest.mark.parametrize("correlation", [-0.9, 0.0, 0.9])
 def test_temperature_and_brightness_correlate_as_asked(correlation):
   options = dataclasses.replace(OPTIONS, size=32, crossover=0.0, correlation=correlation)
-  world = scenes(7, "train", options, range(320))
-  assert world.present.sum() > 700
+  world = scenes(7, "train", options, range(160))
+  assert world.present.sum() > 350
   drawn = np.corrcoef(world.temperature[world.present], world.brightness[world.present])[0, 1]
-  assert abs(drawn - correlation) < 0.06
+  assert abs(drawn - correlation) < (0.03 if correlation else 0.12)  # over two standard errors
 
 
 def test_a_scene_depends_on_its_key_alone(world):
@@ -255,12 +255,12 @@ def test_unknown_split_lists_the_known():
 
 def test_depth_is_that_of_the_scenes(world):
   """Near ground below, the houses' distance above the horizon, objects as far as their foot."""
-  far = synthetic.depths(3, "train", OPTIONS, range(160))
-  assert far.shape == (160, SIZE, SIZE, 1) and far.min() >= 0 and far.max() <= 1 + 1e-6
+  far = synthetic.depths(3, "train", OPTIONS, range(64))
+  assert far.shape == (64, SIZE, SIZE, 1) and far.min() >= 0 and far.max() <= 1 + 1e-6
   assert np.median(far[:, 0]) == pytest.approx(1)
   assert (np.median(far[:, -1], axis=(1, 2)) < 0.15).all()
   errors = []
-  for depth, objects in zip(far, world.objects, strict=True):
+  for depth, objects in zip(far, world.objects[:64], strict=True):
     for label in range(1, objects.max() + 1):
       inside = objects == label
       rows = np.nonzero(inside.any((1, 2)))[0]

@@ -4,11 +4,10 @@ By default its parts are tested: six of the pictures in tests/fuse/test_fuse.py,
 toolkits in tests/metrics/test_toolkit.py, JPEG and conventions in test_evaluate.py.
 """
 
-import os
-
 import numpy as np
 import pytest
 from command_line import SHARED, run
+from full import only_full
 
 from cfi_jax.data.alignment import align, read
 from cfi_jax.evaluate import PROTOCOLS, through_jpeg
@@ -20,7 +19,7 @@ CHECKPOINT = SHARED / "reference" / "official" / "isfuse_best.pth"
 TNO = SHARED / "data" / "tno"
 
 
-@pytest.mark.skipif("CFI_JAX_FULL" not in os.environ, reason="CFI_JAX_FULL=1 runs it")
+@only_full
 @pytest.mark.skipif(
   not (CHECKPOINT.is_file() and TNO.is_dir()), reason="the authors' weights are not in shared"
 )

@@ -2,11 +2,11 @@
 
 import csv
 import itertools
-import os
 
 import numpy as np
 import pytest
 from command_line import SHARED
+from full import FULL
 from PIL import Image
 
 from cfi_jax.metrics import Triplet
@@ -32,7 +32,7 @@ def published():
 
 def chosen(pictures):
   """A picture of each size, the methods in turn; with CFI_JAX_FULL=1 all pictures."""
-  if "CFI_JAX_FULL" in os.environ:
+  if FULL:
     return pictures
   sizes = {read(TNO / "ir" / f"{name}.png").shape[:2]: name for _, name in pictures}
   assert len(sizes) == 8

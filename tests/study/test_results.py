@@ -36,8 +36,8 @@ TINY |= {
   f"rows.fusion_only.{key}": value
   for key, value in {
     "steps": 2, "batch_size": 2, "input.crop": 16, "model.features": 4, "model.grid": 2,
-    "model.shared_encoder": True, "model.gate": "paper", "checkpoint.every": 2,
-    "validate_every": 2, "log_every": 1,
+    "model.levels": 1, "model.shared_encoder": True, "model.gate": "paper",
+    "checkpoint.every": 2, "validate_every": 2, "log_every": 1,
   }.items()
 }  # fmt: skip
 
@@ -164,7 +164,10 @@ BAD = {
   "no weights": ({"published.authors": "/no.safetensors"}, "/no.safetensors"),
   "bad network": ({"rows.fusion_only.model.gate": "papr"}, "model.gate='papr'"),
   "small crop": (
-    {"rows.fusion_only.input.crop": 7, "rows.fusion_only.masks.size": (4, 4)},
+    {
+      f"rows.fusion_only.{k}": v
+      for k, v in {"input.crop": 7, "model.levels": 3, "masks.size": (4, 4)}.items()
+    },
     "crop is 7",
   ),
 }

@@ -28,7 +28,7 @@ TINY = {
   "order": "('fusion_only','complementary')",
   "train.steps": 2, "train.checkpoint.every": 1, "train.log_every": 1,
   "train.input.crop": 16, "train.batch_size": 2, "train.masks.size": (4, 4),
-  "train.model.features": 4, "train.model.grid": 2,
+  "train.model.features": 4, "train.model.grid": 2, "train.model.levels": 1,
   "train.data.size": 32, "train.data.scenes": 4, "recipes.complementary.loss.invariance.views": (),
   "tests.scenes": 4, "tests.metrics": "('EN',)", "tests.correlations": (0.9, -0.9),
   "tests.objects.width": 3, "tests.corruptions.noise": (), "tests.corruptions.blur": (),

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import toys
 from command_line import ROOT, run
+from full import only_full
 
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
@@ -32,6 +33,8 @@ toys.install()
 REAL = tuple(name for name in systems.names() if name not in toys.NAMES)
 ALL = (*REAL, *toys.NAMES)
 # Systems of one learner that begin with weights; of others tests/systems/NAME has the test.
+# Toys, of every shape that the engine carries; real systems, which compile for many seconds.
+QUICK = [*toys.NAMES, *(pytest.param(name, marks=only_full) for name in REAL)]
 AVERAGED = [n for n in REAL if n != "dfcnet" and hasattr(systems.find(n), "begin")]
 CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
 
@@ -126,6 +129,14 @@ def test_validation_measures_every_sample(opened):
   assert pictures.dtype == np.uint8 and len(pictures) == stream.rows and pictures.ndim in (3, 4)
 
 
+def test_the_seed_alone_decides_the_first_state(opened):
+  _, opened_run = opened
+  states = [opened_run.initial_state() for _ in range(2)]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  assert int(states[0].step) == 0
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_key_and_step_alone_decide(opened):
   _, opened_run = opened
   batch = first_batch(opened_run)
@@ -134,8 +145,6 @@ def test_key_and_step_alone_decide(opened):
   once, again = (step(s, batch, opened_run.constants, jax.random.key(5)) for s in states)
   jax.tree.map(np.testing.assert_array_equal, once, again)
   assert int(once[0].step) == 1
-  # The state before the first step is a pure function of the seed.
-  jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 def test_samples_depend_on_their_own_keys(opened):
@@ -159,8 +168,8 @@ def test_other_streams_draw_otherwise(pairs, tmp_path):
   assert not np.array_equal(first["pairs"]["visible"], first["support"]["visible"][:4])
 
 
-# Of ISFuse see tests/engine/test_resume.py.
-@pytest.mark.parametrize("name", [name for name in ALL if name != "isfuse"])
+# Of ISFuse see tests/engine/test_resume.py; that real systems restore all that they keep, below.
+@pytest.mark.parametrize("name", QUICK)
 def test_runs_that_are_killed_and_stopped_end_as_the_undisturbed_one(
   name, pairs, tmp_path, checkpoint_leaves
 ):
@@ -183,8 +192,12 @@ def test_runs_that_are_killed_and_stopped_end_as_the_undisturbed_one(
 
 # Of ISFuse see tests/engine/test_resume.py; both ways of feeding occur, both with two streams.
 @pytest.mark.parametrize(
-  ("name", "device_gb"), [("one", 0), ("frozen", 1), ("duel", 0), ("duel", 1), ("dfcnet", 0)]
-)
+  ("name", "device_gb"),
+  [
+    ("one", 0), ("frozen", 1), ("duel", 0), ("duel", 1),
+    pytest.param("dfcnet", 0, marks=only_full),
+  ],
+)  # fmt: skip
 def test_one_and_four_devices_take_the_same_steps(
   name, device_gb, pairs, tmp_path, checkpoint_leaves
 ):

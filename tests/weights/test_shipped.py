@@ -20,6 +20,7 @@ from cfi_jax.systems import files as weights
 from cfi_jax.weights import shipped
 
 FIXTURE = ROOT / "tests" / "fixtures" / "metrics_fixture.npz"  # procedural images, four pairs
+HOT = (48, 64)  # size of a scene with a hot object
 METRICS = ("AG", "SSIM", "Qabf", "VIF")
 # Means over the four pairs by the convention tang, of the files that the command writes.
 EXPECTED = {
@@ -34,6 +35,14 @@ def pairs():
   with np.load(FIXTURE) as fixture:
     keys = ("t1", "t2", "t3", "t4")
     return {key: (fixture[f"{key}_visible"], fixture[f"{key}_infrared"]) for key in keys}
+
+
+@pytest.fixture(scope="module")
+def fuser(pairs):
+  """The default weights, with one program for all pairs and `HOT`."""
+  fuser = cfi_jax.load()
+  fuser.reserve([HOT, *(visible.shape for visible, _ in pairs.values())], limit=1)
+  return fuser
 
 
 @pytest.mark.parametrize("name", shipped.SHA256)
@@ -99,10 +108,9 @@ def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, pairs, t
   assert table.mean("Qabf", "fused") > 1.2 * table.mean("Qabf", "average")
 
 
-def test_black_is_as_grey_as_the_card_says(pairs):
+def test_black_is_as_grey_as_the_card_says(fuser, pairs):
   text = (shipped.FOLDER / f"{shipped.DEFAULT}.md").read_text()
   (level,) = re.findall(r"two black images give (\d+) of 255", text)
-  fuser = cfi_jax.load()
   black = np.zeros_like(pairs["t3"][0])
   assert fuser.fuse(black, black).mean() == pytest.approx(int(level), abs=1)
   assert fuser.fuse(*pairs["t3"]).mean() > 2 * int(level)
@@ -110,12 +118,11 @@ def test_black_is_as_grey_as_the_card_says(pairs):
 
 @pytest.mark.parametrize("modality", range(2))
 @pytest.mark.parametrize("told", [True, False])
-def test_holes_in_one_image_are_filled_in(modality, told, pairs):
+def test_holes_in_one_image_are_filled_in(modality, told, fuser, pairs):
   """They change less there than losing that image does, by a third in the mean of the pairs.
 
   Untold only where the pair is a scene; t2 and t3 are patterns, where holes are not found.
   """
-  fuser = cfi_jax.load()
   with_holes, without_image = [], []  # mean changes of the fused image within the holes
   for pair in pairs.values() if told else (pairs["t1"], pairs["t4"]):
     height, width = pair[modality].shape
@@ -136,9 +143,8 @@ def test_holes_in_one_image_are_filled_in(modality, told, pairs):
   assert sum(with_holes) < 2 / 3 * sum(without_image)
 
 
-def test_a_sound_pair_is_fused_as_by_the_rule(pairs):
+def test_a_sound_pair_is_fused_as_by_the_rule(fuser, pairs):
   """On the average over the pixels; dark and saturated parts of either image are no holes."""
-  fuser = cfi_jax.load()
   rule = cfi_jax.load(weights.load(shipped.DEFAULT)[1].architecture["prior"])
   for visible, infrared in (pairs["t1"], pairs["t4"]):
     change = np.abs(fuser.fuse(visible, infrared).astype(float) - rule.fuse(visible, infrared))
@@ -166,19 +172,18 @@ def test_the_wheel_carries_weights_and_cards(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::cfi_jax.fusion.inputs.StretchedWarning")
-def test_a_hot_object_in_raw_counts_keeps_its_contrast():
+def test_a_hot_object_in_raw_counts_keeps_its_contrast(fuser):
   """Fused raw counts, kelvin and degrees against the same scene in 8 bits, by the same window."""
-  y, x = np.mgrid[:48, :64]
+  y, x = np.mgrid[: HOT[0], : HOT[1]]
   heat = np.exp(-((y - 20) ** 2 + (x - 40) ** 2) / 80)
   noise = np.random.default_rng(0).normal(0, 4, heat.shape)
   counts = 29_315 + 1500 * heat + noise
   visible = (60 + 80 * x / 64 + 30 * np.sin(y / 7)).astype(np.uint8)
   low, high = np.percentile(counts, (1, 99))
   eight = np.rint(255 * np.clip((counts - low) / (high - low), 0, 1)).astype(np.uint8)
-  model = cfi_jax.load()
 
   def contrast(infrared, **options):
-    fused = model.fuse(visible, infrared, **options).astype(float)
+    fused = fuser.fuse(visible, infrared, **options).astype(float)
     return fused[heat > 0.8].mean() - fused[heat < 0.01].mean()
 
   expected = contrast(eight)

@@ -1,5 +1,7 @@
 """Corruptions: what each does to one pair, in the units of its strength."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world import corruptions
 from cfi_jax.datasets.world.corruptions import CORRUPTIONS, corrupt
+from cfi_jax.fusion import weather
 from cfi_jax.fusion.types import Pair
 
+pytestmark = pytest.mark.usefixtures("compiled_weather")
 KEY = jax.random.key(3)
 SIDE = 48
 DEPTH = jnp.broadcast_to(jnp.linspace(1, 0, SIDE).reshape(-1, 1, 1), (SIDE, SIDE, 1))
@@ -24,15 +28,19 @@ def pair():
   return Pair(*(jnp.asarray(i[..., None], jnp.float32) for i in (visible, infrared)))
 
 
+@functools.cache
+def program(name):
+  """The corruption, compiled; of weather what all of its kinds have in common."""
+  apply = CORRUPTIONS[name].apply
+  return apply if name in weather.KINDS else jax.jit(apply)
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_strength_zero_changes_nothing_and_more_changes_more(pair, name):
-  corruption = CORRUPTIONS[name]
   middle = {"rain": 10.0, "haze": 1.0, "blur": 2.0, "misregistration": 3.0}.get(name, 0.2)
 
-  applied = jax.jit(lambda key, pair, strength: corruption.apply(key, pair, strength, DEPTH))
-
   def change(strength):
-    out = applied(KEY, pair, jnp.float32(strength))
+    out = program(name)(KEY, pair, jnp.float32(strength), DEPTH)
     for image in jax.tree.leaves(out):
       assert image.shape == (SIDE, SIDE, 1) and image.dtype == jnp.float32
       assert image.min() >= 0 and image.max() <= 1
@@ -83,7 +91,7 @@ def test_misregistration_is_an_exact_shift_in_one_of_four_directions(pair):
     shifted[name] = np.asarray(pair.infrared)[rows][:, columns]
   seen = set()
   for k in range(40):
-    moved = CORRUPTIONS["misregistration"].apply(jax.random.key(k), pair, 3.0, DEPTH)
+    moved = program("misregistration")(jax.random.key(k), pair, jnp.float32(3.0), DEPTH)
     out = np.asarray(moved.infrared)
     (name,) = [name for name, image in shifted.items() if np.abs(image - out).max() < 1e-6]
     seen.add(name)
@@ -91,7 +99,7 @@ def test_misregistration_is_an_exact_shift_in_one_of_four_directions(pair):
 
 
 def test_weather_is_deeper_at_a_distance_in_both_images(pair):
-  out = CORRUPTIONS["haze"].apply(KEY, pair, 3.0, DEPTH)
+  out = program("haze")(KEY, pair, jnp.float32(3.0), DEPTH)
   changed = [
     np.abs(np.asarray(a - b)).mean((1, 2))
     for a, b in zip(jax.tree.leaves(out), jax.tree.leaves(pair), strict=True)

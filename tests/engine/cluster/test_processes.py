@@ -62,10 +62,10 @@ def start(tmp_path, *do):
   )
 
 
-def kill(launcher, victim):
-  """Kills one of the processes when all have begun; returns their ids."""
+def kill(launcher, victim, count):
+  """Kills one of `count` processes when all have begun; returns their ids."""
   children = f"/proc/{launcher.pid}/task/{launcher.pid}/children"
-  begun = [launcher.stdout.readline() for _ in range(3)]
+  begun = [launcher.stdout.readline() for _ in range(count)]
   assert all(line.startswith("process ") for line in begun), begun
   ids = [int(child) for child in pathlib.Path(children).read_text().split()]
   time.sleep(3)  # until each has left a sign of life
@@ -74,18 +74,19 @@ def kill(launcher, victim):
 
 
 @pytest.mark.parametrize(
-  ("victim", "reason"), [(1, r"no sign of life for \d+ seconds"), (0, r"localhost:\d+ .*answer.*")]
+  ("victim", "count", "reason"),
+  [(1, 3, r"no sign of life for \d+ seconds"), (0, 2, r"localhost:\d+ .*answer.*")],
 )
-def test_a_lost_process_ends_the_others_which_name_it(tmp_path, victim, reason):
-  launcher = start(tmp_path, "sleep", "sleep", "sleep")
-  ids = kill(launcher, victim)
+def test_a_lost_process_ends_the_others_which_name_it(tmp_path, victim, count, reason):
+  launcher = start(tmp_path, *["sleep"] * count)
+  ids = kill(launcher, victim, count)
   began = time.monotonic()
   output, _ = launcher.communicate(timeout=60)
   assert time.monotonic() - began < 30
-  for survivor in {0, 1, 2} - {victim}:
+  for survivor in set(range(count)) - {victim}:
     line = (
-      rf"^process {survivor} of 3 stops: lost process {victim} of 3 \(host .+\): {reason}; do it "
-      "again$"
+      rf"^process {survivor} of {count} stops: lost process {victim} of {count} \(host .+\): "
+      f"{reason}; do it again$"
     )
     assert re.search(line, output, re.MULTILINE), output
   assert launcher.returncode == (137 if victim == 0 else 1)

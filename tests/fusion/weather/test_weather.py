@@ -19,16 +19,25 @@ KEY = jax.random.key(3)
 DEPTH = jnp.broadcast_to(jnp.linspace(1, 0, H).reshape(H, 1, 1), (H, W, 1))
 
 
+@functools.cache
 def pair(channels=3):
   visible_key, infrared_key = jax.random.split(jax.random.key(0))
   images = (jax.random.uniform(visible_key, (H, W, channels)) * 0.4 + 0.1,)
   return Pair(*images, jax.random.uniform(infrared_key, (H, W, 1)) * 0.6 + 0.2)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@jax.jit
+def degraded(key, images, weather):
+  """One program for all kinds of weather."""
+  return weather_lib.degrade(key, images, DEPTH, weather)
+
+
+of_strength = jax.jit(weather_lib.of_strength, static_argnums=1)
+
+
 def made(key, amount, kind, channels=3):
-  drawn = weather_lib.of_strength(key, kind, amount)
-  return weather_lib.degrade(key, pair(channels), DEPTH, drawn), drawn
+  drawn = of_strength(key, kind, amount)
+  return degraded(key, pair(channels), drawn), drawn
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -126,7 +135,7 @@ def test_thermal_contrast_falls_towards_cold_air():
 
 def test_the_attenuated_model_dims_what_is_far():
   weather = made(KEY, 1.0, "haze")[1].replace(attenuated=jnp.array(True))
-  seen = weather_lib.degrade(KEY, pair(), DEPTH, weather)
+  seen = degraded(KEY, pair(), weather)
   ratio = np.asarray(seen.infrared / pair().infrared)
   np.testing.assert_allclose(ratio[..., 0].mean(1), np.linspace(0.35, 1, H), atol=1e-5)
 

@@ -1,19 +1,17 @@
 """The networks against the authors' code in float64, and what they refuse."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full import only_full
 
 from cfi_jax.core.types import InputError
 from cfi_jax.systems.amgfuse import model as model_lib
 from cfi_jax.systems.amgfuse import ways
 
-slow = pytest.mark.skipif("CFI_JAX_FULL" not in os.environ, reason="CFI_JAX_FULL=1 runs it")
 # Both sizes: at 40x56 no level but the finest is a multiple of its number of bins.
-SIZES = [pytest.param("reduced/a_24x32/", marks=slow), "reduced/b_40x56/"]
+SIZES = [pytest.param("reduced/a_24x32/", marks=only_full), "reduced/b_40x56/"]
 STATISTICS = {
   "raw_mask": lambda f, j: f.raw_masks[j],
   "mask": lambda f, j: f.masks[j],
@@ -66,7 +64,7 @@ def test_the_reduced_network_is_that_of_the_authors(prefix, reduced, oracle, pix
         np.testing.assert_allclose(moments, oracle[key], rtol=0, atol=1e-9, err_msg=key)
 
 
-@slow  # in the ways that are taken by default: the plain ones need 48 GB for it on a CPU
+@only_full  # in the ways that are taken by default: the plain ones need 48 GB for it on a CPU
 def test_the_full_network_is_that_of_the_authors(reduced, oracle, pixels, x64):
   fusions, restored = run(reduced(whole=True, **ways.FAST), oracle, pixels, "full/24/")
   compare(oracle, pixels, "full/24/", fusions, restored)

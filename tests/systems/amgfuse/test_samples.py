@@ -1,7 +1,6 @@
 """Samples: five images as they are, or a clean pair with weather and its pseudo ground truth."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,7 @@ from cfi_jax import datasets, systems
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.fusion.weather import WeatherOptions
-from cfi_jax.systems.amgfuse import pseudo, recipes
-from cfi_jax.systems.amgfuse.samples import fuse_by_rule, make_scene
+from cfi_jax.systems.amgfuse import pseudo, recipes, samples
 
 SIDE = 32
 KEY = jax.random.key(0)
@@ -27,9 +25,18 @@ def images(*names):
   return {n: jax.random.uniform(k, (SIDE, SIDE, 1)) * 0.5 for n, k in zip(names, keys, strict=True)}
 
 
-@functools.partial(jax.jit, static_argnums=2)
+pytestmark = pytest.mark.usefixtures("compiled_weather", "compiled_rule")
+
+
+@pytest.fixture(scope="module")
+def compiled_rule():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(samples, "fuse_by_rule", jax.jit(samples.fuse_by_rule, static_argnums=2))
+    yield
+
+
 def scene(given, key, weather):
-  return make_scene(given, key, weather, TARGET)
+  return samples.make_scene(given, key, weather, TARGET)
 
 
 def test_a_clean_pair_is_seen_under_weather_and_stays_clean_itself():
@@ -44,7 +51,7 @@ def test_a_clean_pair_is_seen_under_weather_and_stays_clean_itself():
   np.testing.assert_array_equal(clear.visible, clear.clean_visible)
   # The pseudo ground truth is a fusion of the clean images, whatever the weather.
   np.testing.assert_allclose(made.pseudo, clear.pseudo, atol=1e-6)
-  expected = fuse_by_rule(clear.clean_visible, clear.clean_infrared, TARGET)
+  expected = samples.fuse_by_rule(clear.clean_visible, clear.clean_infrared, TARGET)
   np.testing.assert_allclose(made.pseudo, expected, atol=1e-6)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from command_line import ROOT
+from full import FULL, only_full
 
 from cfi_jax import datasets, systems
 from cfi_jax.core import config as config_lib
@@ -47,7 +47,7 @@ def of_the_oracle(config):
   config.optim.update(warmup_epochs=0, final_learning_rate=1e-4)
 
 
-@pytest.mark.skipif("CFI_JAX_FULL" not in os.environ, reason="CFI_JAX_FULL=1 runs it")
+@only_full
 def test_two_steps_are_those_of_the_authors(reduced, oracle, rule, pixels, x64):
   uniform, _ = rule
   _, variables, _, frozen = reduced()
@@ -168,7 +168,7 @@ def test_every_recipe_is_a_config(recipe):
   if recipe == "restoration":  # the size that fusion takes for granted
     assert model_lib.architecture(config.model) == configure().restoration.architecture
   sizes = {"all": 60_073_492 - 302_102, "restoration": 36_680_594}  # without the dead tensors
-  if recipe in sizes and "CFI_JAX_FULL" in os.environ:  # seconds of tracing
+  if recipe in sizes and FULL:  # seconds of tracing
     state = jax.eval_shape(procedure.init, jax.random.key(0))
     variables, _ = system.product(config, state)
     assert sum(x.size for x in jax.tree.leaves(variables)) == sizes[recipe]

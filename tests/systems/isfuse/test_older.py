@@ -10,9 +10,15 @@ import tarfile
 import numpy as np
 import pytest
 from command_line import FIXTURES, run
+from flax import traverse_util
+from full import only_full
 
+from cfi_jax import systems
+from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
+from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.workdir import logs, record
+from cfi_jax.engine.workdir.checkpoint import Checkpoints
 from cfi_jax.systems import files
 
 
@@ -30,6 +36,24 @@ SETTINGS = ("steps=2", "checkpoint.every=1", "validate_every=1", "optim.ema_deca
 SETTINGS += ("model.levels=3",)
 
 
+def test_a_run_is_known_and_restored_whole(older, make_trainer, capsys, checkpoint_leaves):
+  workdir = older / "run"
+  arguments = make_trainer(older / "pairs").command(workdir, *SETTINGS)
+  values = cli.read([word for word in arguments if word.startswith("--config")])
+  opened = run_lib.open_run(*systems.configure(values), workdir)
+  output = capsys.readouterr().out
+  assert "is of an older version, taken as: system='isfuse', " in output
+  assert "model.levels=3, " in output and "init_from='', " in output
+  with Checkpoints(workdir, opened.config.checkpoint, read_only=True) as checkpoints:
+    step, state, damaged = checkpoints.restore_newest(opened.state_shapes(), opened.mesh)
+  assert (step, int(state.step), damaged) == (2, 2, [])
+  expected = checkpoint_leaves(workdir, 2)
+  for found, name in ((state.params, "params"), (state.ema_params, "ema_params")):
+    for path, leaf in traverse_util.flatten_dict(found, sep="/").items():
+      np.testing.assert_array_equal(leaf, expected[f"{name}/{path}"])
+
+
+@only_full  # a step of three levels, which compiles for long; golden runs have the steps of now
 def test_an_interrupted_run_takes_the_missing_step_and_says_what_it_took_for_missing_fields(
   older, make_trainer, checkpoint_leaves
 ):

@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full import FULL, only_full
 from random_weights import random_state
 
 from cfi_jax import metrics
@@ -22,7 +22,7 @@ from cfi_jax.systems.isfuse.procedure import make_parts
 from cfi_jax.systems.isfuse.statistics import update_running
 from cfi_jax.systems.isfuse.torch_names import from_torch, to_torch
 
-STEPS = 3 if "CFI_JAX_FULL" in os.environ else 2  # of the reference's three, seconds each
+STEPS = 3 if FULL else 2  # of the reference's three, seconds each
 DOUBLE = {"dtype": "float64", "param_dtype": "float64"}
 
 
@@ -133,7 +133,10 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
 
 @pytest.mark.parametrize(
   ("recipe", "counting", "normalise"),
-  [("released", "all", "own"), ("paper", "original", "original")],
+  [
+    pytest.param("released", "all", "own", marks=only_full),  # the reference's are its default
+    ("paper", "original", "original"),
+  ],
 )
 def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normalise):
   """Fusions and running statistics are those of five separate forward passes."""
@@ -187,7 +190,7 @@ def test_shared_encodings_equal_five_plain_passes(x64, recipe, counting, normali
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), batch_stats, expected)
 
 
-@pytest.mark.parametrize("normalise", ["own", "original"])
+@pytest.mark.parametrize("normalise", [pytest.param("own", marks=only_full), "original"])
 def test_rematerialising_keeps_less_and_changes_nothing(x64, normalise):
   """Gradients of fusions' sums, and what lies between the two passes.
 

@@ -97,7 +97,7 @@ def test_options_are_checked(make_small):
 
 
 def test_fifty_sizes_compile_at_most_six_programs(make_small, random):
-  model = make_small(features=2, grid=2)
+  model = make_small(features=2, grid=2, levels=2)
   sizes = random.integers(16, 120, (50, 2)).tolist()
   compilations = []
   jax.monitoring.register_event_duration_secs_listener(
@@ -112,7 +112,7 @@ def test_fifty_sizes_compile_at_most_six_programs(make_small, random):
 
 
 def test_details_of_many_sizes_share_programs(make_small, random):
-  model, alone = (make_small(features=2, grid=2) for _ in range(2))
+  model, alone = (make_small(features=2, grid=2, levels=2) for _ in range(2))
   sizes = random.integers(40, 60, (6, 2)).tolist()
   model.reserve(sizes)
   for size in sizes:
@@ -132,7 +132,7 @@ def test_details_of_many_sizes_share_programs(make_small, random):
 
 def test_twenty_sizes_above_the_budget_compile_at_most_six_programs(make_small, random):
   """Sizes that are tiled share one shape of tiles, which changes no result."""
-  model, whole = make_small(features=2, grid=2), make_small(features=2, grid=2)
+  model, whole = make_small(features=2, grid=2, levels=2), make_small(features=2, grid=2, levels=2)
   sizes = [(30, 40), (8, 700), *random.integers(150, 260, (18, 2)).tolist()]
   budget = 200 * 200 * 8 * 2 * 4 / 1e6
   model.reserve(sizes, memory_mb=budget)
@@ -147,7 +147,7 @@ def test_twenty_sizes_above_the_budget_compile_at_most_six_programs(make_small, 
 
 
 def test_sizes_whose_common_bucket_exceeds_the_budget_share_tiles(make_small, random):
-  model = make_small(features=2, grid=2)
+  model = make_small(features=2, grid=2, levels=2)
   budget = 200 * 200 * 8 * 2 * 4 / 1e6
   sizes = [(40, 1000), (1000, 40), (20, 2000), (2000, 20), (200, 200)]
   assert max(np.prod(size) for size in sizes) <= 200 * 200  # none needs tiles by itself
@@ -159,14 +159,14 @@ def test_sizes_whose_common_bucket_exceeds_the_budget_share_tiles(make_small, ra
 
 
 def test_one_size_needs_no_border_and_no_padding(make_small, random):
-  model = make_small()
+  model = make_small(levels=1)
   model.reserve([(24, 32)] * 5)
   model.fuse(picture(random, 24, 32), picture(random, 24, 32))
   assert model.programs.compiled == (("fuse", 1, 24, 32, False),)
 
 
 def test_batches_keep_to_the_memory_budget(make_small, random):
-  model = make_small()
+  model = make_small(levels=1)
   visible, infrared = picture(random, 5, 32, 32), picture(random, 5, 32, 32)
   expected = model.fuse(visible, infrared)
   budget = 2.5 * 32 * 32 * 8 * 8 * 4 / 1e6  # two images and a half
@@ -174,9 +174,9 @@ def test_batches_keep_to_the_memory_budget(make_small, random):
   assert [key[1] for key in model.programs.compiled] == [5, 2]
 
 
-def test_bfloat16_is_close(make_small, random):
+def test_bfloat16_is_close(make_small, small, random):
   visible, infrared = picture(random, *SIZE), picture(random, *SIZE)
-  exact = make_small().fuse(visible, infrared).astype(int)
+  exact = small.fuse(visible, infrared).astype(int)
   assert abs(make_small("bfloat16").fuse(visible, infrared) - exact).max() <= 8
 
 
@@ -240,6 +240,7 @@ from random_weights import random_variables
 from cfi_jax.systems.files import load_fuser
 from cfi_jax.systems.isfuse.inference import Model
 from cfi_jax.systems.isfuse.model import from_architecture
+SMALL["levels"] = 2
 variables = random_variables(from_architecture(SMALL, "float32"))
 random = np.random.default_rng(0)
 sizes = [(24, 32), (23, 31), (24, 32), (20, 32), (300, 300)]

@@ -1,0 +1,8 @@
+"""What `CFI_JAX_FULL=1 pytest` runs besides: what takes long and has parts that always run."""
+
+import os
+
+import pytest
+
+FULL = "CFI_JAX_FULL" in os.environ
+only_full = pytest.mark.skipif(not FULL, reason="CFI_JAX_FULL=1 runs it")
