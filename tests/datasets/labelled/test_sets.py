@@ -209,7 +209,7 @@ def test_the_check_names_what_is_wrong_with_labels(folder, path, content, words)
 
 def test_the_world_has_exact_labels():
   options = street_scenes().to_dict() | dict(
-    name="synthetic_labels", size=64, objects=(1, 5), scenes=3, validation_scenes=0, test_scenes=0
+    name="synthetic_labels", size=32, scenes=3, validation_scenes=0, test_scenes=0
   )
   dataset = datasets.load(options)
   source = dataset.source("train")
@@ -226,5 +226,5 @@ def test_the_world_has_exact_labels():
     picture = np.round(truth.pair.infrared[index] * 255)
     np.testing.assert_array_equal(sample["infrared"], picture)
   assert truth.objects.any() and truth.carrier.max() <= world.BOTH
-  assert source.check_headers()[0]["objects"] == Header(64, 64, np.uint8, dataset.slots)
+  assert source.check_headers()[0]["objects"] == Header(32, 32, np.uint8, dataset.slots)
   assert len(dataset.source("test")) == 0
