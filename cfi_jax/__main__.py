@@ -19,6 +19,7 @@ COMMANDS = {
   "align": "align/__main__.py",
   "check": "check.py",
   "convert": "convert.py",
+  "export": "export/__main__.py",
   "prepare": "prepare.py",
   "evaluate": "evaluate/__main__.py",
   "analyze": "analyze/__main__.py",

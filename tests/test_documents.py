@@ -31,6 +31,9 @@ NOT_RUN = {
   "ruff": "asks about the whole tree, scratch files too; .ci/run does it",
   "mypy": "takes half a minute without its cache; .ci/run does it",
   "python -m cfi_jax.benchmark align": "needs larger pictures; tests/benchmark has some",
+  "python -m cfi_jax.export --format=onnx": "needs jax2onnx; tests/export runs it where that is",
+  "python -m cfi_jax.benchmark fuse --weights=medical --contenders": "needs jax2onnx, too",
+  "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
   "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
 }
@@ -71,6 +74,7 @@ SHIFT += [
   for name in ("noise", "blur", "misregistration", "haze", "rain", "snow", "missing_visible")
 ]
 OVERRIDES = {
+  "cfi_jax.export": ["--sizes=16x16", "--weights=average"],
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
   "cfi_jax.analyze": ["--parts=gates,features"],
   "--align=rig.json": ["--weights=average"],

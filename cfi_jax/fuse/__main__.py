@@ -5,6 +5,8 @@
       --infrared_suffix=_thermal --output=FUSED
   python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
 
+Two volumes (DICOM series, NIfTI) become one, and pictures of its slices: docs/volumes.md.
+
 Folders below the two are searched, too. Results keep the visible image's folder, name (less a
 prefix or suffix that is given), colour and depth. Exits with 0 when every pair was fused, 1 when
 some failed (each is listed; the others are written), 2 when nothing could be begun.
@@ -53,6 +55,12 @@ FLAGS = {
   "normalize_over": cli.Flag("what a range is found for", OVER[0], valid=OVER),
   "infrared_palette": cli.Flag(
     "turn the colours of false-coloured infrared images into values", "", valid=PALETTES
+  ),
+  "resample": cli.Flag("of volumes: bring the infrared one to the other's grid", False),
+  "slices": cli.Flag(
+    "of volumes: plane of the slices; by default across the largest spacing",
+    "",
+    valid=("axial", "coronal", "sagittal"),
   ),
   "skip_existing": cli.Flag("leave out pairs whose result exists", False),
   "dtype": cli.Flag("of the computation: float32, bfloat16, float64", "float32"),

@@ -17,7 +17,7 @@ from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data import naming
 from cfi_jax.data.listing import shorten
-from cfi_jax.fuse import aligned
+from cfi_jax.fuse import aligned, volumes
 from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
@@ -30,6 +30,8 @@ from cfi_jax.systems.files import label, load_fuser
 
 def fuse(given: Mapping[str, Any]) -> int:
   """Fuses this process's share of the pairs that the flags name; returns the exit status."""
+  if volumes.are_volumes(given):
+    return volumes.fuse_volumes(given)
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
   extension = "." + given["format"].lower().lstrip(".")

@@ -159,9 +159,7 @@ def luma(image: np.ndarray) -> np.ndarray:
   if image.shape[-1] == 1:
     return image
   if image.dtype not in (np.uint8, np.uint16):
-    floating = image if image.dtype.kind == "f" else image.astype(np.float64)
-    red, green, blue = (floating[..., c : c + 1] for c in range(3))
-    value = 0.299 * red + 0.587 * green + 0.114 * blue
+    value = weigh(image if image.dtype.kind == "f" else image.astype(np.float64))
     return np.asarray(value if image.dtype.kind == "f" else np.rint(value), image.dtype)
   result = np.empty((*image.shape[:-1], 1), image.dtype)
   for start in range(0, len(image), LUMA_ROWS):
@@ -171,6 +169,12 @@ def luma(image: np.ndarray) -> np.ndarray:
       total += np.multiply(image[rows, ..., c : c + 1], weight, dtype=np.uint32)
     result[rows] = total >> 14
   return result
+
+
+def weigh(image: Any) -> Any:
+  """Luma of floating point [..., C] of C = 3 or 4, [..., 1]; arrays of NumPy or of JAX."""
+  red, green, blue = (image[..., c : c + 1] for c in range(3))
+  return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 @contextlib.contextmanager
