@@ -19,6 +19,7 @@ COMMANDS = {
   "align": "align/__main__.py",
   "check": "check.py",
   "convert": "convert.py",
+  "export": "export/__main__.py",
   "prepare": "prepare.py",
   "evaluate": "evaluate/__main__.py",
   "analyze": "analyze/__main__.py",
@@ -26,6 +27,7 @@ COMMANDS = {
   "study": "study/__main__.py",
   "weather": "weather/__main__.py",
   "transfer": "transfer/__main__.py",
+  "keypoints": "keypoints/__main__.py",
 }
 
 

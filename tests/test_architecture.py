@@ -19,12 +19,12 @@ PACKAGE = ROOT / "cfi_jax"
 FLOORS = [
   {"core"},
   {"images", "native", "weights"},
-  {"data", "metrics"},
+  {"data", "metrics", "volumes"},
   {"engine", "fusion", "report"},
-  {"datasets", "registration"},
+  {"datasets", "registration", "sequences"},
   {"systems"},
-  {"align", "analyze", "benchmark", "check", "convert", "evaluate", "fuse", "prepare", "study"}
-  | {"transfer", "weather"},
+  {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
+  | {"keypoints", "study", "transfer", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

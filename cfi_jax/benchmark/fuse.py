@@ -5,6 +5,7 @@
   python -m cfi_jax.benchmark fuse --weights=isfuse.safetensors --study=large  # 8192x8192, in tiles
   python -m cfi_jax.benchmark fuse --weights=wavelet --study=rule  # a rule without training
   python -m cfi_jax.benchmark fuse --config=configs/amgfuse.py --size=168x168 --torch
+  python -m cfi_jax.benchmark fuse --weights=medical --contenders=cfi_jax,stablehlo,onnx,torch_eager
 
 `compare` measures `cfi_jax.load(...).fuse` and the flax graph that training uses (of AMG-Fuse with
 all its outputs), with --torch also the same network in PyTorch, of any architecture, with the same
@@ -15,6 +16,8 @@ the largest of a pixel. AMG-Fuse's in float32 are not alike pixel by pixel, as r
 some in sorts: `difference` is the mean over the standard deviation, allowed 5e-2, else 0.2.
 On a CPU the time is from float32 arrays to a float32 array in the host's memory; on an accelerator
 the images stay on the device (--no-resident: also there from host to host).
+The contenders stablehlo and onnx are what python -m cfi_jax.export writes of the same weights, for
+images of this size.
 `buckets` and `large` are of ISFuse.
 """
 
@@ -37,6 +40,7 @@ from cfi_jax.benchmark import subjects
 from cfi_jax.benchmark.harness import compare as compare_lib
 from cfi_jax.benchmark.harness import (
   contenders,
+  exports,
   floors,
   results,
   roofline,
@@ -95,6 +99,8 @@ def compare(
   floor = make_floor(options, size, card)
   with tempfile.TemporaryDirectory() as folder:
     write(variables, card, options.batch, size, pathlib.Path(folder), ways_of(options))
+    channels = subject.CHANNELS["visible"]
+    notes += exports.write(names, pathlib.Path(folder), size, channels, options.dtype)
     specs = [Spec("fuse", name, folder, options.dtype, resident) for name in names]
     limit = subject.fuse_tolerance(exact=on_cpu and options.dtype == "float32")
     outcomes = compare_lib.compare(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from cfi_jax.data.listing import FolderStore, Listing, Record, Store, require
@@ -70,6 +70,11 @@ class FileDataset:
     """Names the group of a record, which no split divides: here each record for itself."""
     return name
 
+  def grouping(self, records: tuple[Record, ...]) -> Callable[[str], str]:
+    """Names the groups of these records, by which some are held out: f(name) -> group."""
+    del records
+    return self.group
+
   def needs(self, split: str) -> tuple[str, ...]:
     """Names the shipped parts that a split is made of."""
     return ("test",) if split == "test" else ("train",)
@@ -81,7 +86,7 @@ class FileDataset:
       splits["train"], splits["validation"] = hold_out(
         parts["train"],
         self.validation_fraction,
-        self.group,
+        self.grouping(parts["train"]),
         "validation_fraction",
         "; validation_fraction=0.0 holds none out, and nothing is validated on",
       )

@@ -17,7 +17,7 @@ from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.fusion.inputs import FALSE_COLOUR
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import damage, ranges, validity
+from cfi_jax.images import damage, range_lines, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.colour import shows_colour
 from cfi_jax.images.ranges import OVER, Normalizer, Range
@@ -129,6 +129,7 @@ def check(
     values=_values(seen, normalizer, normalize_over),
     problems=tuple(dict.fromkeys(problems)),
     notes=(
+      *(note for listing in listings.values() for note in listing.notes),
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
@@ -228,7 +229,7 @@ def _values(seen: Iterable[_Seen], normalizer: Normalizer, over: str) -> str:
   """The line on what is done to the values of the files, of the training split over a folder."""
   found = [(s.split, name, image) for s in seen for name, image in s.images.items()]
   if over == OVER[0]:
-    return ranges.describe([(name, i.dtype, i.range) for _, name, i in found], over)
+    return range_lines.describe([(name, i.dtype, i.range) for _, name, i in found], over)
   first = next((split for split in SPLITS if any(split == of for of, _, _ in found)), "")
   normalizer = normalizer.of_folder(
     (name, i.summary, i.dtype) for of, name, i in found if of == first and i.summary is not None
@@ -236,7 +237,7 @@ def _values(seen: Iterable[_Seen], normalizer: Normalizer, over: str) -> str:
   done = [
     (name, i.dtype, normalizer.ranges.get((name, i.dtype.name), i.range)) for _, name, i in found
   ]
-  return ranges.describe(done, over)
+  return range_lines.describe(done, over)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

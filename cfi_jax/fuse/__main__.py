@@ -3,7 +3,11 @@
   python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH
   python -m cfi_jax.fuse --visible=BOTH --infrared=BOTH --visible_suffix=_rgb \\
       --infrared_suffix=_thermal --output=FUSED
+  python -m cfi_jax.fuse --flir=PATH --align=rig.json --window=0C:40C --output=FUSED
+  python -m cfi_jax.fuse --visible=V.mp4 --infrared=I.mkv --output=FUSED.mkv
   python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
+
+Two volumes (DICOM series, NIfTI) become one, and pictures of its slices: docs/volumes.md.
 
 Folders below the two are searched, too. Results keep the visible image's folder, name (less a
 prefix or suffix that is given), colour and depth. Exits with 0 when every pair was fused, 1 when
@@ -19,17 +23,24 @@ from cfi_jax.fusion.rule_options import NAMES
 from cfi_jax.images.palettes import PALETTES
 from cfi_jax.images.ranges import OVER, RULES
 from cfi_jax.images.read import MAX_PIXELS
+from cfi_jax.sequences.pair import FLAGS as SEQUENCES
 from cfi_jax.weights import shipped
 
 FLAGS = {
-  "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
-  "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
-  "output": cli.Flag("file, or folder for folders", required=True),
+  "visible": cli.Flag("visible image, folder or video (the coloured one: PET, SPECT)"),
+  "infrared": cli.Flag("infrared image, folder or video (MRI)"),
+  "flir": cli.Flag("in place of both: radiometric JPEG of FLIR, or folder, with a visible picture"),
+  "output": cli.Flag(
+    "file, or folder for folders; for sequences .mkv (FFV1, lossless), .mp4 (H.264, for looking), "
+    ".tif or a folder",
+    required=True,
+  ),
   "visible_valid": cli.Flag(
     "mask, or folder of masks named as the visible images: black where they have no value", ""
   ),
   "infrared_valid": cli.Flag("the same for infrared images; one mask serves all of a folder", ""),
   **NAMING,
+  **SEQUENCES,
   "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "
     "wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",
@@ -50,9 +61,20 @@ FLAGS = {
   "normalize": cli.Flag(
     f"which values mean 0 and 1: {RULES}; or visible:RULE,infrared:RULE (docs/fusing.md)", "auto"
   ),
+  "window": cli.Flag(
+    "LOW:HIGH of infrared images, the values that mean 0 and 1: 0C:40C, 270K:320K, 32F:104F, or "
+    "29000:31000 as stored; a rule of --normalize",
+    "",
+  ),
   "normalize_over": cli.Flag("what a range is found for", OVER[0], valid=OVER),
   "infrared_palette": cli.Flag(
     "turn the colours of false-coloured infrared images into values", "", valid=PALETTES
+  ),
+  "resample": cli.Flag("of volumes: bring the infrared one to the other's grid", False),
+  "slices": cli.Flag(
+    "of volumes: plane of the slices; by default across the largest spacing",
+    "",
+    valid=("axial", "coronal", "sagittal"),
   ),
   "skip_existing": cli.Flag("leave out pairs whose result exists", False),
   "dtype": cli.Flag("of the computation: float32, bfloat16, float64", "float32"),

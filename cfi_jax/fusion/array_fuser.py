@@ -10,6 +10,7 @@ import numpy as np
 from cfi_jax.fusion import arrays, inputs, masks
 from cfi_jax.fusion.inputs import Prepared
 from cfi_jax.fusion.types import MODALITIES, Fusion, Masks, Pair
+from cfi_jax.images.given import to_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,8 @@ class ArrayFuser(abc.ABC):
 
     visible, infrared: [H, W], [H, W, C] or [B, H, W, C] with C = 1, 3 (RGB) or 4 (RGBA), or
       [B, H, W]; H, W >= 8; integers or floating point, whose values are taken by `normalize`. Any
-      array, list, pillow image or path of a file (`inputs.to_array`). The result, a NumPy array,
-      has the alpha and the scale of `visible`; of `infrared` only the luma counts.
+      array, list, pillow image or path of a file (`images.given.to_array`). The result, a NumPy
+      array, has the alpha and the scale of `visible`; of `infrared` only the luma counts.
     gray: the result is the fused luma alone, in one channel where `visible` has channels.
     return_details: also returns the `Fusion` of the luma, [B, H, W, 1] and so on.
     memory_mb: memory for the computation per device; None: as the class says.
@@ -68,7 +69,7 @@ class ArrayFuser(abc.ABC):
       `takes_valid`, and so is an image of nothing else.
     """
     given = {
-      name: inputs.to_array(image, name)
+      name: to_array(image, name)
       for name, image in zip(MODALITIES, (visible, infrared), strict=True)
     }
     visibles, infrareds = (list(arrays.as_batch(image, name)) for name, image in given.items())
@@ -101,7 +102,7 @@ class ArrayFuser(abc.ABC):
     pair.
     """
     visibles, infrareds = (
-      [arrays.as_image(inputs.to_array(image, name), name) for image in images]
+      [arrays.as_image(to_array(image, name), name) for image in images]
       for images, name in ((visibles, "visible"), (infrareds, "infrared"))
     )
     of_pairs = [None] * len(visibles) if valid is None else list(valid)

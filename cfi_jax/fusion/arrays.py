@@ -37,9 +37,12 @@ def as_batch(image: np.ndarray, name: str) -> np.ndarray:
 
 
 def _refuse_channels_first(image: np.ndarray, name: str) -> None:
-  """Raises InputError for [3, H, W] and the like, with what to write instead."""
+  """Raises InputError for [3, H, W] and the like, with what to write instead.
+
+  [1, H, W] is a batch of one grey image, which is the same picture.
+  """
   axis = image.ndim - 3
-  colours = CHANNELS[1:]
+  colours = CHANNELS[1:] if axis == 0 else CHANNELS
   if axis not in (0, 1) or image.shape[-1] in CHANNELS or image.shape[axis] not in colours:
     return
   other = f", or {name}[..., None] for {len(image)} grey images" if axis == 0 else ""

@@ -18,8 +18,8 @@ Size = tuple[int, int]  # height, width
 class Fuser(Protocol):
   """Fuses visible and infrared images of any size with one set of weights.
 
-  `inputs.to_array` and `inputs.accept` turn what users give into uint8, uint16 or floating point in
-  [0, 1], and `Prepared.restore` turns the result back.
+  `images.given.to_array` and `inputs.accept` turn what users give into uint8, uint16 or floating
+  point in [0, 1], and `Prepared.restore` turns the result back.
   """
 
   @property

@@ -1,18 +1,14 @@
 """Images as users hold them, made ready for a network, and results in the values they came in."""
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
 import numpy as np
-from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import colour, palettes, ranges, validity
+from cfi_jax.images import colour, palettes, range_lines, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer, Range, Rule
 
@@ -72,45 +68,6 @@ class Prepared:
       alpha = stored[..., 3:] * (ranges.largest(dtype) / ranges.largest(stored.dtype))
       values = np.concatenate([values, alpha], -1)
     return ranges.to_type(values, dtype)
-
-
-def to_array(image: Any, name: str) -> np.ndarray:
-  """The numbers of an image, or of a batch, as a NumPy array in this machine's byte order.
-
-  It is a masked array where values of `image`, or of an item in a list, are masked.
-
-  image: an array of NumPy or JAX, a list, whatever has `__array__` (a tensor of PyTorch on the
-    CPU), a pillow image, or the path of a file; the last two are read as files are, grey as [H, W].
-    bfloat16 becomes float32; whole numbers in a list become the smallest of uint8 and uint16 that
-    holds them. Raises InputError for what holds no numbers.
-  """
-  if isinstance(image, str | os.PathLike):
-    return _without_channel(images.read_image(image))
-  if isinstance(image, Image.Image):
-    return _without_channel(images.from_pillow(image, name))
-  if isinstance(image, jax.core.Tracer):
-    raise InputError(
-      f"{name} is traced by JAX; a model runs compiled programs of its own, so fuse outside of jit"
-    )
-  try:
-    if np.ma.is_masked(image):
-      array = image
-    elif isinstance(image, list | tuple) and any(map(np.ma.is_masked, image)):
-      array = np.ma.stack(image)
-    else:
-      array = np.asarray(image)
-  except Exception as error:  # of whatever library the object is
-    raise InputError(f"{name} is a {type(image).__name__} that is no array: {error}") from error
-  if array.dtype.name == "bfloat16":
-    array = array.astype(np.float32)
-  if isinstance(image, list | tuple) and array.dtype.kind == "i" and array.size:
-    unsigned = np.min_scalar_type(max(int(array.max()), 0))
-    array = array.astype(unsigned) if array.min() >= 0 and unsigned.itemsize <= 2 else array
-  return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def _without_channel(image: np.ndarray) -> np.ndarray:
-  return image[..., 0] if image.shape[-1] == 1 else image
 
 
 def look_swapped(visible: np.ndarray, infrared: np.ndarray) -> bool:
@@ -225,7 +182,7 @@ def accept(
         stretched.append((name, image.stored.dtype, image.range))
   if stretched:
     warnings.warn(
-      f"{ranges.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
+      f"{range_lines.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
       StretchedWarning,
       stacklevel=4,
     )

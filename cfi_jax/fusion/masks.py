@@ -7,9 +7,10 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays, rule_options
-from cfi_jax.fusion.inputs import Prepared, to_array
+from cfi_jax.fusion.inputs import Prepared
 from cfi_jax.fusion.types import MODALITIES, Masks, Pair
 from cfi_jax.images import validity
+from cfi_jax.images.given import to_array
 
 
 def apply(

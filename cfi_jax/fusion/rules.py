@@ -42,13 +42,14 @@ class Place:
   """All that a rule must know of an image beside the window that it computes on.
 
   size: int32 [2], height and width of the image in the window's upper left, None where it fills the
-    window (`laplacian`).
-  level: sum of the means of both images' low-pass residuals (`wavelet`).
+    window (`laplacian`, and `wavelet` without a level).
+  level: sum of the means of both images' low-pass residuals (`wavelet`); None where the window
+    holds all of the image, which tells them.
   depth: number of details of the image's pyramid (`laplacian`).
   """
 
   size: Array | None
-  level: Array
+  level: Array | None
   depth: int = struct.field(pytree_node=False)
 
 
@@ -124,7 +125,10 @@ def wavelet(
   (first, a), (second, b) = map(
     functools.partial(_planes, count=options.planes, stage=stage), images, trusts
   )
-  level = place.level if place else sum(map(_level, images, trusts, (a, b), [options.planes] * 2))
+  level = place.level if place else None
+  if level is None:
+    level_of = functools.partial(_level, planes=options.planes, size=place.size if place else None)
+    level = sum(map(level_of, images, trusts, (a, b)))
   rests = (a.total, b.total) if valid is None else _rests(a, b, level / 2)
   fused = level / 2 + options.spread * (rests[0] + rests[1] - level)
   fused += options.brighter * jnp.abs(rests[0] - rests[1]) / 2
@@ -139,7 +143,7 @@ def wavelet(
     weight = jax.nn.sigmoid(options.exponent * (odds[0] - odds[1]))
     details = weight * planes[0] + (1 - weight) * planes[1]
     if shares is not None:
-      details *= jnp.minimum(1, trusts[0] + trusts[1])
+      details *= jnp.minimum(1.0, trusts[0] + trusts[1])
     fused += options.gain * details
   return fused
 
@@ -231,8 +235,19 @@ def _activity(plane: Array, trust: Array | None, stage: Stage) -> Array:
   return sums.smooth(functools.partial(_blur, stage=stage)).divide().value
 
 
-def _level(image: Array, trust: Array | None, rest: Sums, planes: int) -> Array:
-  """The mean of every image's low-pass residual, as `residuals.residual_mean`."""
+def _level(image: Array, trust: Array | None, rest: Sums, planes: int, size: Array | None) -> Array:
+  """The mean of every image's low-pass residual, as `residuals.residual_mean`.
+
+  size: of the image in the window's upper left; None where it fills the window.
+  """
+  if size is not None:
+    rows, columns = (jnp.arange(n) < size[k] for k, n in enumerate(image.shape[-3:-1]))
+    inside = jnp.expand_dims(rows[:, None] & columns[None], range(image.ndim - 3))[..., None]
+    weight = jnp.ones_like(rest.total) if rest.weight is None else rest.weight
+    total, weight = (
+      jnp.where(inside, x, 0).sum(PIXELS, keepdims=True) for x in (rest.total, weight)
+    )
+    return total / jnp.maximum(weight, TINY)
   if trust is None:
     return rest.total.mean(PIXELS, keepdims=True)
   shares = np.multiply.outer(*(residuals.shares(n, planes) for n in image.shape[-3:-1]))[..., None]

@@ -5,6 +5,7 @@ coefficients.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -106,13 +107,20 @@ def _replace_integer(rgb: np.ndarray, new_luma: np.ndarray) -> np.ndarray:
   return result
 
 
-def _replace_float(rgb: np.ndarray, new_luma: np.ndarray, clip: bool) -> np.ndarray:
-  old = luma(rgb)
-  red, blue = (rgb[..., 0] - old) * 0.713, (rgb[..., 2] - old) * 0.564
-  channels = (
+def replace_luma(rgb: Any, new_luma: Any) -> tuple[Any, Any, Any]:
+  """The channels [..., 1] of floating point RGB [..., 3] with another luma [..., 1], not clipped.
+
+  Arrays of NumPy or of JAX.
+  """
+  old = images.weigh(rgb)
+  red, blue = (rgb[..., :1] - old) * 0.713, (rgb[..., 2:3] - old) * 0.564
+  return (
     new_luma + 1.403 * red,
     new_luma - 0.714 * red - 0.344 * blue,
     new_luma + 1.773 * blue,
   )
-  replaced = np.stack(channels, -1)
+
+
+def _replace_float(rgb: np.ndarray, new_luma: np.ndarray, clip: bool) -> np.ndarray:
+  replaced = np.concatenate(replace_luma(rgb, new_luma[..., None]), -1)
   return (np.clip(replaced, 0, 1) if clip else replaced).astype(rgb.dtype)

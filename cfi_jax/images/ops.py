@@ -158,17 +158,20 @@ def resize_matrix(size: int, new_size: int) -> np.ndarray:
   return np.maximum(0.0, 1.0 - distance)
 
 
-def pool_matrix(size: int, bins: int) -> np.ndarray:
+def pool_matrix(
+  size: int | Array, bins: int, position: np.ndarray | None = None
+) -> np.ndarray | Array:
   """Adaptive average pooling of one axis as a matrix [bins, size].
 
   Bin j averages positions floor(j * size / bins) up to ceil((j + 1) * size / bins); bins overlap
   where `bins` does not divide `size`, and repeat positions where `size` < `bins`.
+  position: those whose columns are asked for, 0 outside of the axis; all of it by default. size:
+    an int32 scalar of JAX gives an array of JAX.
   """
-  position = np.arange(size)[None]
+  position = (np.arange(size) if position is None else position)[None]
   start = np.arange(bins)[:, None] * size // bins
   stop = -(-(np.arange(bins)[:, None] + 1) * size // bins)
-  inside = (start <= position) & (position < stop)
-  return inside / inside.sum(axis=1, keepdims=True)
+  return ((start <= position) & (position < stop)) / (stop - start)
 
 
 def apply_matrices(rows: np.ndarray, columns: np.ndarray, image: Array) -> Array:

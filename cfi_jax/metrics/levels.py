@@ -1,10 +1,13 @@
 """From images to the 8-bit grey levels that metrics score, by each convention's rule."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.images import ops
+from cfi_jax.images.given import to_array
 from cfi_jax.metrics.definition import check_convention
 
 TOOLKIT_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
@@ -15,22 +18,24 @@ def quantise(image: Array) -> Array:
   return ops.to_uint8(image).astype(jnp.int32)
 
 
-def grey_levels(image: np.ndarray, convention: str, name: str = "image") -> np.ndarray:
+def grey_levels(image: Any, convention: str, name: str = "image") -> np.ndarray:
   """uint8 [H, W]: the grey levels of an image as the convention reads them.
 
   Colour is weighted by each toolkit's own luma rule; grey passes unchanged. No stretching.
 
   Args:
     image: [H, W], [H, W, 1] or [H, W, 3] (red, green, blue); integer levels 0..255, or floats on
-      the same scale, which are rounded half up first, as a saved file would be.
+      the same scale, which are rounded half up first, as a saved file would be. Whatever
+      `images.given.to_array` takes.
     convention: "tang", "cddfuse" or "strict".
     name: of the image, for the error message.
 
   Raises:
-    InputError: floats on 0..1, NaN, levels outside 0..255, another shape, unknown convention.
+    InputError: floats on 0..1, NaN, masked pixels, levels outside 0..255, another shape, an
+      unknown convention.
   """
   check_convention(convention)
-  levels = _eight_bit(np.asarray(image), name)
+  levels = _eight_bit(to_array(image, name), name)
   if levels.ndim == 2:
     return levels
   if levels.ndim != 3 or levels.shape[-1] not in (1, 3):
@@ -43,6 +48,9 @@ def grey_levels(image: np.ndarray, convention: str, name: str = "image") -> np.n
 def _eight_bit(image: np.ndarray, name: str) -> np.ndarray:
   if not (np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)):
     raise InputError(f"{name}: expected levels 0..255, got an array of {image.dtype}")
+  if np.ma.is_masked(image):
+    raise InputError(f"{name}: the image has masked pixels, which no metric leaves out")
+  image = np.ma.getdata(image)
   if image.size == 0:
     raise InputError(f"{name}: the image is empty, shape {image.shape}")
   if np.issubdtype(image.dtype, np.integer):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion import arrays, inputs
+from cfi_jax.fusion import arrays
 from cfi_jax.images import read as images
+from cfi_jax.images.given import to_filled
 from cfi_jax.registration import features
 from cfi_jax.registration.estimate import estimate
 from cfi_jax.registration.mountings import MOUNTINGS
@@ -106,5 +107,5 @@ def _several(given: Any, name: str) -> list[np.ndarray]:
   if isinstance(given, list | tuple):
     if not given:
       raise InputError(f"{name} holds no image")
-    return [arrays.as_image(inputs.to_array(image, name), name) for image in given]
-  return list(arrays.as_batch(inputs.to_array(given, name), name))
+    return [arrays.as_image(to_filled(image, name), name) for image in given]
+  return list(arrays.as_batch(to_filled(given, name), name))

@@ -11,8 +11,9 @@ import numpy as np
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
-from cfi_jax.fusion import arrays, inputs
+from cfi_jax.fusion import arrays
 from cfi_jax.images import warp
+from cfi_jax.images.given import to_filled
 
 FORMAT, VERSION = "cfi_jax rig", 1
 MARGIN = 0.2  # a single pair is believed above it,
@@ -94,11 +95,11 @@ class Rig:
     """The infrared image on the visible image's grid, and a mask of where the camera looked.
 
     infrared: [H, W] or [H, W, C] of the rig's size, an array, list, pillow image or path of a file;
-      NaN are pixels without a value. The image has the form and the type of `infrared`, its values
-      are bilinear, and beyond its border those at it. mask: bool [H, W]. Raises InputError for
-      another size.
+      NaN are pixels without a value, and masked ones become that (`images.given.to_filled`). The
+      image has otherwise the form and the type of `infrared`, its values are bilinear, and beyond
+      its border those at it. mask: bool [H, W]. Raises InputError for another size.
     """
-    image = inputs.to_array(infrared, "infrared")
+    image = to_filled(infrared, "infrared")
     known = image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in arrays.CHANNELS)
     if not known or image.dtype.kind not in "uif":
       raise InputError(

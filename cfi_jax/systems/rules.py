@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, buckets, residuals, rules
+from cfi_jax.fusion import arrays, buckets, graphs, residuals, rules
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
+from cfi_jax.fusion.graphs import FusionGraph
 from cfi_jax.fusion.rule_options import Choice, WaveletOptions
 from cfi_jax.fusion.rules import Place
 from cfi_jax.fusion.types import Fusion, Pair
@@ -129,6 +130,22 @@ class RuleFuser(ArrayFuser):
         trust = jax.tree.map(np.multiply, trust, pair.valid)
       lumas.append(pair._replace(valid=trust))
     return self._fuse_lumas(lumas, task.memory_mb, rounded)
+
+  def fusion_graph(
+    self,
+    frame: Size,
+    *,
+    channels: int = graphs.COLOUR,
+    dtype: str = "float32",
+    plain: bool = False,
+  ) -> FusionGraph:
+    """See `graphs.HasGraph`."""
+    if dtype != "float32":
+      raise InputError(f"dtype is {dtype!r}; rules compute in float32")
+    graphs.require_frame(frame, arrays.MIN_SIDE)
+    function = graphs.of_rule(self.choice, frame, plain)
+    least = graphs.smallest(self.choice, frame, arrays.MIN_SIDE)
+    return graphs.of_luma(function, frame, channels, least)
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     lumas = self._fuse_lumas(of_task(task), task.memory_mb)

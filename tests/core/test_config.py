@@ -20,9 +20,12 @@ STUDIES = {
   "levers",
   "weather",
   "amgfuse_ablations",
+  "dfcnet_ablations",
+  "transfers",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 # For the others see tests/systems/amgfuse and tests/systems/dfcnet.
+OF_TRANSFERS = ("small", "characters", "pairs", "frames")
 OF_ISFUSE = [name for name in CONFIGS if name not in ("amgfuse", "figures")]
 
 
@@ -40,7 +43,8 @@ def test_every_config_builds_with_every_recipe(name, recipe):
 
 
 def test_all_datasets_with_training_pairs_have_a_config():
-  others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")} | {"figures"}
+  others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")}
+  others |= {load("figures", recipe)["data"]["name"] for recipe in OF_TRANSFERS}
   assert {*OF_ISFUSE} | others == set(datasets.DATASETS) - {"tno"}
 
 

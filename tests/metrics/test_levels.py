@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import grey_levels, quantise
@@ -57,3 +58,13 @@ def test_quantise_rounds_half_up():
 def test_unusable_images(image, message):
   with pytest.raises(InputError, match=message):
     grey_levels(image, "strict", "pic")
+
+
+def test_images_are_taken_as_fusing_takes_them():
+  colours = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+  picture = Image.fromarray(colours).quantize(16)  # its numbers are indices into a palette
+  wanted = grey_levels(np.asarray(picture.convert("RGB")), "strict")
+  np.testing.assert_array_equal(grey_levels(picture, "strict"), wanted)
+  np.testing.assert_array_equal(grey_levels(wanted.tolist(), "strict"), wanted)
+  with pytest.raises(InputError, match="x: the image has masked pixels"):
+    grey_levels(np.ma.masked_array(wanted, wanted > 100), "strict", "x")

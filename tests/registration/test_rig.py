@@ -87,3 +87,13 @@ def test_a_rig_is_believed_by_exchanged_pairs_and_a_pair_by_margin_and_sharpness
   assert not dataclasses.replace(alone, sharpness=rig_lib.SHARPNESS).holds
   assert not Confidence(0.0, 0.0, accepted=True).holds
   assert "0.210" in alone.describe() and "2.50 times" in Confidence(0, 0, 2.5).describe()
+
+
+def test_masked_pixels_of_a_frame_are_pixels_without_a_value(random):
+  infrared = random.integers(0, 200, (20, 24), np.uint8)
+  masked = np.ma.masked_array(infrared, infrared > 150)
+  image, mask = RIG.warp(masked)
+  wanted = RIG.warp(np.where(infrared > 150, np.nan, infrared).astype(np.float32))
+  assert image.dtype == np.float32 and not mask.all()
+  np.testing.assert_array_equal(image, wanted[0])
+  np.testing.assert_array_equal(mask, wanted[1])

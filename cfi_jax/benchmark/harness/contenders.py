@@ -26,6 +26,7 @@ TORCH_NAMES = {
     "torch_eager", "torch_tf32", "torch_amp", "torch_channels_last", "torch_compile", "torch_all",
   ),
 }  # fmt: skip
+EXPORT_NAMES = {"fuse": ("stablehlo", "onnx"), "train": ()}  # run where they are asked for
 NO_TORCH = "PyTorch is not installed (the extra `torch`): our side alone is measured"
 
 
@@ -35,14 +36,14 @@ class ContenderError(Exception):
 
 def choose(task: str, usual: Sequence[str], options: SimpleNamespace) -> tuple[list[str], list]:
   """(names, notes): those asked for, or the `usual` ones; PyTorch's only where it is installed."""
-  valid = TORCH_NAMES[task] + JAX_NAMES[task]
+  valid = TORCH_NAMES[task] + JAX_NAMES[task] + EXPORT_NAMES[task]
   names = options.contenders or list(usual)
   for name in names:
     if name not in valid:
       raise InputError(f"--contenders: no contender {name!r}; valid: {', '.join(valid)}")
   if has_torch():
     return names, []
-  ours = [name for name in names if name in JAX_NAMES[task]]
+  ours = [name for name in names if name not in TORCH_NAMES[task]]
   if not ours:
     raise InputError(f"{NO_TORCH}; none of {', '.join(names)} can run")
   return ours, [NO_TORCH] if len(ours) < len(names) else []

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from cfi_jax import systems
 from cfi_jax.benchmark import subjects
+from cfi_jax.benchmark.harness import exports
 from cfi_jax.benchmark.harness.compiled import Compiled
 from cfi_jax.benchmark.harness.spec import Contender, Spec
 from cfi_jax.benchmark.harness.timing import timed
@@ -152,5 +153,7 @@ def make(spec: Spec) -> Contender:
   """The contender of that name."""
   if spec.task == "train":
     return Train(spec)
+  if spec.name in exports.FILES:
+    return exports.Exported(spec)
   settings = json.loads(spec.file("settings.json").read_text())
   return subjects.find(settings["system"]).FUSE[spec.name](spec)

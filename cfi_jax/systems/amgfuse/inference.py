@@ -12,11 +12,13 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, inputs, masks
+from cfi_jax.fusion import arrays, masks
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
+from cfi_jax.fusion.graphs import COLOUR, FusionGraph, require_frame
 from cfi_jax.fusion.types import Fusion
 from cfi_jax.images import colour, validity
+from cfi_jax.images.given import to_array
 from cfi_jax.systems.amgfuse.model import AMGFuse, Fusions, Restoration, from_architecture
 from cfi_jax.systems.amgfuse.samples import luma
 
@@ -147,13 +149,34 @@ class Model(ArrayFuser):
     """The size that an image is padded to, a multiple of the network's step."""
     return self.programs.bucket(size)
 
+  def fusion_graph(
+    self, frame: Size, *, channels: int = COLOUR, dtype: str = "float32", plain: bool = False
+  ) -> FusionGraph:
+    """See `graphs.HasGraph`: of images that fill the frame, as sorting takes the whole image."""
+    del plain  # there are no branches by the device
+    require_frame(frame, max(arrays.MIN_SIDE, self.programs.module.step))
+    ways = dataclasses.replace(self.programs.module.ways, dtype=jnp.dtype(dtype), sorting="pairs")
+    module = self.programs.module.clone(ways=ways)
+    variables = jax.device_get(self.programs.variables)
+    short = [(0, m - n) for m, n in zip(self.bucket(frame), frame, strict=True)]
+    around = [(0, 0), *short, (0, 0)]
+
+    def fuse(visible: Array, infrared: Array) -> Array:
+      colours = jnp.concatenate([visible] * (COLOUR // channels), -1)
+      given = (jnp.pad(x, around, mode="reflect") for x in (colours, infrared))
+      fused = _fused(module, variables, *given)[:, : frame[0], : frame[1]]
+      fused = jnp.clip(fused.astype(visible.dtype), 0, 1)
+      return fused if channels == COLOUR else luma(fused)
+
+    return FusionGraph(fuse, frame, channels, None)
+
   def restore_pair(
     self, visible: Any, infrared: Any, *, memory_mb: float | None = None
   ) -> tuple[np.ndarray, np.ndarray]:
     """Restores both images of one degraded pair [H, W, C], in their types and channels.
 
-    visible, infrared: whatever `inputs.to_array` takes; uint8, uint16 or floating point in [0, 1].
-    The infrared result has one channel.
+    visible, infrared: whatever `images.given.to_array` takes; uint8, uint16 or floating point in
+      [0, 1]. The infrared result has one channel.
     """
     images, ready = self._as_both(visible, infrared)
     (found,) = self.programs.run(_heads, [ready], memory_mb)
@@ -225,7 +248,7 @@ class Restorer:
   def restore(self, visible: Any, *, memory_mb: float | None = None) -> np.ndarray:
     """Restores one image [H, W, C], uint8, uint16 or floating point in [0, 1], of its dtype.
 
-    visible: whatever `inputs.to_array` takes.
+    visible: whatever `images.given.to_array` takes.
     """
     image = _whole(visible, "visible")
     prepared = in_colour(to_float(image, self.programs.module.ways.exact))
@@ -235,7 +258,7 @@ class Restorer:
 
 def _whole(image: Any, name: str) -> np.ndarray:
   """An image that a user gave as [H, W, C]; InputError where pixels have no value."""
-  array = arrays.as_image(inputs.to_array(image, name), name)
+  array = arrays.as_image(to_array(image, name), name)
   masks.require_values(validity.of(array), name)
   return array
 

@@ -7,6 +7,7 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.fuser import Fuser
+from cfi_jax.fusion.graphs import HasGraph
 from cfi_jax.fusion.inputs import StretchedWarning
 from cfi_jax.images import palettes
 from cfi_jax.images import read as images
@@ -70,6 +71,16 @@ def test_images_are_padded_fused_and_cut(model, pair):
   assert model.fuse(grey, pair[1]).shape == (9, 12)
   deep = model.fuse(*(image.astype(np.uint16) * 257 for image in pair))
   assert deep.dtype == np.uint16 and np.abs(deep / 257 - 255 * own).max() < 0.51
+
+
+def test_the_graph_is_the_network_for_images_of_one_size(model, pair):
+  visible, infrared = (np.float32(image) / 255 for image in pair)
+  graph = model.fusion_graph((9, 12))
+  assert isinstance(model, HasGraph) and graph.smallest is None and graph.channels == 3
+  fused = jax.jit(graph.function)(visible[None], infrared[None, ..., None])
+  np.testing.assert_allclose(fused[0], expected(*pair), atol=2e-5)
+  with pytest.raises(InputError, match="both from 8"):
+    model.fusion_graph((4, 12))
 
 
 def test_values_are_taken_by_the_rules_and_returned_in_their_scale(model, pair):

@@ -10,8 +10,11 @@ import functools
 import math
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core.types import Array
 from cfi_jax.images import ops
 
 
@@ -70,9 +73,13 @@ class Geometry(NamedTuple):
   columns: Axis
 
 
-def axis(size: int, start: int, length: int, frame: Frame, owned: tuple[int, float]) -> Axis:
+def axis(
+  size: int | Array, start: int, length: int, frame: Frame, owned: tuple[int, float]
+) -> Axis:
   """The arrays of the window [start, start + length) of an axis of `size` pixels.
 
+  size: an int32 scalar of JAX gives arrays of JAX in float32, so that one traced program has them
+    of any size.
   start and length are multiples of `align`; start may be negative and the end beyond the image.
   owned: only pixels in [owned[0], owned[1]) count in `pool`, so that overlapping windows add up;
   both are multiples of `align` or 0, or math.inf for the rest.
@@ -85,7 +92,7 @@ def axis(size: int, start: int, length: int, frame: Frame, owned: tuple[int, flo
     n, position = size // scale, start // scale + np.arange(length // scale)
     border.append(_border(n, position, frame.padding))
     counted = (owned[0] / scale <= position) & (position < owned[1] / scale)
-    pool.append(_columns(ops.pool_matrix(n, frame.grid), position) * counted)
+    pool.append(ops.pool_matrix(n, frame.grid, position) * counted[None])
     if level + 1 < frame.levels:
       up.append(_up(n, size // (2 * scale), position))
   return Axis(tuple(border), tuple(pool), tuple(up))
@@ -137,29 +144,34 @@ def _map(function, *geometries: Geometry) -> Geometry:
   return Geometry(*sides)
 
 
-def _border(size: int, position: np.ndarray, padding: str) -> np.ndarray:
+def _arithmetic(size: int | Array):
+  """The library of `size`: JAX, where it is traced, or NumPy."""
+  return jnp if isinstance(size, jax.Array) else np
+
+
+def _border(size: int | Array, position: np.ndarray, padding: str) -> np.ndarray | Array:
   if padding == "zeros":
     return (position >= 0) & (position < size)
+  library = _arithmetic(size)
   if padding == "reflect":  # the border pixel itself is not repeated
     mirrored = np.where(position < 0, -position, position)
-    mirrored = np.where(mirrored >= size, 2 * (size - 1) - mirrored, mirrored)
+    mirrored = library.where(mirrored >= size, 2 * (size - 1) - mirrored, mirrored)
   else:
-    mirrored = np.clip(position, 0, size - 1)
+    mirrored = library.clip(position, 0, size - 1)
   # Beyond the first pixel outside nothing is needed; stay inside the window.
-  return np.clip(mirrored - position[0], 0, position.size - 1).astype(np.int32)
+  return library.clip(mirrored - position[0], 0, position.size - 1).astype(np.int32)
 
 
-def _columns(matrix: np.ndarray, position: np.ndarray) -> np.ndarray:
-  """The columns of `matrix` at `position`, zero where there is none."""
-  inside = (position >= 0) & (position < matrix.shape[1])
-  return matrix[:, np.where(inside, position, 0)] * inside
+def _up(size: int | Array, coarse_size: int | Array, position: np.ndarray) -> np.ndarray | Array:
+  """Weights [2, 3, n / 2] of `Axis.up`, as `ops.resize_matrix(coarse_size, size)`.
 
-
-def _up(size: int, coarse_size: int, position: np.ndarray) -> np.ndarray:
-  """Weights [2, 3, n / 2] of `Axis.up`, as `ops.resize_matrix(coarse_size, size)`."""
-  centre = np.clip((position + 0.5) * coarse_size / size - 0.5, 0, coarse_size - 1)
+  Centres are counted in parts of a pixel, 2 size of them, so that float32 rounds weights alone.
+  """
+  library, pixel = _arithmetic(size), 2 * size
+  centre = (2 * position + 1) * coarse_size - size
+  centre = library.clip(centre, 0, pixel * (coarse_size - 1))[None]
   # size = 2 coarse_size or one more, so the two neighbours are among position // 2 + (-1, 0, 1).
   tap = position // 2 + np.arange(-1, 2)[:, None]
-  weight = np.maximum(0, 1 - np.abs(centre - tap))
-  weight *= (position >= 0) & (position < size)
-  return np.stack([weight[:, 0::2], weight[:, 1::2]])
+  weight = library.maximum(0.0, 1 - library.abs(centre - pixel * tap) / pixel)
+  weight *= ((position >= 0) & (position < size))[None]
+  return library.stack([weight[:, 0::2], weight[:, 1::2]])

@@ -1,7 +1,8 @@
 """The folded network on a batch of windows; `isfuse/model.py` is the reference it must equal.
 
-Windows are [B, H, W], `Geometry` says where they lie in their images (see `geometry.py`). Values
-at positions outside the image are arbitrary and never reach a position inside.
+Windows are [B, H, W], `Geometry` says where they lie in their images (see `geometry.py`): arrays
+with a leading axis of B, or of 1 where all windows lie alike. Values at positions outside the image
+are arbitrary and never reach a position inside.
 """
 
 import functools
@@ -24,8 +25,13 @@ Features = dict[str, tuple[Array, ...]]  # modality -> per level [B, h, w, C]
 Grids = dict[str, tuple[Array, ...]]  # modality -> per level [B, grid, grid, C]
 
 
-def encode(params: Params, windows: dict[str, Array], geometry: Geometry) -> Features:
-  """Encoder features of both modalities from windows [B, H, W] in [0, 1], finest level first."""
+def encode(
+  params: Params, windows: dict[str, Array], geometry: Geometry, *, plain: bool = False
+) -> Features:
+  """Encoder features of both modalities from windows [B, H, W] in [0, 1], finest level first.
+
+  plain: by operations that every library has, for programs that are to run elsewhere.
+  """
   features = {}
   for modality in MODALITIES:
     convolutions = params["encoders"][modality]
@@ -34,7 +40,7 @@ def encode(params: Params, windows: dict[str, Array], geometry: Geometry) -> Fea
     x = _first_convolution(image, convolutions[0][0], geometry)
     levels = [_block(x, convolutions[0][1:], geometry, 0)]
     for level in range(1, len(convolutions)):
-      x = _halve(levels[-1])
+      x = _halve(levels[-1], plain)
       levels.append(_block(x, convolutions[level], geometry, level))
     features[modality] = tuple(levels)
   return features
@@ -48,16 +54,18 @@ def pool(features: Features, geometry: Geometry) -> Grids:
   }
 
 
-def integrate(params: Params, features: Features, grids: Grids, geometry: Geometry) -> Fusion:
+def integrate(
+  params: Params, features: Features, grids: Grids, geometry: Geometry, *, plain: bool = False
+) -> Fusion:
   """Fuses features, with keys and values from `grids`; fused is [B, H, W, 1], None with a prior.
 
-  With a prior the trust is what there is: a rule fuses whole images.
+  With a prior the trust is what there is: a rule fuses whole images. plain: see `encode`.
   """
   levels, gates = [], []
   for level in reversed(range(len(params["integrators"]))):
     pair = [features[m][level] for m in MODALITIES]
     cells = [grids[m][level] for m in MODALITIES]
-    x, gate = _cfi(params["integrators"][level], pair, cells, geometry, level)
+    x, gate = _cfi(params["integrators"][level], pair, cells, geometry, level, plain)
     if levels:
       x = x + _upsample(levels[0], geometry, level)
       x = _block(x, params["decoders"][level], geometry, level)
@@ -107,6 +115,8 @@ def _surround(x: Array, geometry: Geometry, level: int) -> Array:
   if rows.dtype == bool:
     # A selection, not a product: XLA on CPU would write a product's mask out in full size.
     return jnp.where(_along(rows, 1) & _along(columns, 2), x, jnp.zeros((), x.dtype))
+  if rows.shape[0] == 1 and x.shape[0] != 1:
+    return jnp.take(jnp.take(x, rows[0], axis=1), columns[0], axis=2)
   batch = jnp.arange(x.shape[0])[:, None, None]
   return x[batch, rows[:, :, None], columns[:, None, :]]
 
@@ -156,8 +166,11 @@ def _narrow_convolution(x: Array, convolution: tuple, geometry: Geometry, level:
   return total + bias.reshape(1, 1, 1, 1)
 
 
-def _halve(x: Array) -> Array:
+def _halve(x: Array, plain: bool) -> Array:
   """2x2 max pooling."""
+  if plain:
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
   lowest = jnp.array(-jnp.inf, x.dtype)
   return jax.lax.reduce_window(x, lowest, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
@@ -189,14 +202,19 @@ def _upsample_axis(x: Array, weights: Array, axis: int) -> Array:
 
 
 def _cfi(
-  params: Params, pair: list[Array], cells: list[Array], geometry: Geometry, level: int
+  params: Params,
+  pair: list[Array],
+  cells: list[Array],
+  geometry: Geometry,
+  level: int,
+  plain: bool,
 ) -> tuple[Array, Array]:
   """Causal Feature Integrator of one level: (fused features, gate [B, h, w, 1])."""
   visible, infrared = pair
   tokens = [
     _tokens(params["attention"][m], c) for m, c in zip(MODALITIES, cells[::-1], strict=True)
   ]
-  complementary = _attend(pair, tokens)
+  complementary = _attend(pair, tokens, plain)
   # Surrounded once for both uses: what lies outside the image is free in `mixed`.
   complementary = _surround(complementary, geometry, level)
   gate = _gate(params, complementary, geometry, level)
@@ -215,13 +233,13 @@ def _tokens(weights: tuple, cells: Array) -> Tokens:
   return keys, offsets, values
 
 
-def _attend(pair: list[Array], tokens: list[Tokens]) -> Array:
+def _attend(pair: list[Array], tokens: list[Tokens], plain: bool) -> Array:
   """Attention of every pixel over the grid cells of the other modality, both modalities' sum.
 
   In one pass on a GPU, where every pass over memory counts.
   """
   pixels = tuple(x.reshape(x.shape[0], -1, x.shape[-1]) for x in pair)
-  if attention.fits(pixels, tuple(tokens)):
+  if not plain and attention.fits(pixels, tuple(tokens)):
     on_gpu = functools.partial(attention.kernel, scale=1.0)
     total = jax.lax.platform_dependent(
       pixels, tuple(tokens), cuda=on_gpu, rocm=on_gpu, default=_by_products

@@ -11,10 +11,11 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import memory
-from cfi_jax.fusion import arrays, rule_options
+from cfi_jax.fusion import arrays, graphs, rule_options
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
+from cfi_jax.fusion.graphs import FusionGraph
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
-from cfi_jax.systems.isfuse.inference import buckets, geometry, tiles
+from cfi_jax.systems.isfuse.inference import buckets, frames, geometry, tiles
 from cfi_jax.systems.isfuse.inference.fold import fold
 from cfi_jax.systems.isfuse.inference.geometry import Frame
 from cfi_jax.systems.isfuse.inference.programs import Programs
@@ -109,6 +110,22 @@ class Model(ArrayFuser):
     pixels = math.prod(geometry.smallest_bucket(tuple(size), self.frame))
     item = max(self.programs.dtype.itemsize, 2)
     return pixels * (MAPS + DETAILS) * self.module.features * item / 1e6
+
+  def fusion_graph(
+    self,
+    frame: buckets.Size,
+    *,
+    channels: int = graphs.COLOUR,
+    dtype: str = "float32",
+    plain: bool = False,
+  ) -> FusionGraph:
+    """See `graphs.HasGraph`."""
+    least = max(arrays.MIN_SIDE, self.module.min_side)
+    graphs.require_frame(frame, least)
+    prior = None if self._rule is None else self._rule.choice
+    params = jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), self.programs.params)
+    function = frames.luma_function(params, self.frame, frame, prior, plain)
+    return graphs.of_luma(function, frame, channels, least)
 
   def _fuse_ready(self, task: Task) -> list[np.ndarray]:
     """Fuses the pairs, those of one bucket at once as far as memory allows."""

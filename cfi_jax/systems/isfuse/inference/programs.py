@@ -76,6 +76,11 @@ class Programs:
     self._last: tuple[list[Geometry], Any] = ([], None)
 
   @property
+  def params(self) -> graph.Params:
+    """The folded weights, NumPy arrays."""
+    return jax.device_get(self._params)
+
+  @property
   def compiled(self) -> tuple[tuple, ...]:
     """Keys of the compiled programs: (kind, batch size, window height and width, with borders)."""
     return tuple(self._compiled)

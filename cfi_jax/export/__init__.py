@@ -1,0 +1,1 @@
+"""Exports inference for other programs and libraries: python -m cfi_jax.export."""
