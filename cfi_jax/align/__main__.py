@@ -3,9 +3,9 @@
   python -m cfi_jax.align --visible=PATH --infrared=PATH --save=rig.json --picture=check.png
   python -m cfi_jax.fuse --visible=PATH --infrared=PATH --align=rig.json --output=FUSED
 
-Two files, or two folders whose images are paired by name, all taken with the same two cameras:
-three pairs suffice, ten of different scenes are better. Exits with 1, and writes no rig, when what
-it found cannot be believed (docs/alignment.md), with 2 for unusable input.
+Two files, two folders whose images are paired by name, or two sequences, all taken with the same
+two cameras: three pairs suffice, ten of different scenes are better. Exits with 1, and writes no
+rig, when what it found cannot be believed (docs/alignment.md), with 2 for unusable input.
 """
 
 from typing import Any
@@ -14,15 +14,18 @@ from cfi_jax.core import cli
 from cfi_jax.data.naming import FLAGS as NAMING
 from cfi_jax.images.read import MAX_PIXELS
 from cfi_jax.registration.mountings import MOUNTINGS
+from cfi_jax.sequences.pair import FLAGS as SEQUENCES
 
 FLAGS = {
-  "visible": cli.Flag("visible image or folder", required=True),
-  "infrared": cli.Flag("infrared image or folder", required=True),
+  "visible": cli.Flag("visible image, folder or video"),
+  "infrared": cli.Flag("infrared image, folder or video"),
+  "flir": cli.Flag("in place of both: radiometric JPEG of FLIR, or folder, with a visible picture"),
   "save": cli.Flag("file to write, JSON", required=True),
   **NAMING,
+  **SEQUENCES,
   "accept": cli.Flag("write the rig even if it cannot be believed", False),
   "picture": cli.Flag("picture to check it by: checkerboards and edges, before and after"),
-  "pairs": cli.Flag("at most so many pairs are taken of folders, evenly", 10),
+  "pairs": cli.Flag("at most so many pairs or frames are taken, evenly", 10),
   "mounting": cli.Flag(
     "any: the infrared camera may also be turned by 90, 180 or 270 degrees, or mirrored",
     MOUNTINGS[0],

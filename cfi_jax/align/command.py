@@ -10,15 +10,18 @@ from PIL import Image
 
 from cfi_jax.align import picture
 from cfi_jax.core.files import require_folder
+from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
-from cfi_jax.data import naming
+from cfi_jax.data import naming, pairs
 from cfi_jax.data.listing import shorten
-from cfi_jax.data.pairs import PairFiles, find_pairs
+from cfi_jax.data.pairs import PairFiles, find_embedded, find_pairs
 from cfi_jax.data.threads import each
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
 from cfi_jax.registration.pairs import find
 from cfi_jax.registration.rig import ADVICE, Rig, text
+from cfi_jax.sequences.pair import is_sequence, open_both
+from cfi_jax.sequences.together import together
 
 FOREIGN = 0.02  # of the width: a pair that would be shifted farther is marked
 
@@ -36,17 +39,9 @@ def align(given: Mapping[str, Any]) -> int:
     pictures.check_extension(check.suffix)
   for path in filter(None, (save, check)):
     require_folder(path.parent)
-  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
-  found = find_pairs(*sources, naming.from_options(given), "align")
-  for problem in found.problems:
-    print(f"note: {problem}", file=sys.stderr)
-  if found.left_out:
-    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
-  chosen = _evenly(found.pairs, given["pairs"])
-  visibles, infrareds = _read(chosen, given["max_pixels"])
-  names = [pair.name for pair in chosen]
+  names, visibles, infrareds, count = _of_sequences(given) if is_sequence(given) else _of(given)
   rig = find(visibles, infrareds, names=names, mounting=given["mounting"], accept=given["accept"])
-  print("\n".join(_describe(rig, len(found.pairs))))
+  print("\n".join(_describe(rig, count)))
   if check is not None:
     pictures.write_image(check, picture.draw(rig, visibles, infrareds))
     print(f"picture: {check}")
@@ -60,16 +55,54 @@ def align(given: Mapping[str, Any]) -> int:
   return 0
 
 
-def _evenly(pairs: Sequence[PairFiles], count: int) -> list[PairFiles]:
-  """At most so many pairs, evenly spaced."""
-  places = np.linspace(0, len(pairs) - 1, min(count, len(pairs)))
-  return [pairs[round(place)] for place in places]
+Chosen = tuple[list[str], list[np.ndarray], list[np.ndarray], int]  # names, images, of how many
 
 
-def _read(pairs: Sequence[PairFiles], max_pixels: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _of(given: Mapping[str, Any]) -> Chosen:
+  """Pairs of files."""
+  sources, rule = pairs.sources(given), naming.from_options(given)
+  if len(sources) == 2:
+    found = find_pairs(*sources, rule, "align")
+  else:
+    found = find_embedded(*sources, rule)
+  for problem in found.problems:
+    print(f"note: {problem}", file=sys.stderr)
+  if found.left_out:
+    print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
+  chosen = [found.pairs[place] for place in _evenly(len(found.pairs), given["pairs"])]
+  visibles, infrareds = _read(chosen, given["max_pixels"])
+  return [pair.name for pair in chosen], visibles, infrareds, len(found.pairs)
+
+
+def _of_sequences(given: Mapping[str, Any]) -> Chosen:
+  """Frames of two sequences that are pairs."""
+  recordings, matched = open_both(given)
+  count = len(matched.visible)
+  places = _evenly(count, given["pairs"])
+  numbers = matched.visible[places], matched.infrared[places]
+  frames = track(together(recordings, numbers), "reading", "frame", len(places))
+  visibles, infrareds = zip(*frames, strict=True)
+  return [f"frame {n}" for n in numbers[0]], list(visibles), list(infrareds), count
+
+
+def _evenly(count: int, most: int) -> list[int]:
+  """At most so many of `count` places, evenly spaced."""
+  return [round(place) for place in np.linspace(0, count - 1, min(most, count))]
+
+
+def _read(
+  chosen: Sequence[PairFiles], max_pixels: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
   """The visible and the infrared images [H, W, C] as they are stored."""
-  files = [path for pair in pairs for path in (pair.visible, pair.infrared)]
-  read = each(lambda path: images.read_image(path, max_pixels), files, "reading", "file")
+
+  def one(part: tuple[pathlib.Path, bool]) -> np.ndarray:
+    path, embedded = part
+    return images.read_image(path, max_pixels, embedded)
+
+  files = [
+    part for pair in chosen for part in ((pair.visible, pair.embedded), (pair.infrared, False))
+  ]
+  read = each(one, files, "reading", "file")
   return read[::2], read[1::2]
 
 

@@ -76,6 +76,12 @@ _ALIGN = {
   "cases": Flag("cases with commas; all by default", kind=list),
   "count": Flag("at most so many pairs or rigs of each case", kind=int),
 }
+_SEQUENCE = {
+  "output": _COMMON["output"],
+  "frames": Flag("lengths of the recordings, with commas", ["500", "10000"]),
+  "size": Flag("HEIGHTxWIDTH of the frames", "48x64"),
+  "weights": Flag("weights or a rule that fuse", "average"),
+}
 PARTS = {
   "train": _COMMON | _SETTINGS | _CONTENDERS,
   "fuse": _COMMON | _FUSE | _CONTENDERS,
@@ -84,4 +90,5 @@ PARTS = {
   "gpu": _COMMON | _GPU,
   "compile": _COMPILE,
   "align": _ALIGN,
+  "sequence": _SEQUENCE,
 }

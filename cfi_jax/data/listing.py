@@ -38,11 +38,13 @@ class Listing:
 
   problems: sentences on what is wrong with the files' names; training refuses them.
   strays: relative paths of files that belong to no record and are tolerated.
+  notes: sentences on what else was found and does no harm.
   """
 
   records: tuple[Record, ...]
   problems: tuple[str, ...]
   strays: tuple[str, ...]
+  notes: tuple[str, ...] = ()
 
 
 class Store(Protocol):

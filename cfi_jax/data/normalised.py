@@ -8,7 +8,7 @@ import numpy as np
 from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Derived, Source
 from cfi_jax.data.threads import each
-from cfi_jax.images import ranges
+from cfi_jax.images import range_lines, ranges
 from cfi_jax.images.ranges import Normalizer
 from cfi_jax.images.read import Header
 
@@ -56,7 +56,7 @@ class Normalised(Derived):
   def description(self) -> str:
     """One line on what is done to how many images, told from their headers."""
     types = [(n, np.dtype(h.depth)) for record in self.stored for n, h in record.items()]
-    return f"{self.title}: {ranges.describe_types(types, self.normalizer, self.over)}"
+    return f"{self.title}: {range_lines.describe_types(types, self.normalizer, self.over)}"
 
 
 def normalise(

@@ -3,21 +3,28 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
-from cfi_jax.data.listing import enumerate_problems
+from cfi_jax.data.listing import enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
+from cfi_jax.images import radiometric
 
 
 @dataclasses.dataclass(frozen=True)
 class PairFiles:
-  """The files of a pair, and its name: the visible one's path below its folder, less extension."""
+  """The files of a pair, and its name: the visible one's path below its folder, less extension.
+
+  embedded: the visible image is inside the infrared one, a radiometric JPEG.
+  """
 
   name: str
   visible: pathlib.Path
   infrared: pathlib.Path
+  embedded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,20 @@ class FoundPairs:
   pairs: list[PairFiles]
   problems: list[str]
   left_out: list[str]
+
+
+def sources(given: Mapping[str, Any]) -> list[pathlib.Path]:
+  """The paths of the flags visible and infrared, or the one of flir.
+
+  Raises InputError unless either both or the one is given.
+  """
+  both = [name for name in ("visible", "infrared") if given[name]]
+  if given["flir"] and both:
+    raise InputError(f"--flir={given['flir']} holds both images; leave --{both[0]} out")
+  if not given["flir"] and len(both) < 2:
+    name = "infrared" if both == ["visible"] else "visible"
+    raise InputError(f"--{name} is missing; required are --visible and --infrared, or --flir")
+  return [pathlib.Path(given[name]) for name in ([*both] if both else ["flir"])]
 
 
 def require_alike(visible: pathlib.Path, infrared: pathlib.Path) -> None:
@@ -60,3 +81,38 @@ def find_pairs(
     for r in found.records
   ]
   return FoundPairs(pairs, list(found.problems), matching.unread(found.strays))
+
+
+def find_embedded(path: pathlib.Path, naming: Naming = PLAIN) -> FoundPairs:
+  """Finds the radiometric JPEGs of a folder and those below it, or one file: each is a pair.
+
+  Names are those of infrared images. Other images are left out. Raises InputError where there is no
+  radiometric JPEG; one that is damaged is a pair, which reading refuses.
+  """
+  if not path.exists():
+    raise InputError(f"{path}: does not exist")
+  if not path.is_dir():
+    return FoundPairs([PairFiles(path.stem, path, path, embedded=True)], [], [])
+  found = matching.find(os.sep, {"infrared": os.fspath(path.resolve())}, naming)["infrared"]
+  pairs, left_out = [], matching.unread([file.path for file in found.others])
+  for key, file in found.images.items():
+    whole = pathlib.Path(os.sep, file.path)
+    if _is_radiometric(whole):
+      pairs.append(PairFiles(found.names[key], whole, whole, embedded=True))
+    else:
+      left_out.append(file.path)
+  if not pairs:
+    held = f"; left out: {shorten(left_out)}" if left_out else ""
+    raise InputError(f"{path}: holds no radiometric JPEG of FLIR{held}")
+  pairs.sort(key=lambda pair: pair.name)
+  return FoundPairs(pairs, list(found.problems), left_out)
+
+
+def _is_radiometric(path: pathlib.Path) -> bool:
+  try:
+    with open(path, "rb") as file:
+      return radiometric.find(file) is not None
+  except InputError:  # damaged, or of DJI; reading says so
+    return True
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror or error}") from error

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from cfi_jax.data.listing import FolderStore, Listing, Record, Store, require
@@ -21,6 +21,7 @@ class FileDataset:
   name: the data set in configs, and its TFDS builder. layout: the folder below the root of each
   image of a record, by image name; "{part}" becomes the shipped part. parts: the lists of records
   it ships. preparable: whether `python -m cfi_jax.prepare` writes it as TFDS records.
+  annotations: names of a record's files that are no pictures to fuse; `examine` knows them.
   """
 
   root: str
@@ -30,6 +31,7 @@ class FileDataset:
   layout: ClassVar[Mapping[str, str]] = {}
   parts: ClassVar[tuple[str, ...]] = ("train", "test")
   preparable: ClassVar[bool] = True
+  annotations: ClassVar[tuple[str, ...]] = ()
 
   def __post_init__(self):
     """Raises InputError for a fraction outside [0, 1)."""
@@ -70,6 +72,11 @@ class FileDataset:
     """Names the group of a record, which no split divides: here each record for itself."""
     return name
 
+  def grouping(self, records: tuple[Record, ...]) -> Callable[[str], str]:
+    """Names the groups of these records, by which some are held out: f(name) -> group."""
+    del records
+    return self.group
+
   def needs(self, split: str) -> tuple[str, ...]:
     """Names the shipped parts that a split is made of."""
     return ("test",) if split == "test" else ("train",)
@@ -81,7 +88,7 @@ class FileDataset:
       splits["train"], splits["validation"] = hold_out(
         parts["train"],
         self.validation_fraction,
-        self.group,
+        self.grouping(parts["train"]),
         "validation_fraction",
         "; validation_fraction=0.0 holds none out, and nothing is validated on",
       )
@@ -94,5 +101,13 @@ class FileDataset:
     title = f"{self.title} {split}"
     require(listings, title)
     parts = {part: listing.records for part, listing in listings.items()}
-    records = self.arrange(parts)[split]
+    return self.open(title, self.arrange(parts)[split])
+
+  def open(self, title: str, records: tuple[Record, ...]) -> FileSource:
+    """Opens records of the data set as a source."""
     return FileSource(title, self.store, records, folders=self.chosen)
+
+  def examine(self, record: Record) -> list[str]:
+    """Returns sentences on what is wrong with the files of a record in `annotations`."""
+    del record
+    return []

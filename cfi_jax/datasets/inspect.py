@@ -17,7 +17,7 @@ from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.fusion.inputs import FALSE_COLOUR
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import damage, ranges, validity
+from cfi_jax.images import damage, range_lines, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.colour import shows_colour
 from cfi_jax.images.ranges import OVER, Normalizer, Range
@@ -104,11 +104,10 @@ def check(
   except InputError as error:  # the parts as shipped are looked at instead
     problems.append(str(error))
   todo = [(split, record) for split, records in splits.items() for record in records]
-  store = dataset.store
   names = list(todo[0][1].files) if todo else None
   normalizer = ranges.parse(normalize, names, normalize_over)
   seen = each(
-    lambda item: _examine(store, normalizer, *item), todo, f"checking {dataset.title}", "record"
+    lambda item: _examine(dataset, normalizer, *item), todo, f"checking {dataset.title}", "record"
   )
   whole = [s for s in seen if not s.problems]
   problems += [problem for s in seen for problem in s.problems]
@@ -129,6 +128,7 @@ def check(
     values=_values(seen, normalizer, normalize_over),
     problems=tuple(dict.fromkeys(problems)),
     notes=(
+      *(note for listing in listings.values() for note in listing.notes),
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
@@ -175,9 +175,11 @@ def _list(dataset: FileDataset) -> tuple[dict[str, Listing], list[str]]:
   return listings, problems
 
 
-def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -> _Seen:
-  found, problems = {}, []
+def _examine(dataset: FileDataset, normalizer: Normalizer, split: str, record: Record) -> _Seen:
+  found, problems, store = {}, [], dataset.store
   for name, file in record.files.items():
+    if name in dataset.annotations:
+      continue
     try:
       found[name] = _decode(store, file, name, normalizer)
     except InputError as error:
@@ -186,6 +188,7 @@ def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -
     require_one_size(store, record, {name: image.size for name, image in found.items()})
   except InputError as error:
     problems.append(str(error))
+  problems += [] if problems else dataset.examine(record)
   return _Seen(split, record, found, tuple(problems))
 
 
@@ -228,7 +231,7 @@ def _values(seen: Iterable[_Seen], normalizer: Normalizer, over: str) -> str:
   """The line on what is done to the values of the files, of the training split over a folder."""
   found = [(s.split, name, image) for s in seen for name, image in s.images.items()]
   if over == OVER[0]:
-    return ranges.describe([(name, i.dtype, i.range) for _, name, i in found], over)
+    return range_lines.describe([(name, i.dtype, i.range) for _, name, i in found], over)
   first = next((split for split in SPLITS if any(split == of for of, _, _ in found)), "")
   normalizer = normalizer.of_folder(
     (name, i.summary, i.dtype) for of, name, i in found if of == first and i.summary is not None
@@ -236,7 +239,7 @@ def _values(seen: Iterable[_Seen], normalizer: Normalizer, over: str) -> str:
   done = [
     (name, i.dtype, normalizer.ranges.get((name, i.dtype.name), i.range)) for _, name, i in found
   ]
-  return ranges.describe(done, over)
+  return range_lines.describe(done, over)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:

@@ -7,6 +7,10 @@
       --baselines=published.md#TNO
   python -m cfi_jax.evaluate --config=configs/figures.py --weights=figures.safetensors \\
       --output=DIR
+  python -m cfi_jax.evaluate --config=configs/perception.py --weights=perception.safetensors \\
+      --output=DIR
+  python -m cfi_jax.evaluate --temporal --visible=V.mp4 --infrared=I.mkv --fused=NAME:FUSED.mkv \\
+      --output=DIR
   python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
       --clean_infrared=CLEAN/ir --weights=FILE --output=DIR
 
@@ -14,8 +18,9 @@ Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bit
 scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
 own to the degraded ones; restored images are scored, too. Published means are rows beside the
 scores, and ranked with them. Metrics are found whatever their capitals and dashes. With a config of
-pose transfer its held-out people are transferred and scored instead. Exits with 2 when the input
-cannot be used.
+pose transfer its held-out people are transferred and scored instead; with one of perception the
+labels and boxes of its held-out images. Sequences are scored over time with --temporal: flicker of
+what stands still, and motion unlike the sources'. Exits with 2 when the input cannot be used.
 """
 
 import pathlib
@@ -27,10 +32,12 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
-from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
-from cfi_jax.evaluate.transfers import HELD_OUT, evaluate_transfers
+from cfi_jax.evaluate import PROTOCOLS, Request, evaluate, perceptions
+from cfi_jax.evaluate.temporal import evaluate_temporal, to_text
+from cfi_jax.evaluate.transfers import evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.report.evaluation import write_means
+from cfi_jax.systems.dfcnet.trials import HELD_OUT
 
 FLAGS = {
   "visible": cli.Flag("folder of visible images; required without --config"),
@@ -47,10 +54,15 @@ FLAGS = {
   "compare_to": cli.Flag("method that paired differences refer to; the first by default"),
   "baselines": cli.Flag("FILE.md#TABLE or FILE.csv, published means to rank the methods among"),
   "protocol": cli.Flag(f"one of {', '.join(PROTOCOLS)}; sets convention and metrics"),
-  "config": cli.Flag("config of pose transfer, whose held-out people are transferred and scored"),
+  "temporal": cli.Flag(
+    "score sequences over time (folders of frames, TIFFs, videos) instead", False
+  ),
+  "config": cli.Flag("config of pose transfer or perception, whose held-out split is scored"),
   "split": cli.Flag(f"with --config: one of {', '.join(HELD_OUT)}; {HELD_OUT[0]} by default"),
 }
 OF_TRANSFERS = ("config", "split", "weights", "output")
+
+OVER_TIME = ("visible", "infrared", "fused", "output", "temporal", *NAMES)
 
 CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by modality
 
@@ -58,12 +70,14 @@ CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by m
 def main(given: dict[str, Any]) -> int:
   """Scores what the flags name."""
   if given["config"] is not None:
-    return transfers(given)
+    return of_config(given)
   if given["split"] is not None:
     raise InputError(f"--split={given['split']} without --config")
   for name in ("visible", "infrared"):
     if not given[name]:
       raise InputError(f"--{name} is missing; it is required: {FLAGS[name].text}")
+  if given["temporal"]:
+    return over_time(given)
   for name in ("convention", "metrics"):
     if given["protocol"] and given[name] is not None:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
@@ -93,14 +107,36 @@ def main(given: dict[str, Any]) -> int:
   return 0
 
 
-def transfers(given: dict[str, Any]) -> int:
-  """Scores pose transfer on the people of a config."""
+def over_time(given: dict[str, Any]) -> int:
+  """Scores sequences over time."""
+  for name, flag in FLAGS.items():
+    if name not in OVER_TIME and given[name] != flag.default:
+      raise InputError(
+        f"--{name} is for single images; allowed with --temporal: --visible, --infrared, --fused, "
+        "and the flags of names"
+      )
+  output = pathlib.Path(given["output"])
+  sources = {name: pathlib.Path(given[name]) for name in ("visible", "infrared")}
+  methods = parse_methods(given["fused"] or ())
+  print(to_text(evaluate_temporal(sources, methods, naming.from_options(given), output)))
+  print(f"scored {len(methods)} sequences over time: {output / 'temporal.csv'}")
+  return 0
+
+
+def of_config(given: dict[str, Any]) -> int:
+  """Scores pose transfer on the people of a config, or perception on its labelled images."""
   for name, flag in FLAGS.items():
     if name not in OF_TRANSFERS and given[name] != flag.default:
       raise InputError(f"--{name} is for fused images; allowed with --config: --weights, --split")
   if not given["weights"]:
     raise InputError("--weights is missing; with --config it is required: weights to be scored")
   output = pathlib.Path(given["output"])
+  if given["config"].get("system") == "perception":
+    split = given["split"] or perceptions.HELD_OUT[0]
+    result = perceptions.evaluate_perception(given["config"], given["weights"], split, output)
+    print(result.to_text())
+    print(f"scored {len(result.names)} images: {output}")
+    return 0
   scored = evaluate_transfers(
     given["config"], given["weights"], given["split"] or HELD_OUT[0], output
   )

@@ -2,35 +2,23 @@
 
 import csv
 import dataclasses
-import functools
 import io
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cfi_jax import datasets, systems
+from cfi_jax import systems
 from cfi_jax.core.files import require_folder, write_atomically
-from cfi_jax.core.progress import track
-from cfi_jax.core.types import Array, InputError
-from cfi_jax.datasets.figures.transfers import TRAIN, Figures, FigureSource
-from cfi_jax.images import ops
-from cfi_jax.images.write import write_image
+from cfi_jax.core.types import InputError
+from cfi_jax.datasets.figures.transfers import TRAIN
 from cfi_jax.report.estimates import Estimate, estimate
 from cfi_jax.report.markdown import document, interval, number, plain, table
-from cfi_jax.systems.dfcnet import scores
+from cfi_jax.systems.dfcnet import scores, trials
 from cfi_jax.systems.dfcnet.baselines import BASELINES
-from cfi_jax.systems.dfcnet.inference import Transferrer
-from cfi_jax.systems.dfcnet.samples import Transfer, make_transfer
 from cfi_jax.systems.files import label, load_transferrer
-
-HELD_OUT = ("test", "known", "validation")
-ROWS = 20  # records of a batch, and pictures that are written
-Draw = Callable[[Transfer], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,28 +80,19 @@ def evaluate_transfers(
   error stands in the row "truth". Raises InputError for a config without people, weights that
   transfer no poses or were trained at another size, and an unknown split.
   """
-  system, built = systems.configure(dict(config))
-  dataset = datasets.load(built.data)
-  if not isinstance(dataset, Figures):
-    raise InputError(
-      f"config.data.name is {built.data['name']!r}: transfers are scored on procedural people, "
-      "whose answers are known; allowed: figures"
-    )
-  if split not in HELD_OUT:
-    raise InputError(f"--split={split}; allowed: {', '.join(HELD_OUT)}")
+  _, built = systems.configure(dict(config))
+  dataset = trials.open_people(built.data, "config.data")
+  trials.require_held_out(split, "--split")
   transferring, name = load_transferrer(weights), label(weights)
-  if transferring.side != dataset.size:
-    raise InputError(
-      f"{weights} was trained at {transferring.side} pixels and config.data.size is "
-      f"{dataset.size}; allowed: the same"
-    )
+  trials.require_side(transferring, dataset, os.fspath(weights), "config.data")
   if name in BASELINES:
     raise InputError(f"the weights are called {name!r}, as is a trivial transfer; rename the file")
   require_folder(output)
-  source, training = dataset.source(split), dataset.album(TRAIN)
-  methods: dict[str, Draw] = {name: transferring.draw}
-  methods |= {n: functools.partial(_baseline, rule, training) for n, rule in BASELINES.items()}
-  scored = _score(source, methods, transferring, output / "pictures")
+  source = dataset.source(split)
+  methods: dict[str, trials.Draw] = {name: transferring.draw}
+  methods |= {each: trials.baseline(each, lambda: dataset.album(TRAIN)) for each in BASELINES}
+  values = trials.score(source, methods, transferring, output / "pictures")
+  scored = Table(source.names, values)
   notes = (
     f"{len(source)} transfers of the split {split!r} of {dataset.title} (seed {dataset.seed}).",
     "Keypoints are found by the estimator of these weights, which the training of the network has "
@@ -125,36 +104,3 @@ def evaluate_transfers(
   ):  # fmt: skip
     write_atomically(output / file, text.encode(errors="replace"))
   return scored
-
-
-def _baseline(rule: Callable, training: Any, samples: Transfer) -> Array:
-  return rule(samples, training)
-
-
-def _score(
-  source: FigureSource, methods: dict[str, Draw], judge: Transferrer, pictures: pathlib.Path
-) -> Table:
-  measure = jax.jit(scores.every)
-  found: dict[tuple[str, str], list[np.ndarray]] = {}
-  for names, samples in track(_batches(source), "scoring", "batch", -(-len(source) // ROWS)):
-    made = {name: jnp.asarray(draw(samples)) for name, draw in methods.items()}
-    for method, picture in made.items():
-      values = jax.device_get(measure(picture, samples, judge.read(picture)))
-      for score in scores.DIRECTIONS:
-        found.setdefault((method, score), []).append(values[score][: len(names)])
-    if names[0] == source.names[0]:
-      columns = jnp.concatenate([samples.target, samples.source, *made.values()], axis=-2)
-      pictures.mkdir(parents=True, exist_ok=True)
-      for name, row in zip(names, np.asarray(ops.to_uint8(columns)), strict=False):
-        write_image(pictures / f"{name}.png", row)
-  return Table(source.names, {key: np.concatenate(parts) for key, parts in found.items()})
-
-
-def _batches(source: FigureSource) -> Iterator[tuple[tuple[str, ...], Transfer]]:
-  """Names and samples of `ROWS` records at a time; the last record fills the last batch."""
-  finish = jax.jit(jax.vmap(lambda images: make_transfer(images, None)))
-  for start in range(0, len(source), ROWS):
-    indices = [min(i, len(source) - 1) for i in range(start, start + ROWS)]
-    records = [source[i] for i in indices]
-    images = {n: np.stack([r[n] for r in records]).astype(np.float32) / 255 for n in records[0]}
-    yield source.names[start : start + ROWS], finish(images)

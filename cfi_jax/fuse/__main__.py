@@ -3,6 +3,8 @@
   python -m cfi_jax.fuse --visible=PATH --infrared=PATH --output=PATH
   python -m cfi_jax.fuse --visible=BOTH --infrared=BOTH --visible_suffix=_rgb \\
       --infrared_suffix=_thermal --output=FUSED
+  python -m cfi_jax.fuse --flir=PATH --align=rig.json --window=0C:40C --output=FUSED
+  python -m cfi_jax.fuse --visible=V.mp4 --infrared=I.mkv --output=FUSED.mkv
   python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
 
 Two volumes (DICOM series, NIfTI) become one, and pictures of its slices: docs/volumes.md.
@@ -21,17 +23,24 @@ from cfi_jax.fusion.rule_options import NAMES
 from cfi_jax.images.palettes import PALETTES
 from cfi_jax.images.ranges import OVER, RULES
 from cfi_jax.images.read import MAX_PIXELS
+from cfi_jax.sequences.pair import FLAGS as SEQUENCES
 from cfi_jax.weights import shipped
 
 FLAGS = {
-  "visible": cli.Flag("visible image or folder (the coloured one: PET, SPECT)", required=True),
-  "infrared": cli.Flag("infrared image or folder (MRI)", required=True),
-  "output": cli.Flag("file, or folder for folders", required=True),
+  "visible": cli.Flag("visible image, folder or video (the coloured one: PET, SPECT)"),
+  "infrared": cli.Flag("infrared image, folder or video (MRI)"),
+  "flir": cli.Flag("in place of both: radiometric JPEG of FLIR, or folder, with a visible picture"),
+  "output": cli.Flag(
+    "file, or folder for folders; for sequences .mkv (FFV1, lossless), .mp4 (H.264, for looking), "
+    ".tif or a folder",
+    required=True,
+  ),
   "visible_valid": cli.Flag(
     "mask, or folder of masks named as the visible images: black where they have no value", ""
   ),
   "infrared_valid": cli.Flag("the same for infrared images; one mask serves all of a folder", ""),
   **NAMING,
+  **SEQUENCES,
   "weights": cli.Flag(
     f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "
     "wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",
@@ -51,6 +60,11 @@ FLAGS = {
   ),
   "normalize": cli.Flag(
     f"which values mean 0 and 1: {RULES}; or visible:RULE,infrared:RULE (docs/fusing.md)", "auto"
+  ),
+  "window": cli.Flag(
+    "LOW:HIGH of infrared images, the values that mean 0 and 1: 0C:40C, 270K:320K, 32F:104F, or "
+    "29000:31000 as stored; a rule of --normalize",
+    "",
   ),
   "normalize_over": cli.Flag("what a range is found for", OVER[0], valid=OVER),
   "infrared_palette": cli.Flag(

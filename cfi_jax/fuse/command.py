@@ -1,6 +1,5 @@
 """The command of fusing: this process's share of the pairs, with its progress."""
 
-import dataclasses
 import pathlib
 import sys
 import time
@@ -15,16 +14,17 @@ from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
-from cfi_jax.data import naming
+from cfi_jax.data import naming, pairs
 from cfi_jax.data.listing import shorten
-from cfi_jax.fuse import aligned, volumes
-from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
+from cfi_jax.fuse import sequence, told, volumes
+from cfi_jax.fuse.finding import Found, find_embedded_jobs, find_jobs
+from cfi_jax.fuse.jobs import fuse_jobs
 from cfi_jax.fuse.reading import Done, Job, Options, make_normalizer
 from cfi_jax.fusion.fuser import Fuser
-from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import ranges
+from cfi_jax.images import range_lines
 from cfi_jax.images.ranges import Normalizer
+from cfi_jax.sequences.pair import is_sequence
 from cfi_jax.systems.files import label, load_fuser
 
 
@@ -33,15 +33,13 @@ def fuse(given: Mapping[str, Any]) -> int:
   if volumes.are_volumes(given):
     return volumes.fuse_volumes(given)
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  sources = (pathlib.Path(given[name]) for name in ("visible", "infrared"))
-  extension = "." + given["format"].lower().lstrip(".")
-  valid = {m: pathlib.Path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
-  found = find_jobs(*sources, given["output"], extension, naming.from_options(given), valid)
+  options = sequence.options_of(given)
+  if is_sequence(given):
+    return sequence.fuse_sequence(given, options)
+  found = _find(given)
   for job in found.jobs[:1]:
     require_folder(job.output.parent)
   index, count = share(given["process_index"], given["process_count"])
-  given = {**given, "align": aligned.parse(given["align"], given["resize"])}
-  options = Options(*(given[f.name] for f in dataclasses.fields(Options)))
   normalizer = make_normalizer(found.jobs, options)  # of all, whatever this process's share
   jobs = found.jobs[index::count]
   if found.left_out and index == 0:
@@ -51,6 +49,22 @@ def fuse(given: Mapping[str, Any]) -> int:
   failures = found.problems if index == 0 else []
   name = label(given["weights"])
   return _run(fusing, wanted, options, normalizer, failures, len(jobs) - len(wanted), name)
+
+
+def _find(given: Mapping[str, Any]) -> Found:
+  """The pairs of --visible and --infrared, or of --flir."""
+  extension = "." + given["format"].lower().lstrip(".")
+  valid = {m: pathlib.Path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
+  rest = given["output"], extension, naming.from_options(given), valid
+  sources = pairs.sources(given)
+  if len(sources) == 2:
+    return find_jobs(*sources, *rest)
+  if not given["align"]:
+    print(
+      "note: the visible pictures inside are of another lens, which sees another part of the "
+      "scene; python -m cfi_jax.align --flir finds the rig by which --align brings both together"
+    )
+  return find_embedded_jobs(*sources, *rest)
 
 
 def _is_written(job: Job) -> bool:
@@ -104,11 +118,11 @@ def _run(
       print(f"interrupted: {left}", file=sys.stderr)
       return INTERRUPTED
   seconds = time.perf_counter() - began
-  _print_warnings(doubts)
+  told.print_warnings(doubts)
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
   if taken:
-    print(ranges.describe(taken, options.normalize_over))
+    print(range_lines.describe(taken, options.normalize_over))
   if options.align is not None and options.align.shares:
     print(options.align.describe())
   speed = pixels / 1e6 / seconds
@@ -118,16 +132,3 @@ def _run(
     + (f", {len(failures)} failed" if failures else "")
   )
   return 1 if failures else 0
-
-
-def _print_warnings(doubts: list[warnings.WarningMessage]) -> None:
-  """Prints the first of a kind of doubtful pairs with their number, and other warnings once."""
-  messages = []
-  kinds = (SwappedWarning, ColouredWarning)
-  for kind in kinds:
-    found = [str(doubt.message) for doubt in doubts if doubt.category is kind]
-    more = f" (and {len(found) - 1} more such pairs)" if len(found) > 1 else ""
-    messages += [text + more for text in found[:1]]
-  messages += dict.fromkeys(str(d.message) for d in doubts if d.category not in kinds)
-  for message in messages:
-    print(f"warning: {message}", file=sys.stderr)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -31,6 +32,7 @@ class Options:
   resize: "" refuses pairs of different sizes, "infrared" fits that image to the visible one if it
     has its aspect ratio, "infrared,stretch" whatever that is.
   normalize, normalize_over: see `images.ranges`. infrared_palette: of `images.palettes`, or "".
+  window: "LOW:HIGH" of infrared images, a rule of theirs beside `normalize`.
   align: brings infrared images of any size to the grid of the visible ones.
   """
 
@@ -41,6 +43,7 @@ class Options:
   normalize: str = "auto"
   normalize_over: str = "image"
   infrared_palette: str = ""
+  window: str = ""
   align: Aligner | None = None
 
 
@@ -48,7 +51,8 @@ class Options:
 class Job:
   """One pair of files, the file of its result, and the visible image's (height, width).
 
-  valid: files of masks by modality, of those that have one.
+  valid: files of masks by modality, of those that have one. embedded: the visible image is inside
+  the infrared one, a radiometric JPEG.
   """
 
   name: str
@@ -57,6 +61,16 @@ class Job:
   output: pathlib.Path
   size: tuple[int, int] = (0, 0)
   valid: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+  embedded: bool = False
+
+  def open(self, name: str) -> BinaryIO:
+    """Opens the file of an image; raises InputError for a visible one that is not there."""
+    return images.open_picture(getattr(self, name), self.embedded and name == "visible")
+
+  def label(self, name: str) -> str:
+    """The name of an image in messages."""
+    inside = " (the visible picture inside)" if self.embedded and name == "visible" else ""
+    return f"{getattr(self, name)}{inside}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,24 +91,34 @@ class Ready:
     return [(name, image.stored.dtype, image.range) for name, image in both]
 
 
+def make_rules(options: Options) -> Normalizer:
+  """The rules of the options, with no range of a folder."""
+  palettes.check(options.infrared_palette)
+  normalizer = ranges.parse(options.normalize, MODALITIES, options.normalize_over)
+  return normalizer.with_window("infrared", options.window)
+
+
+def open_names(options: Options, normalizer: Normalizer) -> list[str]:
+  """The modalities on whose ranges their images decide, but for those of 8 bits."""
+  named = [name for name in MODALITIES if normalizer.rule(name).is_open(np.dtype(np.float32))]
+  return [name for name in named if name == "visible" or not options.infrared_palette]
+
+
 def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
   """The rules of the options, with the ranges of all jobs' files where they are for the folder.
 
   Files that cannot be read are left out: fusing them says why.
   """
-  normalizer = ranges.parse(options.normalize, MODALITIES, options.normalize_over)
-  palettes.check(options.infrared_palette)
-  named = [name for name in MODALITIES if normalizer.rule(name).kind in ("auto", "percentile")]
-  named = [name for name in named if name == MODALITIES[0] or not options.infrared_palette]
+  normalizer = make_rules(options)
+  named = open_names(options, normalizer)
   if options.normalize_over == "image":
     return normalizer
 
   def summarise(item: tuple[Job, str]) -> tuple[str, np.ndarray, np.dtype] | None:
     job, name = item
-    path = getattr(job, name)
     try:
-      with open(path, "rb") as file:
-        header = images.read_header(file, os.fspath(path), options.max_pixels)
+      with job.open(name) as file:
+        header = images.read_header(file, job.label(name), options.max_pixels)
         if normalizer.rule(name).keeps(np.dtype(header.depth)):
           return None
       image = read_masked(job, name, options)
@@ -110,7 +134,13 @@ def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
 
 def read_masked(job: Job, name: str, options: Options) -> np.ndarray:
   """An image [H, W, C] of a pair, masked where by itself or by its mask it has no value."""
-  image = images.read_image(getattr(job, name), options.max_pixels)
+  with job.open(name) as file:
+    if name == "visible" and not job.embedded and images.is_radiometric(file, job.label(name)):
+      raise InputError(
+        f"{job.visible}: a radiometric JPEG, given as the visible image; --flir takes both images "
+        "of such files, --infrared their temperatures"
+      )
+    image = images.decode(file, job.label(name), options.max_pixels)
   path = job.valid.get(name)
   if path is None:
     return validity.apply(image)
@@ -124,15 +154,25 @@ def read_pair(job: Job, options: Options) -> tuple[np.ndarray, np.ndarray]:
   Raises InputError when their sizes differ and they may not be resized.
   """
   visible, infrared = (read_masked(job, name, options) for name in MODALITIES)
-  for image, path in ((visible, job.visible), (infrared, job.infrared)):
+  return fit(visible, infrared, options, [job.label(name) for name in MODALITIES])
+
+
+def fit(
+  visible: np.ndarray, infrared: np.ndarray, options: Options, labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Both images in one size, unless they are to be aligned; labels: of both, in messages.
+
+  Raises InputError when their sizes differ and they may not be resized.
+  """
+  for image, label in zip((visible, infrared), labels, strict=True):
     if min(image.shape[:2]) < arrays.MIN_SIDE:
       raise InputError(
-        f"{path} is {_shape(image)} (width x height); allowed: height and width from "
+        f"{label} is {_shape(image)} (width x height); allowed: height and width from "
         f"{arrays.MIN_SIDE}"
       )
   if options.align is None and visible.shape[:2] != infrared.shape[:2]:
-    both = f"{job.visible} is {_shape(visible)} and {job.infrared} is {_shape(infrared)}"
-    sizes = f"{both} (width x height)"
+    ours, theirs = labels
+    sizes = f"{ours} is {_shape(visible)} and {theirs} is {_shape(infrared)} (width x height)"
     if options.resize != STRETCH and not _same_aspect(visible.shape, infrared.shape):
       raise InputError(
         f"{sizes}: their aspect ratios differ, so they do not show the same part of a scene; crop "
@@ -165,12 +205,29 @@ def read_ready(
   # Grey is judged by content: a grey picture stored as RGB is written as grey.
   if visible.shape[-1] == 3 and colour.is_grey(np.ma.getdata(visible)):
     visible = visible[..., :1]
+  labels = [job.label(name) for name in MODALITIES]
+  return make_ready(visible, infrared, options, normalizer, labels, job.name, takes_valid)
+
+
+def make_ready(
+  visible: np.ndarray,
+  infrared: np.ndarray,
+  options: Options,
+  normalizer: Normalizer,
+  labels: Sequence[str],
+  name: str = "",
+  takes_valid: bool = True,
+) -> Ready:
+  """Decides what the values of a pair that fits mean, and aligns it.
+
+  labels: of both images in messages. name: of the pair. takes_valid: see `read_ready`.
+  """
   palette = options.infrared_palette
-  first, second = prepare(visible, infrared, normalizer, palette=palette, label=job.name)
+  first, second = prepare(visible, infrared, normalizer, palette=palette, label=name)
   if not takes_valid:
-    masks.require_values(first.valid, os.fspath(job.visible))
+    masks.require_values(first.valid, labels[0])
     if options.align is None:  # else the result is the visible image there
-      masks.require_values(second.valid, os.fspath(job.infrared))
+      masks.require_values(second.valid, labels[1])
   if options.align is None:
     return Ready(first, second)
   return Ready(first, *options.align.bring(first, second))

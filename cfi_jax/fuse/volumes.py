@@ -28,14 +28,16 @@ ELSEWHERE = {
   for name in (
     *("visible_valid", "infrared_valid", "visible_prefix", "visible_suffix", "infrared_prefix"),
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
-    "process_count",
+    *("process_count", "flir", "sequence", "frames", "offset", "rate"),
   )
 } | {"normalize_over": ("image",)}
 
 
 def are_volumes(given: Mapping[str, Any]) -> bool:
   """Whether the flags name two volumes; InputError where one of the two is a picture."""
-  found = [reading.is_volume(pathlib.Path(given[name])) for name in MODALITIES]
+  found = [
+    bool(given[name]) and reading.is_volume(pathlib.Path(given[name])) for name in MODALITIES
+  ]
   if any(found) and not all(found):
     one = MODALITIES[found.index(True)]
     raise InputError(f"--{one}={given[one]} is a volume and the other is none; both must be")
@@ -49,6 +51,7 @@ def fuse_volumes(given: Mapping[str, Any]) -> int:
   """Fuses the two volumes that the flags name; returns the exit status."""
   target, extension = _output(given)
   normalizer = ranges.parse(given["normalize"], MODALITIES)
+  normalizer = normalizer.with_window("infrared", given["window"])
   visible, infrared = (reading.read(pathlib.Path(given[name])) for name in MODALITIES)
   brought = bring(infrared, visible, given["resample"])
   greys = (

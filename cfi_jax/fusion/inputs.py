@@ -8,7 +8,7 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import MODALITIES
-from cfi_jax.images import colour, palettes, ranges, validity
+from cfi_jax.images import colour, palettes, range_lines, ranges, validity
 from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer, Range, Rule
 
@@ -182,7 +182,7 @@ def accept(
         stretched.append((name, image.stored.dtype, image.range))
   if stretched:
     warnings.warn(
-      f"{ranges.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
+      f"{range_lines.describe(stretched)}; normalize= says what they mean ({ranges.RULES})",
       StretchedWarning,
       stacklevel=4,
     )

@@ -6,12 +6,12 @@ tenth of them as they are, and stretches all others, such as a thermal camera's 
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from cfi_jax.core.types import InputError
+from cfi_jax.images import temperature
 
 RULES = "auto, full, percentile, window=LOW:HIGH, bits=N"
 OVER = ("image", "folder")
@@ -19,6 +19,7 @@ PERCENTILES = (1, 99)
 NARROW = 0.1  # share of an unsigned type below which "auto" stretches what an image uses of it,
 USED = (0.1, 99.9)  # between these percentiles, so that dead pixels do not count
 CLOSE = 1e-3  # floats that leave [0, 1] by less are rounding
+AUTO = "auto"
 _QUANTILES = (np.arange(1024) + 0.5) / 1024
 
 
@@ -44,11 +45,16 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """A rule of `RULES`; low and high: those of a window, or 0 and the largest value of N bits."""
+  """A rule of `RULES`; low and high: those of a window, or 0 and the largest value of N bits.
+
+  unit: of the images' values, "" where the window is in them. A window of temperatures is in
+  kelvin; its unit is "auto" where `temperature.unit_of` finds that of the values.
+  """
 
   kind: str = "auto"
   low: float = 0.0
   high: float = 0.0
+  unit: str = ""
 
   @classmethod
   def parse(cls, text: str) -> "Rule":
@@ -60,14 +66,15 @@ class Rule:
       if not 1 <= int(match[1]) <= 32:
         raise InputError(f"normalize is {text!r}; allowed: bits=1 to bits=32")
       return cls("bits", 0.0, 2.0 ** int(match[1]) - 1)
-    if match := re.fullmatch(r"window=([^:]+):([^:]+)", text):
+    if match := re.fullmatch(r"window=([^:]+):([^:]+)(?::(\w+))?", text):
       try:
-        low, high = float(match[1]), float(match[2])
+        return cls("window", *_window(match[1], match[2], match[3] or ""))
       except ValueError:
-        raise refused from None
-      if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"normalize is {text!r}; allowed: numbers, LOW below HIGH")
-      return cls("window", low, high)
+        raise InputError(
+          f"normalize is {text!r}; allowed: window=LOW:HIGH, LOW below HIGH, two numbers, or two "
+          f"temperatures such as 0C:40C; and behind them :UNIT of the values; units are "
+          f"{', '.join(temperature.UNITS)}"
+        ) from None
     raise refused
 
   def keeps(self, dtype: np.dtype) -> bool:
@@ -78,7 +85,8 @@ class Rule:
 
   def is_open(self, dtype: np.dtype) -> bool:
     """Whether what images of a type hold decides on their range."""
-    return self.kind in ("auto", "percentile") and not self.keeps(dtype)
+    of_values = self.kind in ("auto", "percentile") or self.unit == AUTO
+    return of_values and not self.keeps(dtype)
 
   def find(
     self,
@@ -105,12 +113,15 @@ class Rule:
     missing = values.size - present.size
     used = float(present.min()), float(present.max())
     if self.kind in ("window", "bits"):
-      self._require_reach(dtype, label)
-      return Range(self.low, self.high, self.kind, used, missing)
+      low, high = self._ends(present, label)
+      self._require_reach(low, high, dtype, label)
+      return Range(low, high, self.kind, used, missing)
     if self.kind == "full" and not _is_within(used, natural, dtype):
+      has, takes = (
+        f"from {number_text(low)} to {number_text(high)}" for low, high in (used, natural)
+      )
       raise InputError(
-        f"{label} has values from {_text(used[0])} to {_text(used[1])}, and normalize=full takes "
-        f"{dtype} from {_text(natural[0])} to {_text(natural[1])}; other rules: {RULES}"
+        f"{label} has values {has}, and normalize=full takes {dtype} {takes}; other rules: {RULES}"
       )
     if self.kind == "full" or (self.kind == "auto" and _means_full(present, used, natural, dtype)):
       return Range(*natural, "full", used, missing)
@@ -119,16 +130,24 @@ class Rule:
       low, high = used
     return Range(low, high if high > low else low + 1, "percentile", used, missing)
 
-  def _require_reach(self, dtype: np.dtype, label: str) -> None:
+  def _ends(self, present: np.ndarray, label: str) -> tuple[float, float]:
+    """The window, or the values of N bits, in the values of an image."""
+    if not self.unit:
+      return self.low, self.high
+    unit = temperature.unit_of(present, label) if self.unit == AUTO else self.unit
+    low, high = (temperature.from_kelvin(end, unit) for end in (self.low, self.high))
+    return low, high
+
+  def _require_reach(self, low: float, high: float, dtype: np.dtype, label: str) -> None:
     """Raises InputError where integers cannot reach into a window, or are of fewer bits."""
     most = largest(dtype)
-    if dtype.kind == "f" or (self.low < most and (self.kind == "window" or self.high <= most)):
+    if dtype.kind == "f" or (low < most and (self.kind == "window" or high <= most)):
       return
-    ends = f"{_text(self.low)}:{_text(self.high)}"
-    text = f"window={ends}" if self.kind == "window" else f"bits={int(self.high).bit_length()}"
+    ends = f"{number_text(low)}:{number_text(high)}"
+    text = f"window={ends}" if self.kind == "window" else f"bits={int(high).bit_length()}"
     raise InputError(
-      f"{label} is of {_kind(dtype)}, at most {_text(most)}, which normalize={text} does not fit; "
-      f"give each image its own rule, such as infrared:{text}"
+      f"{label} is of {type_text(dtype)}, at most {number_text(most)}, which normalize={text} does "
+      f"not fit; give each image its own rule, such as infrared:{text}"
     )
 
 
@@ -155,6 +174,18 @@ class Normalizer:
     if known is None:
       return self.rule(name).find(values, label=label, valid=valid)
     return dataclasses.replace(known, missing=values.size - _present(values, valid).size)
+
+  def with_window(self, name: str, window: str) -> "Normalizer":
+    """The same rules with the window "LOW:HIGH" for an image name; "" changes nothing.
+
+    Raises InputError where the name has a rule already.
+    """
+    if not window:
+      return self
+    if name in self.rules or self.default.kind == "window":
+      raise InputError(f"window={window} and a rule of normalize for {name} images; leave one out")
+    rules = {**self.rules, name: Rule.parse(f"window={window}")}
+    return dataclasses.replace(self, rules=rules)
 
   def of_folder(self, summaries: Iterable[tuple[str, np.ndarray, np.dtype]]) -> "Normalizer":
     """The same rules with one range per name and type; summaries: (name, `summarise`, type)."""
@@ -222,35 +253,6 @@ def summarise(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray
   return np.quantile(present, _QUANTILES).astype(np.float64)
 
 
-def describe(done: Iterable[tuple[str, np.dtype, Range]], over: str = OVER[0]) -> str:
-  """One line on what was done to how many images; done: name, type and range of each."""
-  kinds: dict[str, dict[tuple, list[Range]]] = {}
-  for name, dtype, found in done:
-    kinds.setdefault(name, {}).setdefault((np.dtype(dtype).name, found.how), []).append(found)
-  parts = []
-  for name, groups in kinds.items():
-    texts = [_sentence(np.dtype(t), how, found, over) for (t, how), found in groups.items()]
-    parts.append(f"{name}: {', '.join(texts)}")
-  return f"values: {'; '.join(parts)}" if parts else "values: no image"
-
-
-def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer, over: str) -> str:
-  """One line like that of `describe` on images that are not read yet.
-
-  types: image name and type of each.
-  """
-  texts: dict[str, list[str]] = {}
-  for (name, dtype), count in Counter(types).items():
-    rule, found = normalizer.rule(name), normalizer.ranges.get((name, dtype.name))
-    if found is None and rule.is_open(dtype):
-      text = f"{count} of {_kind(dtype)}, each by the rule {rule.kind}"
-    else:
-      found = found or rule.find(np.zeros(1, dtype), label=name)
-      text = _sentence(dtype, found.how, [dataclasses.replace(found, missing=0)] * count, over)
-    texts.setdefault(name, []).append(text)
-  return "values: " + "; ".join(f"{name}: {', '.join(found)}" for name, found in texts.items())
-
-
 def to_unsigned(luma: np.ndarray, name: str, normalizer: Normalizer, label: str = "") -> np.ndarray:
   """An image by the rule of its name as uint8, where that keeps it as it is, or as uint16."""
   rule = normalizer.rule(name)
@@ -263,19 +265,19 @@ def to_unsigned(luma: np.ndarray, name: str, normalizer: Normalizer, label: str 
   return to_type(found.to_unit(luma, np.dtype(np.float64)) * largest(wide), wide)
 
 
-def _sentence(dtype: np.dtype, how: str, found: list[Range], over: str) -> str:
-  ends = min(r.low for r in found), max(r.high for r in found)
-  text = f"{len(found)} of {_kind(dtype)}, {_text(ends[0])}..{_text(ends[1])}"
-  if how == "percentile":
-    first, last = PERCENTILES
-    text += f" stretched to 0..1 (percentiles {first} and {last} of the {over})"
-  else:
-    text += " taken as 0..1"
-  top = max(r.used[1] for r in found)
-  if how == "full" and dtype.kind == "u" and dtype.itemsize > 1 and 0 < 4 * top < largest(dtype):
-    text += f", though none exceeds {_text(top)}: see normalize=bits={int(top).bit_length()}"
-  missing = sum(r.missing for r in found)
-  return text + (f", {missing} pixels without a value" if missing else "")
+def _window(low: str, high: str, of: str) -> tuple[float, float, str]:
+  """Ends of a window and the unit of the values it is for, as a `Rule` has them.
+
+  Raises ValueError for what is no window.
+  """
+  (first, unit), (second, other) = temperature.split(low), temperature.split(high)
+  if unit != other or (of and (not unit or of not in temperature.UNITS)):
+    raise ValueError(f"{low}:{high}:{of}")
+  if unit:
+    first, second = (temperature.to_kelvin(end, unit) for end in (first, second))
+  if not (np.isfinite([first, second]).all() and first < second):
+    raise ValueError(f"{low}:{high}")
+  return first, second, (of or AUTO) if unit else ""
 
 
 def _present(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -301,10 +303,12 @@ def _is_within(used: tuple[float, float], natural: tuple[float, float], dtype: n
   return used[0] >= natural[0] - slack and used[1] <= natural[1] + slack
 
 
-def _kind(dtype: np.dtype) -> str:
+def type_text(dtype: np.dtype) -> str:
+  """A type as it is said: "16 bits", "floating-point 32 bits"."""
   kinds = {"u": "", "i": "signed ", "f": "floating-point "}
   return f"{kinds.get(dtype.kind, '')}{8 * dtype.itemsize} bits"
 
 
-def _text(value: float) -> str:
+def number_text(value: float) -> str:
+  """A value as it is said, whole numbers without a point."""
   return f"{value:.6g}" if value != round(value) or abs(value) > 1e9 else str(round(value))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cfi_jax.core.types import InputError
-from cfi_jax.images import tiff
+from cfi_jax.images import radiometric, tiff
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000")
@@ -41,7 +41,9 @@ _WIDE_PNG = {
 _END = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+  path: str | os.PathLike, max_pixels: int = MAX_PIXELS, embedded: bool = False
+) -> np.ndarray:
   """Reads a file to [H, W, C] in its own type, C = 1 (grey), 3 (RGB) or 4 (RGBA).
 
   The type is uint8 or uint16; that of a grey TIFF may be any integer or floating point. What its
@@ -49,27 +51,32 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndar
   -9999 in signed and floating-point types) are NaN, integers being floating point then; of 8 bits,
   and of grey with alpha, they are transparent in RGBA (`images.validity`). Palettes are looked up,
   1-bit becomes 0 and 255, CMYK becomes RGB, "white is zero" is inverted, EXIF orientation is
-  applied, 16-bit PNG keeps all bits in grey and in colour. Raises InputError naming the file for
-  anything else: not an image, truncated, several frames, over `max_pixels`.
+  applied, 16-bit PNG keeps all bits in grey and in colour. A radiometric JPEG of FLIR gives its
+  temperatures, float32 kelvin (`images.radiometric`), or, `embedded`, its visible picture. Raises
+  InputError naming the file for anything else: not an image, truncated, several frames, over
+  `max_pixels`.
   """
-  try:
-    with open(path, "rb") as file:
-      return decode(file, os.fspath(path), max_pixels)
-  except OSError as error:
-    raise InputError(f"{path}: {error.strerror or error}") from error
+  with open_picture(path, embedded) as file:
+    return decode(file, os.fspath(path), max_pixels)
 
 
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
   try:
-    with open(path, "rb") as file, _readable(os.fspath(path)):
-      picture = _open(file, max_pixels)
-      if picture.mode == "P":
-        ImageOps.exif_transpose(picture, in_place=True)
-        return np.array(picture)[..., None]
+    with open(path, "rb") as file:
+      return decode_classes(file, os.fspath(path), max_pixels)
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
-  return read_image(path, max_pixels)
+
+
+def decode_classes(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Reads an open seekable file as `read_classes` does; `label` names it in errors."""
+  with _readable(label):
+    picture = None if tiff.is_rare(file) else _open(file, max_pixels)
+    if picture is not None and picture.mode == "P":
+      ImageOps.exif_transpose(picture, in_place=True)
+      return np.array(picture)[..., None]
+  return decode(file, label, max_pixels)
 
 
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -77,6 +84,9 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
   with _readable(label):
     if tiff.is_rare(file):
       return tiff.decode_rare(file, max_pixels)
+    thermal = radiometric.find(file)
+    if thermal is not None:
+      return thermal.kelvin(max_pixels)[..., None]
     picture = _open(file, max_pixels)
     raw_modes = _WIDE_PNG.get(_raw_mode(picture))
     if raw_modes is None:
@@ -91,16 +101,55 @@ def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarr
     return (high << 8) | low
 
 
+def decode_pages(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
+  """Yields the pages of an open TIFF, one at a time, as `read_image` gives single pictures."""
+  with _readable(label):
+    if tiff.is_rare(file):
+      yield from tiff.decode_rare_pages(file, max_pixels)
+      return
+    picture = _open(file, max_pixels, pages=True)
+    for page in range(getattr(picture, "n_frames", 1)):
+      picture.seek(page)
+      _check_mode(picture)
+      yield _to_array(picture.copy(), tags=dict(picture.tag_v2))
+
+
 def from_pillow(picture: Image.Image, label: str) -> np.ndarray:
   """The values of a pillow image, [H, W, C], as `read_image` gives those of a file."""
   with _readable(label):
     _check_mode(picture)
+    thermal = radiometric.of_pillow(picture)
+    if thermal is not None:
+      return thermal.kelvin(MAX_PIXELS)[..., None]
     if _raw_mode(picture) in _WIDE_PNG:  # not loaded yet, which would lose the low bytes
       return decode(picture.fp, label)
     tags = dict(picture.tag_v2) if picture.format == "TIFF" else None
     if tags is None and picture.mode in ("I", "F") and picture.format != "PNG":
       return np.array(ImageOps.exif_transpose(picture))[..., None]
     return _to_array(picture.copy(), tags=tags)
+
+
+def open_picture(path: str | os.PathLike, embedded: bool = False) -> BinaryIO:
+  """Opens an image file; embedded: the visible picture inside a radiometric JPEG instead.
+
+  Raises InputError naming the file where there is none.
+  """
+  try:
+    if not embedded:
+      return open(path, "rb")
+    with open(path, "rb") as file, _readable(os.fspath(path)):
+      thermal = radiometric.find(file)
+      if thermal is None:
+        raise InputError("no radiometric JPEG of FLIR, which could hold a visible picture")
+      return thermal.visible()
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def is_radiometric(file: BinaryIO, label: str) -> bool:
+  """Whether an open file is a radiometric JPEG; raises InputError for a damaged one."""
+  with _readable(label):
+    return radiometric.find(file) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +170,8 @@ def read_header(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> Hea
   PNG or JPEG shows only when it is decoded.
   """
   with _readable(label):
-    picture = None if tiff.is_rare(file) else _open(file, max_pixels)
+    decoded = tiff.is_rare(file) or radiometric.find(file) is not None
+    picture = None if decoded else _open(file, max_pixels)
     marker = None if picture is None else _END.get(picture.format)
     if picture is not None and marker is not None:
       width, height = picture.size
@@ -184,8 +234,11 @@ def _readable(label: str) -> Iterator[None]:
     raise InputError(f"{label}: cannot be read as an image ({error})") from error
 
 
-def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
-  """Opens the picture and refuses, from its header alone, what cannot be read faithfully."""
+def _open(file: BinaryIO, max_pixels: int, pages: bool = False) -> Image.Image:
+  """Opens the picture and refuses, from its header alone, what cannot be read faithfully.
+
+  pages: whether there may be several.
+  """
   if file.seek(0, os.SEEK_END) == 0:
     raise InputError("the file is empty (0 bytes)")
   file.seek(0)
@@ -197,7 +250,7 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
   if width * height > max_pixels:
     raise InputError(f"{width}x{height} pixels exceed the limit of {max_pixels} (max_pixels)")
   # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
-  if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+  if not pages and picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
     raise InputError(f"has {picture.n_frames} frames, expected a single picture")
   _check_mode(picture)
   if picture.format == "TIFF" and picture.mode not in _GREY_TIFF:

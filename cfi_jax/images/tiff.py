@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -67,34 +67,61 @@ def is_rare(file: BinaryIO) -> bool:
   return False
 
 
+def count_pages(file: BinaryIO) -> int:
+  """Number of the pages of a TIFF; 1 for what cannot be read as one."""
+  if is_rare(file):
+    file.seek(0)
+    with _opened(file) as opened:
+      return len(opened.pages)
+  file.seek(0)
+  try:
+    return getattr(Image.open(file, formats=("TIFF",)), "n_frames", 1)
+  except Exception:  # no TIFF, or damaged; `read.decode` says how
+    return 1
+
+
 def decode_rare(file: BinaryIO, max_pixels: int) -> np.ndarray:
   """Reads a grey TIFF of a type that pillow does not know, without rare compressions."""
+  file.seek(0)
+  with _opened(file) as opened:
+    if len(opened.pages) > 1:
+      raise InputError(f"has {len(opened.pages)} frames, expected a single picture")
+    return _decode_page(opened.pages[0], file, max_pixels)
+
+
+def decode_rare_pages(file: BinaryIO, max_pixels: int) -> Iterator[np.ndarray]:
+  """Reads all pages of such a TIFF, one at a time."""
+  file.seek(0)
+  with _opened(file) as opened:
+    for page in opened.pages:
+      yield _decode_page(page, file, max_pixels)
+
+
+def _opened(file: BinaryIO) -> Any:
   import tifffile  # here, as few need it
 
   logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error says what is wrong
-  file.seek(0)
-  with tifffile.TiffFile(file) as opened:
-    frames = len(opened.pages)
-    page = opened.pages[0]
-    if not isinstance(page, tifffile.TiffPage):
-      raise InputError("not an image of a known format")
-    if math.prod(page.shape[:2]) > max_pixels:
-      size = "x".join(map(str, page.shape[1::-1]))
-      raise InputError(f"{size} pixels exceed the limit of {max_pixels} (max_pixels)")
-    if frames > 1:
-      raise InputError(f"has {frames} frames, expected a single picture")
-    if len(page.shape) != 2 or page.photometric not in (0, 1):
-      raise InputError(
-        f"a TIFF of shape {page.shape} and type {page.dtype} is not supported; allowed are 8-bit "
-        "grey, RGB, RGBA and palette, and grey of any type"
-      )
-    orientation = page.tags.valueof(ORIENTATION, 1)
-    if orientation != 1:
-      raise InputError(f"a TIFF of {page.dtype} that is to be turned (orientation {orientation})")
-    _require_segments(page, file)
-    array = page.asarray()
-    nodata = page.tags.valueof(_NODATA)
-    white_is_zero = page.photometric == 0
+  return tifffile.TiffFile(file)
+
+
+def _decode_page(page: Any, file: BinaryIO, max_pixels: int) -> np.ndarray:
+  if not hasattr(page, "photometric"):
+    raise InputError("not an image of a known format")
+  if math.prod(page.shape[:2]) > max_pixels:
+    size = "x".join(map(str, page.shape[1::-1]))
+    raise InputError(f"{size} pixels exceed the limit of {max_pixels} (max_pixels)")
+  if len(page.shape) != 2 or page.photometric not in (0, 1):
+    raise InputError(
+      f"a TIFF of shape {page.shape} and type {page.dtype} is not supported; allowed are 8-bit "
+      "grey, RGB, RGBA and palette, and grey of any type"
+    )
+  orientation = page.tags.valueof(ORIENTATION, 1)
+  if orientation != 1:
+    raise InputError(f"a TIFF of {page.dtype} that is to be turned (orientation {orientation})")
+  _require_segments(page, file)
+  array = page.asarray()
+  nodata = page.tags.valueof(_NODATA)
+  white_is_zero = page.photometric == 0
   if array.dtype.kind == "f":
     array = array.astype(np.promote_types(array.dtype, np.float32))
   return _meant(array.astype(array.dtype.newbyteorder("=")), white_is_zero, nodata)[..., None]

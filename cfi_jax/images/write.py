@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,11 @@ FORMATS = {
   ".tif": ("TIFF", {"compression": "tiff_lzw"}, False, True),
   ".tiff": ("TIFF", {"compression": "tiff_lzw"}, False, True),
   ".webp": ("WEBP", {"lossless": True}, False, True),
+}
+# Extensions of animated pictures: Pillow's format and its options.
+ANIMATED: dict[str, tuple[str, dict]] = {
+  ".gif": ("GIF", {"disposal": 1}),
+  ".webp": ("WEBP", {"quality": 90, "method": 4}),
 }
 _PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
@@ -59,6 +65,25 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
   else:
     content = _encode(path, image, name, options)
   write_atomically(path, content)
+
+
+def write_animation(
+  path: str | os.PathLike, frames: Sequence[np.ndarray], milliseconds: int
+) -> None:
+  """Writes frames, uint8 RGB [H, W, 3] of one size, as one picture that repeats, atomically.
+
+  By the extension, one of `ANIMATED`. A GIF has 256 colours, chosen for each frame.
+  """
+  name, options = ANIMATED[os.path.splitext(path)[1].lower()]
+  first, *others = (Image.fromarray(frame) for frame in frames)
+  content = io.BytesIO()
+  try:
+    first.save(
+      content, name, save_all=True, append_images=others, duration=milliseconds, loop=0, **options
+    )
+  except (OSError, ValueError, struct.error) as error:  # sides that the format cannot hold
+    raise InputError(f"{path}: cannot be written as {name} ({error})") from error
+  write_atomically(path, content.getvalue())
 
 
 def _is_tiff(path: str | os.PathLike) -> bool:

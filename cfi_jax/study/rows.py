@@ -65,13 +65,13 @@ def describe(study: Recipes) -> str:
 def _released(system: str) -> dict[str, dict[str, Any]]:
   """The settings of the recipe that the authors of a system released, if any, by its name.
 
-  It is `recipes.released` of the system's folder.
+  It is `recipes.released` of the system's folder, which DFC-Net's does not have.
   """
   name = f"cfi_jax.systems.{system}.recipes"
   if importlib.util.find_spec(name) is None:
     return {}
-  values = importlib.import_module(name).released().to_dict()
-  return {"the recipe released": flatten(values)}
+  released = getattr(importlib.import_module(name), "released", None)
+  return {"the recipe released": flatten(released().to_dict())} if released else {}
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

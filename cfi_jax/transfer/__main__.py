@@ -4,10 +4,14 @@
       --weights=figures.safetensors
   python -m cfi_jax.transfer --source=DANCE --target=PERSON.png --output=FRAMES \\
       --weights=figures.safetensors
+  python -m cfi_jax.transfer --source=DANCE --target=PERSON.png --output=DANCE.webp \\
+      --weights=figures.safetensors
 
 The source gives the pose, the target the person, clothes and room. A folder of sources, such as the
-frames of a dance, gives a folder of results under the same names. Pictures are computed at the
-size that the weights were trained at. Exits with 0 when every picture was made, 1 when some failed
+frames of a dance, gives a folder of results under the same names, or one animated picture where the
+output is a .gif or .webp. Pictures are computed at the size that the weights were trained at. Poses
+are read off the pictures, unless keypoint files say them: OpenPose's JSON (cfi_jax.keypoints writes
+it) or poses of Everybody Dance Now. Exits with 0 when every picture was made, 1 when some failed
 (each is listed; the others are written), 2 when nothing could be begun.
 """
 
@@ -19,9 +23,12 @@ from cfi_jax.images.read import MAX_PIXELS
 FLAGS = {
   "source": cli.Flag("picture whose pose is taken, or a folder of such pictures", required=True),
   "target": cli.Flag("picture of the person to show", required=True),
-  "output": cli.Flag("file, or folder for a folder of sources", required=True),
+  "output": cli.Flag("file; for a folder of sources a folder, or a .gif or .webp", required=True),
   "weights": cli.Flag("weights of a system of pose transfer, a .safetensors file", required=True),
+  "source_keypoints": cli.Flag("keypoint file of the source; for a folder a folder of them"),
+  "target_keypoints": cli.Flag("keypoint file of the target"),
   "format": cli.Flag("of results in a folder: png, jpg, bmp, tif, webp", "png"),
+  "frame_ms": cli.Flag("milliseconds that an animated picture shows each result", 80),
   "dtype": cli.Flag("of the convolutions: float32, bfloat16", "float32"),
   "max_pixels": cli.Flag("larger files are refused unread", MAX_PIXELS),
 }

@@ -3,7 +3,7 @@
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,18 +12,19 @@ from PIL import Image
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError, StorageError
-from cfi_jax.data.source import rgb
-from cfi_jax.images import read as images
+from cfi_jax.data.pictures import pictures_in, read_rgb
+from cfi_jax.datasets.posed.keypoints import find_file, read_file
 from cfi_jax.images import write as pictures
 from cfi_jax.systems.dfcnet.inference import Transferrer
 from cfi_jax.systems.files import label, load_transferrer
 
 
 class Job(NamedTuple):
-  """A source and the file of its result."""
+  """A source, the file of its result, which frames of one film share, and its keypoint file."""
 
   source: pathlib.Path
   output: pathlib.Path
+  keypoints: pathlib.Path | None = None
 
 
 def transfer(given: Mapping[str, Any]) -> int:
@@ -31,11 +32,24 @@ def transfer(given: Mapping[str, Any]) -> int:
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
   source, target = pathlib.Path(given["source"]), pathlib.Path(given["target"])
   jobs = find_jobs(source, target, given["output"], "." + given["format"].lower().lstrip("."))
-  person = read_picture(target, given["max_pixels"])
+  if not 10 <= given["frame_ms"] <= 10_000:
+    raise InputError(f"--frame_ms={given['frame_ms']}; allowed: 10 to 10000")
+  jobs = find_keypoints(jobs, source, given["source_keypoints"])
+  own = given["target_keypoints"]
+  pose = read_file(pathlib.Path(own)) if own else None
+  person = read_rgb(target, given["max_pixels"])
   transferring = load_transferrer(given["weights"], dtype=given["dtype"])
   require_folder(jobs[0].output.parent)
   began = time.perf_counter()
-  failures = _run(transferring, jobs, person, given["max_pixels"])
+  failures: list[str] = []
+  results = _run(transferring, jobs, (person, pose), given["max_pixels"], failures)
+  if source.is_dir() and is_film(jobs[0].output):
+    frames = [made for _, made in results]
+    if frames:
+      pictures.write_animation(jobs[0].output, frames, given["frame_ms"])
+  else:
+    for job, made in results:
+      pictures.write_image(job.output, made)
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
   seconds, done = time.perf_counter() - began, len(jobs) - len(failures)
@@ -46,26 +60,52 @@ def transfer(given: Mapping[str, Any]) -> int:
 
 
 def _run(
-  transferring: Transferrer, jobs: Sequence[Job], person: np.ndarray, max_pixels: int
-) -> list[str]:
-  """Makes and writes the results; returns a sentence on each that failed."""
-  failures = []
+  transferring: Transferrer,
+  jobs: Sequence[Job],
+  target: tuple[np.ndarray, np.ndarray | None],
+  max_pixels: int,
+  failures: list[str],
+) -> Iterator[tuple[Job, np.ndarray]]:
+  """Yields the results; adds a sentence on each that fails to `failures`."""
   for job in track(jobs, "transferring", "pose"):
     try:
-      made = transferring.transfer(read_picture(job.source, max_pixels), person)
-      pictures.write_image(job.output, made)
+      pose = None if job.keypoints is None else read_file(job.keypoints)
+      (person, own) = target
+      made = transferring.transfer(read_rgb(job.source, max_pixels), person, pose, own)
     except StorageError:
       raise
     except InputError as error:
       failures.append(f"{job.source}: {error}")
-  return failures
+    else:
+      yield job, made
+
+
+def find_keypoints(jobs: list[Job], source: pathlib.Path, given: str | None) -> list[Job]:
+  """The jobs with the keypoint files of their sources.
+
+  given: a file, for a folder of sources a folder with a file for each; None for none.
+  """
+  if not given:
+    return jobs
+  place = pathlib.Path(given)
+  if not source.is_dir() and not place.is_dir():
+    return [job._replace(keypoints=place) for job in jobs]
+  if not place.is_dir():
+    raise InputError(f"--source_keypoints={given}: no folder; allowed for a folder of sources: one")
+  return [job._replace(keypoints=find_file(place, job.source.stem)) for job in jobs]
+
+
+def is_film(path: pathlib.Path) -> bool:
+  """Whether a file of that name can hold all frames of a sequence."""
+  return path.suffix.lower() in pictures.ANIMATED
 
 
 def find_jobs(source: pathlib.Path, target: pathlib.Path, output: str, extension: str) -> list[Job]:
   """The sources in the order of their names, each with its result's file.
 
   output: for one source a file, whose extension may be left out, or a folder: one that exists or
-    ends with a slash; for a folder a folder. extension: of results in a folder, with its dot.
+    ends with a slash; for a folder a folder, or one animated picture, .gif or .webp.
+  extension: of results in a folder, with its dot.
   """
   for path in (source, target):
     if not path.exists():
@@ -82,24 +122,12 @@ def find_jobs(source: pathlib.Path, target: pathlib.Path, output: str, extension
     if place.resolve() in (source.resolve(), target.resolve()):
       raise InputError(f"--output={output} is one of the pictures themselves")
     return [Job(source, place)]
+  if is_film(place) and not place.is_dir() and not output.endswith("/"):
+    if place.resolve() == target.resolve():
+      raise InputError(f"--output={output} is one of the pictures themselves")
+    return [Job(path, place) for path in pictures_in(source)]
   if place.is_file():
     raise InputError(f"--output={output} is a file; a folder of sources needs a folder")
   if place.resolve() == source.resolve():
     raise InputError(f"--output={output} is the folder of the sources; choose another folder")
-  found = sorted(p for p in source.iterdir() if p.suffix.lower() in images.EXTENSIONS)
-  if not found:
-    raise InputError(f"{source}: holds no pictures; read are {', '.join(images.EXTENSIONS)}")
-  names = [path.stem for path in found]
-  if twice := sorted({name for name in names if names.count(name) > 1}):
-    raise InputError(f"{source}: several pictures are called {twice[0]!r} but for their extension")
-  return [Job(path, place / (path.stem + extension)) for path in found]
-
-
-def read_picture(path: pathlib.Path, max_pixels: int) -> np.ndarray:
-  """A picture as uint8 RGB [H, W, 3]; 16 bits are divided by 257 and rounded."""
-  picture = rgb(images.read_image(path, max_pixels))
-  if picture.dtype == np.uint16:
-    return np.round(picture / 257).astype(np.uint8)
-  if picture.dtype != np.uint8:
-    raise InputError(f"{path}: holds {picture.dtype}; allowed: 8 or 16 bits")
-  return picture
+  return [Job(path, place / (path.stem + extension)) for path in pictures_in(source)]

@@ -18,7 +18,7 @@ from cfi_jax.data.pairs import PairFiles, find_pairs, require_alike
 from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.fusion.weather import LAST_SEED, WeatherOptions
-from cfi_jax.images import ranges
+from cfi_jax.images import range_lines, ranges
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
 from cfi_jax.images.ranges import Normalizer, Range
@@ -53,7 +53,7 @@ def make(given: Mapping[str, Any]) -> int:
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)
   if taken:
-    print(ranges.describe(taken))
+    print(range_lines.describe(taken))
   record = f"; what was drawn: {output / RECORD}" if lines else ""
   print(f"made weather on {len(lines)} of {len(jobs)} pairs{record}")
   return 1 if failures else 0

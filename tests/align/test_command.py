@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 import two_cameras
 from PIL import Image
 
 from cfi_jax.align import __main__ as command
+from cfi_jax.align import command as implementation
 from cfi_jax.core import cli
 from cfi_jax.fuse import __main__ as fuse
 from cfi_jax.images.read import read_image
-from cfi_jax.registration.rig import load
+from cfi_jax.registration.rig import Confidence, Rig, load
 
 
 def run(module, *arguments):
@@ -136,3 +138,29 @@ def test_auto_aligns_a_pair_or_refuses_it(folders, tmp_path, capsys):
   assert run(fuse, *wrong, *flags) == 1
   assert "cannot be aligned by itself: margin" in capsys.readouterr().err
   assert not (tmp_path / "f.png").exists()
+
+
+def test_frames_of_sequences_are_taken_evenly(tmp_path, monkeypatch, capsys):
+  given = {}
+
+  def find(visibles, infrareds, names, **_):
+    given.update(names=names, visibles=visibles, infrareds=infrareds)
+    sizes = visibles[0].shape[:2], infrareds[0].shape[:2]
+    return Rig(np.eye(3), *sizes, (), Confidence(1.0, 1.0))
+
+  monkeypatch.setattr(implementation, "find", find)
+  frames = [np.full((32, 40), 10 * k, np.uint8) for k in range(12)]
+  (tmp_path / "vi").mkdir()
+  for k, frame in enumerate(frames):
+    Image.fromarray(frame).save(tmp_path / "vi" / f"{k + 1}.png")
+  tifffile.imwrite(
+    tmp_path / "ir.tif", np.stack(frames) + np.uint16(7000), photometric="minisblack"
+  )
+  flags = (f"--visible={tmp_path / 'vi'}", f"--infrared={tmp_path / 'ir.tif'}", "--pairs=3")
+  assert run(command, *flags, f"--save={tmp_path / 'rig.json'}") == 0
+  assert given["names"] == ["frame 0", "frame 6", "frame 11"]
+  assert [image.mean() for image in given["infrareds"]] == [7000, 7060, 7110]
+  assert [image.mean() for image in given["visibles"]] == [0, 60, 110]
+  assert "0 of 12 pairs, visible 40x32" in capsys.readouterr().out
+  assert run(command, "--visible=x", "--offset=1", "--save=y") == 2
+  assert "--offset=1.0 is for sequences" in capsys.readouterr().err

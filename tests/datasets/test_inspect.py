@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import thermal_files
 from PIL import Image
 
 from cfi_jax import datasets
@@ -210,3 +211,18 @@ def test_generated_pictures_have_no_files_to_check():
   assert found.problems == () and found.counts == {} and found.noun == "image"
   assert only(found.notes) == "the pictures are generated: there are no files to check"
   assert inspect.describe(found).startswith("Synthetic:")
+
+
+def test_radiometric_files_are_checked_as_temperatures(msrs):
+  whole = thermal_files.flir(thermal_files.scene(size=(24, 20)))
+  by_dji = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0 drone-dji:"), (0xE4, b"\xaa\x55\x12\x06")]
+  for name, content in (
+    ("a", whole), ("b", whole[: len(whole) // 3]), ("c", thermal_files.jpeg(by_dji, (24, 20))),
+  ):  # fmt: skip
+    (msrs / "train" / "ir" / f"{name}.png").unlink()
+    (msrs / "train" / "ir" / f"{name}.jpg").write_bytes(content)
+  found = report(msrs, fraction=0.0)
+  assert found.kinds["infrared: grey, floating-point 32 bits"] == 1
+  cut, other = found.problems
+  assert "b.jpg: a damaged radiometric JPEG of FLIR: found 1 of 1 segments" in cut
+  assert "c.jpg: a radiometric JPEG of DJI" in other

@@ -45,6 +45,12 @@ def test_a_set_as_large_as_its_limit_stays():
   assert type(feed.choose(stream(size), seed=0)) is feed.Resident
 
 
+def test_held_out_samples_are_read_anew_and_count_for_nothing():
+  held = feed.held_out(stream(device_gb=9))
+  assert type(held) is feed.Streamed and held.channels == {"visible": 1, "infrared": 1}
+  assert (held.seed, held.gigabytes, held.canvases) == (0, 0.0, ())
+
+
 def test_shapes_are_those_of_a_step():
   streamed, kept = (feed.choose(stream(gb), seed=0) for gb in (0, 1))
   assert {k: v.shape for k, v in streamed.item.items()} == dict.fromkeys(

@@ -12,8 +12,8 @@ from cfi_jax.engine.workdir.logs import DivergedError
 
 
 @pytest.fixture
-def measure(monkeypatch):
-  """A function of the samples' values and scores: the means that a validation in twos gives."""
+def prepare(monkeypatch):
+  """A function of the samples' values and scores: a validation in twos, and the rows it asked."""
 
   def run(losses, scores, *, pairs=100, pictures=100):
     asked = []
@@ -38,7 +38,18 @@ def measure(monkeypatch):
       held_out=types.SimpleNamespace(stream=stream),
       mesh=sharding.make_mesh(1),
     )
-    means = Validation(run, program, "constants").measure(7, "state")
+    return Validation(run, program, "constants"), asked
+
+  return run
+
+
+@pytest.fixture
+def measure(prepare):
+  """As `prepare`: the means that the validation gives, its pictures, and the rows it asked for."""
+
+  def run(*values, **options):
+    validation, asked = prepare(*values, **options)
+    means = validation.measure(7, "state")
     return means.values, {name: int(p[0, 0]) for name, p in means.pictures.items()}, asked
 
   return run
@@ -47,6 +58,13 @@ def measure(monkeypatch):
 def test_a_sample_that_a_score_cannot_measure_is_left_out_of_its_mean(measure):
   values, _, _ = measure([1.0, 2.0, 6.0], [0.25, np.nan, 0.75])
   assert values == {"loss": 3.0, "S": 0.5}
+
+
+def test_samples_have_each_its_name_value_and_score(prepare):
+  found = prepare([1.0, 2.0, 6.0], [0.25, np.nan, 0.75])[0].samples("state")
+  assert found.names == ("s0", "s1", "s2")
+  np.testing.assert_array_equal(found.values["loss"], [1, 2, 6])
+  np.testing.assert_array_equal(found.scores["S"], [0.25, np.nan, 0.75])
 
 
 def test_a_score_of_no_sample_is_left_out(measure):

@@ -12,7 +12,8 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import command
 from cfi_jax.fuse.__main__ import FLAGS
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs
+from cfi_jax.fuse.finding import find_jobs
+from cfi_jax.fuse.jobs import Options, fuse_jobs
 from cfi_jax.fuse.reading import read_pair
 from cfi_jax.fusion.inputs import look_swapped
 from cfi_jax.images import colour

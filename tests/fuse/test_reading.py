@@ -13,7 +13,8 @@ from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.fuse import __main__ as command_line
 from cfi_jax.fuse import command
-from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
+from cfi_jax.fuse.finding import find_jobs
+from cfi_jax.fuse.jobs import fuse_jobs
 from cfi_jax.fuse.reading import Options, make_normalizer, read_pair
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image

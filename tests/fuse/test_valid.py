@@ -14,7 +14,8 @@ from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import __main__ as command_line
 from cfi_jax.fuse import command
 from cfi_jax.fuse.aligned import Aligner
-from cfi_jax.fuse.jobs import find_jobs, fuse_jobs
+from cfi_jax.fuse.finding import find_jobs
+from cfi_jax.fuse.jobs import fuse_jobs
 from cfi_jax.fuse.reading import Options, make_normalizer, read_pair, read_ready
 from cfi_jax.images import ranges
 from cfi_jax.images.read import read_image

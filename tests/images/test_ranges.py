@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cfi_jax.core.types import InputError
-from cfi_jax.images import ranges
+from cfi_jax.images import range_lines, ranges
 from cfi_jax.images.ranges import Rule
 
 RAMP = np.linspace(0, 1, 10_001)[:, None, None]  # percentile p is p / 100
@@ -147,7 +147,7 @@ def test_a_window_or_bits_beyond_a_type_are_refused(text, dtype, fits):
   with pytest.raises(InputError, match=f"^ir is of .*{text} does not fit; give .*infrared:{text}$"):
     rule.find(image, label="ir")
   with pytest.raises(InputError, match="^ir is of "):  # before any is read
-    ranges.describe_types([("ir", np.dtype(dtype))], ranges.Normalizer(default=rule), "image")
+    range_lines.describe_types([("ir", np.dtype(dtype))], ranges.Normalizer(default=rule), "image")
 
 
 def test_a_window_clips_and_missing_values_are_its_lower_end():
@@ -230,14 +230,14 @@ def test_one_line_says_what_was_done_to_how_many():
   kelvin = np.concatenate([counts(293.15, 308.15, np.float32), [[[np.nan]]] * 3])
   done = [("visible", eight.dtype, rule.find(eight))] * 2
   done += [("infrared", i.dtype, rule.find(i)) for i in (narrow, narrow + 100, kelvin)]
-  assert ranges.describe(done, "folder") == (
+  assert range_lines.describe(done, "folder") == (
     "values: visible: 2 of 8 bits, 0..255 taken as 0..1; infrared: 2 of 16 bits, "
     "29330..30900 stretched to 0..1 (percentiles 1 and 99 of the folder), 1 of "
     "floating-point 64 bits, 293.3..308 stretched to 0..1 (percentiles 1 and 99 of the folder), "
     "3 pixels without a value"
   )
   window = Rule.parse("window=-20:40").find(kelvin)
-  assert ranges.describe([("a", kelvin.dtype, window)]).startswith(
+  assert range_lines.describe([("a", kelvin.dtype, window)]).startswith(
     "values: a: 1 of floating-point 64 bits, -20..40 taken as 0..1"
   )
 
@@ -245,18 +245,18 @@ def test_one_line_says_what_was_done_to_how_many():
 @pytest.mark.parametrize(("top", "hint"), [(16_383, "normalize=bits=14"), (16_384, None)])
 def test_the_line_names_bits_that_no_value_uses(top, hint):
   image = counts(0, top, np.uint16)
-  line = ranges.describe([("visible", image.dtype, Rule().find(image))])
+  line = range_lines.describe([("visible", image.dtype, Rule().find(image))])
   assert "0..65535 taken as 0..1" in line
   assert (hint in line) if hint else "normalize" not in line
 
 
 def test_the_line_before_files_are_read():
   types = [("visible", np.dtype(np.uint8))] * 3 + [("infrared", np.dtype(np.uint16))] * 2
-  assert ranges.describe_types(types, ranges.parse("auto"), "image") == (
+  assert range_lines.describe_types(types, ranges.parse("auto"), "image") == (
     "values: visible: 3 of 8 bits, 0..255 taken as 0..1; "
     "infrared: 2 of 16 bits, each by the rule auto"
   )
-  assert "infrared: 2 of 16 bits, 0..4095 taken as 0..1" in ranges.describe_types(
+  assert "infrared: 2 of 16 bits, 0..4095 taken as 0..1" in range_lines.describe_types(
     types, ranges.parse("infrared:bits=12"), "image"
   )
 
@@ -275,3 +275,64 @@ def test_values_become_those_that_a_type_holds(dtype, expected):
   found = ranges.to_type(np.array([-2.6, 0.4, 1.5, 300]), dtype)
   assert found.dtype == dtype
   np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def window(text, values):
+  """Values of an image [8, 8, 1] that mean 0 and 1 by a window."""
+  found = Rule.parse(f"window={text}").find(values)
+  return found.low, found.high
+
+
+@pytest.mark.parametrize(
+  ("text", "to_stored", "ends"),
+  [
+    ("0C:40C", lambda k: k.astype(np.float32), (273.15, 313.15)),
+    ("0C:40C", lambda k: k - 273.15, (0, 40)),
+    ("273.15K:313.15K", lambda k: k - 273.15, (0, 40)),
+    ("32F:104F", lambda k: k - 273.15, (0, 40)),
+    ("32F:104F:F", lambda k: (k - 273.15) * 1.8 + 32, (32, 104)),
+    ("0C:40C:K", lambda k: k - 100, (273.15, 313.15)),
+    ("-10C:40C:cK", lambda k: (100 * k).astype(np.uint16), (26315, 31315)),
+    ("0C:40C:dK", lambda k: (10 * k).astype(np.int16), (2731.5, 3131.5)),
+    ("27000:31000", lambda k: (100 * k).astype(np.uint16), (27000, 31000)),
+  ],
+)
+def test_windows_of_temperatures_are_of_the_scene_in_every_unit(text, to_stored, ends):
+  kelvin = np.linspace(270, 330, 64).reshape(8, 8, 1)
+  assert window(text, to_stored(kelvin)) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(
+  ("values", "words"),
+  [
+    (np.full((8, 8, 1), 29_000, np.uint16), "ir: .*integers do not say theirs; .*window=0C:40C:cK"),
+    (np.full((8, 8, 1), 90, np.uint8), "integers do not say theirs"),
+    (np.full((8, 8, 1), 0.5, np.float32), "values from 0 to 1; say the unit"),
+  ],
+)
+def test_a_window_of_temperatures_is_refused_where_values_have_no_unit(values, words):
+  with pytest.raises(InputError, match=words):
+    Rule.parse("window=0C:40C").find(values, label="ir")
+
+
+@pytest.mark.parametrize(
+  "text", ["0C:40K", "0C:40", "40C:0C", "0X:40X", "0:40:C", "0C:40C:X", "C:K"]
+)
+def test_what_is_no_window_of_temperatures_is_refused(text):
+  with pytest.raises(
+    InputError, match="normalize is .*allowed: window=LOW:HIGH, .*K, C, F, dK, cK"
+  ):
+    Rule.parse(f"window={text}")
+
+
+def test_a_window_beside_the_rules_is_that_of_one_name():
+  found = ranges.parse("visible:full", ["visible", "infrared"]).with_window("infrared", "0C:40C")
+  assert found.rule("visible") == Rule("full")
+  assert found.rule("infrared") == Rule("window", 273.15, 313.15, "auto")
+  assert found.rule("infrared").is_open(np.dtype(np.float32))  # its unit is not known before
+  assert (
+    ranges.parse("percentile").with_window("infrared", "").rule("infrared").kind == "percentile"
+  )
+  for text in ("infrared:full", "window=0:3"):
+    with pytest.raises(InputError, match="window=0C:40C and a rule of normalize for infrared"):
+      ranges.parse(text).with_window("infrared", "0C:40C")

@@ -474,6 +474,11 @@ def test_classes_of_a_palette_are_its_indices_and_others_their_values(tmp_path):
   labels.save(tmp_path / "p.png")
   np.testing.assert_array_equal(images.read_classes(tmp_path / "p.png")[..., 0], indices)
   assert images.read_image(tmp_path / "p.png").shape == (3, 4, 3)  # its colours
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  labels.save(tmp_path / "turned.png", exif=exif)
+  turned = images.read_classes(tmp_path / "turned.png")[..., 0]
+  np.testing.assert_array_equal(turned, np.rot90(indices, -1))
   Image.fromarray(indices).save(tmp_path / "g.png")
   np.testing.assert_array_equal(images.read_classes(tmp_path / "g.png")[..., 0], indices)
   for read in (images.read_classes, images.read_image):

@@ -12,10 +12,12 @@ from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
+from cfi_jax.report.crossed import Tally
 from cfi_jax.report.estimates import Estimate
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import weather
 from cfi_jax.study.weather import measure, methods, report
+from cfi_jax.study.weather import rows as rows_lib
 from cfi_jax.study.weather.rows import FUSED, Row
 from cfi_jax.study.weather.settings import Cell, Study
 from cfi_jax.systems import restoring
@@ -208,6 +210,25 @@ def test_a_network_that_restores_alone_fuses_nothing_of_its_own(root):
   made = dict(loaded.apply(pair, ("w-v", "w-restored", "degraded-restored")))
   levels = {key: int(image[0, 0, 0]) for key, image in made.items()}
   assert levels == {"degraded-restored": 100, "w-restored": 50, "w-v": 35}
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("CC", 1), ("MSE", -1)])
+def test_the_reference_and_the_bound_close_nothing(metric, sign, random):
+  """Three methods at equal distances, whose images differ less than they do."""
+  images = random.uniform(0.1, 0.2, (2, 9))
+  tallies = {n: Tally.of(images + sign * k) for k, n in enumerate(("average", "net", "clean"))}
+  given = (FUSED, ("tno", "rain", "heavy"), metric)
+  reference, net, bound = rows_lib._rows(*given, tallies, "average", "clean")
+  assert (reference.difference, reference.closed, bound.closed) == (None, None, None)
+  assert net.difference.mean == pytest.approx(sign) and net.closed.mean == pytest.approx(0.5)
+  assert bound.difference.mean == pytest.approx(2 * sign)
+  assert (net.images, net.seeds, net.method, net.metric) == (9, 2, "net", metric)
+  assert net.score.mean == pytest.approx(images.mean() + sign)
+  # What is worse than the reference is no bound to close a distance to.
+  _, net, _ = rows_lib._rows(*given, tallies, "clean", "average")
+  assert net.closed is None and net.difference.mean == pytest.approx(-sign)
+  for row in rows_lib._rows(*given, tallies, "average", None):
+    assert row.closed is None and (row.difference is None) == (row.method == "average")
 
 
 def row(level, difference, closed, method="average"):

@@ -49,11 +49,11 @@ def render(person: Person, pose: Pose, size: int) -> Figure:
   """The picture of a person in a pose, of `size` x `size` pixels."""
   stood = skeleton.stand(person, pose)
   bodies = skeleton.capsules(person, stood)
-  places = _grid(size * SAMPLES)
+  places = grid(size * SAMPLES)
   world = skeleton.to_world(places)
   surface = _nearest(bodies, world[..., 0], world[..., 1])
   hit = surface.depth > NOWHERE
-  colours = jnp.where(hit[..., None], _body(person, stood, surface, places), _room(person, places))
+  colours = jnp.where(hit[..., None], _body(person, stood, surface, places), room(person, places))
   image = colours.reshape(size, SAMPLES, size, SAMPLES, 3).mean((1, 3))
   parts = jnp.where(hit, surface.part, 0)[::SAMPLES, ::SAMPLES]
   return Figure(jnp.clip(image, 0, 1), parts, _keypoints(stood, bodies, size))
@@ -183,8 +183,8 @@ def _head(person: Person, stood: Skeleton, points: Array) -> Array:
   return jnp.where(((y > 0.42) | (z < -0.05))[..., None], _paint(person.hair), face)
 
 
-def _room(person: Person, places: Array) -> Array:
-  """The wall with three boxes on it, and the floor, [n, n, 3]."""
+def room(person: Person, places: Array) -> Array:
+  """The wall with three boxes on it, and the floor, [n, n, 3], at places [n, n, 2] in [0, 1]."""
   x, y = places[..., 0], places[..., 1]
   colours = _paint(person.wall) * (1 - 0.5 * y[..., None])
   for box in person.boxes:
@@ -201,7 +201,7 @@ def _paint(colour: Array) -> Array:
   return colour[None, None]
 
 
-def _grid(count: int) -> Array:
+def grid(count: int) -> Array:
   """Places of samples in the picture, [count, count, 2]."""
   centres = (jnp.arange(count) + 0.5) / count
   return jnp.stack(jnp.meshgrid(centres, centres), axis=-1)

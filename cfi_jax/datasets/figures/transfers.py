@@ -149,12 +149,16 @@ class FigureSource(Generated):
     """Returns the images of a record, uint8 [S, S, C] by name."""
     size, images = self.dataset.size, {}
     for role, (split, place) in self.record(index).pictures.items():
-      shown = self.dataset.album(split)
+      shown = self.album(split)
       images[role] = shown.images[place]
       images[f"{role}_joints"] = joints.encode(shown.keypoints[place], size)
       if role != "target" and self.has_parts:
         images[f"{role}_parts"] = shown.parts[place][..., None]
     return images
+
+  def album(self, split: str) -> Album:
+    """The pictures of a split, from memory after the first time."""
+    return self.dataset.album(split)
 
   @functools.cached_property
   def _headers(self) -> dict[str, Header]:

@@ -226,5 +226,4 @@ def _checksum(leaf: np.ndarray) -> str:
 
 def _flat(tree: Any) -> dict[str, Any]:
   """Leaves by "/"-joined name; an Orbax metadata tree is unwrapped first."""
-  tree = getattr(tree, "tree", tree)
-  return traverse_util.flatten_dict(dict(tree), sep="/")
+  return traverse_util.flatten_dict(getattr(tree, "tree", tree), sep="/")

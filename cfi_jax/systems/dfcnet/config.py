@@ -13,7 +13,8 @@ from cfi_jax.systems.dfcnet.model import Architecture
 from cfi_jax.systems.dfcnet.objective import LossOptions
 
 JUDGES = {
-  "loss": "lower", "psnr": "higher", "ssim": "higher", "foreground_psnr": "higher", "pck": "higher"
+  "loss": "lower", "psnr": "higher", "ssim": "higher", "foreground_psnr": "higher",
+  "identity_error": "lower", "pck": "higher",
 }  # fmt: skip
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.figures.skeleton import JOINTS
-from cfi_jax.images import ops
+from cfi_jax.images import ops, squares
 from cfi_jax.systems.dfcnet.model import from_architecture
 from cfi_jax.systems.dfcnet.networks import Networks, signed, unsigned
 from cfi_jax.systems.dfcnet.samples import Transfer
@@ -35,29 +34,46 @@ class Transferrer:
     """Side in pixels of the squares that are computed."""
     return self.networks.architecture.side
 
-  def transfer(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+  def transfer(
+    self,
+    source: np.ndarray,
+    target: np.ndarray,
+    source_keypoints: np.ndarray | None = None,
+    target_keypoints: np.ndarray | None = None,
+  ) -> np.ndarray:
     """The person of `target` in the pose of `source`, uint8 [H, W, 3] of the target's size.
 
     source, target: uint8 [H, W, 3], of any sizes, one person each. They are padded to squares by
     their border and scaled to `side`. Pixels far from the person and from the new pose are the
-    target's own, in its full resolution; others are scaled up. Raises InputError for arrays of
-    another kind, and where the estimator finds no two joints.
+    target's own, in its full resolution; others are scaled up.
+    source_keypoints, target_keypoints: [18, 3] in pixels of these pictures, x, y and 0 where a
+    joint is missing; where None, they are read off the pictures. Raises InputError for arrays of
+    another kind, and where there are no two joints.
     """
-    (result,) = self.sequence([source], target)
+    (result,) = self.sequence([(source, source_keypoints)], target, target_keypoints)
     return result
 
-  def sequence(self, sources: Iterable[np.ndarray], target: np.ndarray) -> Iterator[np.ndarray]:
-    """`transfer` of every source in turn, such as the frames of a dance.
+  def sequence(
+    self,
+    sources: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    target: np.ndarray,
+    target_keypoints: np.ndarray | None = None,
+  ) -> Iterator[np.ndarray]:
+    """`transfer` of every source with its keypoints in turn, such as the frames of a dance.
 
     The target's pose is read once for each; the room behind is the same in every frame.
     """
-    whole = _square(require_picture(target, "target"))
+    whole = squares.pad(require_picture(target, "target"))
     small = self._shrink(whole)
     height, width = target.shape[:2]
-    top, left = ((whole.shape[0] - side) // 2 for side in (height, width))
-    for source in sources:
-      wanted = self._shrink(_square(require_picture(source, "source")))
-      made, region, found = jax.device_get(self._program(self.params, wanted[None], small[None]))
+    top, left = squares.margins(height, width)
+    own = self._place(target_keypoints, target, "target")
+    for source, keypoints in sources:
+      wanted = self._shrink(squares.pad(require_picture(source, "source")))
+      poses = (self._place(keypoints, source, "source"), own)
+      made, region, found = jax.device_get(
+        self._program(self.params, wanted[None], small[None], poses)
+      )
       _require_person(found[:, 0])
       result = _insert(whole, made[0], region[0])
       yield result[top : top + height, left : left + width]
@@ -85,22 +101,46 @@ class Transferrer:
   def _program(self):
     return jax.jit(functools.partial(_draw, self.networks))
 
+  def _place(
+    self, keypoints: np.ndarray | None, picture: np.ndarray, role: str
+  ) -> np.ndarray | None:
+    """Keypoints of a picture in pixels of the network's side, [1, 18, 3]; None where not given."""
+    if keypoints is None:
+      return None
+    if self.networks.architecture.pose_input == "estimator":
+      raise InputError(
+        f"keypoints of the {role} are given, and these weights read poses off pictures "
+        "(model.pose_input='estimator'); leave them out"
+      )
+    keypoints = np.asarray(keypoints, np.float32)
+    if keypoints.shape != (len(JOINTS), 3) or not np.isfinite(keypoints).all():
+      raise InputError(
+        f"keypoints of the {role} are {list(keypoints.shape)}; allowed: finite, [{len(JOINTS)}, 3]"
+      )
+    places = squares.move(keypoints[:, :2], *picture.shape[:2], self.side)
+    there = (keypoints[:, 2:] > 0).astype(np.float32)
+    return (np.concatenate([places, 2 * there], 1) * there)[None].astype(np.float32)
+
   def _shrink(self, square: np.ndarray) -> np.ndarray:
     """A square picture at the network's side, float32 in [0, 1]."""
-    if square.shape[0] != self.side:
-      picture = Image.fromarray(square).resize((self.side, self.side), Image.Resampling.BICUBIC)
-      square = np.asarray(picture)
-    return square.astype(np.float32) / 255
+    return squares.scale(square, self.side).astype(np.float32) / 255
 
 
 def _draw(
-  networks: Networks, params: Mapping[str, Any], source: Array, target: Array
+  networks: Networks,
+  params: Mapping[str, Any],
+  source: Array,
+  target: Array,
+  poses: tuple[Array | None, Array | None],
 ) -> tuple[Array, Array, Array]:
   """Made pictures, the region that may differ from the target, and joints found, [2, B].
 
-  source, target: [B, S, S, 3] in [0, 1].
+  source, target: [B, S, S, 3] in [0, 1]. poses: keypoints of both, read off where None.
   """
-  keypoints = tuple(networks.read(params, signed(x)).keypoints for x in (source, target))
+  keypoints = tuple(
+    networks.read(params, signed(picture)).keypoints if own is None else own
+    for picture, own in zip((source, target), poses, strict=True)
+  )
   inputs = networks.prepare(params, signed(source), signed(target), keypoints)
   made = unsigned(networks.draw(params["network"], inputs))
   region = inputs.warped.region
@@ -127,13 +167,6 @@ def require_picture(picture: np.ndarray, role: str) -> np.ndarray:
     height, width = picture.shape[:2]
     raise InputError(f"the {role} has {width}x{height} pixels; allowed: 16 or more on each side")
   return picture
-
-
-def _square(picture: np.ndarray) -> np.ndarray:
-  """The picture, centred in a square, its border repeated."""
-  side = max(picture.shape[:2])
-  around = [((side - n) // 2, side - n - (side - n) // 2) for n in picture.shape[:2]]
-  return np.pad(picture, [*around, (0, 0)], mode="edge")
 
 
 def _insert(whole: np.ndarray, made: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -35,7 +35,9 @@ def streams(config: Config) -> dict[str, Stream]:
 
 
 def held_out(config: Config) -> Stream | None:
-  """The split "validation"."""
+  """The split "validation", None where the data set has none."""
+  if "validation" not in datasets.load(config.data).splits:
+    return None
   return _stream(config, "validation", config.batch_size)
 
 

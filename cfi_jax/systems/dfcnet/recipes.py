@@ -110,7 +110,40 @@ def large() -> ConfigDict:
   return config
 
 
-RECIPES = {"small": small, "estimator": estimator, "large": large}
+def characters() -> ConfigDict:
+  """`small` at 128x128 on characters that were rendered beforehand."""
+  config = small()
+  config.data.update(name="characters", size=128, people=60, poses=30, support=300, seed=0)
+  config.data.update(held_out_people=16, held_out_poses=16)
+  config.data.root = ""
+  config.input.crop = config.model.side = 128
+  config.discriminator_scales = 2
+  config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)
+  return config
+
+
+def pairs() -> ConfigDict:
+  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out."""
+  config = large()
+  config.data = ConfigDict(
+    dict(name="pose_pairs", root="", validation_fraction=0.05, size=128, support=20_000, seed=0)
+  )
+  return config
+
+
+def frames() -> ConfigDict:
+  """`pairs` on frames of videos with keypoint files; nobody is held out of so few people."""
+  config = pairs()
+  config.data.update(name="pose_frames", validation_fraction=0.0, support=0)
+  config.data.targets = 4
+  config.support_rows = 0
+  return config
+
+
+RECIPES = {
+  "small": small, "estimator": estimator, "large": large, "characters": characters, "pairs": pairs,
+  "frames": frames,
+}  # fmt: skip
 
 
 def get(name: str) -> ConfigDict:

@@ -21,7 +21,7 @@ class Transfer:
   paired: bool [...]; False where there is no answer: `truth` is the source then, a real picture in
     that pose, of another person.
   source_parts, truth_parts: int32 [..., S, S], part maps (`datasets.figures.skeleton.PARTS`), of
-    held-out samples; else None.
+    held-out samples of rendered people; else None.
   """
 
   source: Array
@@ -41,7 +41,8 @@ def require_images(names: tuple[str, ...], where: str) -> None:
   if missing := [name for name in needed if name not in names]:
     raise InputError(
       f"{where} has no images {', '.join(missing)}, of which pose transfer is made; it has "
-      f"{', '.join(names) or 'none'}; data.name allowed: figures"
+      f"{', '.join(names) or 'none'}; data.name allowed: figures, characters, "
+      "pose_pairs, pose_frames"
     )
 
 

@@ -229,7 +229,8 @@ def eval_step(parts: Parts, state: State, samples: Transfer) -> Evaluation:
   """Validation of a batch of paired samples with the moving average.
 
   values: "loss", the reconstruction; the consistency terms; statistics. scores: of `scores`, PCK by
-  our own estimator. pictures: target | source | made | truth, uint8 RGB.
+  our own estimator; those of the person are NaN without part maps. pictures: target | source | made
+  | truth, uint8 RGB.
   """
 
   def of_share(variables: dict, samples: Transfer) -> Evaluation:
@@ -242,16 +243,26 @@ def eval_step(parts: Parts, state: State, samples: Transfer) -> Evaluation:
     shown = unsigned(made)
     found = parts.networks.read(variables, signed(shown)).keypoints
     side = shown.shape[1]
-    scored = {
+    scored = _of_person(shown, samples) | {
       "psnr": scores.psnr(shown, samples.truth),
       "ssim": scores.ssim(shown, samples.truth),
-      "foreground_psnr": scores.foreground_psnr(shown, samples.truth, samples.truth_parts),
       "pck": scores.joint_scores(found, samples.truth_keypoints, side)["PCK"],
     }
     columns = (samples.target, samples.source, shown, samples.truth)
     return Evaluation(values, scored, ops.to_uint8(jnp.concatenate(columns, axis=-2)))
 
   return sharding.on_shares(of_share, (WHOLE, SPLIT), SPLIT)(state.variables, samples)
+
+
+def _of_person(shown: Array, samples: Transfer) -> Metrics:
+  """Scores [B] of the person in made pictures [B, S, S, 3], NaN without part maps."""
+  parts = samples.truth_parts
+  if parts is None:
+    return dict.fromkeys(("foreground_psnr", "identity_error"), jnp.full(len(shown), jnp.nan))
+  return {
+    "foreground_psnr": scores.foreground_psnr(shown, samples.truth, parts),
+    "identity_error": scores.identity_error(shown, samples.truth, parts, parts),
+  }
 
 
 def join(batch: Batch) -> Transfer:

@@ -354,7 +354,7 @@ def test_whether_a_coordinator_listens():
   with socket.create_server(("localhost", 0)) as server:
     port = server.getsockname()[1]
     assert watch._answers(f"localhost:{port}")
-  assert not watch._answers(f"localhost:{port}", seconds=0.5)
+  assert watch._answers(f"localhost:{port}", seconds=0.5) is False
 
 
 def test_an_address_of_version_6_is_taken_without_its_brackets(monkeypatch):

@@ -151,6 +151,13 @@ def test_works_without_hard_links(tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_that_goes_while_it_is_given_back_is_no_error(tmp_path, monkeypatch):
+  with Lock(tmp_path) as own:
+    own.acquire()
+    (tmp_path / FILE).unlink()
+    monkeypatch.setattr(lock, "_read", lambda path: {"token": own._token})
+
+
 def test_another_token_is_left_alone(tmp_path):
   with Lock(tmp_path) as own:
     own.acquire()

@@ -10,6 +10,8 @@ from cfi_jax import systems
 from cfi_jax.core import config as config_lib
 from cfi_jax.engine import feed
 from cfi_jax.engine import run as run_lib
+from cfi_jax.systems import dfcnet, files
+from cfi_jax.systems.dfcnet import model
 from cfi_jax.systems.dfcnet.procedure import make_parts
 
 TINY = pathlib.Path(__file__).parent / "tiny.py"
@@ -46,3 +48,21 @@ def toy(tmp_path_factory):
   return types.SimpleNamespace(
     config=config, parts=parts, state=run.initial_state(), batch=batch, held_out=held_out, step=step
   )
+
+
+@pytest.fixture(scope="session")
+def variables(toy):
+  """Variables of the tiny network before training, whose estimator finds every joint somewhere."""
+  params = model.init(toy.config.model, jax.random.key(1))
+  last = max(params["estimator"], key=lambda name: int(name.split("_")[1]))
+  params["estimator"][last]["bias"] += 0.5
+  return {"params": params}
+
+
+@pytest.fixture(scope="session")
+def weights(toy, variables, tmp_path_factory):
+  """A file of them, people.safetensors."""
+  path = tmp_path_factory.mktemp("weights") / "people.safetensors"
+  _, architecture = dfcnet.product(toy.config, toy.state)
+  files.save(path, variables, files.Card("dfcnet", architecture, "{}", "{}", "2026-11-28", "none"))
+  return path

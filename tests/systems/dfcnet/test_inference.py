@@ -12,33 +12,18 @@ from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.evaluate import __main__ as evaluate_command
 from cfi_jax.evaluate.transfers import evaluate_transfers
+from cfi_jax.keypoints.command import to_json
 from cfi_jax.systems import dfcnet, files
 from cfi_jax.systems.dfcnet import baselines, inference, model, scores
 from cfi_jax.systems.dfcnet.samples import make_transfer
+from cfi_jax.systems.dfcnet.warp import warp
 from cfi_jax.transfer import __main__ as command
-
-
-@pytest.fixture(scope="module")
-def variables(toy):
-  """Variables of the tiny network before training, whose estimator finds every joint somewhere."""
-  params = model.init(toy.config.model, jax.random.key(1))
-  last = max(params["estimator"], key=lambda name: int(name.split("_")[1]))
-  params["estimator"][last]["bias"] += 0.5
-  return {"params": params}
 
 
 @pytest.fixture(scope="module")
 def transferring(toy, variables):
   _, architecture = dfcnet.product(toy.config, toy.state)
   return inference.load(variables, architecture)
-
-
-@pytest.fixture(scope="module")
-def weights(toy, variables, tmp_path_factory):
-  path = tmp_path_factory.mktemp("weights") / "people.safetensors"
-  _, architecture = dfcnet.product(toy.config, toy.state)
-  files.save(path, variables, files.Card("dfcnet", architecture, "{}", "{}", "2026-11-28", "none"))
-  return path
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +36,7 @@ def test_a_result_has_the_targets_size_and_its_room(transferring, pictures):
   source, target = (np.asarray(Image.fromarray(p).resize((40, 30))) for p in pictures[[0, 3]])
   made = transferring.transfer(source, target)
   assert made.shape == (30, 40, 3) and made.dtype == np.uint8
-  frames = list(transferring.sequence([p for p in pictures], target))
+  frames = list(transferring.sequence([(p, None) for p in pictures], target))
   assert len(frames) == len(pictures)
   # The region of both poses differs from frame to frame; what no pose reaches never changes.
   still = np.all([frame == target for frame in frames], axis=(0, -1))
@@ -61,13 +46,33 @@ def test_a_result_has_the_targets_size_and_its_room(transferring, pictures):
 
 def test_a_picture_of_the_networks_size_is_not_resampled(transferring, pictures, toy):
   made = transferring.transfer(pictures[0], pictures[3])
-  region = np.asarray(
-    transferring._program(
-      transferring.params, *(p[None].astype(np.float32) / 255 for p in pictures[[0, 3]])
-    )[1]
-  )[0, ..., 0]
+  both = (p[None].astype(np.float32) / 255 for p in pictures[[0, 3]])
+  _, regions, _ = transferring._program(transferring.params, *both, (None, None))
+  region = np.asarray(regions)[0, ..., 0]
   assert made.shape == (16, 16, 3)
   np.testing.assert_array_equal(made[region == 0], pictures[3][region == 0])
+
+
+def test_keypoints_that_are_given_take_the_place_of_those_read(transferring, toy, pictures):
+  album = Figures(**{k: v for k, v in toy.config.data.items() if k != "name"}).album("test")
+  poses = [album.keypoints[i] for i in (0, 3)]
+  made = transferring.transfer(pictures[0], pictures[3], *poses)
+  # The untrained network gives the skeleton warp of the exact poses.
+  signed = pictures[3][None].astype(np.float32) / 127.5 - 1
+  warped = jax.jit(jax.vmap(warp))(signed, poses[1][None], poses[0][None])
+  expected = np.clip((np.asarray(warped.base)[0] + 1) * 127.5, 0, 255)
+  assert np.abs(made - expected).max() <= 1
+  assert (made != transferring.transfer(pictures[0], pictures[3])).any()
+  # In a wide picture the same person stands farther to the right.
+  wide = np.pad(pictures[0], ((0, 0), (8, 0), (0, 0)), mode="edge")
+  moved = poses[0] + np.float32([8, 0, 0])
+  assert transferring.transfer(wide, pictures[3], moved, poses[1]).shape == (16, 16, 3)
+  for keypoints, message in (
+    (poses[0][:17], r"keypoints of the source are \[17, 3\]; allowed: finite, \[18, 3\]"),
+    (0 * poses[0], "0 of 18 joints were found in the source: nobody is seen"),
+  ):
+    with pytest.raises(InputError, match=message):
+      transferring.transfer(pictures[0], pictures[3], keypoints, poses[1])
 
 
 def test_nobody_in_a_picture_is_said(toy, pictures):
@@ -147,6 +152,52 @@ def test_the_command_makes_one_picture_and_a_folder(folder, weights, capsys):
   assert "1 failed" in said.out
 
 
+def test_a_dance_becomes_one_animated_picture_whose_room_is_still(folder, weights, capsys):
+  person = np.asarray(Image.open(folder / "person.png"))
+  common = (f"--source={folder / 'dance'}", f"--target={folder / 'person.png'}")
+  common += (f"--weights={weights}",)
+  for name in ("dance.webp", "dance.gif"):
+    assert run(*common, f"--output={folder / name}", "--frame_ms=120") == 0
+    film = Image.open(folder / name)
+    film.load()  # a WEBP tells the time of a frame that was read
+    assert (film.n_frames, film.size, film.info["duration"]) == (2, (24, 20), 120)
+  assert run(*common, f"--output={folder / 'frames'}") == 0
+  frames = [np.asarray(Image.open(p)) for p in sorted((folder / "frames").iterdir())]
+  still = np.all([frame == person for frame in frames], axis=(0, -1))
+  assert still.any()
+  np.testing.assert_array_equal(frames[0][still], frames[1][still])
+  capsys.readouterr()
+  assert run(*common, f"--output={folder / 'dance.gif'}", "--frame_ms=1") == 2
+  assert "--frame_ms=1; allowed: 10 to 10000" in capsys.readouterr().err
+
+
+def test_the_command_takes_keypoint_files(folder, weights, toy, capsys):
+  album = Figures(**{k: v for k, v in toy.config.data.items() if k != "name"}).album("test")
+  (folder / "keypoints").mkdir()
+  for name, keypoints in (("frame0", album.keypoints[0]), ("frame1", album.keypoints[1])):
+    (folder / "keypoints" / f"{name}_keypoints.json").write_text(to_json(keypoints))
+  own = album.keypoints[3] * (24 / 16, 20 / 16, 1)
+  (folder / "person_keypoints.json").write_text(to_json(own))
+  common = [f"--source={folder / 'dance'}", f"--target={folder / 'person.png'}"]
+  common += [f"--weights={weights}", f"--output={folder / 'out'}"]
+  given = [f"--source_keypoints={folder / 'keypoints'}"]
+  given += [f"--target_keypoints={folder / 'person_keypoints.json'}"]
+  assert run(*common, *given) == 0
+  assert len(list((folder / "out").iterdir())) == 2
+  (folder / "keypoints" / "frame1_keypoints.json").write_text(to_json(None))
+  assert run(*common, *given) == 1
+  assert "frame1_keypoints.json: has nobody" in capsys.readouterr().err
+  (folder / "keypoints" / "frame1_keypoints.json").unlink()
+  for flags, message in (
+    (given, "holds no keypoints of frame1; allowed: one of frame1_keypoints.json"),
+    ([f"--source_keypoints={folder / 'person_keypoints.json'}"], "no folder; allowed for a folder"),
+    ([f"--target_keypoints={folder / 'no.json'}"], "allowed are files that end in _keypoints.json"),
+    ([f"--target_keypoints={folder / 'no_pose.yml'}"], "no_pose.yml: cannot be read"),
+  ):
+    assert run(*common, *flags) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -200,7 +251,9 @@ def test_baselines_are_what_they_say(toy, pictures):
   training, source = options.album("train"), options.source("train")
   record = {name: image / np.float32(255) for name, image in source[0].items()}
   samples = jax.tree.map(lambda x: x[None], make_transfer(record, None))
-  drawn = {name: np.asarray(rule(samples, training)) for name, rule in baselines.BASELINES.items()}
+  drawn = {
+    name: np.asarray(rule(samples, lambda: training)) for name, rule in baselines.BASELINES.items()
+  }
   assert all(picture.shape == (1, 16, 16, 3) for picture in drawn.values())
   np.testing.assert_array_equal(drawn["copy target"], samples.target)
   np.testing.assert_array_equal(drawn["copy source"], samples.source)

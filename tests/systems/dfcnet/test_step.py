@@ -138,9 +138,14 @@ def test_validation_begins_with_the_skeleton_warp(toy):
   for column, name in ((0, "target"), (1, "source"), (3, "truth")):
     picture = np.asarray(getattr(toy.held_out, name))
     np.testing.assert_allclose(columns[column], 255 * picture, atol=0.51)
-  assert set(found.scores) == {"psnr", "ssim", "foreground_psnr", "pck"}
+  scored = {"psnr", "ssim", "foreground_psnr", "identity_error", "pck"}
+  assert set(found.scores) == scored
   assert set(found.scores) | {"loss"} == set(toy.config.judges)
   assert np.isfinite(found.scores["foreground_psnr"]).all()
+  # Photographs have no part maps, and then nothing of the person is measured.
+  bare = sample.replace(truth_parts=None, source_parts=None)
+  own = step._of_person(sample.truth, bare)
+  assert set(own) < scored and all(np.isnan(x).all() and x.shape == (4,) for x in own.values())
 
 
 @pytest.mark.parametrize(

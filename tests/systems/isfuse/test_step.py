@@ -129,6 +129,7 @@ def test_step_counts_and_reports_the_learning_rate(reference_run):
   assert [int(s[0].step) for s in reference_run] == [1, 2, 3][:STEPS]
   rates = [metrics["learning_rate"] for _, metrics, *_ in reference_run]
   assert rates == pytest.approx([1e-4, 2e-4, 3e-4][:STEPS])  # the rate that the step itself took
+  assert {rate.dtype for rate in rates} == {np.dtype("float32")}  # in a step of float64, too
 
 
 @pytest.mark.parametrize(

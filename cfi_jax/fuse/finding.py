@@ -1,0 +1,162 @@
+"""Finding the pairs to fuse: two files, two folders, or radiometric JPEGs, and their masks."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Collection, Mapping
+
+from cfi_jax.core.types import InputError
+from cfi_jax.data import matching
+from cfi_jax.data.listing import enumerate_problems, shorten
+from cfi_jax.data.matching import PLAIN
+from cfi_jax.data.naming import Naming
+from cfi_jax.data.pairs import FoundPairs, find_embedded, find_pairs, require_alike
+from cfi_jax.fuse.reading import Job
+from cfi_jax.images import write as pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The pairs to fuse; sentences on names that are no pairs; images and the like left out."""
+
+  jobs: list[Job]
+  problems: list[str]
+  left_out: list[str]
+
+
+def find_jobs(
+  visible: pathlib.Path,
+  infrared: pathlib.Path,
+  output: str | os.PathLike,
+  extension: str,
+  naming: Naming = PLAIN,
+  valid: Mapping[str, pathlib.Path] | None = None,
+) -> Found:
+  """Finds the pairs of two files, or of two folders and those below them.
+
+  valid: by modality a mask for all of its images, or a folder of masks that are named as they are.
+  output: for two files a file, whose extension may be left out, or a folder: one that exists or
+    ends with a slash. For two folders a folder; it gets the folders below them, too.
+  """
+  require_alike(visible, infrared)
+  valid = {} if valid is None else valid
+  for path in valid.values():
+    if not path.exists():
+      raise InputError(f"{path}: does not exist")
+  pictures.check_extension(extension)
+  if not visible.is_dir():
+    output = _output_file(visible, output, extension)
+    if output.resolve() in (visible.resolve(), infrared.resolve()):
+      raise InputError(f"--output={output} is one of the images themselves")
+    for image, path in valid.items():
+      if path.is_dir() or output.resolve() == path.resolve():
+        what = "a folder; two files need a file" if path.is_dir() else "the output, too"
+        raise InputError(f"--{image}_valid={path} is {what}")
+    (pair,) = find_pairs(visible, infrared).pairs
+    return Found([Job(visible.name, pair.visible, pair.infrared, output, valid=valid)], [], [])
+  folders = {"visible": visible, "infrared": infrared}
+  return _of_folders(
+    find_pairs(visible, infrared, naming), folders, output, extension, naming, valid
+  )
+
+
+def find_embedded_jobs(
+  path: pathlib.Path,
+  output: str | os.PathLike,
+  extension: str,
+  naming: Naming = PLAIN,
+  valid: Mapping[str, pathlib.Path] | None = None,
+) -> Found:
+  """Finds the pairs that radiometric JPEGs hold, of a file or a folder; see `find_jobs`."""
+  pictures.check_extension(extension)
+  valid = {} if valid is None else valid
+  found = find_embedded(path, naming)
+  if path.is_dir():
+    return _of_folders(found, {"infrared": path}, output, extension, naming, valid)
+  output = _output_file(path, output, extension)
+  if output.resolve() == path.resolve():
+    raise InputError(f"--output={output} is the image itself")
+  return Found([Job(path.name, path, path, output, valid=valid, embedded=True)], [], [])
+
+
+def _of_folders(
+  found: FoundPairs,
+  folders: Mapping[str, pathlib.Path],
+  output: str | os.PathLike,
+  extension: str,
+  naming: Naming,
+  valid: Mapping[str, pathlib.Path],
+) -> Found:
+  """The jobs of pairs from folders; see `find_jobs`."""
+  output = pathlib.Path(output)
+  if output.is_file():
+    given = "two folders need" if len(folders) == 2 else "a folder needs"
+    raise InputError(f"--output={output} is a file; {given} a folder")
+  for image, folder in folders.items():
+    results = [pair.name + extension for pair in found.pairs]
+    taken = any(naming.name(image, result) is not None for result in results)
+    if taken and output.resolve().is_relative_to(folder.resolve()):
+      raise InputError(
+        f"--output={output} is a folder of the images themselves, or inside one: results would be "
+        f"taken for {image} images the next time; choose another folder"
+      )
+  jobs = [
+    Job(p.name, p.visible, p.infrared, output / (p.name + extension), embedded=p.embedded)
+    for p in found.pairs
+  ]
+  jobs, lacking = _with_masks(jobs, valid, output, naming)
+  problems = [*found.problems, *lacking]
+  if not jobs:
+    raise InputError(enumerate_problems("there is no pair with its masks", problems))
+  return Found(jobs, problems, found.left_out)
+
+
+def _with_masks(
+  jobs: list[Job], valid: Mapping[str, pathlib.Path], output: pathlib.Path, naming: Naming
+) -> tuple[list[Job], list[str]]:
+  """The jobs whose images have masks, with them, and sentences on the others; see `find_jobs`."""
+  problems = []
+  for image, path in valid.items():
+    files = dict.fromkeys((job.name for job in jobs), path)
+    if path.is_dir():
+      files, found = _find_masks(files, path, image, naming)
+      problems += found
+      if output.resolve().is_relative_to(path.resolve()):
+        raise InputError(
+          f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
+        )
+    jobs = [
+      dataclasses.replace(job, valid={**job.valid, image: files[job.name]})
+      for job in jobs
+      if job.name in files
+    ]
+  return jobs, problems
+
+
+def _find_masks(
+  names: Collection[str], folder: pathlib.Path, image: str, naming: Naming
+) -> tuple[dict[str, pathlib.Path], list[str]]:
+  """The masks in a folder by the names of pairs, and sentences on pairs that have none."""
+  flag = f"{image}_valid"
+  rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
+  found = matching.find(os.sep, {flag: os.fspath(folder.resolve())}, rule)[flag]
+  files = {name: found.images.get(naming.key(name)) for name in names}
+  masks_of = {n: pathlib.Path(os.sep, file.path) for n, file in files.items() if file is not None}
+  problems = list(found.problems)
+  if lacking := [name for name in names if name not in masks_of]:
+    problems.append(
+      f"{len(lacking)} of {len(names)} pairs have no mask of the {image} image's name in "
+      f"--{flag}={folder}: {shorten(lacking)}"
+    )
+  return masks_of, problems
+
+
+def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
+  """The result's file: in a folder under the visible image's name, else with an extension."""
+  path = pathlib.Path(output)
+  if path.is_dir() or os.fspath(output).endswith(("/", os.sep)):
+    path = path / (visible.stem + extension)
+  elif not path.suffix:
+    path = path.with_name(path.name + extension)
+  pictures.check_extension(path.suffix)
+  return path

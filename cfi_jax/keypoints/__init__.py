@@ -1,0 +1,1 @@
+"""The command that finds the keypoints of people in pictures, by BlazePose."""

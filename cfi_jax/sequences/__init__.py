@@ -1,0 +1,1 @@
+"""Recordings: numbered files, TIFFs of many pages and videos, read and written frame by frame."""

@@ -1,0 +1,37 @@
+"""Parts of DFC-Net that its abstract claims to help, each left out, from three seeds.
+
+  python -m cfi_jax.study --config=configs/dfcnet_ablations.py --workdir=runs/dfcnet_ablations
+
+Rows: `full`, whose pose branch reads the estimator's amplified maps; without the amplifier (the
+maps as the estimator gives them, also where keypoints are read off them), the pose consistency,
+the static consistency, the adversary, or the support data; the person drawn from both branches side
+by side (concat) instead of the skeleton warp; and, as a bound, exact keypoints instead of the
+estimator's. All have the same steps. New people in new poses are scored by the system's own
+validation: findings.csv and summary.md in the workdir, after every seed that all rows have.
+Other sizes with :large. Fewer rows: --config.order="('full','no_static')".
+Cost, by the time of a step in configs/figures.py: eight rows of three seeds of 4,000 steps of 0.55
+s are 15 hours of a CPU core; nobody has run it.
+"""
+
+from cfi_jax.study.ablations.template import ablations
+from cfi_jax.systems.dfcnet import recipes
+
+
+def get_config(recipe="estimator"):
+  full = recipes.get(recipe)
+  full.model.pose_input = "estimator"
+  full.validate_every = full.checkpoint.every = full.steps
+  full.checkpoint.keep = 1
+  full.pictures = 0
+  full.validation_pairs = full.data.validation_pairs = 200
+  changes = dict(
+    no_amplifier={"model.amplifier": "none"},
+    no_pose={"loss.pose": 0.0},
+    no_static={"loss.static": 0.0},
+    no_adversary={"loss.adversary": 0.0},
+    no_support={"support_rows": 0},
+    concat={"model.transport": "concat"},
+    keypoints={"model.pose_input": "keypoints"},
+  )
+  scores = ("psnr", "ssim", "foreground_psnr", "identity_error", "pck")
+  return ablations(full, changes, scores)
