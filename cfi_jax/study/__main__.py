@@ -5,7 +5,7 @@
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; shift, what is left of them
-in other worlds; ablations, the scores of held-out samples without a part. Three kinds train nothing:
+in other worlds; ablations, the scores of held-out samples without a part. Three train nothing:
 weather, the scores on test pairs under rain, haze and snow; transfers, those of pose transfer
 beside trivial ones; options, which of a rule's are best on held-out training pairs. Goes on where
 it was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
