@@ -130,15 +130,16 @@ class FileSource:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """Reads a record: luma, or RGB where `colour` says so; as in `Source`."""
-    return {
-      name: rgb(image) if name in self.colour else images.luma(image)
-      for name, image in self.read(index).items()
-    }
+    return {name: self._to_compute(name, image) for name, image in self.read(index).items()}
+
+  def _to_compute(self, name: str, image: np.ndarray) -> np.ndarray:
+    """Returns an image as it is computed with, made of what is stored."""
+    return rgb(image) if name in self.colour else images.luma(image)
 
   def read(self, index: int) -> dict[str, np.ndarray]:
     """Reads a record's images as stored."""
     record = self.records[index]
-    found = {name: self._decode(file) for name, file in record.files.items()}
+    found = {name: self._decode(name, file) for name, file in record.files.items()}
     require_one_size(self.store, record, {name: image.shape[:2] for name, image in found.items()})
     return found
 
@@ -208,7 +209,9 @@ class FileSource:
       return str(error)
     return headers
 
-  def _decode(self, file: File) -> np.ndarray:
+  def _decode(self, name: str, file: File) -> np.ndarray:
+    """Returns the image of that name as stored."""
+    del name
     with self.store.open(file.path) as stream:
       return images.decode(stream, self.store.label(file.path))
 

@@ -10,10 +10,20 @@ from cfi_jax.datasets.characters.transfers import Characters
 from cfi_jax.datasets.degraded import Degraded
 from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.datasets.folder import Folder
+from cfi_jax.datasets.labelled.sets import (
+  Fmb,
+  LabelledFolder,
+  LlvipBoxes,
+  M3fdBoxes,
+  Mfnet,
+  MsrsLabels,
+  Nyudv2,
+  Pst900,
+)
 from cfi_jax.datasets.medical import CtMri, Harvard, PetMri, SpectMri
 from cfi_jax.datasets.posed.layouts import PoseFrames, PosePairs
 from cfi_jax.datasets.prepared import Tfds
-from cfi_jax.datasets.synthetic import Synthetic, SyntheticDepth
+from cfi_jax.datasets.synthetic import Synthetic, SyntheticDepth, SyntheticLabels
 from cfi_jax.datasets.visible_infrared import Llvip, M3fd, Msrs, RoadScene, Tno
 
 
@@ -39,6 +49,8 @@ DATASETS: dict[str, type] = {
     *(CtMri, PetMri, SpectMri, Harvard),
     *(Degraded, Folder, Tfds, Synthetic, SyntheticDepth, Figures),
     *(Characters, PosePairs, PoseFrames),
+    *(MsrsLabels, Mfnet, Pst900, Fmb, Nyudv2, M3fdBoxes, LlvipBoxes, LabelledFolder),
+    SyntheticLabels,
   )
 }
 Tfds.table = DATASETS

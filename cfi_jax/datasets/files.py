@@ -21,6 +21,7 @@ class FileDataset:
   name: the data set in configs, and its TFDS builder. layout: the folder below the root of each
   image of a record, by image name; "{part}" becomes the shipped part. parts: the lists of records
   it ships. preparable: whether `python -m cfi_jax.prepare` writes it as TFDS records.
+  annotations: names of a record's files that are no pictures to fuse; `examine` knows them.
   """
 
   root: str
@@ -30,6 +31,7 @@ class FileDataset:
   layout: ClassVar[Mapping[str, str]] = {}
   parts: ClassVar[tuple[str, ...]] = ("train", "test")
   preparable: ClassVar[bool] = True
+  annotations: ClassVar[tuple[str, ...]] = ()
 
   def __post_init__(self):
     """Raises InputError for a fraction outside [0, 1)."""
@@ -99,5 +101,13 @@ class FileDataset:
     title = f"{self.title} {split}"
     require(listings, title)
     parts = {part: listing.records for part, listing in listings.items()}
-    records = self.arrange(parts)[split]
+    return self.open(title, self.arrange(parts)[split])
+
+  def open(self, title: str, records: tuple[Record, ...]) -> FileSource:
+    """Opens records of the data set as a source."""
     return FileSource(title, self.store, records, folders=self.chosen)
+
+  def examine(self, record: Record) -> list[str]:
+    """Returns sentences on what is wrong with the files of a record in `annotations`."""
+    del record
+    return []

@@ -104,11 +104,10 @@ def check(
   except InputError as error:  # the parts as shipped are looked at instead
     problems.append(str(error))
   todo = [(split, record) for split, records in splits.items() for record in records]
-  store = dataset.store
   names = list(todo[0][1].files) if todo else None
   normalizer = ranges.parse(normalize, names, normalize_over)
   seen = each(
-    lambda item: _examine(store, normalizer, *item), todo, f"checking {dataset.title}", "record"
+    lambda item: _examine(dataset, normalizer, *item), todo, f"checking {dataset.title}", "record"
   )
   whole = [s for s in seen if not s.problems]
   problems += [problem for s in seen for problem in s.problems]
@@ -176,9 +175,11 @@ def _list(dataset: FileDataset) -> tuple[dict[str, Listing], list[str]]:
   return listings, problems
 
 
-def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -> _Seen:
-  found, problems = {}, []
+def _examine(dataset: FileDataset, normalizer: Normalizer, split: str, record: Record) -> _Seen:
+  found, problems, store = {}, [], dataset.store
   for name, file in record.files.items():
+    if name in dataset.annotations:
+      continue
     try:
       found[name] = _decode(store, file, name, normalizer)
     except InputError as error:
@@ -187,6 +188,7 @@ def _examine(store: Store, normalizer: Normalizer, split: str, record: Record) -
     require_one_size(store, record, {name: image.size for name, image in found.items()})
   except InputError as error:
     problems.append(str(error))
+  problems += [] if problems else dataset.examine(record)
   return _Seen(split, record, found, tuple(problems))
 
 

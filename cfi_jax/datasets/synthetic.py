@@ -15,9 +15,11 @@ import numpy as np
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.generated import Generated
+from cfi_jax.datasets.labelled.classes import Classes, spread
 from cfi_jax.datasets.splits import SPLITS, require_split
 from cfi_jax.datasets.world.options import SceneOptions
 from cfi_jax.datasets.world.scenes import Scene, depth, scene
+from cfi_jax.datasets.world.things import KINDS
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images.read import Header
 
@@ -66,14 +68,22 @@ class Synthetic(SceneOptions):
       {name: np.round(image * 255).astype(np.uint8) for name, image in self._images(split, chunk)}
       for chunk in (indices[i : i + _CHUNK] for i in indices[::_CHUNK])
     ]
-    empty = dict.fromkeys(self.images, np.empty((0, self.size, self.size, 1), np.uint8))
+    shape = (0, self.size, self.size)
     images = {
-      name: np.concatenate([empty[name], *(p[name] for p in parts)]) for name in self.images
+      name: np.concatenate(
+        [np.empty((*shape, self.channels(name)), np.uint8), *(part[name] for part in parts)]
+      )
+      for name in self.images
     }
     return SyntheticSource(split, self, images)
 
+  def channels(self, name: str) -> int:
+    """The number of channels of an image."""
+    del name
+    return 1
+
   def _images(self, split: str, indices: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields each image of these scenes [N, S, S, 1] in [0, 1], under its name."""
+    """Yields each image of these scenes [N, S, S, C] in [0, 1], under its name."""
     yield from vars(scenes(self.seed, split, self.options, indices).pair).items()
 
 
@@ -90,8 +100,39 @@ class SyntheticDepth(Synthetic):
 
 
 @dataclasses.dataclass(frozen=True)
+class SyntheticLabels(Synthetic):
+  """The scenes of `Synthetic` with the truth about their pixels and objects.
+
+  labels: index of the class in `classes`. carrier: of the object, see `world.scenes.Scene`.
+  objects: one object a channel, class + 1 at the pixels that are seen of it; empty ones are last.
+  """
+
+  name: ClassVar[str] = "synthetic_labels"
+  images: ClassVar[tuple[str, ...]] = (*MODALITIES, "labels", "carrier", "objects")
+  classes: ClassVar[Classes] = Classes(("background", *KINDS), spread(1 + len(KINDS)))
+
+  @property
+  def slots(self) -> int:
+    """The greatest number of objects of a scene."""
+    return self.objects[1]
+
+  def channels(self, name: str) -> int:
+    """The number of channels of an image."""
+    return self.slots if name == "objects" else 1
+
+  def _images(self, split: str, indices: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    found = scenes(self.seed, split, self.options, indices)
+    yield from vars(found.pair).items()
+    own = found.objects == np.arange(1, self.slots + 1)
+    objects = np.where(own, 1 + 1 + found.kind[:, None, None, :], 0)  # class 0 is the background
+    yield "labels", np.maximum(objects.max(-1, keepdims=True) - 1, 0) / 255
+    yield "carrier", found.carrier / 255
+    yield "objects", objects / 255
+
+
+@dataclasses.dataclass(frozen=True)
 class SyntheticSource(Generated):
-  """The scenes of one split as a `Source`; images: uint8 [N, S, S, 1] by name."""
+  """The scenes of one split as a `Source`; images: uint8 [N, S, S, C] by name."""
 
   split: str
   dataset: Synthetic
@@ -103,13 +144,14 @@ class SyntheticSource(Generated):
     return len(next(iter(self.images.values())))
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    """Returns the images of a scene, uint8 [S, S, 1] by name."""
+    """Returns the images of a scene, uint8 [S, S, C] by name."""
     return {name: images[index] for name, images in self.images.items()}
 
   def check_headers(self) -> tuple[dict[str, Header], ...]:
     """Returns size and depth of every image; there are no files that could be damaged."""
-    header = Header(self.dataset.size, self.dataset.size, np.uint8)
-    return (dict.fromkeys(self.images, header),) * len(self)
+    size = self.dataset.size
+    headers = {n: Header(size, size, np.uint8, self.dataset.channels(n)) for n in self.images}
+    return (headers,) * len(self)
 
 
 def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:

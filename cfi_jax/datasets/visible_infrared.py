@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.listing import Listing, shorten
-from cfi_jax.data.matching import PLAIN
+from cfi_jax.data.listing import Listing
+from cfi_jax.datasets import lists as lists_lib
 from cfi_jax.datasets.files import FileDataset
-from cfi_jax.images.read import EXTENSIONS
 
 
 class Msrs(FileDataset):
@@ -60,36 +59,8 @@ class RoadScene(FileDataset):
 
   def listing(self, part: str) -> Listing:
     """Lists the pairs that {part}.txt names; images in neither list are strays."""
-    whole = super().listing(part)
-    lists = {name: set(self._names(name)) for name in self.parts}
-    problems = list(whole.problems)
-    both = sorted(lists["train"] & lists["test"])
-    if both:
-      problems.append(f"{len(both)} names are in train.txt and in test.txt: {shorten(both)}")
-    named = {PLAIN.key(record.name): record for record in whole.records}
-    absent = sorted(lists[part] - set(named))
-    if absent:
-      problems.append(
-        f"{len(absent)} names of {part}.txt have no pair of images: {shorten(absent)}"
-      )
-    strays = [
-      file.path
-      for name, record in named.items()
-      if name not in lists["train"] | lists["test"]
-      for file in record.files.values()
-    ]
-    chosen = tuple(record for name, record in named.items() if name in lists[part])
-    return Listing(chosen, tuple(problems), tuple(sorted([*whole.strays, *strays])))
-
-  def _names(self, part: str) -> list[str]:
-    path = Path(self.directory, f"{part}.txt")
-    if not path.is_file():
-      raise InputError(
-        f"{path} is missing: RoadScene needs train.txt and test.txt, one image name per line"
-      )
-    try:
-      lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-      raise InputError(f"{path} cannot be read as text (UTF-8): {error}") from error
-    stems = (Path(n).stem if Path(n).suffix.lower() in EXTENSIONS else n for n in lines)
-    return [PLAIN.key(stem) for stem in stems]
+    lists = {
+      name: lists_lib.read_names(Path(self.directory, f"{name}.txt"), "RoadScene", self.parts)
+      for name in self.parts
+    }
+    return lists_lib.select(super().listing(part), part, lists)

@@ -7,6 +7,8 @@
       --baselines=published.md#TNO
   python -m cfi_jax.evaluate --config=configs/figures.py --weights=figures.safetensors \\
       --output=DIR
+  python -m cfi_jax.evaluate --config=configs/perception.py --weights=perception.safetensors \\
+      --output=DIR
   python -m cfi_jax.evaluate --temporal --visible=V.mp4 --infrared=I.mkv --fused=NAME:FUSED.mkv \\
       --output=DIR
   python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
@@ -16,9 +18,9 @@ Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bit
 scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
 own to the degraded ones; restored images are scored, too. Published means are rows beside the
 scores, and ranked with them. Metrics are found whatever their capitals and dashes. With a config of
-pose transfer its held-out people are transferred and scored instead. Sequences are scored over time
-with --temporal: flicker of what stands still, and motion unlike the sources'. Exits with 2 when the
-input cannot be used.
+pose transfer its held-out people are transferred and scored instead; with one of perception the
+labels and boxes of its held-out images. Sequences are scored over time with --temporal: flicker of
+what stands still, and motion unlike the sources'. Exits with 2 when the input cannot be used.
 """
 
 import pathlib
@@ -30,7 +32,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
-from cfi_jax.evaluate import PROTOCOLS, Request, evaluate
+from cfi_jax.evaluate import PROTOCOLS, Request, evaluate, perceptions
 from cfi_jax.evaluate.temporal import evaluate_temporal, to_text
 from cfi_jax.evaluate.transfers import evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
@@ -55,7 +57,7 @@ FLAGS = {
   "temporal": cli.Flag(
     "score sequences over time (folders of frames, TIFFs, videos) instead", False
   ),
-  "config": cli.Flag("config of pose transfer, whose held-out people are transferred and scored"),
+  "config": cli.Flag("config of pose transfer or perception, whose held-out split is scored"),
   "split": cli.Flag(f"with --config: one of {', '.join(HELD_OUT)}; {HELD_OUT[0]} by default"),
 }
 OF_TRANSFERS = ("config", "split", "weights", "output")
@@ -68,7 +70,7 @@ CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by m
 def main(given: dict[str, Any]) -> int:
   """Scores what the flags name."""
   if given["config"] is not None:
-    return transfers(given)
+    return of_config(given)
   if given["split"] is not None:
     raise InputError(f"--split={given['split']} without --config")
   for name in ("visible", "infrared"):
@@ -121,14 +123,20 @@ def over_time(given: dict[str, Any]) -> int:
   return 0
 
 
-def transfers(given: dict[str, Any]) -> int:
-  """Scores pose transfer on the people of a config."""
+def of_config(given: dict[str, Any]) -> int:
+  """Scores pose transfer on the people of a config, or perception on its labelled images."""
   for name, flag in FLAGS.items():
     if name not in OF_TRANSFERS and given[name] != flag.default:
       raise InputError(f"--{name} is for fused images; allowed with --config: --weights, --split")
   if not given["weights"]:
     raise InputError("--weights is missing; with --config it is required: weights to be scored")
   output = pathlib.Path(given["output"])
+  if given["config"].get("system") == "perception":
+    split = given["split"] or perceptions.HELD_OUT[0]
+    result = perceptions.evaluate_perception(given["config"], given["weights"], split, output)
+    print(result.to_text())
+    print(f"scored {len(result.names)} images: {output}")
+    return 0
   scored = evaluate_transfers(
     given["config"], given["weights"], given["split"] or HELD_OUT[0], output
   )

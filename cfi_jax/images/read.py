@@ -63,14 +63,20 @@ def read_image(
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
   try:
-    with open(path, "rb") as file, _readable(os.fspath(path)):
-      picture = _open(file, max_pixels)
-      if picture.mode == "P":
-        ImageOps.exif_transpose(picture, in_place=True)
-        return np.array(picture)[..., None]
+    with open(path, "rb") as file:
+      return decode_classes(file, os.fspath(path), max_pixels)
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
-  return read_image(path, max_pixels)
+
+
+def decode_classes(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Reads an open seekable file as `read_classes` does; `label` names it in errors."""
+  with _readable(label):
+    picture = None if tiff.is_rare(file) else _open(file, max_pixels)
+    if picture is not None and picture.mode == "P":
+      ImageOps.exif_transpose(picture, in_place=True)
+      return np.array(picture)[..., None]
+  return decode(file, label, max_pixels)
 
 
 def decode(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:

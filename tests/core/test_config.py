@@ -12,6 +12,7 @@ from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.model import make_model
+from cfi_jax.systems.perception import recipes as perception
 
 STUDIES = {
   "shift",
@@ -24,9 +25,9 @@ STUDIES = {
   "transfers",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
-# For the others see tests/systems/amgfuse and tests/systems/dfcnet.
+# For the others see tests/systems/amgfuse, tests/systems/dfcnet and tests/systems/perception.
 OF_TRANSFERS = ("small", "characters", "pairs", "frames")
-OF_ISFUSE = [name for name in CONFIGS if name not in ("amgfuse", "figures")]
+OF_ISFUSE = [name for name in CONFIGS if name not in ("amgfuse", "figures", "perception")]
 
 
 def load(name, recipe="released"):
@@ -45,6 +46,7 @@ def test_every_config_builds_with_every_recipe(name, recipe):
 def test_all_datasets_with_training_pairs_have_a_config():
   others = {load("amgfuse", recipe)["data"]["name"] for recipe in ("all", "small")}
   others |= {load("figures", recipe)["data"]["name"] for recipe in OF_TRANSFERS}
+  others |= {load("perception", f"early:{name}")["data"]["name"] for name in perception.DATA}
   assert {*OF_ISFUSE} | others == set(datasets.DATASETS) - {"tno"}
 
 
