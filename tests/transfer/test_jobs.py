@@ -1,11 +1,10 @@
 """What `python -m cfi_jax.transfer` makes of its flags, before any weights are read."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.transfer.command import Job, find_jobs, read_picture
+from cfi_jax.transfer.command import Job, find_jobs
 
 
 @pytest.fixture
@@ -28,6 +27,18 @@ def test_sources_of_a_folder_come_by_name_into_a_folder(root):
     Job(root / "dance" / "a.jpg", root / "out" / "a.webp"),
     Job(root / "dance" / "b.png", root / "out" / "b.webp"),
   ]
+
+
+@pytest.mark.parametrize("name", ["dance.gif", "dance.WEBP"])
+def test_sources_of_a_folder_make_one_film(name, root):
+  files = [root / "dance" / "a.jpg", root / "dance" / "b.png"]
+  assert jobs(root, "dance", name) == [Job(file, root / name) for file in files]
+  (root / name).mkdir()  # a folder of that name is a folder
+  assert [job.output.parent for job in jobs(root, "dance", name)] == [root / name] * 2
+  person = root / "person.gif"
+  Image.new("L", (4, 4)).save(person)
+  with pytest.raises(InputError, match="is one of the pictures themselves"):
+    jobs(root, "dance", "person.gif", "person.gif")
 
 
 @pytest.mark.parametrize(
@@ -59,14 +70,3 @@ def test_one_source_goes_to_a_file_or_into_a_folder(output, file, root):
 def test_what_cannot_be_is_named(given, message, root):
   with pytest.raises(InputError, match=message):
     jobs(root, *given)
-
-
-def test_pictures_are_read_in_colour_with_8_bits(root):
-  deep = np.array([[0, 128, 129, 385, 386, 65535]], np.uint16)  # the steps of rounding by 257
-  Image.fromarray(deep).save(root / "deep.png")
-  found = read_picture(root / "deep.png", 10**6)
-  assert found.shape == (1, 6, 3) and found.dtype == np.uint8
-  assert found[0, :, 0].tolist() == [0, 0, 1, 1, 2, 255]
-  Image.fromarray(np.ones((4, 4), np.float32)).save(root / "kelvin.tif")
-  with pytest.raises(InputError, match="kelvin.tif: holds float32; allowed: 8 or 16 bits"):
-    read_picture(root / "kelvin.tif", 10**6)

@@ -47,7 +47,7 @@ def test_the_room_is_a_wall_with_boxes_and_a_floor():
   person = types.SimpleNamespace(
     wall=jnp.asarray(wall), floor=jnp.asarray(floor), horizon=0.3, boxes=boxes
   )
-  found = np.asarray(render._room(person, jnp.asarray(np.stack([x, y], -1))))
+  found = np.asarray(render.room(person, jnp.asarray(np.stack([x, y], -1))))
   assert found.shape == (n, n, 3)
   left = np.ones((n, n), bool)
   for left_edge, top, wide, high, hue, saturation in boxes.tolist():

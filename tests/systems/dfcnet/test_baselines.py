@@ -21,7 +21,7 @@ def test_the_nearest_picture_is_that_of_the_least_distance(colours, random):
   wanted = np.concatenate([random.normal(4, 1, (12, 18, 2)), np.full((12, 18, 1), 2)], 2)
   targets = 0.5 + random.normal(0, 0.035, (12, 1, 1, 3)) + np.zeros((SIDE, SIDE, 1))
   found = baselines.nearest(
-    types.SimpleNamespace(target=targets, source_keypoints=wanted), album, colours
+    types.SimpleNamespace(target=targets, source_keypoints=wanted), lambda: album, colours
   )
   chosen = set()
   for picture, target, joints in zip(found, targets, wanted, strict=True):
