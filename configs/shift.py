@@ -12,6 +12,8 @@ changes the share of visible objects or their contrast in any of the three world
 chance would.
 A try of some minutes: --config=configs/shift.py:small (two recipes, one seed, fewer steps). On an
 accelerator the network and crops of the release: --config=configs/shift.py:full.
+Weights and rules alone, in some minutes, without any training:
+  --config.published.shipped=visible-infrared --config.order="()" --config.reference=average
 """
 
 from ml_collections import ConfigDict
@@ -60,6 +62,7 @@ def get_config(size="cpu"):
         objects=dict(threshold=1.0, gap=1, width=6),
       ),
       order=("fusion_only", *HOLES, "dropout", "released", "paper"),
+      published=dict(shipped=""),
       reference="fusion_only",
       seeds=(0, 1, 2),
     )

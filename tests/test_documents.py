@@ -80,6 +80,9 @@ SHIFT += [
   f"tests.corruptions.{name}=()"
   for name in ("noise", "blur", "misregistration", "haze", "rain", "snow", "missing_visible")
 ]
+# Fewer candidates, of pairs that are small.
+OPTIONS = ["crop=16", "views=0", "pairs=1", "metrics=('EN','Nabf')", "grid.exponent=(4.0,)"]
+OPTIONS += ["grid.gain=(1.0,)", "grid.spread=(0.6,)", "grid.planes=(2.0,)"]
 OVERRIDES = {
   "--temporal": [],
   "cfi_jax.export": ["--sizes=16x16", "--weights=average"],
@@ -95,7 +98,11 @@ OVERRIDES = {
 def overrides(command):
   """Flags that make a command small."""
   if "cfi_jax.study" in command:
-    values = SHIFT if "configs/shift.py" in command else ROW
+    kinds = {"shift.py": SHIFT, "rule_options.py": OPTIONS}
+    values = next((v for name, v in kinds.items() if f"configs/{name}" in command), ROW)
+    if "configs/shift.py" in command:  # what it says itself stays
+      given = tuple(re.findall(r"--config\.(\S+?=)", command))
+      values = [value for value in values if not value.startswith(given)] if given else values
   elif "--config=" in command and "cfi_jax.check" not in command:
     values = TINY
   else:

@@ -22,6 +22,7 @@ ELSEWHERE = {
   "summary_given.md",  # of evaluate, where pairs are degraded
   "restoration.md",  # the same
   "results.md",  # of a study of results
+  "options.md",  # of a study of a rule's options
   "FILE.md",  # tables of published scores, a user's
   "published.md",
   "baselines.md",

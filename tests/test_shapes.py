@@ -14,8 +14,9 @@ import pytest
 
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world import corruptions, objects
-from cfi_jax.fusion import cameras, interventions, losses, rules
+from cfi_jax.fusion import cameras, decoys, interventions, losses, rules
 from cfi_jax.fusion.cameras import CameraOptions
+from cfi_jax.fusion.decoys import DecoyOptions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.fusion.losses import TargetOptions
 from cfi_jax.fusion.rule_options import parse
@@ -39,11 +40,12 @@ from cfi_jax.metrics import (
   windows,
 )
 from cfi_jax.systems.baselines import BASELINES
-from cfi_jax.systems.isfuse.recipes import UNVARIED
+from cfi_jax.systems.isfuse.recipes import UNDECORATED, UNVARIED
 
 MODULES = (
-  ops, losses, rules, cameras, interventions, corruptions, objects, windows, catalogue, correlation,
-  definition, fmi, fmi_maps, gradient, information, levels, mef, statistics, structure, table, vif,
+  ops, losses, rules, cameras, decoys, interventions, corruptions, objects, windows, catalogue,
+  correlation, definition, fmi, fmi_maps, gradient, information, levels, mef, statistics, structure,
+  table, vif,
 )  # fmt: skip
 
 ONE, BATCH = jnp.full((9, 10, 1), 0.5), jnp.full((4, 9, 10, 1), 0.5)
@@ -55,6 +57,7 @@ VIEW = Fusion(fused=BATCH, gates=(BATCH,), features={}, levels=())
 PLAIN = Fusion(fused=BATCH, gates=(), features={}, levels=())
 TARGET = TargetOptions(planes=1, exponent=4.0, gain=1.0, spread=0.5, brighter=0.0)
 CAMERAS = CameraOptions(**UNVARIED)
+DECOYS = DecoyOptions(**UNDECORATED)
 MASKS = MaskOptions(holes=(1, 2), size=(2, 3), square_probability=0.5, fill=0.0, darkest=0.5)
 KEY = jax.random.key(0)
 LEVELS, MAP = np.full((9, 10), 7, np.uint8), jnp.full((9, 10), 7)
@@ -107,6 +110,8 @@ CASES = {
   rules.wavelet_planes: case(ANY, BATCH, count=1),
   cameras.vary: case(GREY, KEY, PAIR, CAMERAS),
   cameras.vary_batch: case(GREY, KEY, PAIRS, CAMERAS),
+  decoys.add: case(GREY, KEY, PAIR, DECOYS),
+  decoys.add_to_batch: case(GREY, KEY, PAIRS, DECOYS),
   interventions.apply_masks: case(GREY, PAIRS, PAIRS, fill=0.0),
   interventions.original_view: case(GREY, PAIRS),
   interventions.intervene: case(GREY, "shared", KEY, PAIRS, MASKS),

@@ -54,18 +54,22 @@ def where(known: Array | None, image: Array) -> Array:
 def trusted(
   pair: Pair, valid: Pair | None
 ) -> tuple[tuple[Array, Array], tuple[Array | None, Array | None]]:
-  """The images, 0 where they are not trusted at all, and how far they are."""
+  """The images, 0 where they are not trusted at all, and how far they are; see `relative`."""
   ops.assert_grey(pair)
   if valid is None:
     return (pair.visible, pair.infrared), (None, None)
   ops.assert_grey(pair, valid)
-  trust = jax.tree.map(lambda x, image: x.astype(image.dtype), valid, pair)
+  trust = relative(jax.tree.map(lambda x, image: x.astype(image.dtype), valid, pair))
   images = jax.tree.map(lambda x, image: jnp.where(x > 0, image, 0), trust, pair)
   return (images.visible, images.infrared), (trust.visible, trust.infrared)
 
 
-def shares(a: Array, b: Array) -> tuple[Array, Array]:
-  """The trust in each of two images over the greater of both; 0 where there is none."""
-  greater = jnp.maximum(a, b)
-  safe = jnp.where(greater > 0, greater, 1)
-  return a / safe, b / safe
+def relative(trust: Pair) -> Pair:
+  """The trust in each of two images over the greater of both; 0 where there is none.
+
+  What both images are doubted for alike, neither can mend. For arrays of JAX or NumPy.
+  """
+  a, b = trust.visible, trust.infrared
+  greater = a * (a >= b) + b * (b > a)
+  safe = greater + (greater == 0)
+  return Pair(a / safe, b / safe)

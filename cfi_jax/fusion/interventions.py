@@ -33,6 +33,8 @@ class MaskOptions:
   fills: what holes hold, kinds of `FILLS`, of which every image draws one; ("value",): `fill`. A
     network that knows holes of one value takes all that has it for a hole.
   faulty: least and greatest share of pixels that a sensor lost, its logarithm uniform.
+  brightest: greatest value that the kinds "any value" and "noise" give holes; what is flat and
+    brighter is an object, hot or white, that saturated an image.
   """
 
   holes: tuple[int, int]
@@ -42,6 +44,7 @@ class MaskOptions:
   darkest: float
   fills: tuple[str, ...] = ("value",)
   faulty: tuple[float, float] = (0.001, 0.01)
+  brightest: float = 1.0
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
@@ -57,8 +60,9 @@ class MaskOptions:
     low, high = self.faulty
     if not 0 < low <= high <= 1:
       raise InputError(f"masks.faulty is {(low, high)}; allowed: 0 < least <= greatest <= 1")
-    if not 0 < self.darkest <= 1:
-      raise InputError(f"masks.darkest is {self.darkest}; allowed: above 0, to 1")
+    for name in ("darkest", "brightest"):
+      if not 0 < getattr(self, name) <= 1:
+        raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: above 0, to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,24 +143,25 @@ def _remove(key: Array, pair: Pair, masks: Pair, options: MaskOptions) -> Pair:
     kind_key, own_key = jax.random.split(keys.fold(key, "fills", modality))
     image = getattr(pair, modality)
     kind = jax.random.randint(kind_key, (), 0, len(options.fills))
-    makers = [functools.partial(FILLS[name], value=options.fill) for name in options.fills]
+    given = dict(value=options.fill, most=options.brightest)
+    makers = [functools.partial(FILLS[name], **given) for name in options.fills]
     filling = jax.lax.switch(kind, makers, own_key, image)
     fillings[modality] = jnp.where(getattr(masks, modality), image, filling)
   return Pair(**fillings)
 
 
-def _of_value(key: Array, image: Array, value: float) -> Array:
+def _of_value(key: Array, image: Array, value: float, most: float) -> Array:
   return jnp.full_like(image, value)
 
 
-def _of_any_value(key: Array, image: Array, value: float) -> Array:
-  return jnp.full_like(image, 1) * jax.random.uniform(key, (), image.dtype)
+def _of_any_value(key: Array, image: Array, value: float, most: float) -> Array:
+  return jnp.full_like(image, most) * jax.random.uniform(key, (), image.dtype)
 
 
-def _of_noise(key: Array, image: Array, value: float) -> Array:
+def _of_noise(key: Array, image: Array, value: float, most: float) -> Array:
   """Grey levels between two that are drawn, smooth over some pixels or not at all."""
   ends_key, size_key, fine_key, coarse_key = jax.random.split(key, 4)
-  low, high = jnp.sort(jax.random.uniform(ends_key, (2,), image.dtype))
+  low, high = most * jnp.sort(jax.random.uniform(ends_key, (2,), image.dtype))
   height, width = image.shape[:2]
   fine = jax.random.uniform(fine_key, image.shape, image.dtype)
   cells = (max(1, height // 8), max(1, width // 8), 1)
@@ -165,7 +170,7 @@ def _of_noise(key: Array, image: Array, value: float) -> Array:
   return low + (high - low) * (share * fine + (1 - share) * coarse)
 
 
-def _of_elsewhere(key: Array, image: Array, value: float) -> Array:
+def _of_elsewhere(key: Array, image: Array, value: float, most: float) -> Array:
   """Another part of the image."""
   height, width = image.shape[:2]
   shift_key, turn_key = jax.random.split(key)
@@ -174,7 +179,7 @@ def _of_elsewhere(key: Array, image: Array, value: float) -> Array:
   return jnp.where(jax.random.bernoulli(turn_key), moved, moved[::-1])
 
 
-# What a hole may hold: f(key, image [H, W, 1], value=) -> image.
+# What a hole may hold: f(key, image [H, W, 1], value=, most=) -> image, most: the greatest level.
 FILLS = {
   "value": _of_value,
   "any value": _of_any_value,

@@ -114,11 +114,10 @@ def wavelet(
 ) -> Array:
   """Fusion by the a trous transform (Nunez et al. 1999), with weights in place of a choice.
 
-  valid: bool, or floating point in [0, 1], how far each pixel is to be trusted; both images equally
-    far everywhere, by a half or more, is as good as nothing. Smoothing is normalised convolution
-    (Knutsson and Westin 1993) with it as the certainty, and means are weighted by it. Details are
-    scaled by an image's trust over the greater of both, and fade where both are trusted by less
-    than 1 together.
+  valid: bool, or floating point in [0, 1], how far each pixel is to be trusted, of which the trust
+    over the greater of both images' counts (`certainty.relative`): both equally far everywhere is
+    as good as nothing. Smoothing is normalised convolution (Knutsson and Westin 1993) with it as
+    the certainty, means are weighted and details scaled by it.
   place: its level counts, not that of the window.
   """
   images, trusts = certainty.trusted(pair, valid)
@@ -132,19 +131,15 @@ def wavelet(
   rests = (a.total, b.total) if valid is None else _rests(a, b, level / 2)
   fused = level / 2 + options.spread * (rests[0] + rests[1] - level)
   fused += options.brighter * jnp.abs(rests[0] - rests[1]) / 2
-  shares = None if valid is None else certainty.shares(*trusts)
   for planes in zip(first, second, strict=True):
-    if shares is not None:
-      planes = [share * plane for share, plane in zip(shares, planes, strict=True)]
+    if valid is not None:
+      planes = [trust * plane for trust, plane in zip(trusts, planes, strict=True)]
     # The odds a^n : b^n without powers of small numbers, which underflow.
     odds = [jnp.log(_activity(*x, stage) + 1e-6) for x in zip(planes, trusts, strict=True)]
-    if shares is not None:
-      odds = [odd + jnp.log(share + 1e-6) for odd, share in zip(odds, shares, strict=True)]
+    if valid is not None:
+      odds = [odd + jnp.log(trust + 1e-6) for odd, trust in zip(odds, trusts, strict=True)]
     weight = jax.nn.sigmoid(options.exponent * (odds[0] - odds[1]))
-    details = weight * planes[0] + (1 - weight) * planes[1]
-    if shares is not None:
-      details *= jnp.minimum(1.0, trusts[0] + trusts[1])
-    fused += options.gain * details
+    fused += options.gain * (weight * planes[0] + (1 - weight) * planes[1])
   return fused
 
 

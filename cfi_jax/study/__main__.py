@@ -5,10 +5,10 @@
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; shift, what is left of them
-in other worlds; ablations, the scores of held-out samples without a part. Two kinds train nothing:
-weather, the scores on test pairs under rain, haze and snow, and transfers, those of pose transfer
-beside trivial ones. Goes on where it was stopped. Exits with 2 when the input cannot be used, with
-1 when a training diverges.
+in other worlds; ablations, the scores of held-out samples without a part. Three train nothing:
+weather, the scores on test pairs under rain, haze and snow; transfers, those of pose transfer
+beside trivial ones; options, which of a rule's are best on held-out training pairs. Goes on where
+it was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
 """
 
 import importlib
@@ -20,7 +20,9 @@ from typing import Any
 from cfi_jax.core import cli, config
 from cfi_jax.core.types import InputError
 
-STUDIES = ("results", "shift", "weather", "ablations", "transfers")  # folders beside this file
+STUDIES = (  # folders beside this file
+  "results", "shift", "weather", "ablations", "transfers", "options",
+)  # fmt: skip
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
   "workdir": cli.Flag("folder of the study: runs, what is measured, tables", required=True),

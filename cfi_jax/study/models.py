@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cfi_jax import systems
-from cfi_jax.core.types import Array
+from cfi_jax.core.types import Array, InputError
 from cfi_jax.data.source import Source
 from cfi_jax.engine import loop, validation
 from cfi_jax.engine import run as run_lib
@@ -19,6 +19,7 @@ from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.systems import files
 from cfi_jax.systems.isfuse.model import from_architecture
+from cfi_jax.weights import shipped
 from cfi_jax.weights.file import Card
 
 CHUNK = 16  # scenes fused at once
@@ -66,6 +67,22 @@ def file_fuser(
     return fuser
 
   return lambda visible, infrared: load().fuse(visible, infrared, gray=True)
+
+
+def published(weights: Mapping[str, str]) -> dict[str, pathlib.Path]:
+  """The files of published weights by name, without those of ""; refuses unreadable ones.
+
+  weights: the field `published` of a study: files, or names of weights that the package carries.
+  """
+  found = {name: shipped.resolve(path) for name, path in weights.items() if path}
+  for name, path in found.items():
+    if not path.is_file():
+      raise InputError(
+        f"config.published.{name}: {path} is no file; allowed: a weights file, a checkpoint of the "
+        f"authors, {', '.join(shipped.SHA256)}"
+      )
+    read(path)
+  return found
 
 
 def batch_fuser(variables: dict, card: Card) -> Callable[[Pair], np.ndarray]:

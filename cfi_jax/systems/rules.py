@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import memory, sharding
-from cfi_jax.fusion import arrays, buckets, graphs, residuals, rules
+from cfi_jax.fusion import arrays, buckets, certainty, graphs, residuals, rules
 from cfi_jax.fusion.array_fuser import ArrayFuser, Task
 from cfi_jax.fusion.fuser import Size
 from cfi_jax.fusion.graphs import FusionGraph
@@ -128,7 +128,7 @@ class RuleFuser(ArrayFuser):
     for pair, trust in zip(of_task(task), trusts, strict=True):
       if pair.valid is not None:
         trust = jax.tree.map(np.multiply, trust, pair.valid)
-      lumas.append(pair._replace(valid=trust))
+      lumas.append(pair._replace(valid=certainty.relative(trust)))
     return self._fuse_lumas(lumas, task.memory_mb, rounded)
 
   def fusion_graph(

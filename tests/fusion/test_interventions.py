@@ -218,6 +218,7 @@ def test_views_say_which_images_they_share():
     ({"fills": ()}, r"masks.fills is \(\)"),
     ({"faulty": (0.0, 0.1)}, r"masks.faulty is \(0.0, 0.1\); allowed: 0 < least <= greatest <= 1"),
     ({"faulty": (0.2, 0.1)}, "masks.faulty"),
+    ({"brightest": 0.0}, "masks.brightest is 0.0; allowed: above 0, to 1"),
   ],
 )
 def test_bad_options_are_refused(change, message):
@@ -235,9 +236,9 @@ def test_holes_as_large_as_the_image_still_fit():
   assert removed.all() and jnp.asarray(removed).shape == (3, 32, 32)
 
 
-def holes_of(fills, name="one_sided", seed=3):
+def holes_of(fills, name="one_sided", seed=3, **changes):
   """Pixels of the infrared image in the holes of 60 views, an array for each that has any."""
-  options = dataclasses.replace(RELEASED, fills=fills, holes=(1, 1))
+  options = dataclasses.replace(RELEASED, fills=fills, holes=(1, 1), **changes)
   batch = jax.tree.map(lambda x: jnp.repeat(x[:1], 60, 0), BATCH)
   found, plain = (
     np.asarray(intervene(name, jax.random.key(seed), batch, o).infrared)
@@ -261,6 +262,18 @@ def test_holes_hold_what_the_options_name():
     assert np.isin(hole, image).all()
   kinds = [float(np.ptp(hole)) for hole in holes_of(("value", "any value", "elsewhere"))]
   assert 0.2 < np.mean(np.array(kinds) > 0) < 0.5  # each kind of a third
+
+
+def test_holes_are_no_brighter_than_asked():
+  for kind in ("any value", "noise"):
+    levels = [hole.max() for hole in holes_of((kind,), brightest=0.4)]
+    assert 0.3 < max(levels) <= 0.4
+  options = dataclasses.replace(RELEASED, fills=("any value",), brightest=0.1)
+  found = intervene("complementary", jax.random.key(3), BATCH, options)
+  for modality in ("visible", "infrared"):
+    treated, plain = (np.asarray(getattr(x, modality)) for x in (found, BATCH))
+    holes = treated[treated != plain]
+    assert holes.size > 50 and holes.max() <= 0.1
 
 
 def test_a_faulty_sensor_loses_pixels_and_at_times_a_line():

@@ -11,11 +11,13 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import __main__ as command
-from cfi_jax.study import ablations, grid, models, results, shift, weather
+from cfi_jax.study import ablations, grid, models, options, results, shift, transfers, weather
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 
-CONFIGS = ("amgfuse_ablations", "levers", "medical_results", "results", "shift", "weather")
+CONFIGS = (
+  "amgfuse_ablations", "levers", "medical_results", "results", "rule_options", "shift", "weather",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,7 @@ def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypat
   file = ROOT / "configs" / f"{name}.py"
   assert f"python -m cfi_jax.study --config=configs/{name}.py" in file.read_text()
   began = []
-  packages = (results, shift, weather, ablations)
+  packages = (results, shift, weather, ablations, transfers, options)
   for study, package in zip(command.STUDIES, packages, strict=True):
     monkeypatch.setattr(
       package, "run", lambda built, workdir, study=study: began.append((study, built, workdir))
@@ -161,7 +163,7 @@ def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypat
       row["restoration"]["weights"] = "some.safetensors"
   command.run(values, tmp_path)
   kind = values["study"]
-  assert began[0][0] == {"amgfuse_ablations": "ablations"}.get(
+  assert began[0][0] == {"amgfuse_ablations": "ablations", "rule_options": "options"}.get(
     name, name if name in command.STUDIES else "results"
   )
   if kind in ("results", "shift"):

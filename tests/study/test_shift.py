@@ -18,7 +18,7 @@ from cfi_jax.report.estimates import Estimate
 from cfi_jax.report.findings import Finding
 from cfi_jax.study import grid, models, shift
 from cfi_jax.study.shift import measure, report, results
-from cfi_jax.study.shift.settings import CORRELATION, Study, conditions
+from cfi_jax.study.shift.settings import CORRELATION, TRIVIAL, Study, conditions
 from cfi_jax.systems.baselines import BASELINES
 
 CONFIG = ROOT / "configs" / "shift.py"
@@ -82,8 +82,9 @@ def test_every_size_builds_and_its_recipes_differ_as_they_say(size):
   ("change", "message"),
   [
     ("order=('fusion_only','papre')", "config.order: there is no 'papre'; valid: complementary"),
-    ("reference=papre", "config.order lacks the reference 'papre'"),
-    ("order=('paper',)", "config.order lacks the reference 'fusion_only'"),
+    ("reference=papre", "config.reference is 'papre', which is not tested; tested: fusion_only"),
+    ("order=('paper',)", "config.reference is 'fusion_only', which is not tested; tested: paper,"),
+    ("reference=shipped", "config.reference is 'shipped', which is not tested"),
     ("seeds=(0,0)", r"config.seeds is \(0, 0\); allowed: one or more, each once"),
     ("seeds=()", r"config.seeds is \(\)"),
     ("tests.correlations=(2.0,)", r"tests.correlations is \(2.0,\)"),
@@ -110,6 +111,10 @@ def test_unknown_corruptions_fields_and_data_are_named(tmp_path):
   broken = values()
   broken["recipes"]["paper"]["model"] |= {"gates": "paper"}
   with pytest.raises(InputError, match=r"recipes.paper.model has \['gates'\]; valid: "):
+    typed(broken)
+  broken = values()
+  broken["published"] = {"average": "mine.safetensors"}
+  with pytest.raises(InputError, match="config.published: 'average' is taken; taken: complementar"):
     typed(broken)
   broken = values()
   broken["train"]["data"] = dict(name="roadscene", root=str(tmp_path), validation_fraction=0.1)
@@ -310,7 +315,7 @@ def test_the_summary_names_worlds_and_corruptions(world):
 def test_the_baselines_of_a_study_are_those_of_their_names(world):
   study, trials = world
   pair = trials[0].given
-  for name in measure.TRIVIAL:
+  for name in TRIVIAL:
     expected = BASELINES[name](pair.visible, pair.infrared, "")
     np.testing.assert_array_equal(measure.trivial(name)(pair), expected)
 
@@ -349,6 +354,29 @@ def test_what_was_measured_comes_back_or_is_refused(world, tmp_path):
       measure.load(path, study)
 
 
+def test_weights_alone_are_tested_without_any_training(tmp_path, monkeypatch):
+  asked = []
+
+  def maximum(path, sizes):
+    asked.append((path, list(sizes)))
+    return np.maximum
+
+  monkeypatch.setattr(models, "published", lambda weights: {"shipped": weights["shipped"]})
+  monkeypatch.setattr(models, "file_fuser", maximum)
+  study = build(["order=()", "published.shipped=mine.safetensors", "reference=average"])
+  assert shift.run(study, tmp_path / "study")
+  assert asked == [("mine.safetensors", [(32, 32)])]
+  rows = list(csv.DictReader((tmp_path / "study" / "findings.csv").read_text().splitlines()))
+  found = {(r["model"], r["quantity"], r["condition"], r["x"]): r["mean"] for r in rows}
+  assert {model for model, *_ in found} == {*TRIVIAL, measure.EITHER, "shipped"}
+  own = {key[1:]: value for key, value in found.items() if key[0] == "shipped"}
+  assert len(own) > 50
+  assert own == {key[1:]: value for key, value in found.items() if key[0] == "maximum"}
+  summary = (tmp_path / "study" / "summary.md").read_text()
+  assert "Nothing was trained here." in summary and "Minus average" in summary
+  assert "trained from seeds" not in summary and "Does training help" not in summary
+
+
 def command(workdir, *changes):
   return run("cfi_jax.study", f"--workdir={workdir}", *arguments(changes))
 
@@ -375,7 +403,7 @@ def test_the_command_writes_findings_summary_and_plots(finished):
     assert left[workdir / f"{name}.png"][1].startswith(b"\x89PNG")
     assert b"</svg>" in left[workdir / f"{name}.svg"][1]
   rows = list(csv.DictReader(left[workdir / "findings.csv"][1].decode().splitlines()))
-  models = {"fusion_only", "complementary", "average", "maximum", measure.EITHER}
+  models = {"fusion_only", "complementary", *TRIVIAL, measure.EITHER}
   assert {row["model"] for row in rows} == models
   assert {(row["condition"], float(row["x"])) for row in rows} == {
     (CORRELATION, 0.9), (CORRELATION, -0.9), ("haze", 1.0), ("missing_infrared", 1.0),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cfi_jax.core.files import write_atomically
-from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import METRICS_FILE, read_metrics
@@ -19,7 +18,6 @@ from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Protocol, Study
 from cfi_jax.systems import baselines
 from cfi_jax.systems.baselines import BASELINES
-from cfi_jax.weights import shipped
 
 # f(visible, infrared, name) -> fused: uint8 [H, W, 1 or 3] both, [H, W] or [H, W, 1] the result.
 Method = Callable[[np.ndarray, np.ndarray, str], np.ndarray]
@@ -42,7 +40,7 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
 def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
   sources = study.sources()
   sizes = [size for own in pairs.read_sizes(sources).values() for size in own]
-  published = _published(study)
+  published = models.published(study.published)
   protocol = Protocol(study.metrics, study.convention)
   described = models.describe(sources)
   baselines.reserve(sizes)
@@ -77,19 +75,6 @@ def _run(study: Study, workdir: pathlib.Path, lock: Lock) -> bool:
     models.save(cells.file(*run), *models.trained(cells.folder(*run), cells.steps[run]))
 
   return cells.complete(finish, tabulate)
-
-
-def _published(study: Study) -> dict[str, pathlib.Path]:
-  """The files of the published weights by name; refuses those that cannot be read."""
-  published = {name: shipped.resolve(path) for name, path in study.published.items() if path}
-  for name, path in published.items():
-    if not path.is_file():
-      raise InputError(
-        f"config.published.{name}: {path} is no file; allowed: a weights file, a checkpoint of the "
-        f"authors, {', '.join(shipped.SHA256)}"
-      )
-    models.read(path)
-  return published
 
 
 def _baseline(study: Study, name: str) -> Method:

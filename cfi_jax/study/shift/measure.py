@@ -22,10 +22,10 @@ from cfi_jax.fusion.losses import TargetOptions, fusion_parts
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.metrics import Triplet, score
+from cfi_jax.study import models
 from cfi_jax.study.shift.settings import CONVENTION, CORRELATION, Condition, Study, conditions
 from cfi_jax.systems.baselines import BASELINES
 
-TRIVIAL = ("average", "maximum")  # of `systems.baselines`
 EITHER = "either source"  # what the better of the two given sources shows
 CARRIERS = ("all", "only visible", "only infrared", "both")
 SHARES = tuple(f"visible objects, {carrier}" for carrier in CARRIERS)
@@ -151,7 +151,8 @@ def measure(study: Study, name: str, rule: Rule | None, trial: Trial) -> Measure
 def _compare(study: Study, name: str, clean: Pair, fused: np.ndarray) -> np.ndarray:
   """Fusion loss, then metrics, of every picture, [1 + metrics, N]; NaN where not defined."""
   images = [x.astype(np.float32) / 255 for x in (clean.visible, clean.infrared, fused)]
-  loss = study.recipes[study.reference].loss
+  recipe = study.recipes.get(study.reference)
+  loss = study.train.loss if recipe is None else recipe.loss
   weights = tuple(loss.fusion.items())
   values = [np.asarray(_fusion_loss(weights, loss.target, Pair(*images[:2]), images[2]))]
   triplets = (
@@ -173,6 +174,17 @@ def _fusion_loss(
 def trivial(name: str) -> Rule:
   """The baseline of that name, which nobody trained."""
   return lambda pair: BASELINES[name](pair.visible, pair.infrared, "")
+
+
+def of_weights(path: pathlib.Path, side: int) -> Rule:
+  """The fuser of the weights in a file, for scenes of side x side pixels."""
+  fuse = models.file_fuser(path, [(side, side)])
+
+  def rule(pair: Pair) -> np.ndarray:
+    both = zip(pair.visible[..., 0], pair.infrared[..., 0], strict=True)
+    return np.stack([fuse(visible, infrared) for visible, infrared in both])[..., None]
+
+  return rule
 
 
 def save(path: pathlib.Path, measured: Measured) -> None:

@@ -7,9 +7,19 @@ import numpy as np
 from cfi_jax.report.markdown import interval, number, table
 from cfi_jax.study.shift import measure
 from cfi_jax.study.shift.results import Findings, difference_name
-from cfi_jax.study.shift.settings import CORRELATION, Condition, Study, conditions
+from cfi_jax.study.shift.settings import CORRELATION, TRIVIAL, Condition, Study, conditions
 
 SHARE, CONTRAST = measure.SHARES[0], measure.CONTRASTS[0]  # of all objects
+
+INTERVALS = (
+  "Brackets: 95 % intervals from a bootstrap that draws seeds (outer level) and, for all of "
+  "them, scenes, with replacement, which makes intervals rather too wide than too narrow; "
+  "differences are paired over both. The seeds' part of an "
+  "interval is widened as Student's t asks for so few of them; one seed alone has no such part, "
+  "and then **bold** says nothing of other trainings. Intervals are not corrected for their "
+  "number: where nothing differs, one in twenty still "
+  "leaves out 0. **Bold** differences leave out 0."
+)
 
 
 def write_summary(
@@ -17,7 +27,8 @@ def write_summary(
 ) -> str:
   """The text of summary.md; seeds: those that every recipe has been trained from."""
   parts = ["# Distribution shift", _setting(study, seeds), _definitions(study, trials)]
-  parts.append("## Does training help at all?\n\n" + _first_check(study, found))
+  if study.reference in study.order:
+    parts.append("## Does training help at all?\n\n" + _first_check(study, found))
   worlds = [c for c in conditions(study.tests) if c.sweep == CORRELATION]
   corrupted = [c for c in conditions(study.tests) if c.sweep != CORRELATION]
   for quantity in measure.quantities(study):
@@ -31,21 +42,20 @@ def write_summary(
 
 def _setting(study: Study, seeds: Sequence[int]) -> str:
   train = study.train
+  worlds = (
+    f"Tested on {study.tests.scenes} held-out scenes of {study.world.size}x{study.world.size} "
+    "pixels, the same draws in every world."
+  )
+  if not study.order:
+    return f"{worlds} Nothing was trained here.\n\n" + INTERVALS
   return (
     f"Recipes {', '.join(study.order)}, trained from seeds {', '.join(map(str, seeds))} in the "
     f"world where temperature and brightness correlate by {study.world.correlation:+g}: "
     f"{study.world.scenes} scenes of {study.world.size}x{study.world.size} pixels, {train.steps} "
     f"steps of {train.batch_size} crops of {train.input.crop}x{train.input.crop}, "
     f"{train.model['features']} channels, learning rate {train.optim.learning_rate:g} "
-    f"({train.optim.schedule}); running statistics from {train.statistics.views} views. Tested on "
-    f"{study.tests.scenes} held-out scenes, the same draws in every world.\n\n"
-    "Brackets: 95 % intervals from a bootstrap that draws seeds (outer level) and, for all of "
-    "them, scenes, with replacement, which makes intervals rather too wide than too narrow; "
-    "differences are paired over both. The seeds' part of an "
-    "interval is widened as Student's t asks for so few of them; one seed alone has no such part, "
-    "and then **bold** says nothing of other trainings. Intervals are not corrected for their "
-    "number: where nothing differs, one in twenty still "
-    "leaves out 0. **Bold** differences leave out 0."
+    f"({train.optim.schedule}); running statistics from {train.statistics.views} views. "
+    f"{worlds}\n\n" + INTERVALS
   )
 
 
@@ -67,7 +77,7 @@ def _definitions(study: Study, trials: Sequence[measure.Trial]) -> str:
     "each object. A picture can show more than that, where noise averages out or evidence adds "
     "up.\n"
     f"- {measure.LOSS} and metrics (strict) compare the 8-bit picture with the undisturbed pair.\n"
-    "- `average` and `maximum` are rules without training."
+    f"- {', '.join(TRIVIAL)}: rules without training."
   )
 
 

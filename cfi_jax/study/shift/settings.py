@@ -1,7 +1,7 @@
 """The settings of a study of shift: recipes, seeds, worlds and corruptions to test in."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from cfi_jax import datasets, metrics
 from cfi_jax.core.types import InputError
@@ -13,6 +13,7 @@ from cfi_jax.systems.isfuse.config import Config
 from cfi_jax.systems.isfuse.objective import LossOptions
 
 CONVENTION = "strict"  # of the metrics: defined on every image
+TRIVIAL = ("average", "maximum", "Laplacian pyramid", "a trous wavelets")  # `systems.baselines`
 CORRELATION = "correlation"  # the sweep over worlds; all others are named after a corruption
 
 
@@ -67,19 +68,33 @@ class Study(grid.Rows):
   """Recipes trained from several seeds in one world and tested in others.
 
   train: what all runs share; its seed and its objective are replaced.
-  recipes: the rows, by name. reference: the one that differences refer to.
+  Without any row in `order` nothing is trained: tables are of the published weights and the rules.
+
+  recipes: the rows, by name. published: weights that are tested, too, by name: a file, or the name
+    of weights that the package carries; "" is none. reference: the row, the published weights or
+    the rule (`TRIVIAL`) that differences refer to.
   """
+
+  FEWEST: ClassVar[int] = 0
 
   train: Config
   recipes: dict[str, Recipe]
   tests: Tests
+  published: dict[str, str]
   reference: str
 
   def __post_init__(self):
     """Refuses unknown recipes, doubles and training sets without truth."""
     self.check_rows(self.recipes)
-    if self.reference not in self.order:
-      raise InputError(f"config.order lacks the reference {self.reference!r}: {self.order}")
+    taken = (*self.recipes, *TRIVIAL)
+    for name in self.published:
+      if name in taken:
+        raise InputError(f"config.published: {name!r} is taken; taken: {', '.join(taken)}")
+    tested = (*self.order, *(n for n, path in self.published.items() if path), *TRIVIAL)
+    if self.reference not in tested:
+      raise InputError(
+        f"config.reference is {self.reference!r}, which is not tested; tested: {', '.join(tested)}"
+      )
     dataset = datasets.load(self.train.data)
     if not isinstance(dataset, Synthetic):
       raise InputError(

@@ -7,12 +7,18 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.cameras import CameraOptions
+from cfi_jax.fusion.decoys import DecoyOptions
 from cfi_jax.fusion.interventions import MaskOptions
 from cfi_jax.systems.isfuse.objective import LossOptions
 from cfi_jax.systems.isfuse.operations import WAYS
-from cfi_jax.systems.isfuse.recipes import UNVARIED
+from cfi_jax.systems.isfuse.recipes import UNDECORATED, UNVARIED
 from cfi_jax.systems.isfuse.statistics import StatisticsOptions
 from cfi_jax.systems.scored import ScoredConfig
+
+
+def _as_read(section: dict[str, Any]) -> dict[str, Any]:
+  """A section as JSON gives it."""
+  return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Config(ScoredConfig):
 
   model: name and fields of the network (`model.ISFuse`).
   cameras: variation of the training pairs, before anything else is done with them.
+  decoys: objects painted into them after that, which no intervention has changed.
   statistics: normalisation in training. masks, loss, optim: the training procedure.
   share_encodings: whether an image that several views share is encoded once, and a blank one for
     one sample only; exact, and False is for measuring what it saves.
@@ -37,7 +44,9 @@ class Config(ScoredConfig):
     "masks.darkest": 0.1,
     "masks.fills": ["value"],
     "masks.faulty": [0.001, 0.01],
-    "cameras": {k: list(v) if isinstance(v, tuple) else v for k, v in UNVARIED.items()},
+    "masks.brightest": 1.0,
+    "cameras": _as_read(UNVARIED),
+    "decoys": _as_read(UNDECORATED),
     "loss.invariance.filling": 0.0,
     "loss.invariance.absence": 0.0,
     "loss.robustness": {"weight": 0.0, "views": []},
@@ -58,6 +67,7 @@ class Config(ScoredConfig):
   statistics: StatisticsOptions
   masks: MaskOptions
   cameras: CameraOptions
+  decoys: DecoyOptions
   loss: LossOptions
   optim: OptimOptions
   share_encodings: bool

@@ -71,6 +71,7 @@ def make_parts(config: Config, steps: int) -> Parts:
     loss=config.loss,
     masks=config.masks,
     cameras=config.cameras,
+    decoys=config.decoys,
     statistics=config.statistics,
     ema_decay=config.optim.ema_decay,
     share_encodings=config.share_encodings,

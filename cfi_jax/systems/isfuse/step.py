@@ -12,7 +12,7 @@ from cfi_jax.engine import optim, sharding
 from cfi_jax.engine.procedure import Evaluation, Metrics
 from cfi_jax.engine.sharding import SPLIT, WHOLE
 from cfi_jax.engine.state import TrainState
-from cfi_jax.fusion import cameras
+from cfi_jax.fusion import cameras, decoys
 from cfi_jax.fusion.interventions import View
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.images import ops
@@ -24,9 +24,11 @@ from cfi_jax.systems.isfuse.views import Parts, fuse_views, make_views
 def train_step(
   parts: Parts, state: TrainState, batch: Pair, key: Array
 ) -> tuple[TrainState, Metrics]:
-  """One step on pairs [B, H, W, 1]; cameras and interventions depend on (key, sample) only."""
+  """One step on pairs [B, H, W, 1]; all that is drawn depends on (key, sample) only."""
   if parts.cameras.probability:
     batch = cameras.vary_batch(key, batch, parts.cameras)
+  if parts.decoys.probability:
+    batch = decoys.add_to_batch(key, batch, parts.decoys)
   return update(parts, state, make_views(parts, key, batch))
 
 

@@ -11,6 +11,7 @@ from cfi_jax.core.types import Array
 from cfi_jax.engine import sharding
 from cfi_jax.fusion import interventions
 from cfi_jax.fusion.cameras import CameraOptions
+from cfi_jax.fusion.decoys import DecoyOptions
 from cfi_jax.fusion.interventions import MaskOptions, View
 from cfi_jax.fusion.types import MODALITIES, Fusion, Pair
 from cfi_jax.systems.isfuse.model import ISFuse
@@ -36,6 +37,7 @@ class Parts:
   loss: LossOptions
   masks: MaskOptions
   cameras: CameraOptions
+  decoys: DecoyOptions
   statistics: StatisticsOptions
   ema_decay: float
   share_encodings: bool

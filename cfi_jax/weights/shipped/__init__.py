@@ -9,7 +9,7 @@ from cfi_jax.core.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
-  "visible-infrared": "4ab650b8410257832a3e330a4c14556e12b92262b7c9bf00463e4fb7b5863567",
+  "visible-infrared": "95df289268959d2f21d5917d2a8aab9fbafa7e04bd24782d1eb2060592d22486",
   "medical": "e624fbff34452ed047d5dae565fab95c036670750469a6c0a8f79a36dbc1affc",
 }
 DEFAULT = "visible-infrared"

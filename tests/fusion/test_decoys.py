@@ -1,0 +1,98 @@
+"""Objects that look like faults and are none: where, how many, how bright, and only where asked."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cfi_jax.core.types import InputError
+from cfi_jax.fusion import decoys
+from cfi_jax.fusion.decoys import DecoyOptions
+from cfi_jax.fusion.types import Pair
+from cfi_jax.systems.isfuse import recipes
+
+BRIGHT = DecoyOptions(
+  probability=1.0, bright=(1, 3), size=(6, 20), levels=(0.8, 0.9), lights=(0, 0)
+)
+LIGHTS = dataclasses.replace(BRIGHT, bright=(0, 0), lights=(1, 4))
+GREY = Pair(np.full((64, 80, 1), 0.3, np.float32), np.full((64, 80, 1), 0.5, np.float32))
+add = jax.jit(decoys.add, static_argnums=2)
+
+
+def drawn(options, count=24, pair=GREY):
+  return [jax.tree.map(np.asarray, add(jax.random.key(i), pair, options)) for i in range(count)]
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_objects_are_flat_and_bright_and_each_image_has_its_own(modality):
+  counts, flat, both = [], [], []
+  for found in drawn(BRIGHT):
+    own = getattr(found, modality)
+    change = own - getattr(GREY, modality)
+    assert change.min() == 0 and own.max() <= 0.9 + 1e-6
+    parts, count = ndimage.label(change[..., 0] > 0.2)
+    counts.append(count)
+    both.append(np.corrcoef(*(getattr(found, m).ravel() for m in ("visible", "infrared")))[0, 1])
+    core = [own[..., 0][parts == i + 1] for i in range(count)]
+    flat += [np.mean(np.abs(c - np.median(c)) < 0.02) for c in core if c.size > 150]
+  assert {1, 2, 3} <= {*counts} and max(counts) <= 3
+  assert np.median(both) < 0.3
+  assert len(flat) > 8 and np.mean(flat) > 0.15  # a Gaussian spot: 0.05
+
+
+def test_objects_have_the_sizes_that_are_asked_for():
+  one = dataclasses.replace(BRIGHT, bright=(1, 1), levels=(1.0, 1.0))
+  areas = []
+  for size in ((4, 4), (16, 16), (32, 32)):
+    found = drawn(dataclasses.replace(one, size=size))
+    areas.append(np.median([(f.infrared > 0.75).sum() for f in found]))
+  assert areas == sorted(areas) and 8 < areas[0] < 30 and 150 < areas[1] < 360 and areas[2] > 450
+
+
+def test_what_is_brighter_than_an_object_stays():
+  white = GREY.replace(infrared=np.ones_like(GREY.infrared))
+  assert all(np.array_equal(f.infrared, white.infrared) for f in drawn(BRIGHT, 4, white))
+
+
+def test_lights_are_small_and_in_either_image_or_in_both():
+  kinds = set()
+  for found in drawn(LIGHTS):
+    lit = [(getattr(found, m) - getattr(GREY, m))[..., 0] for m in ("visible", "infrared")]
+    assert min(x.min() for x in lit) >= 0 and max(x.max() for x in lit) <= 0.7 + 1e-6
+    assert (lit[0] + lit[1] > 0.15).mean() < 0.04
+    parts, count = ndimage.label((lit[0] + lit[1]) > 0.15)
+    kinds |= {tuple(bool((x[parts == i + 1] > 0.1).any()) for x in lit) for i in range(count)}
+  assert kinds == {(True, False), (False, True), (True, True)}
+
+
+def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
+  batch = jax.tree.map(lambda x: np.repeat(x[None], 40, 0), GREY)
+  half = dataclasses.replace(BRIGHT, probability=0.5)
+  found = np.asarray(decoys.add_to_batch(jax.random.key(1), batch, half).infrared)
+  painted = [not np.array_equal(f, GREY.infrared) for f in found]
+  assert 0.25 < np.mean(painted) < 0.75
+  assert len({f.tobytes() for f in found}) == sum(painted) + 1
+  fewer = jax.tree.map(lambda x: x[:5], batch)
+  again = decoys.add_to_batch(jax.random.key(1), fewer, half).infrared
+  np.testing.assert_array_equal(again, found[:5])
+  none = decoys.add_to_batch(
+    jax.random.key(1), batch, DecoyOptions(**recipes.UNDECORATED | {"probability": 1.0})
+  )
+  np.testing.assert_array_equal(none.infrared, batch.infrared)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"probability": 1.5}, "decoys.probability is 1.5; allowed: 0 to 1"),
+    ({"bright": (2, 1)}, r"decoys.bright is \(2, 1\); allowed: 0 <= least"),
+    ({"size": (0, 4)}, r"decoys.size is \(0, 4\); allowed: 1 <= least"),
+    ({"lights": (-1, 2)}, "decoys.lights"),
+    ({"levels": (0.5, 1.2)}, r"decoys.levels is .*; allowed: 0 < least <= greatest <= 1"),
+  ],
+)
+def test_refuses_ranges_that_draw_nothing(change, message):
+  with pytest.raises(InputError, match=message):
+    dataclasses.replace(BRIGHT, **change)
