@@ -28,7 +28,7 @@ ELSEWHERE = {
   for name in (
     *("visible_valid", "infrared_valid", "visible_prefix", "visible_suffix", "infrared_prefix"),
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
-    *("process_count", "flir", "sequence", "frames", "offset", "rate"),
+    *("process_count", "flir", "sequence", "frames", "offset", "rate", "coordinator"),
   )
 } | {"normalize_over": ("image",)}
 

@@ -143,6 +143,17 @@ def test_grey_of_other_depths_keeps_its_values(tmp_path, pixels, bits):
 
 
 @needs_video
+def test_grey_in_floating_point_keeps_its_values():
+  import av
+
+  from cfi_jax.sequences import video
+
+  values = np.linspace(-5, 400, 48 * 64, dtype=np.float32).reshape(48, 64)
+  frame = av.VideoFrame.from_ndarray(values, format="grayf32be")
+  np.testing.assert_array_equal(video._to_array(frame)[..., 0], values)
+
+
+@needs_video
 def test_colours_are_read_as_they_are(tmp_path):
   path, pictures = tmp_path / "a.mkv", [videos.photo(c) for c in videos.world(3)]
   videos.write(path, pictures)
