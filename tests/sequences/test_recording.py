@@ -93,6 +93,18 @@ def test_frames_must_be_alike(tmp_path):
     frames(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["u2", "f8"])
+@pytest.mark.parametrize("length", [9, 17, 60, 300])
+def test_a_damaged_tiff_is_no_recording(tmp_path, kind, length):
+  """Nor an accident: reading it as a picture says what is wrong."""
+  path = tmp_path / "a.tif"
+  tifffile.imwrite(path, np.zeros((40, 40), kind), bigtiff=True)
+  path.write_bytes(path.read_bytes()[:length])
+  assert not is_recording(path)
+  with pytest.raises(InputError, match="a.tif: no sequence"):
+    open_recording(path, "infrared")
+
+
 def test_what_is_no_recording_is_refused(tmp_path):
   path = tmp_path / "a.tif"
   tifffile.imwrite(path, COUNTS[0])
