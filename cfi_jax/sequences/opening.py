@@ -95,11 +95,7 @@ def _open_folder(
   paths, names = zip(*(numbered[k] for k in numbers), strict=True)
   if name == "visible":
     with images.open_picture(paths[0]) as file:
-      if images.is_radiometric(file, os.fspath(paths[0])):
-        raise InputError(
-          f"{paths[0]}: a radiometric JPEG, given as a visible frame; --infrared takes the "
-          "temperatures of such files"
-        )
+      images.require_visible(file, os.fspath(paths[0]))
   # Counters of cameras begin anywhere; times, which a video written of them has, begin at 0.
   timing = Timing(np.arange(len(numbers)), base)
   return Files(os.fspath(path), paths, names, timing, max_pixels)

@@ -116,6 +116,8 @@ def test_temperatures_are_refused_as_the_visible_image(folder, tmp_path, capsys)
   one = f"--visible={folder / 'a.jpg'}", f"--infrared={folder / 'photo.jpg'}"
   assert fuse(*one, f"--output={tmp_path / 'out.png'}") == 1
   assert "a radiometric JPEG, given as the visible image; --flir" in capsys.readouterr().err
+  assert run(align, *one, f"--save={tmp_path / 'rig.json'}") == 2
+  assert "a.jpg: a radiometric JPEG, given as the visible image" in capsys.readouterr().err
 
 
 def test_other_sizes_are_refused_or_aligned(tmp_path, monkeypatch, capsys):

@@ -155,7 +155,7 @@ def test_temperatures_are_refused_as_visible_frames(folders, tmp_path, capsys):
   (flir / "1.jpg").write_bytes(thermal_files.flir(thermal_files.scene()))
   flags = (f"--visible={flir}", folders[1], "--sequence", f"--output={tmp_path / 'out'}")
   assert fuse(*flags) == 2
-  assert "1.jpg: a radiometric JPEG, given as a visible frame" in capsys.readouterr().err
+  assert "1.jpg: a radiometric JPEG, given as the visible image" in capsys.readouterr().err
 
 
 def test_a_frame_that_cannot_be_read_leaves_no_file(folders, tmp_path, capsys):
