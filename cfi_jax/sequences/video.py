@@ -140,7 +140,6 @@ _CODECS = {
   ),
   ".mp4": ("mp4", "libx264", {"crf": "18"}, {(8, 1): "yuv420p", (8, 3): "yuv420p"}),
 }
-WRITTEN = tuple(_CODECS)
 _GIVEN = {(8, 1): "gray", (8, 3): "rgb24", (16, 1): "gray16le", (16, 3): "rgb48le"}
 
 
