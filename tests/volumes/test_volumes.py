@@ -1,5 +1,6 @@
 """DICOM series and NIfTI files as volumes: order, units, grids, refusals; synthetic ones."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -311,6 +312,8 @@ def test_volumes_are_told_from_pictures(series, tmp_path):
   (tmp_path / "pictures" / "a.png").write_bytes(b"x")
   assert reading.is_volume(series) and reading.is_volume(tmp_path / "a.nii.gz")
   assert reading.is_volume(next(series.glob("IM*")))
+  shutil.copytree(series, tmp_path / "exported" / "ST000" / "SE000")
+  assert reading.is_volume(tmp_path / "exported")
   assert not reading.is_volume(tmp_path / "pictures")
   assert not reading.is_volume(tmp_path / "pictures" / "a.png")
   assert not reading.is_volume(tmp_path / "nowhere")
