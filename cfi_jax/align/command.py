@@ -99,6 +99,10 @@ def _read(
     path, embedded = part
     return images.read_image(path, max_pixels, embedded)
 
+  for path in (pair.visible for pair in chosen if not pair.embedded):
+    with images.open_picture(path) as file:
+      images.require_visible(file, str(path))
+
   files = [
     part for pair in chosen for part in ((pair.visible, pair.embedded), (pair.infrared, False))
   ]

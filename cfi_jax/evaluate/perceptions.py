@@ -163,7 +163,7 @@ def evaluate_perception(
 
   Writes scores.csv, summary.md, and pictures of the first 20 images: visible | infrared | truth |
   perceived, boxes drawn. Raises InputError for an unknown split, weights that perceive nothing, and
-  those of other classes or channels than the config's.
+  those of other classes, channels or heads than the config's.
   """
   _, built = systems.configure(dict(config))
   if not isinstance(built, Config):
@@ -196,7 +196,7 @@ def load_perceiver(weights: str | os.PathLike, config: Config) -> Perceiver:
       f"{weights}: weights of the system {load(weights)[1].system!r}, which perceives nothing"
     )
   fields, own = config.architecture, perceiver.architecture
-  for name in ("classes", "colour"):
+  for name in ("classes", "colour", "segmentation", "detection"):
     if getattr(own, name) != getattr(fields, name):
       raise InputError(
         f"{weights}: {name} of the weights is {getattr(own, name)} and of the config "

@@ -40,6 +40,10 @@ def evaluate_temporal(
   """
   if not fused:
     raise InputError("nothing to score: name fused sequences, --fused=NAME:PATH")
+  if taken := [name for name in fused if name in sources]:
+    raise InputError(
+      f"--fused={taken[0]}:{fused[taken[0]]}: {taken[0]!r} is a source; choose another name"
+    )
   require_folder(output)
   recordings: dict[str, Recording] = {
     name: open_recording(path, name, naming=naming) for name, path in {**sources, **fused}.items()

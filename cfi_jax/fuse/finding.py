@@ -40,18 +40,13 @@ def find_jobs(
   """
   require_alike(visible, infrared)
   valid = {} if valid is None else valid
-  for path in valid.values():
-    if not path.exists():
-      raise InputError(f"{path}: does not exist")
+  _require_masks(valid)
   pictures.check_extension(extension)
   if not visible.is_dir():
     output = _output_file(visible, output, extension)
     if output.resolve() in (visible.resolve(), infrared.resolve()):
       raise InputError(f"--output={output} is one of the images themselves")
-    for image, path in valid.items():
-      if path.is_dir() or output.resolve() == path.resolve():
-        what = "a folder; two files need a file" if path.is_dir() else "the output, too"
-        raise InputError(f"--{image}_valid={path} is {what}")
+    _require_single_masks(valid, output, "two files need")
     (pair,) = find_pairs(visible, infrared).pairs
     return Found([Job(visible.name, pair.visible, pair.infrared, output, valid=valid)], [], [])
   folders = {"visible": visible, "infrared": infrared}
@@ -70,13 +65,31 @@ def find_embedded_jobs(
   """Finds the pairs that radiometric JPEGs hold, of a file or a folder; see `find_jobs`."""
   pictures.check_extension(extension)
   valid = {} if valid is None else valid
+  _require_masks(valid)
   found = find_embedded(path, naming)
   if path.is_dir():
     return _of_folders(found, {"infrared": path}, output, extension, naming, valid)
   output = _output_file(path, output, extension)
   if output.resolve() == path.resolve():
     raise InputError(f"--output={output} is the image itself")
+  _require_single_masks(valid, output, "one file needs")
   return Found([Job(path.name, path, path, output, valid=valid, embedded=True)], [], [])
+
+
+def _require_masks(valid: Mapping[str, pathlib.Path]) -> None:
+  for path in valid.values():
+    if not path.exists():
+      raise InputError(f"{path}: does not exist")
+
+
+def _require_single_masks(
+  valid: Mapping[str, pathlib.Path], output: pathlib.Path, need: str
+) -> None:
+  """Raises InputError where the mask of a single pair is a folder, or the file of the result."""
+  for image, path in valid.items():
+    if path.is_dir() or output.resolve() == path.resolve():
+      what = f"a folder; {need} a file" if path.is_dir() else "the output, too"
+      raise InputError(f"--{image}_valid={path} is {what}")
 
 
 def _of_folders(

@@ -135,11 +135,8 @@ def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
 def read_masked(job: Job, name: str, options: Options) -> np.ndarray:
   """An image [H, W, C] of a pair, masked where by itself or by its mask it has no value."""
   with job.open(name) as file:
-    if name == "visible" and not job.embedded and images.is_radiometric(file, job.label(name)):
-      raise InputError(
-        f"{job.visible}: a radiometric JPEG, given as the visible image; --flir takes both images "
-        "of such files, --infrared their temperatures"
-      )
+    if name == "visible" and not job.embedded:
+      images.require_visible(file, job.label(name))
     image = images.decode(file, job.label(name), options.max_pixels)
   path = job.valid.get(name)
   if path is None:

@@ -41,6 +41,7 @@ from cfi_jax.systems.files import label, load_fuser
 DOUBTS = 20  # warnings kept
 _FOR_PICTURES = {  # flags that say nothing of a sequence, and their values without meaning
   "visible_valid": "", "infrared_valid": "", "skip_existing": False, "flir": None,
+  "coordinator": None,
 }  # fmt: skip
 
 

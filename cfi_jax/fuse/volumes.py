@@ -28,7 +28,7 @@ ELSEWHERE = {
   for name in (
     *("visible_valid", "infrared_valid", "visible_prefix", "visible_suffix", "infrared_prefix"),
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
-    *("process_count", "flir", "sequence", "frames", "offset", "rate"),
+    *("process_count", "flir", "sequence", "frames", "offset", "rate", "coordinator"),
   )
 } | {"normalize_over": ("image",)}
 
@@ -115,7 +115,7 @@ def fuse_greys(
 
   first = slices(_with_channel(visible.values))
   second = slices(images.luma(_with_channel(infrared.values)))
-  known = [None if g.valid is None else slices(_of_all(g.valid)) for g in (visible, infrared)]
+  known = [None if g.valid is None else slices(g.valid[..., None]) for g in (visible, infrared)]
   result = np.empty((*first.shape[:3], 1 if gray else first.shape[-1]), np.float32)
   step = len(fuser.devices)  # one slice per device at once, so that all share one program
   with Progress("fusing", "slice", len(first)) as progress:
@@ -153,11 +153,6 @@ def write_slices(
 
 def _with_channel(values: np.ndarray) -> np.ndarray:
   return values if values.ndim == 4 else values[..., None]
-
-
-def _of_all(valid: np.ndarray) -> np.ndarray:
-  """Validity of pixels [I, J, K, 1], of that of pixels or of their channels."""
-  return valid.all(-1, keepdims=True) if valid.ndim == 4 else valid[..., None]
 
 
 def _masks(known: list[np.ndarray | None], own: slice) -> list[dict[str, np.ndarray]] | None:

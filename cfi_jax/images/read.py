@@ -146,10 +146,15 @@ def open_picture(path: str | os.PathLike, embedded: bool = False) -> BinaryIO:
     raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def is_radiometric(file: BinaryIO, label: str) -> bool:
-  """Whether an open file is a radiometric JPEG; raises InputError for a damaged one."""
+def require_visible(file: BinaryIO, label: str) -> None:
+  """Raises InputError for an open radiometric JPEG, which would be read as temperatures."""
   with _readable(label):
-    return radiometric.find(file) is not None
+    found = radiometric.find(file)
+  if found is not None:
+    raise InputError(
+      f"{label}: a radiometric JPEG, given as the visible image; --flir takes both images of such "
+      "files, --infrared their temperatures"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,12 +71,12 @@ def is_rare(file: BinaryIO) -> bool:
 
 def count_pages(file: BinaryIO) -> int:
   """Number of the pages of a TIFF; 1 for what cannot be read as one."""
-  if is_rare(file):
-    file.seek(0)
-    with _opened(file) as opened:
-      return len(opened.pages)
+  rare = is_rare(file)
   file.seek(0)
   try:
+    if rare:
+      with _opened(file) as opened:
+        return len(opened.pages)
     return getattr(Image.open(file, formats=("TIFF",)), "n_frames", 1)
   except Exception:  # no TIFF, or damaged; `read.decode` says how
     return 1

@@ -123,6 +123,8 @@ def load(model: str, size: str) -> BlazePose:
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     return BlazePose(_runner(interpreter, model))
+  except InputError:
+    raise
   except (ValueError, RuntimeError) as error:
     raise InputError(f"{model}: LiteRT cannot run it ({error})") from error
 

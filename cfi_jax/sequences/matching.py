@@ -1,12 +1,11 @@
 """Matching the frames of two recordings: by their times, or by their numbers, or not at all."""
 
 import dataclasses
-from fractions import Fraction
 
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.sequences.recording import Recording, Timing
+from cfi_jax.sequences.recording import Recording
 
 FRAMES = ("shortest", "nearest")
 SAME_RATE = 1e-3  # rates that differ by less are one
@@ -110,8 +109,3 @@ def _require_one_rate(visible: Recording, infrared: Recording, frames: str) -> N
       f"{float(rates[1]):.4g}; --frames=nearest takes for each visible frame the infrared one "
       "nearest in time"
     )
-
-
-def rate_of(timing: Timing) -> Fraction | None:
-  """Frames a second as a simple fraction, for a file's header; None without times."""
-  return None if timing.rate is None else timing.rate.limit_denominator(1001)

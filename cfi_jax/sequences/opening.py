@@ -46,7 +46,8 @@ def open_recording(
 
   name: of the images, whose prefix and suffix files of a folder have. rate: frames a second of
   folders and TIFFs, which do not say it. Raises InputError for what is none of these, for a folder
-  whose frames have no number, one twice or gaps between them, and for a video without PyAV.
+  whose frames have no number, one twice or gaps between them, for radiometric JPEGs as visible
+  frames, and for a video without PyAV.
   """
   if not path.exists():
     raise InputError(f"{path}: does not exist")
@@ -92,4 +93,9 @@ def _open_folder(
   if gaps:
     raise InputError(f"{path}: {name} frames are missing: {shorten(gaps)}")
   paths, names = zip(*(numbered[k] for k in numbers), strict=True)
-  return Files(os.fspath(path), paths, names, Timing(np.array(numbers), base), max_pixels)
+  if name == "visible":
+    with images.open_picture(paths[0]) as file:
+      images.require_visible(file, os.fspath(paths[0]))
+  # Counters of cameras begin anywhere; times, which a video written of them has, begin at 0.
+  timing = Timing(np.arange(len(numbers)), base)
+  return Files(os.fspath(path), paths, names, timing, max_pixels)

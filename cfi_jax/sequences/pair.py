@@ -50,18 +50,19 @@ def open_both(given: Mapping[str, Any]) -> tuple[list[Recording], Matched]:
   for name in MODALITIES:
     if not given[name]:
       raise InputError(f"--{name} is missing; required of sequences are --visible and --infrared")
-  rate = _rate(given["rate"])
+  rate, rule = _rate(given["rate"]), naming.from_options(given)
   visible, infrared = (
     open_recording(
       pathlib.Path(given[name]),
       name,
-      naming=naming.from_options(given),
+      naming=rule,
       rate=rate,
       max_pixels=given["max_pixels"],
     )
     for name in MODALITIES
   )
-  if visible.title == infrared.title and visible.names == infrared.names:
+  apart = visible.names and rule.affix("visible") != rule.affix("infrared")  # files of one folder
+  if visible.title == infrared.title and not apart:
     raise InputError(f"{visible.title}: given as the visible and as the infrared sequence")
   return [visible, infrared], match(visible, infrared, given["frames"], given["offset"])
 

@@ -108,13 +108,15 @@ def _said_seconds(container: Any, stream: Any) -> Fraction | None:
 
 
 def _to_array(frame: Any) -> np.ndarray:
-  """The values of a frame [H, W, C]: grey of any depth and 8-bit colours as they are stored.
+  """The values of a frame [H, W, C]: grey of any type and 8-bit colours as they are stored.
 
   Colours of more bits become uint16 RGB of the full range; alpha is dropped.
   """
   kind = frame.format.name
   if kind == "gray":
     array = frame.to_ndarray(format="gray")[..., None]
+  elif kind.startswith("grayf"):
+    array = frame.to_ndarray(format="grayf32le")[..., None]
   elif kind.startswith("gray"):
     if kind.endswith("be"):
       frame = frame.reformat(format=kind[:-2] + "le")
@@ -138,7 +140,6 @@ _CODECS = {
   ),
   ".mp4": ("mp4", "libx264", {"crf": "18"}, {(8, 1): "yuv420p", (8, 3): "yuv420p"}),
 }
-WRITTEN = tuple(_CODECS)
 _GIVEN = {(8, 1): "gray", (8, 3): "rgb24", (16, 1): "gray16le", (16, 3): "rgb48le"}
 
 

@@ -12,9 +12,12 @@ LOOKED_AT = 32  # files of a folder, none of which is a picture, before it is ta
 
 
 def is_volume(path: pathlib.Path) -> bool:
-  """Whether a path is that of a volume: by a file's name or content, a folder by its files."""
+  """Whether a path is that of a volume: by a file's name or content, a folder by its files.
+
+  Files of a folder may lie below it at any depth, as scanners export them.
+  """
   if path.is_dir():
-    files = (p for p in sorted(path.iterdir()) if p.is_file())
+    files = (p for p in sorted(path.rglob("*")) if p.is_file())
     pictures = (*images.EXTENSIONS, *nifti.EXTENSIONS, ".gz")
     others = (p for p in files if p.suffix.lower() not in pictures)
     return any(dicom.is_file(p) for p in itertools.islice(others, LOOKED_AT))

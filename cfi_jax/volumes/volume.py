@@ -139,6 +139,12 @@ def _resampled(other: Volume, reference: Volume) -> np.ndarray:
     raise InputError(f"{other.label} is in colour, which --resample does not interpolate")
   into = np.linalg.inv(other.affine) @ reference.affine
   values = other.values.astype(np.float32)
-  return ndimage.affine_transform(
-    values, into[:3, :3], into[:3, 3], reference.shape, order=1, mode="constant", cval=np.nan
+  # By rounding, borders that both grids share lie outside by a little, where SciPy has no value.
+  found = ndimage.affine_transform(
+    values, into[:3, :3], into[:3, 3], reference.shape, order=1, mode="nearest"
   )
+  places = np.ogrid[tuple(slice(n) for n in reference.shape)]
+  for row, length in zip(into[:3], other.shape, strict=True):
+    at = row[3] + sum(step * place for step, place in zip(row[:3], places, strict=True))
+    found[(at < -CLOSE) | (at > length - 1 + CLOSE)] = np.nan
+  return found

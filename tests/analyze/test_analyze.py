@@ -405,7 +405,7 @@ COMMANDS = {
   ),
   "no data": (
     ["--weights=w", "--output=o", "--synthetic", "--config=configs/shift.py"],
-    "--config: it has no data, only order, recipes",
+    "--config: it has no data, only order, published, recipes",
   ),
   "argument": (["x"], "unexpected argument 'x'"),
 }

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from command_line import ROOT
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
-from cfi_jax.engine import loop
+from cfi_jax.engine import loop, product
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.workdir import logs, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER
@@ -276,6 +277,16 @@ def test_weights_that_do_not_fit_are_refused_before_work(trained, tmp_path):
   with pytest.raises(InputError, match="features is 16, not 4; grid is 8, not 2; levels is 3, not"):
     train(options | {"init_from": "visible-infrared"}, tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_lists_of_a_file_are_tuples_of_a_config():
+  """AMG-Fuse's blocks and heads are such fields."""
+  config = types.SimpleNamespace(init_from="mine.safetensors")
+  product._check_architecture(config, {"blocks": [1, 2]}, {"blocks": (1, 2)})
+  with pytest.raises(
+    InputError, match=r"mine.safetensors does not .*: blocks is \[1, 3\], not \[1"
+  ):
+    product._check_architecture(config, {"blocks": [1, 3]}, {"blocks": (1, 2)})
 
 
 def test_a_run_without_a_checkpoint_has_no_weights(begun):

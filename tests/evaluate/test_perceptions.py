@@ -62,6 +62,10 @@ def test_what_does_not_fit_is_refused(weights, tmp_path):
   changed["model"]["colour"] = True
   with pytest.raises(InputError, match="colour of the weights is False and of the config True"):
     evaluate_perception(changed, weights, "test", tmp_path)
+  changed = config_lib.load(f"{TINY}:visible").to_dict()
+  changed["model"]["detection"] = False
+  with pytest.raises(InputError, match="detection of the weights is True and of the config False"):
+    evaluate_perception(changed, weights, "test", tmp_path)
   with pytest.raises(InputError, match="weights of the system 'isfuse', which perceives nothing"):
     evaluate_perception(config, FIXTURES / "weights_1.safetensors", "test", tmp_path)
   with pytest.raises(InputError, match="which fuses no images"):

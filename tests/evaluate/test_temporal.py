@@ -58,6 +58,7 @@ def test_a_fused_sequence_is_as_steady_as_its_sources(sequences, capsys):
   ("flags", "words"),
   [
     (["--fused=one:R/one.tif", "--metrics=EN"], "--metrics is for single images; allowed with"),
+    (["--fused=infrared:R/one.tif"], "'infrared' is a source; choose another name"),
     ([], "nothing to score: name fused sequences"),
     (["--fused=one:R/nothing"], "does not exist"),
     (["--fused=few:R/few.tif"], "has 4 frames and the sources 6"),

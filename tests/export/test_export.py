@@ -46,8 +46,9 @@ def test_graphs_of_rules_equal_the_rules(rule):
   assert all(min(size) >= entry.smallest for size in compared.sizes)
 
 
-def test_graphs_of_networks_equal_the_networks(make_small):
-  fuser = make_small(padding="reflect", levels=2)
+@pytest.mark.parametrize("prior", ["none", "wavelet:planes=2,brighter=0.5"])
+def test_graphs_of_networks_equal_the_networks(make_small, prior):
+  fuser = make_small(padding="reflect", levels=2, prior=prior)
   programs, entry = graph_as_exported(fuser.fusion_graph(FRAME, channels=graphs.GREY))
   assert exported.compare(programs, fuser, entry).largest < 2e-6
 

@@ -101,10 +101,23 @@ def test_flags_that_cannot_be_meant_are_refused(folder, capsys, flags, words):
   assert words in capsys.readouterr().err
 
 
+def test_a_mask_is_not_written_over(folder, tmp_path, capsys):
+  mask = tmp_path / "mask.png"
+  Image.fromarray(np.full(thermal_files.SIZE, 255, np.uint8)).save(mask)
+  before = mask.read_bytes()
+  flags = (f"--flir={folder / 'a.jpg'}", f"--infrared_valid={mask}", f"--output={mask}")
+  assert fuse(*flags) == 2 and mask.read_bytes() == before
+  assert "mask.png is the output, too" in capsys.readouterr().err
+  flags = (flags[0], f"--infrared_valid={tmp_path / 'none.png'}", f"--output={tmp_path / 'o.png'}")
+  assert fuse(*flags) == 2 and "none.png: does not exist" in capsys.readouterr().err
+
+
 def test_temperatures_are_refused_as_the_visible_image(folder, tmp_path, capsys):
   one = f"--visible={folder / 'a.jpg'}", f"--infrared={folder / 'photo.jpg'}"
   assert fuse(*one, f"--output={tmp_path / 'out.png'}") == 1
   assert "a radiometric JPEG, given as the visible image; --flir" in capsys.readouterr().err
+  assert run(align, *one, f"--save={tmp_path / 'rig.json'}") == 2
+  assert "a.jpg: a radiometric JPEG, given as the visible image" in capsys.readouterr().err
 
 
 def test_other_sizes_are_refused_or_aligned(tmp_path, monkeypatch, capsys):

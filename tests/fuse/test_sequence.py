@@ -5,12 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import thermal_files
 import tifffile
 import videos
 from PIL import Image
 
 from cfi_jax.core import cli
+from cfi_jax.core.types import InputError
 from cfi_jax.fuse import __main__ as command
+from cfi_jax.fuse.command import fuse as fuse_all
 from cfi_jax.images.read import read_image
 from cfi_jax.images.write import write_image
 from cfi_jax.registration.rig import Confidence, Rig
@@ -78,6 +81,21 @@ def test_folders_become_pages_of_a_tiff_and_pages_a_folder(folders, tmp_path):
   np.testing.assert_array_equal(found, pages)
 
 
+def test_both_sequences_may_be_in_one_folder(folders, tmp_path):
+  both = tmp_path / "both"
+  both.mkdir()
+  for k in range(3):
+    shutil.copy(tmp_path / "vi" / f"{k:04d}.png", both / f"{k:04d}_rgb.png")
+    shutil.copy(tmp_path / "ir" / f"{k:04d}.png", both / f"{k:04d}_t.png")
+  sources = (f"--visible={both}", f"--infrared={both}", "--sequence", "--normalize=full")
+  apart = ("--visible_suffix=_rgb", "--infrared_suffix=_t")
+  assert fuse(*sources, *apart, f"--output={tmp_path / 'out'}") == 0
+  assert fuse(*folders, *sources[2:], f"--output={tmp_path / 'other'}") == 0
+  for k in range(3):
+    found, wanted = (read_image(tmp_path / o / f"{k:04d}.png") for o in ("out", "other"))
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_window_of_temperatures_is_that_of_all_frames(folders, tmp_path, capsys):
   kelvin = np.stack(CELSIUS).astype(np.float32) + 273.15
   tifffile.imwrite(tmp_path / "ir.tif", kelvin, photometric="minisblack")
@@ -107,6 +125,7 @@ def test_a_rig_aligns_every_frame(folders, tmp_path, capsys):
     (["--sequence", "--align=auto"], "--align=auto aligns single pairs; a sequence needs one rig"),
     (["--sequence", "--skip_existing"], "--skip_existing=True is for pictures"),
     (["--sequence", "--process_index=0", "--process_count=2"], "one process fuses a sequence"),
+    (["--sequence", "--flir=S"], "is for pictures; a sequence is fused without it"),
     (["--sequence", "--rate=0"], "--rate=0; allowed: frames a second, such as 25"),
     (["--sequence", "--output=O.webm"], "a sequence becomes .mkv, .mp4, .tif, .tiff or a folder"),
     (["--sequence", "--output=O.mp4"], "has no times; --rate=FRAMES_PER_SECOND"),
@@ -122,6 +141,21 @@ def test_flags_that_cannot_be_meant_are_refused(folders, tmp_path, capsys, flags
   assert fuse(*folders, *flags, *output) == 2
   assert words in capsys.readouterr().err
   assert sorted(path.name for path in tmp_path.iterdir()) == ["ir", "vi"]
+
+
+def test_one_process_fuses_a_sequence(folders, tmp_path):
+  flags = (*folders, "--sequence", "--coordinator=auto", f"--output={tmp_path / 'out'}")
+  with pytest.raises(InputError, match="--coordinator=auto is for pictures"):
+    fuse_all(cli.parse(command.FLAGS, flags))
+
+
+def test_temperatures_are_refused_as_visible_frames(folders, tmp_path, capsys):
+  flir = tmp_path / "flir"
+  flir.mkdir()
+  (flir / "1.jpg").write_bytes(thermal_files.flir(thermal_files.scene()))
+  flags = (f"--visible={flir}", folders[1], "--sequence", f"--output={tmp_path / 'out'}")
+  assert fuse(*flags) == 2
+  assert "1.jpg: a radiometric JPEG, given as the visible image" in capsys.readouterr().err
 
 
 def test_a_frame_that_cannot_be_read_leaves_no_file(folders, tmp_path, capsys):
@@ -160,6 +194,23 @@ def test_grey_of_16_bits_is_lossless_both_ways(pair, tmp_path, capsys):
   assert fuse(*same, *flags) == 0
   assert "ffv1, gray16le, lossless" in capsys.readouterr().out
   np.testing.assert_array_equal(videos.read(tmp_path / "out.mkv", "gray16le"), COUNTS)
+
+
+@needs_video
+def test_a_video_of_numbered_files_begins_at_once(tmp_path):
+  """Whatever number its first frame has."""
+  import av
+
+  for k in range(3):
+    for name, image in (("vi", PHOTOS[k]), ("ir", PHOTOS[k][..., 0])):
+      (tmp_path / name).mkdir(exist_ok=True)
+      Image.fromarray(image).save(tmp_path / name / f"{k + 1000}.png")
+  sources = f"--visible={tmp_path / 'vi'}", f"--infrared={tmp_path / 'ir'}"
+  output = tmp_path / "out.mkv"
+  assert fuse(*sources, "--sequence", "--rate=25", f"--output={output}") == 0
+  with av.open(str(output)) as container:
+    times = [frame.time for frame in container.decode(video=0)]
+  np.testing.assert_allclose(times, [0, 0.04, 0.08], atol=1e-3)
 
 
 @needs_video

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cfi_jax import evaluate
-from cfi_jax.fuse.jobs import Options, find_jobs, fuse_jobs
+from cfi_jax.fuse.finding import find_jobs
+from cfi_jax.fuse.jobs import Options, fuse_jobs
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import Fusion

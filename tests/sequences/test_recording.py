@@ -93,6 +93,18 @@ def test_frames_must_be_alike(tmp_path):
     frames(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["u2", "f8"])
+@pytest.mark.parametrize("length", [9, 17, 60, 300])
+def test_a_damaged_tiff_is_no_recording(tmp_path, kind, length):
+  """Nor an accident: reading it as a picture says what is wrong."""
+  path = tmp_path / "a.tif"
+  tifffile.imwrite(path, np.zeros((40, 40), kind), bigtiff=True)
+  path.write_bytes(path.read_bytes()[:length])
+  assert not is_recording(path)
+  with pytest.raises(InputError, match="a.tif: no sequence"):
+    open_recording(path, "infrared")
+
+
 def test_what_is_no_recording_is_refused(tmp_path):
   path = tmp_path / "a.tif"
   tifffile.imwrite(path, COUNTS[0])
@@ -140,6 +152,17 @@ def test_grey_of_other_depths_keeps_its_values(tmp_path, pixels, bits):
     container.mux(stream.encode(frame))
     container.mux(stream.encode())
   np.testing.assert_array_equal(frames(path)[0][..., 0], values)
+
+
+@needs_video
+def test_grey_in_floating_point_keeps_its_values():
+  import av
+
+  from cfi_jax.sequences import video
+
+  values = np.linspace(-5, 400, 48 * 64, dtype=np.float32).reshape(48, 64)
+  frame = av.VideoFrame.from_ndarray(values, format="grayf32be")
+  np.testing.assert_array_equal(video._to_array(frame)[..., 0], values)
 
 
 @needs_video

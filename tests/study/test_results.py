@@ -16,7 +16,7 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import Row, Scores, read_scores
-from cfi_jax.study import results, rows
+from cfi_jax.study import models, results, rows
 from cfi_jax.study.results import report
 from cfi_jax.study.results.settings import Study
 from cfi_jax.systems import files as weights
@@ -262,7 +262,7 @@ def test_without_rows_the_tables_are_of_weights_and_rules(roots, tmp_path, monke
   study = build(roots, order="()", metrics="('EN','SCD')", **{"published.shipped": "tiny"})
   choice = shipped.Choice("RoadScene's pairs", ("roadscene",))
   monkeypatch.setitem(shipped.CHOSEN, "tiny", choice)
-  monkeypatch.setattr(results, "_published", lambda study: {"shipped": tmp_path / "none"})
+  monkeypatch.setattr(models, "published", lambda weights: {"shipped": tmp_path / "none"})
   monkeypatch.setattr(
     results, "_network", lambda path, sizes: ("tiny", lambda visible, infrared, _: visible)
   )

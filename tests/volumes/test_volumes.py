@@ -1,5 +1,6 @@
 """DICOM series and NIfTI files as volumes: order, units, grids, refusals; synthetic ones."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -248,6 +249,22 @@ def test_other_grids_are_refused_and_resampled_when_asked():
     volumes.bring(shifted, reference, resample=False)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_border_that_both_grids_share_is_not_lost(seed):
+  """Positions of an oblique grid are rounded, to either side of the border."""
+  random = np.random.default_rng(seed)
+  coarse, fine = np.eye(4), np.eye(4)
+  turned = np.linalg.qr(random.normal(size=(3, 3)))[0]
+  coarse[:3, :3], fine[:3, :3] = 2 * turned, turned
+  coarse[:3, 3] = fine[:3, 3] = random.uniform(-100, 100, 3)
+  values = np.arange(5, dtype=np.float32) + np.zeros((4, 3, 5), np.float32)
+  other = Volume(values, coarse, "o")
+  brought = volumes.bring(other, Volume(np.zeros((7, 5, 9)), fine, "r"), resample=True)
+  np.testing.assert_allclose(brought, np.arange(9) / 2 + np.zeros((7, 5, 9)), atol=1e-4)
+  larger = volumes.bring(other, Volume(np.zeros((8, 5, 9)), fine, "r"), resample=True)
+  assert np.isnan(larger[7]).all() and np.isfinite(larger[:7]).all()
+
+
 def test_frames_of_reference_must_be_one():
   one, other = (Volume(np.zeros((8, 8, 8)), np.eye(4), "v", frame=f) for f in ("1.2", "1.3"))
   with pytest.raises(InputError, match="frames of reference"):
@@ -295,6 +312,8 @@ def test_volumes_are_told_from_pictures(series, tmp_path):
   (tmp_path / "pictures" / "a.png").write_bytes(b"x")
   assert reading.is_volume(series) and reading.is_volume(tmp_path / "a.nii.gz")
   assert reading.is_volume(next(series.glob("IM*")))
+  shutil.copytree(series, tmp_path / "exported" / "ST000" / "SE000")
+  assert reading.is_volume(tmp_path / "exported")
   assert not reading.is_volume(tmp_path / "pictures")
   assert not reading.is_volume(tmp_path / "pictures" / "a.png")
   assert not reading.is_volume(tmp_path / "nowhere")

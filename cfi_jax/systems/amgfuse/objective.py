@@ -15,7 +15,7 @@ from cfi_jax.systems.amgfuse.samples import Scene, grey
 EPSILON = 1e-6  # in the quotient of the pseudo ground truth's mask
 # Terms by network; the first four of AMG-Fuse are terms of `fusion.losses`.
 TERMS = {
-  "amgfuse": ("intensity", "edges", "structure", "colour", "mgls", "tdas"),
+  "amgfuse": ("intensity", "edges", "structure", "colour", "mgls", "tdas", "restored"),
   "restoration": ("restoration",),
 }
 
@@ -40,6 +40,7 @@ def fusion_terms(
   intensity, edges, structure, colour: of the fused image, against the clean ones (see
     `losses.maximum`, `edges`, `shared_structure` and `chroma`; grey is the mean of RGB).
   mgls: `mask_guided`. tdas: mean |R(X) - X|, X the masked image and R what `restore` does.
+  restored: `restored_heads`; ours.
   A value of `structure` depends on its batch, by the shares of `visible_share`.
   """
   pair = Pair(visible=grey(scene.clean_visible), infrared=scene.clean_infrared)
@@ -51,6 +52,7 @@ def fusion_terms(
     "colour": lambda: losses.chroma(fusions.fused, scene.clean_visible),
     "mgls": lambda: sum(mask_guided(scene, fusions)),
     "tdas": lambda: distance(restore(fusions.masked), fusions.masked),
+    "restored": lambda: sum(restored_heads(scene, fusions)),
   }
   return {name: makers[name]() for name, weight in weights.items() if weight}
 
@@ -81,3 +83,13 @@ def mask_guided(scene: Scene, fusions: Fusions) -> tuple[Array, Array]:
   mask = masks.soft(masks.share(pseudo - infrared, visible - infrared + pseudo + EPSILON))
   of_visible = distance(mask * visible, fusions.visible)
   return of_visible, distance((1 - mask[..., :1]) * infrared, fusions.infrared[..., :1])
+
+
+def restored_heads(scene: Scene, fusions: Fusions) -> tuple[Array, Array]:
+  """mean |V - O_vi| and mean |I - O_ir| per example, I in all three channels of its output.
+
+  V, I: clean images. O: the outputs of both modalities. Ours: by `mask_guided` the outputs are a
+  share of each image, by the mask of the pseudo ground truth; by this they are whole images.
+  """
+  of_visible = distance(scene.clean_visible, fusions.visible)
+  return of_visible, distance(scene.clean_infrared, fusions.infrared)

@@ -19,6 +19,11 @@ def scene(random):
   return Scene(*(random.random(shape) for shape in shapes))
 
 
+def outputs_of(outputs):
+  """The outputs with a fused image, which the term does not look at."""
+  return types.SimpleNamespace(fused=outputs.visible, **vars(outputs))
+
+
 @pytest.mark.parametrize("network", objective.TERMS)
 def test_weights_are_of_terms_that_the_network_has(network):
   first, *_ = objective.TERMS[network]
@@ -66,3 +71,18 @@ def test_the_mask_guides_both_outputs(scene, random, x64):
     np.abs((1 - mask[..., :1]) * infrared - outputs.infrared[..., :1]).mean((1, 2, 3)),
   )
   np.testing.assert_allclose(objective.mask_guided(scene, outputs), expected, rtol=1e-5)
+
+
+def test_restored_outputs_are_the_clean_images_themselves(scene, random, x64):
+  visible, infrared = scene.clean_visible, scene.clean_infrared
+  outputs = types.SimpleNamespace(
+    visible=random.random(visible.shape), infrared=random.random(visible.shape)
+  )
+  expected = [
+    np.abs(visible - outputs.visible).mean((1, 2, 3)),
+    np.abs(np.repeat(infrared, 3, -1) - outputs.infrared).mean((1, 2, 3)),
+  ]
+  np.testing.assert_allclose(objective.restored_heads(scene, outputs), expected)
+  terms = objective.fusion_terms({"restored": 2.0, "mgls": 0.0}, scene, outputs_of(outputs), None)
+  assert list(terms) == ["restored"]
+  np.testing.assert_allclose(terms["restored"], sum(expected))
