@@ -10,12 +10,15 @@ distance in visible pixels of a grid from its true place, in the overlap.
 
 - mild, strong, small: the strengths of harness/misaligned.py, each pair by itself
 - wrong: strong, each visible image with the infrared one of another scene
-- reversed: strong, the infrared image's contrast reversed, 16 bits
-- turned, mirrored: strong, the infrared camera turned by 90 degrees or mirrored, --mounting=any
-- upright: the same turned pairs without --mounting
-- msrs, medical: strong pairs of MSRS (--msrs), mild ones of CT and MRI (--medical)
+- reversed: the infrared image black hot instead of white hot, as counts of 16 bits; this and the
+  next ones strong and small in turn
+- turned, mirrored: the infrared camera turned by 90 degrees or mirrored, --mounting=any;
+  turned_upright, mirrored_upright: the same without it; wrong_any: wrong pairs with it
+- msrs, medical: strong pairs of MSRS (--msrs, all that there are), mild ones of CT and MRI
+  (--medical)
 - rigs: ten pairs of RoadScene, cut to one size, under one homography, strong and small in turn;
-  shuffled: the same rigs, each visible image with the next pair's infrared one; three: three pairs
+  shuffled: the same rigs, each visible image with the next pair's infrared one; three: three pairs;
+  three_turned: three pairs, the infrared camera turned by 90 degrees, --mounting=any
 """
 
 import dataclasses
@@ -30,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from cfi_jax.benchmark.harness import machine, misaligned, results
-from cfi_jax.benchmark.harness.misaligned import STRENGTHS
+from cfi_jax.benchmark.harness.misaligned import STRENGTHS, Strength
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
@@ -43,6 +46,7 @@ FOLDERS = {
   "msrs": ("vi", "ir"),
   "medical": ("CT", "MRI"),
 }
+CHOSEN_ON = ("roadscene", "tno")  # whose other pictures the thresholds were chosen on
 COUNTS = {"roadscene": 20, "tno": 10, "msrs": 10, "medical": 10}
 RIG_SIZE = (300, 460)  # height, width
 RIG_PAIRS = 10
@@ -54,7 +58,8 @@ Picture = tuple[str, np.ndarray, np.ndarray]  # name, visible and infrared luma 
 class Case:
   """Pairs or rigs of one kind.
 
-  alter: what is done to the infrared image. pairs: of a rig; 1: single pairs. count: at most.
+  strength: of `STRENGTHS`, or "alternating". alter: what is done to the infrared image. pairs: of a
+  rig; 1: single pairs. count: at most.
   sources: data sets, of `FOLDERS`.
   """
 
@@ -80,13 +85,16 @@ CASES = {
   "strong": Case(),
   "small": Case("small"),
   "wrong": Case(wrong=True),
-  "reversed": Case(alter=_reversed, count=10),
-  "turned": Case(alter=np.rot90, mounting="any", count=10),
-  "mirrored": Case(alter=_mirrored, mounting="any", count=10),
-  "upright": Case(alter=np.rot90, count=10),
+  "reversed": Case("alternating", alter=_reversed, count=10),
+  "turned": Case("alternating", alter=np.rot90, mounting="any", count=10),
+  "turned_upright": Case("alternating", alter=np.rot90, count=10),
+  "mirrored": Case("alternating", alter=_mirrored, mounting="any", count=10),
+  "mirrored_upright": Case("alternating", alter=_mirrored, count=10),
+  "wrong_any": Case("alternating", wrong=True, mounting="any", count=10),
   "rigs": Case("alternating", pairs=RIG_PAIRS, count=10),
   "shuffled": Case("alternating", wrong=True, pairs=RIG_PAIRS, count=10),
   "three": Case("alternating", pairs=3, count=10),
+  "three_turned": Case("alternating", alter=np.rot90, mounting="any", pairs=3, count=10),
   "msrs": Case(sources=("msrs",)),
   "medical": Case("mild", sources=("medical",)),
 }
@@ -128,11 +136,12 @@ def run(options: SimpleNamespace) -> int:
 
 
 def _files(name: str, folder: str) -> list[tuple[pathlib.Path, pathlib.Path]]:
-  """The second, fourth and so on of a data set's pairs, by name."""
+  """Pairs of a data set; of those in `CHOSEN_ON` the second, fourth and so on by name."""
   visible, infrared = (pathlib.Path(folder, part) for part in FOLDERS[name])
   if not visible.is_dir():
     raise InputError(f"--{name}={folder}: {visible} is not a folder")
-  return [(path, infrared / path.name) for path in sorted(visible.iterdir())[1::2]]
+  paths = sorted(visible.iterdir())
+  return [(path, infrared / path.name) for path in (paths[1::2] if name in CHOSEN_ON else paths)]
 
 
 def _read(files: tuple[pathlib.Path, pathlib.Path]) -> Picture:
@@ -174,17 +183,27 @@ Sample = tuple[str, list[np.ndarray], list[np.ndarray], np.ndarray, tuple[int, i
 def _pairs(case: Case, folders: Mapping[str, str], seed: int) -> Iterator[Sample]:
   """Name, visible and infrared image, true homography, and size of the unaltered infrared one."""
   pictures = list(_pictures(folders, seed))
-  rngs = [np.random.default_rng([seed, 1, k]) for k in range(len(pictures))]
-  made = []
-  strength = STRENGTHS[case.strength]
-  for (name, visible, infrared), rng in zip(pictures, rngs, strict=True):
-    view = misaligned.draw(strength, visible.shape, rng)
-    made.append((name, *view.render(visible, infrared, rng), view.truth))
-  for k, (name, visible, infrared, truth) in enumerate(made):
+
+  def made(k: int) -> tuple[np.ndarray, np.ndarray, misaligned.View]:
+    _, visible, infrared = pictures[k]
+    rng = np.random.default_rng([seed, 1, k])
+    view = misaligned.draw(_strength(case, k), visible.shape, rng)
+    return *view.render(visible, infrared, rng), view
+
+  for k, (name, _, _) in enumerate(pictures):
+    visible, infrared, view = made(k)
     if case.wrong:
-      infrared = made[(k + 1) % len(made)][2]
-    altered = np.ascontiguousarray(case.alter(infrared)) if case.alter else infrared
-    yield name, [visible], [altered], truth, strength.size
+      infrared = made((k + 1) % len(pictures))[1]
+    yield name, [visible], [_alter(case, infrared)], view.truth, view.size
+
+
+def _strength(case: Case, number: int) -> Strength:
+  names = ("strong", "small")
+  return STRENGTHS[names[number % 2] if case.strength == "alternating" else case.strength]
+
+
+def _alter(case: Case, infrared: np.ndarray) -> np.ndarray:
+  return np.ascontiguousarray(case.alter(infrared)) if case.alter else infrared
 
 
 def _rigs(case: Case, options: SimpleNamespace, skipped: int = 0) -> Iterator[Sample]:
@@ -192,8 +211,7 @@ def _rigs(case: Case, options: SimpleNamespace, skipped: int = 0) -> Iterator[Sa
   files = _files("roadscene", options.roadscene)
   for number in range(skipped, case.count):
     rng = np.random.default_rng([options.seed, 2, number])
-    strength = STRENGTHS[("strong", "small")[number % 2]]
-    view = misaligned.draw(strength, RIG_SIZE, rng)
+    view = misaligned.draw(_strength(case, number), RIG_SIZE, rng)
     visibles, infrareds = [], []
     for k in rng.permutation(len(files)):
       _, visible, infrared = _read(files[k])
@@ -203,12 +221,12 @@ def _rigs(case: Case, options: SimpleNamespace, skipped: int = 0) -> Iterator[Sa
       cut = slice(rows, rows + RIG_SIZE[0]), slice(columns, columns + RIG_SIZE[1])
       visible, infrared = view.render(visible[cut], infrared[cut], rng)
       visibles.append(visible)
-      infrareds.append(infrared)
+      infrareds.append(_alter(case, infrared))
       if len(visibles) == case.pairs:
         break
     if case.wrong:
       infrareds = [*infrareds[1:], infrareds[0]]
-    yield f"rig {number}", visibles, infrareds, view.truth, strength.size
+    yield f"rig {number}", visibles, infrareds, view.truth, view.size
 
 
 def _align(

@@ -30,7 +30,7 @@ ELSEWHERE = {
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
     *("process_count", "flir", "sequence", "frames", "offset", "rate", "coordinator"),
   )
-} | {"normalize_over": ("image",)}
+} | {"normalize_over": ("image",), "max_pixels": (images.MAX_PIXELS,)}
 
 
 def are_volumes(given: Mapping[str, Any]) -> bool:

@@ -268,11 +268,16 @@ def _expand(image: Known, shape: tuple[int, ...], size: Array | None, stage: Sta
   """Doubles the size, cropped to `shape`, by zero insertion and smoothing of what is known."""
 
   def enlarge(x: Array) -> Array:
-    twice = [*[(0, 0, 0)] * (x.ndim - 3), (0, 1, 1), (0, 1, 1), (0, 0, 0)]
-    spread = jax.lax.pad(4 * x, jnp.zeros((), x.dtype), twice)
+    spread = _insert_zeros(_insert_zeros(4 * x, -3), -2)
     return _blur(spread[..., : shape[-3], : shape[-2], :], size=size, stage=stage)
 
   return Sums.of(image).smooth(enlarge).divide().value
+
+
+def _insert_zeros(x: Array, axis: int) -> Array:
+  """Twice the elements of an axis, every second one 0; a padding that ONNX can express."""
+  spread = jnp.stack([x, jnp.zeros_like(x)], axis)
+  return spread.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
 
 
 def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stage = together):

@@ -48,13 +48,13 @@ def read_image(
 
   The type is uint8 or uint16; that of a grey TIFF may be any integer or floating point. What its
   values mean is said by `images.ranges`. Pixels of a TIFF without a value (NaN, its nodata tag,
-  -9999 in signed and floating-point types) are NaN, integers being floating point then; of 8 bits,
-  and of grey with alpha, they are transparent in RGBA (`images.validity`). Palettes are looked up,
-  1-bit becomes 0 and 255, CMYK becomes RGB, "white is zero" is inverted, EXIF orientation is
-  applied, 16-bit PNG keeps all bits in grey and in colour. A radiometric JPEG of FLIR gives its
-  temperatures, float32 kelvin (`images.radiometric`), or, `embedded`, its visible picture. Raises
-  InputError naming the file for anything else: not an image, truncated, several frames, over
-  `max_pixels`.
+  -9999 in signed and floating-point types, -273.15 in floating point) are NaN, integers being
+  floating point then; of 8 bits, and of grey with alpha, they are transparent in RGBA
+  (`images.validity`). Palettes are looked up, 1-bit becomes 0 and 255, CMYK becomes RGB, "white is
+  zero" is inverted, EXIF orientation is applied, 16-bit PNG keeps all bits in grey and in colour. A
+  radiometric JPEG of FLIR gives its temperatures, float32 kelvin (`images.radiometric`), or,
+  `embedded`, its visible picture. Raises InputError naming the file for anything else: not an
+  image, truncated, several frames, over `max_pixels`.
   """
   with open_picture(path, embedded) as file:
     return decode(file, os.fspath(path), max_pixels)

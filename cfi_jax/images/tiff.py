@@ -18,6 +18,8 @@ SAMPLE_FORMAT = 339  # 1: unsigned, 2: signed, 3: floating point
 _PHOTOMETRIC = 262
 _NODATA = 42113
 _MISSING = -9999.0  # stands for a missing value where signed or floating-point files do not say
+_NO_CELSIUS = -273.15  # what cameras' kits write where they have no temperature, zero kelvin
+_CLOSE = 0.13  # spacing of float16 there, halved
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -119,12 +121,36 @@ def _decode_page(page: Any, file: BinaryIO, max_pixels: int) -> np.ndarray:
   if orientation != 1:
     raise InputError(f"a TIFF of {page.dtype} that is to be turned (orientation {orientation})")
   _require_segments(page, file)
-  array = page.asarray()
+  array = _decompress(page)
   nodata = page.tags.valueof(_NODATA)
   white_is_zero = page.photometric == 0
   if array.dtype.kind == "f":
     array = array.astype(np.promote_types(array.dtype, np.float32))
   return _meant(array.astype(array.dtype.newbyteorder("=")), white_is_zero, nodata)[..., None]
+
+
+def _decompress(page: Any) -> np.ndarray:
+  """The values of a page; InputError where tifffile needs the package imagecodecs for them."""
+  import tifffile
+
+  try:
+    tifffile.TIFF.DECOMPRESSORS[page.compression]
+    tifffile.TIFF.UNPREDICTORS[page.predictor]
+  except KeyError as error:
+    raise _without_decoder(page) from error
+  try:
+    return page.asarray()
+  except ImportError as error:
+    raise _without_decoder(page) from error
+
+
+def _without_decoder(page: Any) -> InputError:
+  kinds = [page.compression, *([page.predictor] if page.predictor > 1 else [])]
+  names = " with the predictor ".join(getattr(kind, "name", str(kind)) for kind in kinds)
+  return InputError(
+    f"a TIFF of {page.dtype} compressed by {names}, which needs another decoder; pip install "
+    "imagecodecs, or save it uncompressed, or deflated without a predictor"
+  )
 
 
 def _require_segments(page: Any, file: BinaryIO) -> None:
@@ -146,6 +172,8 @@ def _meant(array: np.ndarray, white_is_zero: bool, nodata: Any) -> np.ndarray:
   missing, tagged = np.zeros(array.shape, bool), False
   if array.dtype.kind != "u":
     missing |= ~np.isfinite(array) | (array == _MISSING)
+  if array.dtype.kind == "f":
+    missing |= np.abs(array - _NO_CELSIUS) < _CLOSE
   with contextlib.suppress(TypeError, ValueError):
     missing |= array == float(nodata)
     tagged = True

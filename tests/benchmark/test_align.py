@@ -93,3 +93,15 @@ def test_alterations_take_the_truth_along():
     x, y = warp.transform(align._altered(alter, (20, 30)), np.array(7.0), np.array(4.0))
     changed = np.asarray(alter(image), np.float64)
     assert np.argwhere(abs(changed - np.median(changed)) > 0.5).tolist() == [[round(y), round(x)]]
+
+
+def test_pairs_alternate_in_size_and_wrong_ones_have_the_next_infrared_image(roadscene):
+  folders = {"roadscene": str(roadscene)}
+  turned, wrong = (
+    list(align._pairs(align.Case("alternating", **more), folders, 1))
+    for more in ({"alter": np.rot90}, {"wrong": True})
+  )
+  assert [pair[2][0].shape for pair in turned] == [(320, 240), (160, 120), (320, 240)]
+  for k in range(3):
+    np.testing.assert_array_equal(np.rot90(wrong[k][2][0], 1), turned[(k + 1) % 3][2][0])
+    np.testing.assert_array_equal(wrong[k][1][0], turned[k][1][0])

@@ -108,6 +108,7 @@ def test_where_one_has_no_value_the_result_is_the_other():
 REFUSED = {
   "picture beside a volume": (["--infrared=x.png"], "is a volume and the other is none"),
   "flag of pictures": (["--resize=infrared"], "--resize=infrared is of pictures"),
+  "limit of pixels": (["--max_pixels=9"], "--max_pixels=9 is of pictures"),
   "several processes": (["--coordinator=auto"], "--coordinator=auto is of pictures"),
   "picture as output": (["--output=x.png"], "volumes become a folder, or a file .nii"),
   "one of the volumes": (["--output={}/ct.nii.gz"], "is the visible volume itself"),

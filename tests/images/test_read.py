@@ -319,6 +319,8 @@ MISSING = {
   "NaN": (np.where(BASE > 5, np.nan, BASE), None),
   "infinite": (np.where(BASE > 5, np.inf, BASE), None),
   "-9999": (np.where(BASE > 5, -9999, BASE).astype(np.int16), None),
+  "zero kelvin in Celsius": (np.where(BASE > 5, -273.15, BASE).astype(np.float32), None),
+  "the same in float16": (np.where(BASE > 5, -273.15, BASE).astype(np.float16), None),
   "nodata of floats": (np.where(BASE > 5, 7.5, BASE).astype(np.float32), "7.5"),
   "nodata of 16 bits": (np.where(BASE > 5, 65535, BASE).astype(np.uint16), "65535"),
   "nodata of float16": (np.where(BASE > 5, 7.5, BASE).astype(np.float16), "7.5"),
@@ -386,6 +388,17 @@ def test_rare_tiff_is_limited_as_all_others(tmp_path):
     images.read_image(tiff(tmp_path, colour, photometric="rgb"))
   with pytest.raises(InputError, match="x.tif: a TIFF of float16 that is to be turned"):
     images.read_image(tiff(tmp_path, half, extratags=[(274, "H", 1, 6, False)]))
+
+
+def test_a_compression_without_a_decoder_is_named_with_the_way_on(tmp_path):
+  path = tiff(tmp_path, BASE.astype(np.float64), compression="zlib")
+  content = path.read_bytes()
+  tag = struct.pack("<HHIH", 259, 3, 1, 8)
+  assert content.count(tag) == 1
+  path.write_bytes(content.replace(tag, struct.pack("<HHIH", 259, 3, 1, 32809)))
+  words = "x.tif: a TIFF of float64 compressed by THUNDERSCAN, which .* or save it uncompressed"
+  with pytest.raises(InputError, match=words):
+    images.read_image(path)
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of Pillow, on damaged tags
