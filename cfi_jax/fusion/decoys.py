@@ -81,7 +81,7 @@ def _with_bright(key: Array, image: Array, options: DecoyOptions) -> Array:
   edge = jax.random.uniform(edge_key, (most, 1, 1), minval=0.15, maxval=1.2)  # pixels
 
   def form(place: Array, size: Array) -> Array:
-    """How far every pixel [most, H, W] is covered."""
+    """The cover of every pixel by each object, [most, H, W] in [0, 1]."""
     rows = jnp.arange(image.shape[0]).reshape(1, -1, 1)
     columns = jnp.arange(image.shape[1]).reshape(1, 1, -1)
     away = jnp.abs(jnp.stack(jnp.broadcast_arrays(rows - place[:, 0], columns - place[:, 1]), 1))

@@ -32,5 +32,5 @@ class Pool:
 
   @property
   def values(self) -> np.ndarray:
-    """What stands for all images, float64 [N]."""
+    """Values that stand for all images, float64 [N]."""
     return np.concatenate([*self._kept, np.array(self._ends, np.float64)])

@@ -40,7 +40,7 @@ Segment = tuple[int, bytes, int]  # marker, content, and its length as it should
 
 @dataclasses.dataclass(frozen=True)
 class Thermal:
-  """What a FLIR file holds beside its picture. found: text on its segments, for errors."""
+  """Contents of a FLIR file beside its picture. found: text on its segments, for errors."""
 
   records: dict[int, bytes]
   found: str

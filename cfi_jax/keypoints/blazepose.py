@@ -33,7 +33,7 @@ PACKAGE = "npm pack @mediapipe/pose"
 
 
 class Look(NamedTuple):
-  """What the network says of a square picture.
+  """Output of the network for a square picture.
 
   points: [39, 5]: x, y in its pixels, z, and the logits of visibility and presence. score: of a
   person, 0 to 1.

@@ -37,7 +37,7 @@ def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def is_consistent(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-  """Where following a flow [2, H, W] and the one back ends within a pixel, bool [H, W]."""
+  """The pixels where a flow [2, H, W] and the one back end within a pixel, bool [H, W]."""
   returned = there + np.stack([warp(part, there) for part in back])
   return np.hypot(*returned) < 1
 

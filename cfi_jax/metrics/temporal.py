@@ -42,7 +42,7 @@ class Step:
 
   @property
   def is_visible(self) -> tuple[np.ndarray, np.ndarray]:
-    """Where the first frame is seen in the second, and the second in the first."""
+    """The pixels of the first frame that the second shows, and those of the second likewise."""
     return is_consistent(self.there, self.back), is_consistent(self.back, self.there)
 
 

@@ -229,7 +229,7 @@ def test_colours_of_16_bits_are_lossless(folders, tmp_path):
 
 @needs_video
 def test_video_for_looking_keeps_times_and_is_near(pair, tmp_path, capsys):
-  """Of odd sides, too, which are made even."""
+  """Pictures of odd sides, too, which are made even."""
   import av
 
   odd = [photo[:-1, :-1] for photo in PHOTOS]

@@ -130,7 +130,7 @@ def test_a_directory_that_points_beyond_is_named():
   with pytest.raises(InputError, match="record 32 ends at byte .* found 1 of 1"):
     decode(thermal_files.jpeg(thermal_files.segments(content[:-1])))
   with pytest.raises(InputError, match="not FFF"):
-    decode(thermal_files.jpeg(thermal_files.segments(b"XXX" + content[3:])))
+    decode(thermal_files.jpeg(thermal_files.segments(b"ABC" + content[3:])))
 
 
 def test_too_many_pixels_are_refused():

@@ -171,7 +171,7 @@ def test_a_flat_hot_object_is_no_hole(key, level, fuser, pairs):
 
 
 def test_of_identical_images_no_light_vanishes(fuser, pairs):
-  """What both images are doubted for alike is kept."""
+  """Doubts that both images share leave both as they are."""
   rule = cfi_jax.load(weights.load(shipped.DEFAULT)[1].architecture["prior"])
   image = pairs["t1"][0].copy()
   image[20:76:8, 20:108:8] = 255  # lights of a single pixel

@@ -98,7 +98,7 @@ def _colour(
 
 
 def _pattern(person: Person, places: np.ndarray, height: np.ndarray) -> np.ndarray:
-  """Where the second colour of the shirt is, bool [P]."""
+  """Points that have the second colour of the shirt, bool [P]."""
   rows = np.sin(5.5 * float(person.frequency) * height) > 0
   columns = np.sin(0.5 * float(person.frequency) * places[:, 0]) > 0
   logo = (np.hypot(places[:, 0], 17 * (height - 0.72)) < 0.8) & (places[:, 2] > 0)

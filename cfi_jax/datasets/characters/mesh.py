@@ -51,7 +51,7 @@ class Mesh:
 
   @functools.cache  # noqa: B019 (one mesh lives as long as a command)
   def target(self, name: str) -> np.ndarray:
-    """How a target of the shape moves the vertices, [V, 3]."""
+    """Offsets by which a target of the shape moves the vertices, [V, 3]."""
     text = gzip.decompress(_read(self.place, f"targets/macrodetails/{name}.target.gz")).decode()
     moved = np.zeros_like(self.vertices)
     for line in text.splitlines():

@@ -39,11 +39,14 @@ class Characters(Figures):
 
   @property
   def drawn(self) -> dict[str, Any]:
-    """What decides on the pictures."""
+    """Values that decide on the pictures."""
     return {name: getattr(self, name) for name in DRAWN} | {"edition": EDITION}
 
   def manifest(self) -> dict[str, Any]:
-    """What was written: "drawn", and "sha256" by split; raises InputError for other pictures."""
+    """The record written with the pictures: "drawn", and "sha256" by split.
+
+    Raises InputError for other pictures.
+    """
     path = self.folder / MANIFEST
     way = f"python -m cfi_jax.prepare --dataset={self.name} --root=WHEEL --data_dir={self.root}"
     if not self.root:

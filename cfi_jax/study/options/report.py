@@ -17,7 +17,7 @@ Means = Mapping[str, Mapping[str, float]]  # by rule, then metric
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """What the scores say of candidates.
+  """Outcome of the ranking of candidates.
 
   within: those within both limits on every set, the best first. beside: the mean rank of each of
     these among the rules of `Study.beside`, by set; among: among all of these, by set. limits: the

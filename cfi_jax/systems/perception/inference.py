@@ -26,7 +26,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-  """What a network sees in one pair of images.
+  """Perception of one pair of images by a network.
 
   labels: uint8 [H, W], classes by their index; None without segmentation. objects: their boxes with
   scores, the surest first; None without detection.

@@ -60,7 +60,7 @@ def train_step(parts: Parts, state: TrainState, batch: Labelled) -> tuple[TrainS
 
 
 def perceive(parts: Parts, params: dict, samples: Labelled) -> tuple[Perceived, Metrics]:
-  """What the network makes of samples, and its terms [B] with "loss", the objective."""
+  """Perceptions of samples by the network, and its terms [B] with "loss", the objective."""
   perceived = parts.network.apply({"params": params}, samples.visible, samples.infrared)
   found = objective.terms(perceived, samples, parts.loss.balance)
   return perceived, found | {"loss": objective.weigh(parts.loss, found)}

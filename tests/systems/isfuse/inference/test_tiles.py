@@ -21,7 +21,7 @@ def test_a_window_keeps_to_the_budget_and_uses_most_of_it(size):
 
 
 def test_the_shared_window_costs_the_images_the_least():
-  """Of as many pixels as all windows of all images have."""
+  """An image of as many pixels as all windows of all images have."""
   sizes = [(300, 300)] * 5 + [(200, 700), (130, 2000)]
   shapes = {tiles.window_shape(size, MOST, FRAME) for size in sizes}
 
