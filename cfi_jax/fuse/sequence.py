@@ -32,6 +32,7 @@ from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images import range_lines, validity
 from cfi_jax.images.ranges import Normalizer
 from cfi_jax.sequences.matching import Matched
+from cfi_jax.sequences.opening import number_of
 from cfi_jax.sequences.pair import open_both
 from cfi_jax.sequences.recording import Recording
 from cfi_jax.sequences.together import AHEAD, together, with_ranges
@@ -57,8 +58,23 @@ def fuse_sequence(given: Mapping[str, Any], options: Options) -> int:
   last = int(visible.timing.ticks[matched.visible[-1]])
   writer = open_writer(output, visible, extension, last)
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
+  _tell_of_counters(recordings, matched)
   normalizer = of_sequence(recordings, matched, options)
   return _run(fusing, recordings, matched, options, normalizer, writer, given)
+
+
+def _tell_of_counters(recordings: list[Recording], matched: Matched) -> None:
+  """Says of folders that their frames are paired in order where their numbers differ."""
+  firsts = [
+    recording.names[numbers[0]] if recording.names else None
+    for recording, numbers in zip(recordings, (matched.visible, matched.infrared), strict=True)
+  ]
+  if None in firsts or number_of(firsts[0]) == number_of(firsts[1]):
+    return
+  print(
+    f"note: frames are paired in order, from {firsts[0]} with {firsts[1]} on, though their numbers "
+    "differ; where a camera lost its first frames, take their partners out of the other folder"
+  )
 
 
 def _require_flags(given: Mapping[str, Any]) -> None:

@@ -68,6 +68,12 @@ def open_recording(
   return Pages(os.fspath(path), Timing(np.arange(pages), base), max_pixels)
 
 
+def number_of(name: str) -> int | None:
+  """The last number in the name of a frame, None where there is none."""
+  found = re.search(r"(\d+)\D*$", name)
+  return int(found[1]) if found else None
+
+
 def _open_folder(
   path: pathlib.Path, name: str, naming: Naming, base: Fraction | None, max_pixels: int
 ) -> Files:
@@ -78,13 +84,12 @@ def _open_folder(
     own = naming.name(name, whole.name)
     if own is None:
       continue
-    number = re.search(r"(\d+)\D*$", own)
+    number = number_of(own)
     if number is None:
       raise InputError(f"{whole}: a frame of a sequence without a number in its name")
-    if int(number[1]) in numbered:
-      other = numbered[int(number[1])][0].name
-      raise InputError(f"{whole} and {other} are two frames of one number")
-    numbered[int(number[1])] = whole, own
+    if number in numbered:
+      raise InputError(f"{whole} and {numbered[number][0].name} are two frames of one number")
+    numbered[number] = whole, own
   if not numbered:
     affixes = "".join(f" with {affix!r}" for affix in naming.affix(name) if affix)
     raise InputError(f"{path}: holds no {name} frame{affixes}")

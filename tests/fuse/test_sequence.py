@@ -49,6 +49,16 @@ def flicker(fused):
   return np.abs(np.diff(means)).mean(), np.abs(np.diff(means)).max()
 
 
+def test_counters_that_begin_elsewhere_are_told(folders, tmp_path, capsys):
+  flags = (*folders, "--sequence", f"--output={tmp_path / 'out'}")
+  assert fuse(*flags) == 0
+  assert "paired in order" not in capsys.readouterr().out
+  for k in reversed(range(COUNT)):
+    (tmp_path / "ir" / f"{k:04d}.png").rename(tmp_path / "ir" / f"{k + 1:04d}.png")
+  assert fuse(*flags) == 0
+  assert "paired in order, from 0000 with 0001 on, though" in capsys.readouterr().out
+
+
 def test_a_sequence_has_one_window_and_does_not_flicker(folders, tmp_path, capsys):
   """A hot engine that enters moves each frame's own percentiles, and with them the background."""
   dark = tmp_path / "dark"  # visible frames that add nothing to what changes
