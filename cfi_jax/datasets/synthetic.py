@@ -62,6 +62,10 @@ class Synthetic(SceneOptions):
   def source(self, split: str) -> "SyntheticSource":
     """Generates the scenes of a split; they stay in memory as uint8."""
     require_split(split, self.title, self.splits)
+    return _generated(self, split)
+
+  def _pictures(self, split: str) -> dict[str, np.ndarray]:
+    """All images of a split by name, uint8 [N, S, S, C]."""
     counts = (self.scenes, self.validation_scenes, self.test_scenes)
     indices = range(dict(zip(SPLITS, counts, strict=True))[split])
     parts = [
@@ -75,7 +79,9 @@ class Synthetic(SceneOptions):
       )
       for name in self.images
     }
-    return SyntheticSource(split, self, images)
+    for image in images.values():
+      image.flags.writeable = False  # they are shared by all who ask for the split
+    return images
 
   def channels(self, name: str) -> int:
     """The number of channels of an image."""
@@ -152,6 +158,11 @@ class SyntheticSource(Generated):
     size = self.dataset.size
     headers = {n: Header(size, size, np.uint8, self.dataset.channels(n)) for n in self.images}
     return (headers,) * len(self)
+
+
+@functools.lru_cache(maxsize=3)  # a study opens the splits of one world again for every run
+def _generated(dataset: Synthetic, split: str) -> SyntheticSource:
+  return SyntheticSource(split, dataset, dataset._pictures(split))
 
 
 def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from scipy import special
 
-from cfi_jax.report.estimates import LEVEL, Estimate, draws, percentiles
+from cfi_jax.report.estimates import LEVEL, RESAMPLES, Estimate, draws, percentiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,42 @@ def estimate(tally: Tally) -> Estimate:
 def difference(tally: Tally, reference: Tally) -> Estimate:
   """The paired difference tally - reference: both are resampled with the same seeds and scenes."""
   return percentiles(tally.mean - reference.mean, _resampled(tally) - _resampled(reference))
+
+
+def scene_weights(scenes: int, resamples: int = RESAMPLES) -> np.ndarray:
+  """How often each scene counts, [1 + resamples, scenes]: once, then as resamples draw them.
+
+  A statistic of scenes so weighted is a row of `estimate_statistic`.
+  """
+  drawn = draws(scenes, (0, 1), resamples)
+  return np.concatenate([np.ones((1, scenes), drawn.dtype), drawn])
+
+
+def estimate_statistic(values: np.ndarray) -> Estimate:
+  """The mean over seeds of a statistic that is no mean over scenes, such as a mean IoU.
+
+  values: [seeds, 1 + resamples], of each seed by the rows of `scene_weights`; NaN where it is not
+    defined. Seeds are drawn, and their part is widened, as in `estimate`.
+  """
+  return percentiles(*_of_statistic(values))
+
+
+def difference_statistic(values: np.ndarray, reference: np.ndarray) -> Estimate:
+  """The paired difference values - reference of statistics, see `estimate_statistic`."""
+  (mean, drawn), (other, others) = _of_statistic(values), _of_statistic(reference)
+  return percentiles(mean - other, drawn - others)
+
+
+def _of_statistic(values: np.ndarray) -> tuple[float, np.ndarray]:
+  """The mean over seeds, and in every resample, [resamples]."""
+  count, resamples = len(values), values.shape[1] - 1
+  seeds = draws(count, (0, 0), resamples).astype(float)
+  whole = Tally.of(values[:, :1])
+  of_seeds = _drawn(whole, seeds, np.ones((1, 1))) - whole.mean
+  found = Tally.of(values[:, 1:])
+  sums, counts = ((seeds * x.T).sum(1) for x in (found.sums, found.counts))
+  drawn = np.divide(sums, counts, out=np.full(resamples, math.nan), where=counts > 0)
+  return whole.mean, drawn + (_stretch(count) - 1) * of_seeds
 
 
 def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:

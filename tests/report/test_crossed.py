@@ -1,9 +1,20 @@
 """Intervals over crossed seeds and scenes, against what is known of normal samples."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from cfi_jax.report.crossed import Tally, closed, difference, estimate
+from cfi_jax.report.crossed import (
+  Tally,
+  closed,
+  difference,
+  difference_statistic,
+  estimate,
+  estimate_statistic,
+  scene_weights,
+)
+from cfi_jax.report.estimates import RESAMPLES
 
 
 def tally(values):
@@ -84,3 +95,31 @@ def test_the_share_of_a_distance_is_that_of_means_and_paired():
 def test_a_tally_counts_what_is_finite():
   found = Tally.of(np.array([[1.0, np.nan, 3.0]]))
   assert found.mean == 2 and found.counts.tolist() == [[1, 0, 1]]
+
+
+def test_a_statistic_that_is_a_mean_has_the_interval_of_the_mean():
+  rng = np.random.default_rng(4)
+  values = rng.normal(size=(3, 40))
+  other = values + rng.normal(size=(3, 40)) + 1
+  weights = scene_weights(40)
+  assert weights.shape == (1 + RESAMPLES, 40) and (weights[0] == 1).all()
+
+  def statistic(values):
+    return values @ weights.T / 40
+
+  found, expected = estimate_statistic(statistic(values)), estimate(tally(values))
+  np.testing.assert_allclose(dataclasses.astuple(found), dataclasses.astuple(expected))
+  paired = difference_statistic(statistic(other), statistic(values))
+  expected = difference(tally(other), tally(values))
+  np.testing.assert_allclose(dataclasses.astuple(paired), dataclasses.astuple(expected))
+  alone = estimate_statistic(statistic(values[:1]))
+  np.testing.assert_allclose(
+    dataclasses.astuple(alone), dataclasses.astuple(estimate(tally(values[:1])))
+  )
+
+
+def test_a_seed_without_a_statistic_does_not_count():
+  values = np.array([np.full(11, 2.0), np.full(11, np.nan), np.full(11, 4.0)])
+  found = estimate_statistic(values)
+  assert found.mean == 3 and found.low < 3 < found.high
+  assert np.isnan(estimate_statistic(np.full((2, 5), np.nan)).mean)
