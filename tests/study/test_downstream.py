@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 from command_line import ROOT
+from full import only_full
 from PIL import Image
 
 from cfi_jax import datasets
@@ -131,6 +132,20 @@ def test_every_row_is_the_same_probe_and_the_table_joins_them(trained, tmp_path)
   assert "On objects that the infrared image alone carries, both is" in text
   page = (workdir / "report.html").read_text()
   assert "average, fused" in page and "both, perceived" in page and page.count("<svg") == 4
+
+
+@only_full
+def test_probes_are_trained_and_measured(tmp_path):
+  given = values(tmp_path / "cache", seeds=(0,), order=("visible", "infrared", "average"))
+  given["probe"] |= dict(steps=2, validate_every=2)
+  given["probe"]["checkpoint"]["every"] = 2
+  assert command.run(given, tmp_path / "study")
+  found = found_in(tmp_path / "study")
+  for row in given["order"]:
+    assert 0 <= float(found[row, "mIoU", "", report.VALUE]["mean"]) < 1
+    assert 0 <= float(found[row, "AP50", "", report.VALUE]["mean"]) < 1
+  differ = found["average", "mIoU", "", "minus visible"]
+  assert float(differ["mean"]) != 0
 
 
 def test_what_is_there_is_kept_and_what_is_stopped_goes_on(trained, tmp_path):

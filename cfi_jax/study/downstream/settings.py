@@ -6,6 +6,7 @@ from typing import Any
 
 from cfi_jax import systems
 from cfi_jax.core.types import InputError
+from cfi_jax.engine import config as engine_config
 from cfi_jax.fusion import rule_options
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.study import grid
@@ -35,9 +36,9 @@ class Study(grid.Rows):
 
   def __post_init__(self):
     """Refuses unknown names, doubles, what fuses nothing, and probes that cannot be."""
-    _, probe = systems.configure(dict(self.probe), "config.probe") if not isinstance(
-      self.probe, Config
-    ) else (None, self.probe)  # fmt: skip
+    probe = self.probe
+    if not isinstance(probe, engine_config.Config):
+      _, probe = systems.configure(dict(probe), "config.probe")
     if not isinstance(probe, Config):
       raise InputError(f"config.probe.system is {probe.system!r}; allowed: perception")
     object.__setattr__(self, "probe", probe)
@@ -65,20 +66,17 @@ class Study(grid.Rows):
 
   def config(self, row: str, seed: int) -> Config:
     """The training config of a row from a seed."""
-    probe: Config = self.probe
-    fusion = {BOTH: self.both}.get(row, row if row in MODALITIES else "fused")
-    weights = folder = ""
-    if fusion == "fused":
-      source = self.fused[row]
-      if _is_folder(source):
-        folder = source
-      else:
-        weights = source
+    fusion, given = row, dict(weights="", folder="")
+    if row == BOTH:
+      fusion = self.both
+    elif row not in MODALITIES:
+      fusion, source = "fused", self.fused[row]
+      given["folder" if _is_folder(source) else "weights"] = source
     return dataclasses.replace(
-      probe,
+      self.probe,
       seed=seed,
-      model=dataclasses.replace(probe.model, fusion=fusion),
-      fused=dataclasses.replace(probe.fused, weights=weights, folder=folder),
+      model=dataclasses.replace(self.probe.model, fusion=fusion),
+      fused=dataclasses.replace(self.probe.fused, **given),
     )
 
 
