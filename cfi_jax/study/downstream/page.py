@@ -22,7 +22,7 @@ def write_page(
   """The HTML; kept: by row, of each seed; pictures are those of the first."""
   exhibits = _exhibits(study, {row: own[0] for row, own in kept.items()})
   tables = report.tables(study, found)
-  paragraphs = about.replace("**", "").replace("`", "").split("\n\n")
+  paragraphs = about.replace("`", "").split("\n\n")
   body = [f"<p>{text}</p>" for text in paragraphs]
   body += ["<h2>Findings</h2><ul>"]
   body += [f"<li>{html.escape(line)}</li>" for line in report.findings(study, found)]

@@ -87,9 +87,7 @@ def describe(study: Study, seeds: Sequence[int], kept: Mapping[str, Sequence[Kep
   probe, one = study.probe, next(iter(kept.values()))[0]
   length = f"{probe.steps} steps" if probe.steps else f"{probe.epochs:g} epochs"
   fused = "; ".join(
-    f"{plain(name)}: `{plain(source)}`"
-    for name, source in study.fused.items()
-    if name in study.order
+    f"{plain(row)}: `{plain(study.fused[row])}`" for row in study.order if row in study.fused
   )
   pixels = ", ".join(f"{count} carried by {name}" for name, count in one.pixels.items())
   return (
@@ -105,14 +103,14 @@ def describe(study: Study, seeds: Sequence[int], kept: Mapping[str, Sequence[Kep
     f"and, for all of them, images, with replacement ({RESAMPLES} times); the seeds' part is "
     "widened as Student's t asks for so few; one seed alone has no such part. Differences are "
     "paired over both. The better single image is the one with the higher score in these tables. "
-    "**Bold** differences leave out 0. Intervals are not corrected for their number."
+    "Intervals are not corrected for their number."
   )
 
 
 def write_summary(study: Study, found: Findings, about: str) -> str:
   """The text of summary.md; about: see `describe`."""
   sentences = "\n".join(f"- {plain(line)}" for line in findings(study, found))
-  parts = [about, f"## Findings\n\n{sentences}"]
+  parts = [f"{about} **Bold** differences leave out 0.", f"## Findings\n\n{sentences}"]
   parts += [f"## {title}\n\n{_markdown(*rows)}" for title, rows in tables(study, found).items()]
   return document("Downstream tasks", parts)
 
