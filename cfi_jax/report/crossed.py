@@ -6,7 +6,8 @@ import math
 import numpy as np
 from scipy import special
 
-from cfi_jax.report.estimates import LEVEL, RESAMPLES, Estimate, draws, percentiles
+from cfi_jax.report.estimates import LEVEL, Estimate, draws, percentiles
+from cfi_jax.report.resampling import DEFINED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,42 +52,6 @@ def difference(tally: Tally, reference: Tally) -> Estimate:
   return percentiles(tally.mean - reference.mean, _resampled(tally) - _resampled(reference))
 
 
-def scene_weights(scenes: int, resamples: int = RESAMPLES) -> np.ndarray:
-  """How often each scene counts, [1 + resamples, scenes]: once, then as resamples draw them.
-
-  A statistic of scenes so weighted is a row of `estimate_statistic`.
-  """
-  drawn = draws(scenes, (0, 1), resamples)
-  return np.concatenate([np.ones((1, scenes), drawn.dtype), drawn])
-
-
-def estimate_statistic(values: np.ndarray) -> Estimate:
-  """The mean over seeds of a statistic that is no mean over scenes, such as a mean IoU.
-
-  values: [seeds, 1 + resamples], of each seed by the rows of `scene_weights`; NaN where it is not
-    defined. Seeds are drawn, and their part is widened, as in `estimate`.
-  """
-  return percentiles(*_of_statistic(values))
-
-
-def difference_statistic(values: np.ndarray, reference: np.ndarray) -> Estimate:
-  """The paired difference values - reference of statistics, see `estimate_statistic`."""
-  (mean, drawn), (other, others) = _of_statistic(values), _of_statistic(reference)
-  return percentiles(mean - other, drawn - others)
-
-
-def _of_statistic(values: np.ndarray) -> tuple[float, np.ndarray]:
-  """The mean over seeds, and in every resample, [resamples]."""
-  count, resamples = len(values), values.shape[1] - 1
-  seeds = draws(count, (0, 0), resamples).astype(float)
-  whole = Tally.of(values[:, :1])
-  of_seeds = _drawn(whole, seeds, np.ones((1, 1))) - whole.mean
-  found = Tally.of(values[:, 1:])
-  sums, counts = ((seeds * x.T).sum(1) for x in (found.sums, found.counts))
-  drawn = np.divide(sums, counts, out=np.full(resamples, math.nan), where=counts > 0)
-  return whole.mean, drawn + (_stretch(count) - 1) * of_seeds
-
-
 def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:
   """The share of the distance from start to end that the tally closes: 0 at start, 1 at end.
 
@@ -96,6 +61,26 @@ def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:
   part = np.array([tally.mean - start.mean, *(_resampled(tally) - _resampled(start))])
   share = np.divide(part, whole, out=np.full(len(whole), math.nan), where=whole != 0)
   return percentiles(float(share[0]), share[1:])
+
+
+def combine(values: np.ndarray) -> Estimate:
+  """The mean over seeds of a statistic that is no sum over images, such as a similarity.
+
+  values: [seeds, 1 + resamples], of every seed the rows of the same `resampling.draws`: the value,
+    then that of each resample of images. As in `resampling.interval`, a seed's resamples are moved
+    so that their median is its value; as in `estimate`, seeds are drawn, too, and their part is
+    widened. A paired difference is that of two such arrays. NaN where a seed has no value.
+  """
+  kept = values[:, 1:][:, np.isfinite(values[:, 1:]).all(axis=0)]
+  if not np.isfinite(values[:, 0]).all() or kept.shape[1] < DEFINED * (values.shape[1] - 1):
+    return Estimate(float(values[:, 0].mean()), math.nan, math.nan)
+  kept = kept - np.median(kept, axis=1, keepdims=True) + values[:, :1]
+  count, resamples = kept.shape
+  drawn = draws(count, (0, 0), resamples) / count
+  mean = values[:, 0].mean()
+  of_seeds = drawn @ values[:, 0] - mean
+  moved = np.einsum("rs,sr->r", drawn, kept) + (_stretch(count) - 1) * of_seeds
+  return percentiles(mean, moved)
 
 
 def _resampled(tally: Tally) -> np.ndarray:

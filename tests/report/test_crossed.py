@@ -1,20 +1,10 @@
 """Intervals over crossed seeds and scenes, against what is known of normal samples."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from cfi_jax.report.crossed import (
-  Tally,
-  closed,
-  difference,
-  difference_statistic,
-  estimate,
-  estimate_statistic,
-  scene_weights,
-)
-from cfi_jax.report.estimates import RESAMPLES
+from cfi_jax.report.crossed import Tally, closed, combine, difference, estimate
+from cfi_jax.report.resampling import draws
 
 
 def tally(values):
@@ -97,29 +87,16 @@ def test_a_tally_counts_what_is_finite():
   assert found.mean == 2 and found.counts.tolist() == [[1, 0, 1]]
 
 
-def test_a_statistic_that_is_a_mean_has_the_interval_of_the_mean():
-  rng = np.random.default_rng(4)
-  values = rng.normal(size=(3, 40))
-  other = values + rng.normal(size=(3, 40)) + 1
-  weights = scene_weights(40)
-  assert weights.shape == (1 + RESAMPLES, 40) and (weights[0] == 1).all()
-
-  def statistic(values):
-    return values @ weights.T / 40
-
-  found, expected = estimate_statistic(statistic(values)), estimate(tally(values))
-  np.testing.assert_allclose(dataclasses.astuple(found), dataclasses.astuple(expected))
-  paired = difference_statistic(statistic(other), statistic(values))
-  expected = difference(tally(other), tally(values))
-  np.testing.assert_allclose(dataclasses.astuple(paired), dataclasses.astuple(expected))
-  alone = estimate_statistic(statistic(values[:1]))
-  np.testing.assert_allclose(
-    dataclasses.astuple(alone), dataclasses.astuple(estimate(tally(values[:1])))
-  )
-
-
-def test_a_seed_without_a_statistic_does_not_count():
-  values = np.array([np.full(11, 2.0), np.full(11, np.nan), np.full(11, 4.0)])
-  found = estimate_statistic(values)
-  assert found.mean == 3 and found.low < 3 < found.high
-  assert np.isnan(estimate_statistic(np.full((2, 5), np.nan)).mean)
+def test_statistics_of_seeds_are_combined_as_sums_are():
+  rng = np.random.default_rng(5)
+  values = rng.normal(size=(8, 1)) + rng.normal(size=(8, 50)) + rng.normal(size=(1, 50))
+  weights = draws(50, 2000, 0)
+  drawn = (values @ weights.T) / weights.sum(1)
+  found, expected = combine(drawn), estimate(tally(values))
+  assert found.mean == pytest.approx(expected.mean)
+  assert half_width(found) == pytest.approx(half_width(expected), rel=0.1)
+  shifted = drawn.copy()
+  shifted[:, 1:] += rng.normal(size=(8, 1))  # the bias of a share of variance in resamples
+  assert combine(shifted).low == pytest.approx(combine(drawn).low, abs=0.05)
+  drawn[3, 1:500] = np.nan
+  assert np.isnan(combine(drawn).low) and combine(drawn).mean == pytest.approx(expected.mean)

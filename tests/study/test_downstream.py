@@ -18,7 +18,7 @@ from cfi_jax.downstream import __main__ as door
 from cfi_jax.engine.workdir import record
 from cfi_jax.metrics import detection, segmentation
 from cfi_jax.metrics.detection import Boxes
-from cfi_jax.report.crossed import scene_weights
+from cfi_jax.report import resampling
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import models
 from cfi_jax.study.downstream import measure, report
@@ -228,7 +228,7 @@ def test_statistics_are_those_of_the_metrics_on_the_images_that_count():
   ]  # fmt: skip
   carried = {"both images": rng.integers(1, 5, (5, 2)), "neither image": np.zeros((5, 2), int)}
   own = Measured(classes, tuple("abcde"), confusions, pairs, carried)
-  weights = scene_weights(5, 30)
+  weights = resampling.draws(5, 30, 1)
   found = measure.statistics(own, weights)
   assert (measure.CARRIED, "neither image") not in found
   assert {name for quantity, name in found if quantity == measure.AP50} == {"", *classes.names[1:3]}

@@ -13,7 +13,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.labelled.classes import Classes
 from cfi_jax.metrics import detection, segmentation
-from cfi_jax.report.crossed import scene_weights
+from cfi_jax.report import resampling
 from cfi_jax.report.page import spread
 from cfi_jax.systems.perception import scores as scores_lib
 from cfi_jax.systems.perception.inference import Perceiver, Seen
@@ -21,6 +21,7 @@ from cfi_jax.systems.perception.samples import Labelled
 from cfi_jax.systems.perception.scores import Measured
 
 RESAMPLES = 1000
+DRAWS = 1  # seed of the images that are drawn; that of training seeds is 0, see `report.crossed`
 SHOWN = 4  # scenes of which pictures are kept
 WHOLE = ""  # condition of a score that is of no class and no carrier
 MIOU, PER_IMAGE, AP50, AP = "mIoU", "mIoU per image", "AP50", "AP50:95"
@@ -43,9 +44,9 @@ PROTOCOL = Protocol(RESAMPLES)
 class Kept:
   """All that is kept of a trained probe.
 
-  images: number of scenes. scores: [1 + RESAMPLES] each, by the rows of `crossed.scene_weights`.
-  pixels: of the objects by what carries them. pictures: by scene the two images as the network got
-  them, the truth and what was perceived, uint8 RGB [H, W, 3].
+  images: number of scenes. scores: [1 + RESAMPLES] each, by the rows of `resampling.draws`. pixels:
+  of the objects by what carries them. pictures: by scene the two images as the network got them,
+  the truth and what was perceived, uint8 RGB [H, W, 3].
   """
 
   images: int
@@ -68,7 +69,7 @@ def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
 
   measured = scores_lib.measure(source, perceiver, classes, show)
   pixels = {name: int(counts[:, 1].sum()) for name, counts in measured.carried.items()}
-  weights = scene_weights(len(source), RESAMPLES)
+  weights = resampling.draws(len(source), RESAMPLES, DRAWS)
   found = statistics(measured, weights)
   return Kept(len(source), found, pixels, pictures)
 

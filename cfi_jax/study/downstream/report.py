@@ -45,12 +45,10 @@ def find(
   for row, seeds in measured.items():
     for score in seeds[0]:
       values = _stack(seeds, score)
-      estimates = {VALUE: crossed.estimate_statistic(values)}
+      estimates = {VALUE: crossed.combine(values)}
       for name in MODALITIES:
         if name in measured and name != row:
-          estimates[MINUS[name]] = crossed.difference_statistic(
-            values, _stack(measured[name], score)
-          )
+          estimates[MINUS[name]] = crossed.combine(values - _stack(measured[name], score))
       for kind, estimate in estimates.items():
         quantity, condition = score
         finding = Finding(row, kind, quantity, condition, estimate, len(seeds))
@@ -100,9 +98,10 @@ def describe(study: Study, seeds: Sequence[int], kept: Mapping[str, Sequence[Kep
     + (f" Pixels of objects: {pixels}." if pixels else "")
     + "\n\nIoU is that of the sum of all images' confusion matrices; beside it the average of the "
     "images' own. AP is that of COCO. Brackets: 95 % intervals from a bootstrap that draws seeds "
-    f"and, for all of them, images, with replacement ({RESAMPLES} times); the seeds' part is "
-    "widened as Student's t asks for so few; one seed alone has no such part. Differences are "
-    "paired over both. The better single image is the one with the higher score in these tables. "
+    f"and, for all of them, images, with replacement ({RESAMPLES} times); a seed's resamples are "
+    "moved so that their median is its score, and the seeds' part is widened as Student's t asks "
+    "for so few; one seed alone has no such part. Differences are paired over both. The better "
+    "single image is the one with the higher score in these tables. "
     "Intervals are not corrected for their number."
   )
 
