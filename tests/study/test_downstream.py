@@ -126,7 +126,7 @@ def test_every_row_is_the_same_probe_and_the_table_joins_them(trained, tmp_path)
   both, average = (float(found[r, "mIoU", "", report.VALUE]["mean"]) for r in ("both", "average"))
   assert both == pytest.approx(average, abs=0.02) and both not in means.values()
   text = (workdir / "summary.md").read_text()
-  assert "Scored are 4 images of the split test" in text and "average: `average`" in text
+  assert "Scored are 4 images of the split test" in text and "average: `rule average`" in text
   better = max(means, key=means.get)
   assert f"mIoU, minus {better}" in text and "| average | " in text
   assert "On objects that the infrared image alone carries, both is" in text

@@ -23,6 +23,7 @@ from cfi_jax.study.downstream.measure import (
   Score,
 )
 from cfi_jax.study.downstream.settings import BOTH, Study
+from cfi_jax.systems.files import label
 from cfi_jax.systems.perception.scores import CARRIERS
 
 HEAD = (MIOU, PER_IMAGE, AP50, AP)
@@ -85,7 +86,7 @@ def describe(study: Study, seeds: Sequence[int], kept: Mapping[str, Sequence[Kep
   probe, one = study.probe, next(iter(kept.values()))[0]
   length = f"{probe.steps} steps" if probe.steps else f"{probe.epochs:g} epochs"
   fused = "; ".join(
-    f"{plain(row)}: `{plain(study.fused[row])}`" for row in study.order if row in study.fused
+    f"{plain(row)}: `{plain(label(study.fused[row]))}`" for row in study.order if row in study.fused
   )
   pixels = ", ".join(f"{count} carried by {name}" for name, count in one.pixels.items())
   return (
