@@ -1,10 +1,15 @@
 """Fusing by several processes: every pair once, one summary, a lost part done again alone."""
 
+import contextlib
 import csv
 import os
+import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from command_line import ROOT
 from full import only_full
 from PIL import Image
 
@@ -23,7 +28,7 @@ def write_pairs(root, count):
     (root / folder).mkdir()
     for k in range(count):
       levels = random.integers(0, 256, (8, 8), np.uint8)
-      Image.fromarray(levels).save(root / folder / f"{k:03d}.png")
+      Image.fromarray(levels).save(root / folder / f"{k:03d}.png", compress_level=1)
 
 
 def fuse(root, output, *flags):
@@ -187,12 +192,41 @@ def test_jobs_of_many_names_are_made_when_they_are_asked_for(tmp_path, monkeypat
 
 
 @only_full
+def test_twenty_thousand_pairs_in_eight_shards(tmp_path, monkeypatch):
+  """One is killed and done again; memory does not grow with the number of pairs."""
+  write_pairs(tmp_path, 20_000)
+  real, calls = command.fuse_jobs, []
+
+  def dies(*arguments):
+    for count, done in enumerate(real(*arguments)):
+      yield done
+      if len(calls) == 6 and count == 800:
+        raise SystemExit("killed")
+
+  monkeypatch.setattr(command, "fuse_jobs", lambda *given: calls.append(1) or dies(*given))
+  output = tmp_path / "shards"
+  shard = ("--process_count=8", "--skip_existing")
+  for index in range(8):
+    with pytest.raises(SystemExit) if index == 5 else contextlib.nullcontext():
+      assert fuse(tmp_path, output, f"--process_index={index}", *shard) == 0
+  with pytest.raises(InputError, match="1 of 8 parts are missing or not finished: 5-of-8; do"):
+    fuse(tmp_path, output, "--join")
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+  assert fuse(tmp_path, output, "--process_index=5", *shard) == 0
+  assert fuse(tmp_path, output, "--join") == 0
+  single = tmp_path / "single"
+  assert fuse(tmp_path, single, "--process_index=0", "--process_count=1") == 0
+  assert fuse(tmp_path, single, "--join") == 0
+  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+  assert (output / "summary.csv").read_bytes() == (single / "summary.csv").read_bytes()
+  names = [path.name for path in output.glob("*.png")]
+  assert len(names) == 20_000 and len(summary(output)) == 20_001
+  assert all((output / n).read_bytes() == (single / n).read_bytes() for n in names)
+  assert after - before < 100  # MB; the names of 20,000 pairs
+
+
+@only_full
 def test_a_million_names_are_listed_in_a_minute_and_a_gigabyte(tmp_path):
-  import subprocess
-  import sys
-
-  from command_line import ROOT
-
   for folder in ("visible", "infrared"):
     (tmp_path / folder).mkdir()
   command = [sys.executable, "-c", LISTING, str(tmp_path)]
