@@ -139,9 +139,9 @@ def test_lowering_makes_no_array_and_does_not_look_at_this_machine(monkeypatch):
   lowered = programs.lower_train_step(ours.make_run(isfuse, config, mesh=mesh))
   text = lowered.as_text(debug_info=True)
   assert "func.func public @main" in text
-  # Every layer and every part of the step has a scope, whose name a trace has, too.
+  # Every layer and part of the step has a scope, by which a trace is read, too.
   found = {hlo.scope(source) for source in re.findall(r'"(jit\([^"]*)"', text)}
-  parts = ("input", "views", "objective", "optimizer", "ISFuse.encode", "ISFuse.integrate")
+  parts = ("objective", "optimizer", "ISFuse.encode", "ISFuse.integrate")
   assert all(any(scope.split("/")[0] == part for scope in found) for part in parts), found
   layers = {"ISFuse.encode/encoder_visible/level2", "ISFuse.integrate/cfi1/refine"}
   assert layers <= found, found

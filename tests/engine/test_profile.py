@@ -1,5 +1,7 @@
 """The trace of some steps: of these alone, one file a process, with the names of the program."""
 
+import re
+
 import jax
 import pytest
 import toys
@@ -20,7 +22,7 @@ FOLDER = ("profile", "plugins", "profile", "steps_3_to_5")
 
 def configure(pairs, **changes):
   values = config_lib.load(f"{ROOT}/tests/toys/tiny.py:one").to_dict() | {"steps": 8} | changes
-  values["data"]["root"] = str(pairs)
+  values["data"]["root"], values["input"]["device_gb"] = str(pairs), 1.0  # cut on the devices
   return systems.configure(values)
 
 
@@ -41,10 +43,13 @@ def test_a_trace_is_of_its_steps_and_has_the_names_of_the_program(pairs, tmp_pat
   found = [(event.name, dict(event.stats)) for event in events(folder / "process_0.xplane.pb")]
   assert [stats["step_num"] for name, stats in found if name == "train"] == [4, 5]  # last ones
   run = open_run(system, config, tmp_path / "other")
-  computations, _ = hlo.parse(programs.lower_train_step(run).compile().as_text())
+  lowered = programs.lower_train_step(run)
+  computations, _ = hlo.parse(lowered.compile().as_text())
   named = {one.name for lines in computations.values() for one in lines}
   traced = {name for name, stats in found if "hlo_op" in stats}
   assert traced and traced <= named, (traced, named)
+  sources = re.findall(r'loc\("([^"]*)"', lowered.as_text(debug_info=True))
+  assert "input" in {hlo.scope(source, 1) for source in sources}
   rows = logs.read_metrics(tmp_path / "run" / logs.METRICS_FILE)
   shares = [row["goodput"] for row in rows if row["kind"] == "train"]
   assert len(shares) == 2 and all(0 < share < 1 for share in shares)
