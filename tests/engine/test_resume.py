@@ -15,7 +15,7 @@ from command_line import run as run_command
 
 from cfi_jax.engine.workdir import logs
 
-SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+SPEED = logs.CLOCK
 
 
 def rows(workdir):

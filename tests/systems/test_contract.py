@@ -36,7 +36,7 @@ ALL = (*REAL, *toys.NAMES)
 # Toys, of every shape that the engine carries; real systems, which compile for many seconds.
 QUICK = [*toys.NAMES, *(pytest.param(name, marks=only_full) for name in REAL)]
 AVERAGED = [n for n in REAL if n != "dfcnet" and hasattr(systems.find(n), "begin")]
-CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+CLOCK = logs.CLOCK
 
 
 def config_file(name):
