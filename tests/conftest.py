@@ -39,9 +39,19 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 # Files that take longest, longest first.
-LONG = ("test_resume", "test_documents", "test_ways", "test_step", "test_golden", "test_launch")
-LONG += ("test_analyze", "test_exact", "test_contract", "test_fuse", "test_loop", "test_fixture")
-LONG += ("test_synthetic", "test_gpu", "test_shift", "test_shipped", "test_toolkit", "test_fuzz")
+LONG = ("test_documents", "test_contract", "test_step", "test_resume", "test_analyze")
+LONG += ("test_inference", "test_model", "test_shift", "test_exact", "test_shipped")
+LONG += ("test_commands", "test_functions", "test_evaluate", "test_fixture", "test_weather")
+LONG += ("test_loop", "test_effects", "test_synthetic", "test_degenerate", "test_ways")
+LONG += (
+  "test_golden",
+  "test_gpu",
+  "test_fuse",
+  "test_interventions",
+  "test_launch",
+  "test_results",
+)
+LONG += ("test_export", "test_losses", "test_fuzz", "test_toolkit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
