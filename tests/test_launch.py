@@ -197,10 +197,11 @@ def gke_arguments(index, tiny, port):
   return [command[2], *tiny, *placed]
 
 
-# Both tests of running pairs share one compiled program, of two steps.
+# The tests of running pairs share one compiled program, of two steps.
 SMALL = (
-  "steps_per_dispatch=2", "data.validation_fraction=0", "validate_every=100000", "steps=100000",
-  "log_every=2", "checkpoint.every=4", "checkpoint.keep=100000",
+  "loss.invariance.views=()", "steps_per_dispatch=2", "data.validation_fraction=0",
+  "validate_every=100000", "steps=100000", "log_every=2", "checkpoint.every=4",
+  "checkpoint.keep=100000",
 )  # fmt: skip
 
 
@@ -230,6 +231,9 @@ def test_sigterm_to_one_of_two_processes_saves_one_step_in_both(stopped):
   assert [step for step in steps if step % 4] == [saved] * (saved % 4 > 0)
 
 
+# Four trainings in Python anew. What slurm.sh does has the next test; lost processes that end the
+# others tests/engine/cluster/test_processes.py, runs that go on tests/engine/test_resume.py.
+@only_full
 def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
   tmp_path, stopped, checkpoint_leaves
 ):
@@ -269,6 +273,24 @@ def test_a_run_that_lost_a_process_ends_as_the_undisturbed_one(
     np.testing.assert_array_equal(ours[name], leaf, err_msg=name)
   steps = [row["step"] for row in logs.read_metrics(broken / logs.METRICS_FILE)]
   assert steps == [2, 4]
+
+
+@pytest.mark.parametrize(
+  ("ends", "starts", "status"),
+  [("0", 1, 0), ("2", 1, 2), ("137 0", 2, 0), ("1 1 2", 3, 2), ("1 1 1 137 0", 4, 137)],
+)
+def test_slurm_starts_again_three_times_but_not_what_cannot_be_used(tmp_path, ends, starts, status):
+  played = (
+    '#!/usr/bin/env bash\necho "$*" >> calls\nn=$(wc -l < calls)\nset -- $ENDS\nexit "${!n}"\n'
+  )
+  environment = {"PATH": play(tmp_path / "bin", "srun", played), "ENDS": ends, "PYTHON": "python3"}
+  given = ["--workdir=a b", "--config.steps=4"]
+  job = subprocess.run([LAUNCH / "slurm.sh", *given], env=environment, cwd=tmp_path)
+  assert job.returncode == status
+  call = (
+    f"--kill-on-bad-exit=0 --wait=90 python3 -m cfi_jax.main {' '.join(given)} --coordinator=auto"
+  )
+  assert (tmp_path / "calls").read_text().splitlines() == [call] * starts
 
 
 def test_a_queued_tpu_is_asked_for_used_and_given_back(tmp_path, trainer):
