@@ -159,7 +159,7 @@ def test_both_images_beat_each_where_only_the_other_shows_an_object(found):
   text = "\n".join(sentences.findings(own, numbers)[
     "Does a network of both images see what only the other image shows?"
   ])  # fmt: skip
-  assert "`late` sees" in text and ": ahead of both." in text
+  assert "`late` finds" in text and ": ahead of both." in text
 
 
 def test_twins_are_alike_and_tell_all_of_each_other():

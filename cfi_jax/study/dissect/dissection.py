@@ -66,12 +66,12 @@ class Dissection:
     found = segmentation.intersection_over_union(drawn)
     return np.nanmean(found[:, ~np.isnan(found[0])], axis=1)
 
-  def right(
-    self, row: str, seed: int, step: int, where: np.ndarray, images: str = "both"
+  def share(
+    self, kind: str, row: str, seed: int, step: int, where: np.ndarray, images: str = "both"
   ) -> np.ndarray:
-    """Share of pixels with the right class; where: bool [classes, carriers]."""
+    """Share of pixels that are "right" or "found"; where: bool [classes, carriers]."""
     own = self.look(row, seed, step)
-    return self._share(own.right[:, GIVEN.index(images)], own, where)
+    return self._share(getattr(own, kind)[:, GIVEN.index(images)], own, where)
 
   def contribution(self, row: str, seed: int, modality: str, where: np.ndarray) -> np.ndarray:
     """The Shapley value of an image for the probability of the right class.

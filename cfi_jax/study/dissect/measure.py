@@ -72,14 +72,15 @@ class Look:
 
   features: float32 [N, P, C] by space: of each modality's encoder, "joint" of one for both, and
     "fused" where features of both are joined.
-  right, chance: [N, G, classes, `CARRIERS`], sums over the pixels of a class and carrier: of those
-    that get the right class, and of the probability of the right class, when the network gets the
-    first G of `GIVEN`.
+  right, found, chance: [N, G, classes, `CARRIERS`], sums over the pixels of a class and carrier: of
+    those that get the right class, of those that get any but the first, which is no object, and of
+    the probability of the right class, when the network gets the first G of `GIVEN`.
   pixels: [N, classes, `CARRIERS`]. confusions: [N, G, classes, classes], truth first.
   """
 
   features: dict[Space, np.ndarray]
   right: np.ndarray
+  found: np.ndarray
   chance: np.ndarray
   pixels: np.ndarray
   confusions: np.ndarray
@@ -108,13 +109,18 @@ def look(
   network: Perception, params: Mapping, scenes: Scenes, given: Sequence[str] = GIVEN
 ) -> Look:
   """Sees all images by a network; given: the first of `GIVEN`, what it gets of them."""
-  found = [list(_see_all(network, params, scenes, images)) for images in given]
-  parts = [jax.tree.map(lambda *x: np.concatenate(x), *own) for own in found]
-  right, chance, confusions = (np.stack([p[k] for p in parts], axis=1) for k in (1, 2, 4))
-  return Look(parts[0][0], right, chance, parts[0][3], confusions)
+  seen = [list(_see_all(network, params, scenes, images)) for images in given]
+  parts = [jax.tree.map(lambda *x: np.concatenate(x), *own) for own in seen]
+  right, found, chance, confusions = (
+    np.stack([part[name] for part in parts], axis=1)
+    for name in ("right", "found", "chance", "confusions")
+  )
+  return Look(parts[0]["features"], right, found, chance, parts[0]["pixels"], confusions)
 
 
-def _see_all(network: Perception, params: Mapping, scenes: Scenes, images: str) -> Iterator[tuple]:
+def _see_all(
+  network: Perception, params: Mapping, scenes: Scenes, images: str
+) -> Iterator[dict[str, Any]]:
   """What `_see` gives of each chunk; the last image fills up the last chunk."""
   arrays = (*scenes.given(images), scenes.samples.labels, scenes.carrier)
   count = len(arrays[0])
@@ -138,8 +144,8 @@ def _see(
   labels: Array,
   carrier: Array,
   points: Array,
-) -> tuple:
-  """Features at places; sums of right pixels, of chances, and of pixels; confusions."""
+) -> dict[str, Any]:
+  """The fields of a `Look`, of one way of being given images."""
   perceived = network.apply({"params": params}, visible, infrared)
   count = len(network.architecture.classes)
   predicted = perceived.logits.argmax(-1)
@@ -149,12 +155,16 @@ def _see(
   def count_pixels(values: Array) -> Array:
     return jnp.einsum("bhw,bhwk,bhwc->bkc", values, truth, carried)
 
-  right = (predicted == labels).astype(jnp.float32)
-  chance = (jax.nn.softmax(perceived.logits) * truth).sum(-1)
-  features = {space: _take(x, points) for space, x in spaces(network, perceived).items()}
-  sums = [count_pixels(x) for x in (right, chance, jnp.ones_like(right))]
-  confusions = jnp.einsum("bhwj,bhwk->bjk", truth, jax.nn.one_hot(predicted, count))
-  return features, *sums, confusions
+  counted = {
+    "right": predicted == labels,
+    "found": predicted > 0,
+    "chance": (jax.nn.softmax(perceived.logits) * truth).sum(-1),
+    "pixels": jnp.ones(labels.shape),
+  }
+  return {name: count_pixels(x.astype(jnp.float32)) for name, x in counted.items()} | {
+    "features": {space: _take(x, points) for space, x in spaces(network, perceived).items()},
+    "confusions": jnp.einsum("bhwj,bhwk->bjk", truth, jax.nn.one_hot(predicted, count)),
+  }
 
 
 def spaces(network: Perception, perceived: Perceived) -> dict[Space, Array]:

@@ -9,6 +9,7 @@ from cfi_jax.study.dissect.results import BY_STEP, Findings
 # File -> (quantity, conditions that begin so, whether x is the step).
 FIGURES = {
   "right_class": (results.RIGHT + BY_STEP, ""),
+  "found": (results.FOUND + BY_STEP, ""),
   "miou": (results.MIOU + BY_STEP, ""),
   "cka": (results.CKA + BY_STEP, "level"),
   "specificity": (results.SPECIFIC + BY_STEP, ""),

@@ -21,8 +21,9 @@ INTERVALS = (
   "not corrected for their number: where nothing differs, one in twenty still leaves out 0."
 )
 MEANINGS = (
-  "right class: share of the pixels of objects that get their class, by which image shows the "
-  "object (the scene's truth); right class lost: that of both images minus that without one.",
+  "right class, found: share of the pixels of objects that get their class, and that get the class "
+  "of any object, by which image shows the object (the scene's truth); right class lost: that of "
+  "both images minus that without one.",
   "contribution: Shapley value of an image for the probability of the right class; an image that "
   "is left out is grey everywhere, the mean of all of its kind.",
   "apart: the encoders of the two networks of one image each, compared as if they were one's.",
@@ -76,14 +77,14 @@ def tables(own: Dissection, found: Findings) -> dict[str, tuple[list[str], list[
     study.order,
     {"mIoU": (results.MIOU, "both")}
     | {f"mIoU of {m} alone": (results.MIOU, m) for m in MODALITIES}
-    | {f"right class, {p}": (results.RIGHT, p) for p in place},
+    | {f"{q}, {p}": (q, p) for q in results.KINDS for p in place},
   )
   for other in MODALITIES:
     add(
       f"Minus the network of the {other} image",
       study.joint,
       {"mIoU": (minus(results.MIOU, other), "both")}
-      | {f"right class, {p}": (minus(results.RIGHT, other), p) for p in place},
+      | {f"{q}, {p}": (minus(q, other), p) for q in results.KINDS for p in place},
     )
   for m in MODALITIES:
     add(

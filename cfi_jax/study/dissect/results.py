@@ -1,6 +1,7 @@
 """Findings of a dissection, each a mean over seeds with an interval over seeds and images."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,9 @@ from cfi_jax.study.dissect.measure import CARRIERS, GIVEN
 from cfi_jax.systems.perception.model import MODALITIES
 
 ANALYSIS = "dissect"
-MIOU, RIGHT, LOST, SHARE = "mIoU", "right class", "right class lost", "contribution"
+MIOU, LOST, SHARE = "mIoU", "right class lost", "contribution"
+RIGHT, FOUND = "right class", "found"
+KINDS = {RIGHT: "right", FOUND: "found"}  # shares of the objects' pixels, by field of `Look`
 CKA, FLOOR, CEILING, CONSISTENT = "cka", "cka floor", "cka ceiling", "consistency"
 SPECIFIC, SEMANTIC = "specificity", "semantic variance above null"
 TWIN, OTHER_TWIN = "cka with the twin", "cka with the twin of another seed"
@@ -86,11 +89,16 @@ def _perceived(own: Dissection) -> Numbers:
       yield row, MIOU, images, None, lambda s, r=row, i=images: own.miou(r, s, last, i)
     for step in own.study.tests.steps:
       yield row, MIOU + BY_STEP, "both", step, lambda s, r=row, t=step: own.miou(r, s, t)
-    for place, where in places(own).items():
-      yield row, RIGHT, place, None, lambda s, r=row, w=where: own.right(r, s, last, w)
+    for (name, kind), (place, where) in itertools.product(KINDS.items(), places(own).items()):
+
+      def share(
+        s: int, r: str = row, k: str = kind, w: np.ndarray = where, t: int = last
+      ) -> np.ndarray:
+        return own.share(k, r, s, t, w)
+
+      yield row, name, place, None, share
       for step in own.study.tests.steps:
-        draw = lambda s, r=row, w=where, t=step: own.right(r, s, t, w)  # noqa: E731
-        yield row, RIGHT + BY_STEP, place, step, draw
+        yield row, name + BY_STEP, place, step, functools.partial(share, t=step)
 
 
 def _compared(own: Dissection) -> Numbers:
@@ -105,12 +113,14 @@ def _compared(own: Dissection) -> Numbers:
       return own.miou(a, s, last) - own.miou(b, s, last)
 
     yield row, minus(MIOU, other), "both", None, miou
-    for place, where in places(own).items():
+    for (name, kind), (place, where) in itertools.product(KINDS.items(), places(own).items()):
 
-      def right(s: int, a: str = row, b: str = other, w: np.ndarray = where) -> np.ndarray:
-        return own.right(a, s, last, w) - own.right(b, s, last, w)
+      def share(
+        s: int, a: str = row, b: str = other, k: str = kind, w: np.ndarray = where
+      ) -> np.ndarray:
+        return own.share(k, a, s, last, w) - own.share(k, b, s, last, w)
 
-      yield row, minus(RIGHT, other), place, None, right
+      yield row, minus(name, other), place, None, share
 
 
 def _contributions(own: Dissection) -> Numbers:
@@ -123,7 +133,7 @@ def _contributions(own: Dissection) -> Numbers:
           return own.contribution(r, s, m, w)
 
         def lost(s: int, r: str = row, w: np.ndarray = where, k: str = left) -> np.ndarray:
-          return own.right(r, s, own.last, w) - own.right(r, s, own.last, w, k)
+          return own.share("right", r, s, own.last, w) - own.share("right", r, s, own.last, w, k)
 
         yield row, SHARE, f"{modality}, {place}", None, share
         yield row, LOST, f"without {modality}, {place}", None, lost

@@ -1,5 +1,6 @@
 """Sentences that say what a dissection found."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,16 +46,18 @@ def _verdict(own: Estimate) -> str:
 def _joint(own: Dissection, found: Findings) -> Iterator[str]:
   if not own.scenes.has_carriers:
     return
-  for row in own.study.joint:
+  words = {results.FOUND: "finds", results.RIGHT: "gives the right class to"}
+  for row, (quantity, verb) in itertools.product(own.study.joint, words.items()):
     parts, wins = [], []
     for modality, other in zip(MODALITIES, MODALITIES[::-1], strict=True):
-      gain = estimate(found, row, minus(results.RIGHT, modality), f"{other} alone")
+      gain = estimate(found, row, minus(quantity, modality), f"{other} alone")
       parts.append(
-        f"{said(gain)} more pixels of objects that the {other} image alone shows than `{modality}`"
+        f"{said(gain)} more of the pixels of objects that the {other} image alone shows than "
+        f"`{modality}`"
       )
       wins.append(gain.low > 0)
     verdict = "ahead of both" if all(wins) else "not ahead of both by more than chance"
-    yield f"`{row}` sees {' and '.join(parts)}: {verdict}."
+    yield f"`{row}` {verb} {' and '.join(parts)}: {verdict}."
 
 
 def _owed(own: Dissection, found: Findings) -> Iterator[str]:
