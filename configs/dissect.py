@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from cfi_jax.systems.perception import recipes
 from cfi_jax.systems.perception.model import FUSIONS
 
-STEPS = (0, 100, 200, 400, 800)
+STEPS = (0, 75, 150, 300, 600)
 
 
 def get_config():
@@ -33,7 +33,7 @@ def get_config():
 def train():
   """Fields that all runs share."""
   config = recipes.small()
-  config.data.update(size=64, scenes=1024, validation_scenes=16, test_scenes=96)
+  config.data.update(size=64, scenes=1024, validation_scenes=0, test_scenes=96)
   config.model.update(width=8, detection=False)
   config.batch_size = 4
   config.loss.balance = 0.75  # so short a training sees little else than background
@@ -42,6 +42,5 @@ def train():
   # Looked at are the parameters as they are: an average would lag behind at the first steps.
   config.optim.update(learning_rate=3e-3, warmup_steps=40, ema_decay=0.0)
   config.log_every = STEPS[1]
-  config.validation_pairs = 16
   config.pictures = 0
   return config

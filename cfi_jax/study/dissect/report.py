@@ -47,7 +47,7 @@ def truth_by_class(own: Dissection) -> dict[str, tuple[float, float]]:
   pixels = look.pixels.sum(0)
   names = own.study.train.classes.names
   return {
-    name: tuple(float(pixels[k, c] / max(1, pixels[k].sum())) for c in (0, 1))  # type: ignore[misc]
+    name: tuple(float(pixels[k, c] / max(1, pixels[k].sum())) for c in (0, 1))
     for k, name in enumerate(names)
     if k
   }
