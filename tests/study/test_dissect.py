@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import functools
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from cfi_jax.study.dissect.dissection import APART, Dissection
 from cfi_jax.study.dissect.measure import Scenes
 from cfi_jax.study.dissect.results import minus
 from cfi_jax.study.dissect.settings import Study
-from cfi_jax.systems.perception.model import Perceived
+from cfi_jax.systems.perception import model as model_lib
+from cfi_jax.systems.perception.model import FUSIONS, Perceived
 from cfi_jax.systems.perception.samples import Labelled
 
 SIDE, IMAGES = 8, 24
@@ -264,6 +267,28 @@ def test_the_study_trains_looks_and_writes(rules, tmp_path, monkeypatch):
 def test_bad_settings_are_named_with_what_is_allowed(changes, message):
   with pytest.raises(InputError, match=message):
     make_study(**changes)
+
+
+@pytest.mark.parametrize("fusion", ["early", "middle", "special"])
+def test_every_network_is_looked_at_in_its_own_spaces(fusion):
+  """Shapes alone; nothing is compiled."""
+  network = make_study(order=FUSIONS).network(fusion)
+  params = jax.eval_shape(lambda: model_lib.init(network.architecture, jax.random.key(0)))
+  images, labels = (jax.ShapeDtypeStruct((2, 16, 16, *more), jnp.float32) for more in ((1,), ()))
+  whole = jax.ShapeDtypeStruct(labels.shape, jnp.int32)
+  points = jax.ShapeDtypeStruct((7, 2), jnp.float32)
+  seen = jax.eval_shape(
+    functools.partial(measure._see, network), params, images, images, whole, whole, points
+  )
+  depths = dict(
+    early=dict(joint=4), middle=dict(visible=2, infrared=2, fused=4),
+    special=dict(visible=4, infrared=4, fused=4),
+  )[fusion]  # fmt: skip
+  assert {space: x.shape for space, x in seen["features"].items()} == {
+    (name, k): (2, 7, 4 * 2 ** (k - 1)) for name, n in depths.items() for k in range(1, 1 + n)
+  }
+  assert seen["right"].shape == (2, len(CLASSES), 4)
+  assert seen["confusions"].shape == (2, len(CLASSES), len(CLASSES))
 
 
 def test_scenes_are_those_of_the_split_with_places_in_them():
