@@ -100,8 +100,8 @@ class Rule:
     powers = {m: jnp.concatenate([x, x**2], -1) for m, x in shown.items()}
     if self.features == "twins":
       powers["infrared"] = powers["visible"]
-    own = {m: (powers[m],) for m in shown if self.fusion in (m, "late")}
-    return Perceived(logits, None, own, own.get("visible", ()), (), None)
+    own = {m: (powers[m],) for m in shown if self.fusion == m or self.fusion not in shown}
+    return Perceived(logits, None, own, (powers["visible"] + powers["infrared"],), (), None)
 
 
 def dissect_rules(rules, seeds=(0, 1), order=("visible", "infrared", "late"), scenes=None):
@@ -224,9 +224,8 @@ def rules(monkeypatch):
 
 
 def test_the_study_trains_looks_and_writes(rules, tmp_path, monkeypatch):
-  few = ("right_class", "cka")  # a figure takes seconds
-  monkeypatch.setattr(plots, "FIGURES", {name: plots.FIGURES[name] for name in few})
-  given = values(order=("visible", "infrared", "late"))
+  monkeypatch.setattr(plots, "FIGURES", {"cka": plots.FIGURES["cka"]})  # each takes a second
+  given = values(order=("visible", "infrared", "all_levels", "special"))
   rules.append(None)
   assert not command.run(given, tmp_path)
   rules.clear()
@@ -242,13 +241,15 @@ def test_the_study_trains_looks_and_writes(rules, tmp_path, monkeypatch):
     and "from seeds 0, 1, looked at on 24 images" in summary
   )
   page = (tmp_path / "report.html").read_text()
-  assert page.count("data:image/svg+xml") == len(list((tmp_path / "plots").glob("*.svg"))) == 2
+  assert page.count("data:image/svg+xml") == len(list((tmp_path / "plots").glob("*.svg"))) == 1
   rules.clear()
   assert command.run(given, tmp_path) and not rules  # nothing is trained or looked at again
   with pytest.raises(InputError, match="holds another run; differences .*places: 12, 13"):
     command.run(values(order=given["order"], tests=dict(places=13, steps=(0, 10))), tmp_path)
-  (tmp_path / "looks" / "late-1.npz").write_bytes(b"PK")
-  with pytest.raises(InputError, match="late-1.npz: cannot be read .*remove it to measure again"):
+  (tmp_path / "looks" / "special-1.npz").write_bytes(b"PK")
+  with pytest.raises(
+    InputError, match="special-1.npz: cannot be read .*remove it to measure again"
+  ):
     command.run(given, tmp_path)
   assert (tmp_path / record.FILE).is_file()
 
