@@ -189,7 +189,8 @@ def _strategies(own: Dissection, found: Findings) -> Iterator[str]:
     parts = []
     for place in results.places(own):
       gain = estimate(found, "special", minus(results.RIGHT, row), place)
-      parts.append(f"{place} {said(gain)}")
+      if not np.isnan(gain.mean):
+        parts.append(f"{place} {said(gain)}")
     score = estimate(found, "special", minus(results.MIOU, row), "both")
     verdict = {"more": "ahead", "less": "behind"}.get(_verdict(score), _verdict(score))
     yield (
