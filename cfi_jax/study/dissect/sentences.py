@@ -58,6 +58,12 @@ def _joint(own: Dissection, found: Findings) -> Iterator[str]:
       wins.append(gain.low > 0)
     verdict = "ahead of both" if all(wins) else "not ahead of both by more than chance"
     yield f"`{row}` {verb} {' and '.join(parts)}: {verdict}."
+  for row in own.study.joint:
+    gains = [
+      f"{said(estimate(found, row, minus(results.RIGHT, m), 'both'))} more than `{m}`"
+      for m in MODALITIES
+    ]
+    yield f"Of objects that both images show `{row}` gets right {' and '.join(gains)}."
 
 
 def _owed(own: Dissection, found: Findings) -> Iterator[str]:
