@@ -129,8 +129,10 @@ def _check_system(config: Config, name: str) -> None:
 def _check_architecture(config: Config, there: Architecture, own: Architecture) -> None:
   """Refuses weights of another architecture, with every field that differs.
 
-  Files hold lists where configs have tuples, which is no difference.
+  Files hold lists where configs have tuples, which is no difference, and those of earlier versions
+  lack fields.
   """
+  there = config_lib.complete({"model": there}, config.OLDER)[0]["model"]
   there, own = (json.loads(json.dumps(architecture)) for architecture in (there, own))
   different = [
     f"{name} is {there.get(name)!r}, not {own.get(name)!r}"

@@ -47,6 +47,7 @@ class Config(ScoredConfig):
   validation_metrics: of fused degraded pairs against the clean ones.
   """
 
+  OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {"model:amgfuse.prior": "none"}
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *ScoredConfig.OPERATIONAL,
     *(f"model.{name}" for name in WAYS),

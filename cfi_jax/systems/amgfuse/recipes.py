@@ -62,6 +62,7 @@ def released() -> ConfigDict:
         mask=True,
         gate=True,
         masked_by="visible",
+        prior="none",
         **WAYS,
       ),
       restoration=dict(weights="", **SIZE, heads=RESTORATION_HEADS),
@@ -163,14 +164,17 @@ def small_restoration() -> ConfigDict:
 def weather() -> ConfigDict:
   """A small network on RoadScene's clean pairs under made weather, trained longer than `small`.
 
-  Its outputs of both modalities are restored images, by the term `restored` in place of `mgls`.
+  It learns what to add to both images, by the term `restored`, and to their fusion by the rule, by
+  `target`. Both are ours, and take the place of the authors' terms, but for `structure`.
   """
   config = small()
   config.data = dict(name="roadscene", root="", validation_fraction=0.1)
   config.input.crop, config.batch_size, config.steps = 64, 2, 4000
   config.model.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
   config.restoration.update(width=16, blocks=(1, 1, 1), heads=(1, 2, 4))
-  config.loss.mgls, config.loss.restored = 0.0, 10.0
+  config.model.prior = "wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0"
+  config.pseudo.update(gain=1.03, spread=0.7)
+  config.loss = dict(structure=1.0, restored=10.0, target=10.0)
   config.optim.learning_rate = 1e-3
   config.optim.ema_decay = 0.998
   config.checkpoint.every = config.validate_every = 250
