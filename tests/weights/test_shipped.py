@@ -15,6 +15,9 @@ from PIL import Image
 import cfi_jax
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion.types import Pair
+from cfi_jax.fusion.weather import WeatherOptions, on_picture
+from cfi_jax.images import ranges
 from cfi_jax.metrics import Triplet, score
 from cfi_jax.systems import files as weights
 from cfi_jax.weights import shipped
@@ -45,6 +48,12 @@ def fuser(pairs):
   return fuser
 
 
+@pytest.fixture(scope="module")
+def weather():
+  """The weights that know of weather."""
+  return cfi_jax.load("weather")
+
+
 @pytest.mark.parametrize("name", shipped.SHA256)
 def test_the_card_says_what_the_file_is(name):
   _, card = weights.load(name)
@@ -55,7 +64,12 @@ def test_the_card_says_what_the_file_is(name):
     assert fact in text, f"{name}.md does not say {fact!r}"
   for heading in ("Data", "Recipe", "Scores", "Limits", "Licence"):
     assert f" ## {heading} " in text, f"{name}.md has no {heading}"
-  assert "research" in card.licence and card.architecture["padding"] == "reflect"
+  assert "research" in card.licence
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_networks_without_weather_see_no_border(name):
+  assert weights.load(name)[1].architecture["padding"] == "reflect"
 
 
 def test_all_weights_say_what_they_were_chosen_by():
@@ -85,7 +99,7 @@ def test_a_wrong_name_is_told_the_right_ones():
     cfi_jax.load("thermal")
 
 
-@pytest.mark.parametrize("name", shipped.SHA256)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_the_command_fuses_with_them_as_well_as_they_are_known_to(name, pairs, tmp_path):
   for key, pair in pairs.items():
     for role, image in zip(("visible", "infrared"), pair, strict=True):
@@ -227,3 +241,23 @@ def test_a_hot_object_in_raw_counts_keeps_its_contrast(fuser):
     assert contrast(values) == pytest.approx(expected, rel=0.05), unit
   # Without a rule only the visible image would be seen.
   assert abs(contrast(units["counts"], normalize="full")) < 0.2 * expected
+
+
+@pytest.mark.parametrize("kind", ["haze", "rain", "snow"])
+def test_weather_is_taken_off(kind, pairs, fuser, weather):
+  """Of the fixture's scene with objects: nearer to the clean pair than what fuses it as given."""
+  clean = Pair(*pairs["t1"])
+  unit = Pair(
+    *(image[..., None].astype(np.float32) / 255 for image in (clean.visible, clean.infrared))
+  )
+  made = WeatherOptions((kind,), ("heavy",), ("physical",), clear=0.0)
+  seen, _ = on_picture(0, "t1", unit, made)
+  given = [ranges.to_type(255 * x, np.uint8)[..., 0] for x in (seen.visible, seen.infrared)]
+  fused, visible, infrared = (x.squeeze() for x in weather.fuse_and_restore(*given))
+  images = [("weather", fused), ("plain", fuser.fuse(*given))]
+  triplets = [Triplet(n, kind, clean.visible, clean.infrared, image) for n, image in images]
+  table = score(triplets, ("SSIM", "VIF"), "strict")
+  assert table.mean("SSIM", "weather") > table.mean("SSIM", "plain")
+  error = [np.square(x.astype(float) - clean.visible).mean() for x in (visible, given[0])]
+  assert error[0] < 0.8 * error[1]
+  assert infrared.shape == clean.infrared.shape

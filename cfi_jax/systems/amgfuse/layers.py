@@ -149,13 +149,14 @@ class Reduce(nn.Module):
 class Output(nn.Module):
   """Makes an image of a map; zero: whether it is 0 before training."""
 
+  channels: int
   zero: bool
   ways: Ways
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """[B, H, W, C] -> [B, H, W, 3]."""
-    return Convolution(3, self.ways, zero=self.zero, name="conv")(x)
+    """[B, H, W, C] -> [B, H, W, channels]."""
+    return Convolution(self.channels, self.ways, zero=self.zero, name="conv")(x)
 
 
 class Pointwise(nn.Module):

@@ -16,13 +16,12 @@ from flax import struct
 
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.fusion import rule_options
-from cfi_jax.fusion.rule_options import WaveletOptions
 from cfi_jax.systems.amgfuse import masks
 from cfi_jax.systems.amgfuse import ways as ways_lib
+from cfi_jax.systems.amgfuse.correction import CHANNELS, corrected
 from cfi_jax.systems.amgfuse.coupling import STREAMS, Coupling, Streams
 from cfi_jax.systems.amgfuse.histogram import Blocks
 from cfi_jax.systems.amgfuse.layers import Convolution, Down, Output, Reduce, Stage, Up
-from cfi_jax.systems.amgfuse.samples import fuse_by_rule, grey
 from cfi_jax.systems.amgfuse.ways import Ways
 
 NUMERATORS = ("visible", "infrared")
@@ -61,9 +60,9 @@ class AMGFuse(nn.Module):
     what both modalities add to the fused stream.
   masked_by: output whose distance from the fused image is the numerator of the mask of `masked`:
     "visible" in the release; "infrared" as in all other masks.
-  prior: "none", or the rule that fuses, with its options, as "wavelet:gain=1.2". The outputs of
-    both modalities are then added to the images, and that of the fused stream to what the rule
-    makes of these sums; all three are 0 before training. Ours.
+  prior: "none", or the rule that fuses, with its options, as "wavelet:gain=1.2". The streams of
+    both modalities then give gains and offsets of the images, as haze and its removal are, and the
+    fused stream those of what the rule makes of the results; all are 0 before training. Ours.
   """
 
   width: int
@@ -145,13 +144,13 @@ class AMGFuse(nn.Module):
       streams = couple(stages(f"decoder{level}", streams, level, self.blocks[level - 1]), level)
     if shortened:
       refined = Blocks(self.refinement, self.heads[0], own, name="refinement_fused")(streams.fused)
-      outputs = Streams(None, None, Output(False, own, name="output_fused")(refined))
+      outputs = Streams(None, None, Output(3, False, own, name="output_fused")(refined))
     else:
       refined = stages("refinement", streams, 1, self.refinement)
-      outputs = each(Output, "output", refined, rule is not None)
+      outputs = each(Output, "output", refined, *((3, False) if rule is None else (CHANNELS, True)))
     outputs = Streams(*(None if x is None else x.astype(own.exact) for x in outputs))
     if rule is not None:
-      outputs = _corrected(rule, visible, infrared, outputs)
+      outputs = corrected(rule, visible, infrared, outputs)
     if only_fused:
       outputs = Streams(None, None, outputs.fused)
     masked = None if only_fused else self._masked(outputs, visible, infrared)
@@ -165,14 +164,6 @@ class AMGFuse(nn.Module):
     subtracted = visible if self.masked_by == "visible" else infrared
     denominator = visible - infrared + outputs.fused + masks.EPSILON
     return masks.soft(masks.share(outputs.fused - subtracted, denominator)) * visible
-
-
-def _corrected(rule: WaveletOptions, visible: Array, infrared: Array, added: Streams) -> Streams:
-  """Both images with what is `added`, and their fusion by the rule with what is."""
-  restored = visible.astype(added.visible.dtype) + added.visible
-  of_infrared = infrared.astype(added.infrared.dtype) + added.infrared
-  sources = jnp.clip(restored, 0, 1), jnp.clip(grey(of_infrared), 0, 1)
-  return Streams(restored, of_infrared, fuse_by_rule(*sources, rule) + added.fused)
 
 
 class Restoration(nn.Module):
@@ -219,7 +210,7 @@ class Restoration(nn.Module):
         x = Reduce(own, name=f"reduce{level}")(x)
       x = blocks(f"decoder{level}", x, level, self.blocks[level - 1])
     x = blocks("refinement", x, 1, self.refinement)
-    return image + Output(False, own, name="output")(x).astype(image.dtype)
+    return image + Output(3, False, own, name="output")(x).astype(image.dtype)
 
 
 NETWORKS = {"amgfuse": AMGFuse, "restoration": Restoration}

@@ -183,24 +183,33 @@ def test_a_prior_alone_fuses_by_its_rule_before_training(random):
   np.testing.assert_allclose(fusions.fused, rule, atol=1e-6)
 
 
-def test_with_a_prior_the_outputs_are_added_and_fused(random, x64):
+def test_with_a_prior_the_outputs_are_gains_and_offsets(random, x64):
   options = SMALLEST | {"dtype": "float64", "param_dtype": "float64"}
   plain, own = (model_lib.make_model(options | {"prior": p}) for p in ("none", PRIOR))
   shapes = jax.eval_shape(lambda: model_lib.init(own, jax.random.key(0)))
   variables = jax.tree.map(lambda s: 0.1 * random.normal(size=s.shape), shapes)
   images = random.uniform(size=(1, 8, 12, 3)), random.uniform(size=(1, 8, 12, 1))
 
+  def half(name, kernel, start):  # the network without a prior that gives gains, or offsets
+    return kernel[..., start : start + 3] if name.startswith("output") else kernel
+
   @jax.jit
   def all_of_them(variables, *images):
-    alone = own.apply(variables, *images, only_fused=True)
-    return plain.apply(variables, *images), own.apply(variables, *images), alone
+    halves = [
+      jax.tree.map_with_path(lambda path, x, s=s: half(path[1].key, x, s), variables)
+      for s in (0, 3)
+    ]
+    parts = [plain.apply(variables, *images) for variables in halves]
+    whole = own.apply(variables, *images)
+    return *parts, whole, own.apply(variables, *images, only_fused=True)
 
-  added, found, alone = all_of_them(variables, *images)
-  restored, of_infrared = images[0] + added.visible, images[1] + added.infrared
+  gains, offsets, found, alone = all_of_them(variables, *images)
+  restored = images[0] * (1 + gains.visible) + offsets.visible
+  of_infrared = images[1] * (1 + gains.infrared) + offsets.infrared
   np.testing.assert_allclose(found.visible, restored, rtol=1e-12)
   np.testing.assert_allclose(found.infrared, of_infrared, rtol=1e-12)
   sources = np.clip(restored, 0, 1), np.clip(of_infrared.mean(-1, keepdims=True), 0, 1)
   rule = fuse_by_rule(*sources, rule_options.prior_of(PRIOR))
-  np.testing.assert_allclose(found.fused, rule + added.fused, rtol=1e-9)
+  np.testing.assert_allclose(found.fused, rule * (1 + gains.fused) + offsets.fused, rtol=1e-9)
   np.testing.assert_allclose(alone.fused, found.fused, rtol=1e-12)
   assert (alone.visible, alone.infrared, alone.masked) == (None, None, None)
