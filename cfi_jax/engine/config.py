@@ -31,6 +31,8 @@ class Config:
     initial weights are known by their hashes instead), how it is computed, what is logged and kept.
     A run goes on with other ones. All other fields are deciding, and a change of them is refused;
     only `steps` and `epochs` may grow where `fixed_length` is "".
+  ADDED: fields of the architecture that are "none" in weights without a part; a run with it may
+    begin from these, and the variables of the prefix that each has, by path, are 0 then.
   """
 
   OLDER: ClassVar[dict[str, Any]] = {
@@ -44,6 +46,7 @@ class Config:
     "hash_contents": False,
     "profile_steps": "",
   }
+  ADDED: ClassVar[dict[str, str]] = {}
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *("data.root", "data.visible", "data.infrared", "init_from", "hash_contents"),
     *("input.workers", "input.threads", "input.prefetch", "input.device_gb"),
