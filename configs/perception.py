@@ -4,7 +4,8 @@
 
 Trains on both images, whose features are summed at every level. Others: one image alone with
   --config=configs/perception.py:visible or :infrared; both with :early, :middle, :late,
-  :all_levels (default) or :special, which averages what each modality tells of the other.
+  :all_levels (default) or, in the place of the sum, :special, which averages what each modality
+  tells of the other, :concatenation or :squeeze_excitation.
 On images fused before: --config=configs/perception.py:fused, by the package's weights, or by
   --config.fused.weights=FILE_OR_RULE, or those of --config.fused.folder=DIR.
 Labelled images instead of the world: --config=configs/perception.py:special:fmb

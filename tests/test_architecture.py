@@ -21,7 +21,7 @@ FLOORS = [
   {"images", "native", "weights"},
   {"data", "metrics", "volumes"},
   {"engine", "fusion", "report"},
-  {"datasets", "registration", "sequences"},
+  {"datasets", "features", "registration", "sequences"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
   | {"keypoints", "study", "transfer", "weather"},

@@ -10,11 +10,26 @@ from flax import struct
 
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.systems.perception.layers import GROUPS, Decoder, Level, Special, Sum, norm
+from cfi_jax.systems.perception.layers import (
+  GROUPS,
+  Concatenation,
+  Decoder,
+  Level,
+  Special,
+  SqueezeExcitation,
+  Sum,
+  norm,
+)
 
 MODALITIES = ("visible", "infrared")
 SINGLE = (*MODALITIES, "fused")
-FUSIONS = (*SINGLE, "early", "middle", "late", "all_levels", "special")
+JOINS: dict[str, type[nn.Module]] = {  # at every level; all have equally many parameters
+  "all_levels": Sum,
+  "special": Special,
+  "concatenation": Concatenation,
+  "squeeze_excitation": SqueezeExcitation,
+}
+FUSIONS = (*SINGLE, "early", "middle", "late", *JOINS)
 LEVELS = 4
 STRIDE = 2 ** (LEVELS - 1)  # images have a multiple of so many pixels
 CELL = 2  # pixels of a cell of the heat map
@@ -29,7 +44,8 @@ class ModelOptions:
   fusion: "visible" or "infrared", one image alone; "fused", an image fused before, which stands in
     the place of the visible one; "early", images side by side; "middle", features
     of the third level and beyond are those of the sum of both; "late", the mean of two decoders;
-    "all_levels", the sum at every level; "special", ours, see `layers.Special`, at every level.
+    "all_levels", the sum at every level; "special", ours, "concatenation" and
+    "squeeze_excitation" in its place, see `layers`.
   segmentation, detection: the heads there are. colour: whether the visible image is RGB.
   """
 
@@ -119,11 +135,11 @@ class Perception(nn.Module):
       fused = (*joined, *self._encode("joint", joined[-1], start=2))
     else:
       features = {name: self._encode(name, images[name]) for name in MODALITIES}
-      kind = Special if fusion == "special" else Sum
       if fusion == "late":
         fused = features["visible"]
       else:
-        pairs = [self._join(kind, *pair) for pair in zip(*features.values(), strict=True)]
+        levels = zip(*features.values(), strict=True)
+        pairs = [self._join(JOINS[fusion], *level) for level in levels]
         fused, errors = tuple(f for f, _ in pairs), [e for _, e in pairs]
     decoded = self._decode(features, fused)
     return Perceived(
