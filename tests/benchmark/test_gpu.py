@@ -31,7 +31,7 @@ def chosen(monkeypatch, names):
 
 
 def test_a_rehearsal_writes_all_tables(quick, monkeypatch, tmp_path, capsys):
-  keys = [("train", "cfi_jax", "float32")]  # a fusion in a process: test_commands.py
+  keys = [("train", "cfi_jax", "float32"), ("fuse_1", "cfi_jax", "bfloat16")]
   chosen(monkeypatch, keys)
   known = {"plain", "float64 on the CPU"}
   every = cases.exactness
