@@ -29,7 +29,8 @@ JOINS: dict[str, type[nn.Module]] = {  # at every level; all have equally many p
   "concatenation": Concatenation,
   "squeeze_excitation": SqueezeExcitation,
 }
-FUSIONS = (*SINGLE, "early", "middle", "late", *JOINS)
+BOTH = ("early", "middle", "late", *JOINS)  # fusions of both images in the network
+FUSIONS = (*SINGLE, *BOTH)
 LEVELS = 4
 STRIDE = 2 ** (LEVELS - 1)  # images have a multiple of so many pixels
 CELL = 2  # pixels of a cell of the heat map
