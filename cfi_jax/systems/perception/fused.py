@@ -140,8 +140,8 @@ def _of_folder(source: Source, folder: str) -> FusedSource:
   if not os.path.isdir(root):
     raise InputError(f"config.fused.folder is {folder}, which is no folder")
   found = find(root, {"fused": ""}, PLAIN)["fused"]
-  problems = list(found.twice.values())
   keys = {name: PLAIN.key(name) for name in source.names}
+  problems = [found.twice[key] for key in keys.values() if key in found.twice]
   missing = [name for name, key in keys.items() if key not in found.images]
   if missing:
     problems.append(
