@@ -13,8 +13,8 @@ Fewer: --config.order="('visible','infrared','special')" --config.seeds="(0,)".
 
 from ml_collections import ConfigDict
 
+from cfi_jax.study.dissect.settings import ROWS
 from cfi_jax.systems.perception import recipes
-from cfi_jax.systems.perception.model import FUSIONS
 
 STEPS = (0, 75, 150, 300, 600)
 
@@ -25,7 +25,7 @@ def get_config():
       study="dissect",
       train=train(),
       tests=dict(places=24, steps=STEPS),
-      order=FUSIONS,
+      order=ROWS,
       seeds=(0, 1, 2),
     )
   )

@@ -25,6 +25,7 @@ FLOORS = [
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
   | {"keypoints", "study", "transfer", "weather"},
+  {"downstream"},  # a study with flags of its own
   {"__init__"},
   {"main", "__main__"},
 ]

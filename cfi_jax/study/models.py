@@ -3,6 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,11 @@ def train(config: Config, folder: pathlib.Path, steps: int) -> bool:
 def trained(folder: pathlib.Path, steps: int) -> tuple[dict, Card]:
   """Variables and card of a run that was trained to its last step."""
   return files.from_workdir(folder, steps)
+
+
+def load(variables: dict, card: Card) -> Any:
+  """Inference with the variables of a card, by its system."""
+  return systems.find(card.system).load(variables, card.architecture, dtype="float32", devices=None)
 
 
 def variables_at(

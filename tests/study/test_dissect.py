@@ -22,9 +22,9 @@ from cfi_jax.study.dissect import dissection, measure, plots, results, sentences
 from cfi_jax.study.dissect.dissection import APART, Dissection
 from cfi_jax.study.dissect.measure import Scenes
 from cfi_jax.study.dissect.results import minus
-from cfi_jax.study.dissect.settings import Study
+from cfi_jax.study.dissect.settings import ROWS, Study
 from cfi_jax.systems.perception import model as model_lib
-from cfi_jax.systems.perception.model import FUSIONS, Perceived
+from cfi_jax.systems.perception.model import Perceived
 from cfi_jax.systems.perception.samples import Labelled
 
 SIDE, IMAGES = 8, 24
@@ -273,7 +273,7 @@ def test_bad_settings_are_named_with_what_is_allowed(changes, message):
 @pytest.mark.parametrize("fusion", ["early", "middle", "special"])
 def test_every_network_is_looked_at_in_its_own_spaces(fusion):
   """Shapes alone; nothing is compiled."""
-  network = make_study(order=FUSIONS).network(fusion)
+  network = make_study(order=ROWS).network(fusion)
   params = jax.eval_shape(lambda: model_lib.init(network.architecture, jax.random.key(0)))
   images, labels = (jax.ShapeDtypeStruct((2, 16, 16, *more), jnp.float32) for more in ((1,), ()))
   whole = jax.ShapeDtypeStruct(labels.shape, jnp.int32)

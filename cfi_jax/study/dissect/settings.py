@@ -6,7 +6,7 @@ from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.study import grid
 from cfi_jax.systems.perception.config import Config
-from cfi_jax.systems.perception.model import FUSIONS, JOINS, MODALITIES, Perception
+from cfi_jax.systems.perception.model import BOTH, JOINS, MODALITIES, Perception
 
 SPLIT = "test"  # the images that networks are looked at on
 LEAST_IMAGES = 8  # of it: the similarity of features has no interval for fewer
@@ -39,11 +39,14 @@ class Protocol:
   tests: Tests
 
 
+ROWS = (*MODALITIES, *BOTH)  # the fusions of perception but that of images fused before
+
+
 @dataclasses.dataclass(frozen=True)
 class Study(grid.Rows):
   """Networks that differ in where they fuse alone, trained from several seeds and dissected.
 
-  order: of `model.FUSIONS`, "visible" and "infrared" among them, without which nothing is compared.
+  order: of `ROWS`, "visible" and "infrared" among them, without which nothing is compared.
   train: what all runs share, a config of perception; its seed and its fusion are replaced.
   """
 
@@ -52,7 +55,7 @@ class Study(grid.Rows):
 
   def __post_init__(self):
     """Makes a typed config; refuses unknown rows, doubles and tests that the runs do not allow."""
-    self.check_rows(FUSIONS)
+    self.check_rows(ROWS)
     if missing := [name for name in MODALITIES if name not in self.order]:
       raise InputError(
         f"config.order lacks {', '.join(missing)}, which networks of both images are compared with"
