@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore, enumerate_problems
 from cfi_jax.data.matching import PLAIN, Found, advice, find, no_image, strays, unread, unreadable
@@ -109,7 +110,7 @@ def _find(folders: Mapping[str, pathlib.Path], naming: Naming) -> dict[str, Foun
     if not folder.is_dir():
       what = "is not a folder" if folder.exists() else "does not exist"
       raise InputError(f"{label}: {folder} {what}")
-  found = find(os.sep, {label: os.path.abspath(f) for label, f in folders.items()}, naming)
+  found = find(os.sep, {label: os.fspath(f.absolute()) for label, f in folders.items()}, naming)
   for label, one in found.items():
     if one.problems:
       raise InputError(f"{label}: {one.problems[0]}")
@@ -125,7 +126,7 @@ def _of_one_size(
   first, *_ = found.values()
   keys = sorted(set.intersection(*(set(one.images) for one in found.values())))
   jobs = [(key, label) for key in keys for label in found]
-  paths = {(key, label): pathlib.Path(os.sep, found[label].images[key].path) for key, label in jobs}
+  paths = {(key, label): storage.path(os.sep, found[label].images[key].path) for key, label in jobs}
   headers = each(lambda job: _header(paths[job]), jobs, "checking files", "file")
   broken = [str(header) for header in headers if isinstance(header, InputError)]
   if broken:
@@ -146,7 +147,7 @@ def _of_one_size(
 
 def _header(path: pathlib.Path) -> images.Header | InputError:
   try:
-    with FolderStore("").open(os.fspath(path)) as file:
+    with FolderStore("").peek(os.fspath(path)) as file:
       header = images.read_header(file, os.fspath(path))
     eight_bits(np.zeros((1, 1, 1), header.depth), os.fspath(path))  # refused before any is scored
   except InputError as error:

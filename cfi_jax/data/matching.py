@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.advice import advise
 from cfi_jax.data.listing import File, Listing, Record, files_in, shorten
@@ -44,7 +45,7 @@ def find(root: str, folders: Mapping[str, str], naming: Naming = PLAIN) -> dict[
   Raises InputError for a missing root or folder, and for a folder given twice whose images no
   prefix or suffix tells apart.
   """
-  real = {image: os.path.realpath(os.path.join(root, f)) for image, f in folders.items()}
+  real = {image: storage.real(storage.join(root, f)) for image, f in folders.items()}
   for image, other in itertools.combinations(folders, 2):
     if real[image] == real[other] and naming.affix(image) == naming.affix(other):
       options = f"{naming.options}{image}_suffix and {naming.options}{other}_suffix"
@@ -105,7 +106,7 @@ def match_folders(root: str, folders: Mapping[str, str], naming: Naming = PLAIN)
   twice or holds in a format that is not read are returned as problems, other files as strays.
   """
   found = find(root, folders, naming)
-  whole = {image: os.path.join(root, folder) for image, folder in folders.items()}
+  whole = {image: storage.join(root, folder) for image, folder in folders.items()}
   if not any(one.images for one in found.values()):
     where = " nor in ".join(dict.fromkeys(whole.values()))
     raise InputError(no_image(where, list(found.values()), naming, folders))

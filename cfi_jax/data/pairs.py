@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems, shorten
@@ -47,7 +48,7 @@ def sources(given: Mapping[str, Any]) -> list[pathlib.Path]:
   if not given["flir"] and len(both) < 2:
     name = "infrared" if both == ["visible"] else "visible"
     raise InputError(f"--{name} is missing; required are --visible and --infrared, or --flir")
-  return [pathlib.Path(given[name]) for name in ([*both] if both else ["flir"])]
+  return [storage.path(given[name]) for name in ([*both] if both else ["flir"])]
 
 
 def require_alike(visible: pathlib.Path, infrared: pathlib.Path) -> None:
@@ -77,7 +78,7 @@ def find_pairs(
   if not found.records:
     raise InputError(enumerate_problems(f"there is no pair to {purpose}", found.problems))
   pairs = [
-    PairFiles(r.name, *(pathlib.Path(os.sep, r.files[name].path) for name in folders))
+    PairFiles(r.name, *(storage.path(os.sep, r.files[name].path) for name in folders))
     for r in found.records
   ]
   return FoundPairs(pairs, list(found.problems), matching.unread(found.strays))
@@ -96,7 +97,7 @@ def find_embedded(path: pathlib.Path, naming: Naming = PLAIN) -> FoundPairs:
   found = matching.find(os.sep, {"infrared": os.fspath(path.resolve())}, naming)["infrared"]
   pairs, left_out = [], matching.unread([file.path for file in found.others])
   for key, file in found.images.items():
-    whole = pathlib.Path(os.sep, file.path)
+    whole = storage.path(os.sep, file.path)
     if _is_radiometric(whole):
       pairs.append(PairFiles(found.names[key], whole, whole, embedded=True))
     else:
@@ -110,7 +111,7 @@ def find_embedded(path: pathlib.Path, naming: Naming = PLAIN) -> FoundPairs:
 
 def _is_radiometric(path: pathlib.Path) -> bool:
   try:
-    with open(path, "rb") as file:
+    with storage.peek(path) as file:
       return radiometric.find(file) is not None
   except InputError:  # damaged, or of DJI; reading says so
     return True

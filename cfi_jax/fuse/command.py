@@ -1,6 +1,5 @@
 """The command of fusing: this process's share of the pairs, with its progress."""
 
-import pathlib
 import sys
 import time
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 from PIL import Image
 
+from cfi_jax.core import storage
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
@@ -54,7 +54,7 @@ def fuse(given: Mapping[str, Any]) -> int:
 def _find(given: Mapping[str, Any]) -> Found:
   """The pairs of --visible and --infrared, or of --flir."""
   extension = "." + given["format"].lower().lstrip(".")
-  valid = {m: pathlib.Path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
+  valid = {m: storage.path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
   rest = given["output"], extension, naming.from_options(given), valid
   sources = pairs.sources(given)
   if len(sources) == 2:
