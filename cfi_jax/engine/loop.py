@@ -24,6 +24,7 @@ from cfi_jax.engine.workdir import logs, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.engine.workdir.damage import DAMAGED, set_aside_unreadable
 from cfi_jax.engine.workdir.lock import Lock
+from cfi_jax.engine.workdir.mirror import Mirror
 
 
 def train(system: System, config: Config, workdir: pathlib.Path) -> int:
@@ -37,7 +38,8 @@ def train(system: System, config: Config, workdir: pathlib.Path) -> int:
     run = open_run(system, config, workdir)
     ready = get_ready(run, compilations, lock)
     try:
-      return _go_on(run, ready, preemption, lock)
+      with take_workdir(run, lock) as mirror:
+        return _go_on(run, ready, preemption, lock, mirror)
     except (OSError, StorageError) as error:
       reason = error if isinstance(error, StorageError) else files.accident(error, workdir)
       if reason is None:
@@ -83,16 +85,25 @@ def get_ready(run: Run, compilations: Compilations, lock: Lock) -> Ready:
     # Another run may have come and gone while this one compiled.
     record.check(run.workdir, run.identity)
     record.write(run.workdir, run.identity)
-    for line in set_aside_unreadable(run.workdir, run.config.checkpoint):
-      run.say(f"{line}; moved to {run.workdir / DAMAGED}")
-  sharding.wait_for_processes("workdir ready")
   return Ready(train_step, evaluated, canvases, constants, compilations)
 
 
-def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock) -> int:
+def take_workdir(run: Run, lock: Lock) -> Mirror:
+  """The folder that the run works in, without checkpoints that Orbax cannot list."""
+  mirror = Mirror(run.workdir, lock.require) if jax.process_index() == 0 else None
+  if mirror is not None:
+    for line in set_aside_unreadable(mirror.folder, run.config.checkpoint):
+      run.say(f"{line}; moved to {run.workdir / DAMAGED}")
+    mirror.sync()
+  sharding.wait_for_processes("workdir ready")
+  return mirror or Mirror(run.workdir, lock.require)
+
+
+def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock, mirror: Mirror) -> int:
   """Takes the steps after the newest whole checkpoint; returns how many have been taken."""
-  folder, about = run.workdir / FOLDER, record.about(run.identity)
-  with Checkpoints(run.workdir, run.config.checkpoint, about=about) as checkpoints:
+  folder, options = run.workdir / FOLDER, run.config.checkpoint
+  about, alone = record.about(run.identity), mirror.is_copy
+  with Checkpoints(mirror.folder, options, alone=alone, about=about) as checkpoints:
     start, state = _restore(run, checkpoints)
     if start >= run.steps:
       run.say(f"{run.workdir} already holds step {start} of {run.steps}: nothing to do")
@@ -101,7 +112,7 @@ def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock) -> int:
       run.say(f"going on after step {start} from {folder}")
     preemption.begin()
     with jax.transfer_guard("disallow"):  # what moves between host and device is said in the code
-      done = _loop(run, ready, start, state, checkpoints, preemption, lock)
+      done = _loop(run, ready, start, state, checkpoints, preemption, lock, mirror)
   if done < run.steps:
     signal = preemption.asked_by or SIGNALS[0]  # another process may have heard it
     run.say(
@@ -132,12 +143,13 @@ def _loop(
   checkpoints: Checkpoints,
   preemption: Preemption,
   lock: Lock,
+  mirror: Mirror,
 ) -> int:
   """Takes steps until the last or a signal; returns how many have been taken."""
   config, steps = run.config, run.steps
   every = config.checkpoint.every
   told = Progress("training", "step", steps, done=start, shown=jax.process_index() == 0)
-  with logs.Writer(run.workdir, config, start, steps) as writer, told as progress:
+  with logs.Writer(mirror.folder, config, start, steps) as writer, told as progress:
     for asked, chunk in enumerate(_chunks(run, start), start=1):
       step = chunk.last
       state, metrics = ready.train_step(state, ready.canvases, ready.constants, chunk.inputs)
@@ -155,6 +167,7 @@ def _loop(
         values = means.values
         writer.validated(step, means.values, means.pictures)
       lock.require()
+      mirror.require()
       if validate or stop or step % every == 0:
         checkpoints.save(state, step, values)
       if stop:
