@@ -42,6 +42,9 @@ NOT_RUN = {
   "python -m cfi_jax.benchmark fuse --weights=medical --contenders": "needs jax2onnx, too",
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
+  "python -m cfi_jax.main --config=configs/msrs.py --workdir=gs:": "needs a bucket; "
+  "tests/test_buckets.py has some, on this machine",
+  "python -m cfi_jax.fuse --visible=s3:": "the same",
   "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
 }
 # Studies as that of configs/results.py, which is run; tests/study builds these configs.
