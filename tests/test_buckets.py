@@ -198,9 +198,8 @@ def train(values: dict, workdir) -> int:
 
 def rows(workdir) -> list[dict]:
   """The log without what depends on the clock."""
-  speed = ("step_seconds", "samples_per_second", "input_wait", "compilations")
   read = logs.read_metrics(workdir / logs.METRICS_FILE)
-  return [{k: v for k, v in row.items() if k not in speed} for row in read]
+  return [{k: v for k, v in row.items() if k not in logs.CLOCK} for row in read]
 
 
 class Killed(BaseException):

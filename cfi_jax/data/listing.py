@@ -12,7 +12,7 @@ from cfi_jax.images.read import EXTENSIONS
 _NAMES, _PROBLEMS = 10, 20  # shown of a list in a message
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class File:
   """One encoded image: its path relative to the data root, and its size in bytes."""
 
@@ -127,13 +127,21 @@ def _files_below(
   for entry in entries:
     below = os.path.join(path, entry.name)
     if not entry.is_dir():
-      yield File(below, storage.size(entry))
+      yield File(below, _size(entry))
     elif not subfolders or (real := storage.real(entry.path)) in passed:
       continue
     elif entry.name.startswith("."):
       yield File(below, 0)
     else:
       yield from _files_below(entry.path, below, subfolders, passed | {real})
+
+
+def _size(entry: os.DirEntry) -> int:
+  """Size of a file in bytes; 0 for a link to nowhere."""
+  try:
+    return entry.stat().st_size
+  except OSError:
+    return 0
 
 
 def shorten(names: Iterable[str]) -> str:

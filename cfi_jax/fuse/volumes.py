@@ -30,6 +30,7 @@ ELSEWHERE = {
     *("visible_valid", "infrared_valid", "visible_prefix", "visible_suffix", "infrared_prefix"),
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
     *("process_count", "flir", "sequence", "frames", "offset", "rate", "coordinator"),
+    *("array", "join"),
   )
 } | {"normalize_over": ("image",), "max_pixels": (images.MAX_PIXELS,)}
 

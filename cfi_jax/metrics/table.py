@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +72,15 @@ class Scores:
   def metrics(self) -> tuple[str, ...]:
     """The metrics, in order of appearance."""
     return tuple(dict.fromkeys(row.metric for row in self.rows))
+
+  def __len__(self) -> int:
+    """The number of scores."""
+    return len(self.rows)
+
+  @functools.cached_property
+  def conventions(self) -> Mapping[str, str]:
+    """The convention of every metric."""
+    return {row.metric: row.convention for row in self.rows}
 
   def values(self, metric: str) -> np.ndarray:
     """float64 [methods, names] of one metric; NaN where it is degenerate or was not scored."""

@@ -42,6 +42,7 @@ def get_config(name):
     memory_gb=0.0,
     init_from="",
     hash_contents=False,
+    profile_steps="",
   )
   if name == "frozen":
     values["teacher"] = ""

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.systems.perception.model import FUSIONS
+from cfi_jax.weights import shipped
 
 MOST_BOXES = 64
 
@@ -37,6 +38,7 @@ def small() -> ConfigDict:
       steps_per_dispatch=1,
       epochs=0.0,
       steps=1500,
+      fused=dict(weights="", folder="", cache=""),
       model=dict(
         name="perception",
         width=16,
@@ -64,6 +66,7 @@ def small() -> ConfigDict:
       memory_gb=0.0,
       init_from="",
       hash_contents=False,
+      profile_steps="",
     )
   )
 
@@ -123,5 +126,7 @@ def get(name: str) -> ConfigDict:
     )
   config = small()
   config.model.fusion = fusion
+  if fusion == "fused":
+    config.fused.weights = shipped.DEFAULT
   DATA[data](config)
   return config
