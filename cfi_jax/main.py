@@ -6,11 +6,10 @@ Stopped, the same command goes on from the last checkpoint. Exits with 1 when th
 finite, with 2 when the config or the data cannot be used.
 """
 
-import pathlib
 import sys
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
 
@@ -47,7 +46,7 @@ def _train(given: dict[str, Any]) -> int:
   system, config = systems.configure(given["config"])
   compilation.use_cache()
   try:
-    steps = loop.train(system, config, pathlib.Path(given["workdir"]))
+    steps = loop.train(system, config, storage.path(given["workdir"]))
   except DivergedError as error:  # in every process, as all have the same loss
     if jax.process_index() == 0:
       print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)

@@ -42,6 +42,9 @@ NOT_RUN = {
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
   "python -m cfi_jax.downstream": "trains for long; tests/study/test_downstream.py has the study",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
+  "python -m cfi_jax.main --config=configs/msrs.py --workdir=gs:": "needs a bucket; "
+  "tests/test_buckets.py has some, on this machine",
+  "python -m cfi_jax.fuse --visible=s3:": "the same",
   "python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift_weights": "as the other "
   "study of shift.py, without training; tests/study/test_shift.py runs it in process",
   "launch/local.sh": "starts Python anew; tests/engine/test_resume.py trains by it",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore, enumerate_problems
 from cfi_jax.data.matching import (
@@ -227,7 +228,7 @@ def _find(folders: Mapping[str, pathlib.Path], naming: Naming, shard: Shard) -> 
     if not folder.is_dir():
       what = "is not a folder" if folder.exists() else "does not exist"
       raise InputError(f"{label}: {folder} {what}")
-  roots = {label: os.path.abspath(f) for label, f in folders.items()}
+  roots = {label: os.fspath(f.absolute()) for label, f in folders.items()}
   found = find(os.sep, roots, naming, shard)
   for label, one in found.items():
     if one.twice:
@@ -241,7 +242,7 @@ def open_scenes(found: Mapping[str, Found], keys: Sequence[str]) -> Opened:
   """Reads the headers of the files of scenes by key."""
   first, *_ = found.values()
   jobs = [(key, label) for key in keys for label in found]
-  paths = {(key, label): pathlib.Path(os.sep, found[label].images[key].path) for key, label in jobs}
+  paths = {(key, label): storage.path(os.sep, found[label].images[key].path) for key, label in jobs}
   headers = each(lambda job: _header(paths[job]), jobs, "checking files", "file")
   known = dict(zip(jobs, headers, strict=True))
   scenes, differing, broken = [], [], {}
@@ -272,7 +273,7 @@ def open_scenes(found: Mapping[str, Found], keys: Sequence[str]) -> Opened:
 
 def _header(path: pathlib.Path) -> images.Header | InputError:
   try:
-    with FolderStore("").open(os.fspath(path)) as file:
+    with FolderStore("").peek(os.fspath(path)) as file:
       header = images.read_header(file, os.fspath(path))
     eight_bits(np.zeros((1, 1, 1), header.depth), os.fspath(path))  # refused before any is scored
   except InputError as error:

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.advice import advise
 from cfi_jax.data.listing import File, Listing, Record, files_in, shorten
@@ -57,7 +58,7 @@ def find(
   Raises InputError for a missing root or folder, and for a folder given twice whose images no
   prefix or suffix tells apart.
   """
-  real = {image: os.path.realpath(os.path.join(root, f)) for image, f in folders.items()}
+  real = {image: storage.real(storage.join(root, f)) for image, f in folders.items()}
   for image, other in itertools.combinations(folders, 2):
     if real[image] == real[other] and naming.affix(image) == naming.affix(other):
       options = f"{naming.options}{image}_suffix and {naming.options}{other}_suffix"
@@ -156,7 +157,7 @@ def match(
   """
   found = find(root, folders, naming, shard)
   if not any(one.total for one in found.values()):
-    where = " nor in ".join(dict.fromkeys(os.path.join(root, f) for f in folders.values()))
+    where = " nor in ".join(dict.fromkeys(storage.join(root, f) for f in folders.values()))
     raise InputError(no_image(where, list(found.values()), naming, folders))
   first, *others = found.values()
   keys = [key for key in first.images if all(key in one.images for one in others)]
@@ -187,7 +188,7 @@ def match_folders(root: str, folders: Mapping[str, str], naming: Naming = PLAIN)
 def problems(matched: Matched, root: str, folders: Mapping[str, str], naming: Naming) -> list[str]:
   """Sentences on what is no record for its name or its format."""
   found = matched.found
-  whole = {image: os.path.join(root, folder) for image, folder in folders.items()}
+  whole = {image: storage.join(root, folder) for image, folder in folders.items()}
   sentences = [sentence for one in found.values() for sentence in one.twice.values()]
   for (here, there), keys in matched.lacking.items():
     sentences += _alone(here, there, keys, found, whole[here], folders[there], naming)

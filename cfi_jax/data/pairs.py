@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems, shorten
@@ -52,7 +53,7 @@ def sources(given: Mapping[str, Any]) -> list[pathlib.Path]:
   if not given["flir"] and len(both) < 2:
     name = "infrared" if both == ["visible"] else "visible"
     raise InputError(f"--{name} is missing; required are --visible and --infrared, or --flir")
-  return [pathlib.Path(given[name]) for name in ([*both] if both else ["flir"])]
+  return [storage.path(given[name]) for name in ([*both] if both else ["flir"])]
 
 
 def require_alike(visible: pathlib.Path, infrared: pathlib.Path) -> None:
@@ -90,7 +91,7 @@ def find_pairs(
 
   def make(key: str) -> PairFiles:
     record = matched.record(key)
-    paths = (pathlib.Path(os.sep, record.files[name].path) for name in folders)
+    paths = (storage.path(os.sep, record.files[name].path) for name in folders)
     return PairFiles(record.name, *paths)
 
   left_out = matching.unread(matching.strays(list(matched.found.values())))
@@ -112,7 +113,7 @@ def find_embedded(path: pathlib.Path, naming: Naming = PLAIN, shard: Shard = ALL
   found = matching.find(os.sep, folders, naming, shard)["infrared"]
   pairs, left_out = [], matching.unread([file.path for file in found.others])
   for key, file in found.images.items():
-    whole = pathlib.Path(os.sep, file.path)
+    whole = storage.path(os.sep, file.path)
     if _is_radiometric(whole):
       pairs.append(PairFiles(found.names[key], whole, whole, embedded=True))
     else:
@@ -126,7 +127,7 @@ def find_embedded(path: pathlib.Path, naming: Naming = PLAIN, shard: Shard = ALL
 
 def _is_radiometric(path: pathlib.Path) -> bool:
   try:
-    with open(path, "rb") as file:
+    with storage.peek(path) as file:
       return radiometric.find(file) is not None
   except InputError:  # damaged, or of DJI; reading says so
     return True

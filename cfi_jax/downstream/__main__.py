@@ -11,12 +11,11 @@ python -m cfi_jax.study. Exits with 2 when the input cannot be used, with 1 when
 diverges.
 """
 
-import pathlib
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import rule_options
 from cfi_jax.study import __main__ as study
@@ -50,7 +49,8 @@ def parse_fused(texts: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
   found: dict[str, str] = {}
   for text in texts:
     name, colon, source = text.partition(":")
-    if rule_options.is_rule(text) or text in shipped.SHA256 or not colon:
+    own = rule_options.is_rule(text) or text in shipped.SHA256 or storage.is_remote(text)
+    if own or not colon:
       name, source = _name(text), text
     if not (name and source):
       raise InputError(f"--fused={text}: expected NAME:DIR, NAME:WEIGHTS or WEIGHTS")
@@ -65,7 +65,7 @@ def _name(source: str) -> str:
   """The name of weights or a rule that were given none."""
   if rule_options.is_rule(source):
     return re.sub(r"[^\w.=-]+", "_", source)
-  path = pathlib.Path(source)
+  path = storage.path(source)
   if path.is_dir():
     raise InputError(f"--fused={source} is a folder; expected NAME:DIR")
   return path.stem

@@ -39,6 +39,8 @@ class Config:
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    "input.cache_gb": 16.0,
+    "input.shuffle": "records",
     "input.normalize": "full",
     "input.normalize_over": "image",
     **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
@@ -50,6 +52,7 @@ class Config:
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *("data.root", "data.visible", "data.infrared", "init_from", "hash_contents"),
     *("input.workers", "input.threads", "input.prefetch", "input.device_gb"),
+    "input.cache_gb",
     *("steps_per_dispatch", "memory_gb", "checkpoint.every", "checkpoint.keep"),
     *("log_every", "validate_every", "pictures", "profile_steps"),
   )

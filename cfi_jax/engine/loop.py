@@ -27,6 +27,7 @@ from cfi_jax.engine.workdir import logs, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.engine.workdir.damage import DAMAGED, set_aside_unreadable
 from cfi_jax.engine.workdir.lock import Lock
+from cfi_jax.engine.workdir.mirror import Mirror
 
 
 class Steps(int):
@@ -54,7 +55,8 @@ def train(system: System, config: Config, workdir: pathlib.Path) -> Steps:
     run = open_run(system, config, workdir)
     ready = get_ready(run, compilations, lock, goodput)
     try:
-      return Steps.of(_go_on(run, ready, preemption, lock), run)
+      with take_workdir(run, lock) as mirror:
+        return Steps.of(_go_on(run, ready, preemption, lock, mirror), run)
     except (OSError, StorageError) as error:
       reason = error if isinstance(error, StorageError) else files.accident(error, workdir)
       if reason is None:
@@ -109,16 +111,25 @@ def get_ready(
     # Another run may have come and gone while this one compiled.
     record.check(run.workdir, run.identity)
     record.write(run.workdir, run.identity)
-    for line in set_aside_unreadable(run.workdir, run.config.checkpoint):
-      run.say(f"{line}; moved to {run.workdir / DAMAGED}")
-  sharding.wait_for_processes("workdir ready")
   return Ready(train_step, evaluated, canvases, constants, compilations, goodput)
 
 
-def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock) -> int:
+def take_workdir(run: Run, lock: Lock) -> Mirror:
+  """The folder that the run works in, without checkpoints that Orbax cannot list."""
+  mirror = Mirror(run.workdir, lock.require) if jax.process_index() == 0 else None
+  if mirror is not None:
+    for line in set_aside_unreadable(mirror.folder, run.config.checkpoint):
+      run.say(f"{line}; moved to {run.workdir / DAMAGED}")
+    mirror.sync()
+  sharding.wait_for_processes("workdir ready")
+  return mirror or Mirror(run.workdir, lock.require)
+
+
+def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock, mirror: Mirror) -> int:
   """Takes the steps after the newest whole checkpoint; returns how many have been taken."""
-  folder, about = run.workdir / FOLDER, record.about(run.identity)
-  with Checkpoints(run.workdir, run.config.checkpoint, about=about) as checkpoints:
+  folder, options = run.workdir / FOLDER, run.config.checkpoint
+  about, alone = record.about(run.identity), mirror.is_copy
+  with Checkpoints(mirror.folder, options, alone=alone, about=about) as checkpoints:
     start, state = _restore(run, checkpoints)
     if start >= run.steps:
       run.say(f"{run.workdir} already holds step {start} of {run.steps}: nothing to do")
@@ -127,7 +138,7 @@ def _go_on(run: Run, ready: Ready, preemption: Preemption, lock: Lock) -> int:
       run.say(f"going on after step {start} from {folder}")
     preemption.begin()
     with jax.transfer_guard("disallow"):  # what moves between host and device is said in the code
-      done = _loop(run, ready, start, state, checkpoints, preemption, lock)
+      done = _loop(run, ready, start, state, checkpoints, preemption, lock, mirror)
     with ready.goodput.during("saving"):  # what is still on its way to the disk
       checkpoints.wait()
   run.say(ready.goodput.describe())
@@ -161,13 +172,14 @@ def _loop(
   checkpoints: Checkpoints,
   preemption: Preemption,
   lock: Lock,
+  mirror: Mirror,
 ) -> int:
   """Takes steps until the last or a signal; returns how many have been taken."""
   config, steps = run.config, run.steps
   every, goodput = config.checkpoint.every, ready.goodput
-  profile = Profile(run.workdir, profiled(config.profile_steps))
+  profile = Profile(mirror.folder, profiled(config.profile_steps))
   told = Progress("training", "step", steps, done=start, shown=jax.process_index() == 0)
-  writing = logs.Writer(run.workdir, config, start, steps, goodput)
+  writing = logs.Writer(mirror.folder, config, start, steps, goodput)
   with writing as writer, told as progress, goodput.during("steps"), contextlib.closing(profile):
     for asked, chunk in enumerate(_chunks(run, start, profile.ends), start=1):
       step = chunk.last
@@ -192,6 +204,7 @@ def _loop(
           values = means.values
           writer.validated(step, means.values, means.pictures)
       lock.require()
+      mirror.require()
       if validate or stop or step % every == 0:
         with goodput.during("saving"):
           checkpoints.save(state, step, values)

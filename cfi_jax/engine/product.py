@@ -16,7 +16,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.procedure import Architecture, System, Variables
-from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir import mirror, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.weights import file, shipped
 from cfi_jax.weights.file import Card
@@ -42,9 +42,7 @@ def from_workdir(
     state = checkpoints.restore(template, sharding.make_mesh(jax.device_count()), step)
   variables, architecture = system.product(config, state)
   source = {k: v for k, v in stored["config"]["data"].items() if k != "root"}
-  date = datetime.datetime.fromtimestamp(
-    (workdir / FOLDER / str(step)).stat().st_mtime, datetime.UTC
-  )
+  date = datetime.datetime.fromtimestamp(mirror.saved_at(workdir, step), datetime.UTC)
   return jax.device_get(variables), Card(
     system=config.system,
     architecture=dict(architecture),

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import write_atomically
 from cfi_jax.engine.dispatch import Chunk
 
@@ -53,7 +54,7 @@ class Profile:
     with local as folder:
       jax.profiler.stop_trace()
       for kind in ("xplane.pb", "trace.json.gz"):
-        for path in pathlib.Path(folder).rglob(f"*.{kind}"):
+        for path in storage.path(folder).rglob(f"*.{kind}"):
           name = f"process_{jax.process_index()}.{kind}"
           write_atomically(self._target / name, path.read_bytes())
     first, last = self._steps.start, self._steps.stop - 1

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming, shards
 from cfi_jax.data.alignment import cut
@@ -90,8 +90,8 @@ def main(given: dict[str, Any]) -> int:
     if given["protocol"] and given[name] is not None:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
   request = Request(
-    visible=pathlib.Path(given["visible"]),
-    infrared=pathlib.Path(given["infrared"]),
+    visible=storage.path(given["visible"]),
+    infrared=storage.path(given["infrared"]),
     fused=parse_methods(given["fused"] or ()),
     weights=given["weights"] or None,
     convention=given["convention"] or Request.convention,
@@ -99,11 +99,11 @@ def main(given: dict[str, Any]) -> int:
     compare_to=given["compare_to"],
     protocol=given["protocol"] or "",
     naming=naming.from_options(given),
-    clean={m: pathlib.Path(given[f]) for m, f in CLEAN.items() if given[f]},
+    clean={m: storage.path(given[f]) for m, f in CLEAN.items() if given[f]},
     restoration=given["restoration"] or None,
     published=given["baselines"] or None,
   )
-  output, shard = pathlib.Path(given["output"]), shards.from_flags(given)
+  output, shard = storage.path(given["output"]), shards.from_flags(given)
   if given["skip_existing"] and shard is None:
     raise InputError("--skip_existing is for the part of one of several processes: --process_count")
   flags = {name: value for name, value in request_of(given).items() if name not in LATER}
@@ -137,8 +137,8 @@ def over_time(given: dict[str, Any]) -> int:
         f"--{name} is for single images; allowed with --temporal: --visible, --infrared, --fused, "
         "and the flags of names"
       )
-  output = pathlib.Path(given["output"])
-  sources = {name: pathlib.Path(given[name]) for name in ("visible", "infrared")}
+  output = storage.path(given["output"])
+  sources = {name: storage.path(given[name]) for name in ("visible", "infrared")}
   methods = parse_methods(given["fused"] or ())
   print(to_text(evaluate_temporal(sources, methods, naming.from_options(given), output)))
   print(f"scored {len(methods)} sequences over time: {output / 'temporal.csv'}")
@@ -152,7 +152,7 @@ def of_config(given: dict[str, Any]) -> int:
       raise InputError(f"--{name} is for fused images; allowed with --config: --weights, --split")
   if not given["weights"]:
     raise InputError("--weights is missing; with --config it is required: weights to be scored")
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   if given["config"].get("system") == "perception":
     split = given["split"] or perceptions.HELD_OUT[0]
     result = perceptions.evaluate_perception(given["config"], given["weights"], split, output)
@@ -176,7 +176,7 @@ def parse_methods(texts: Sequence[str]) -> dict[str, pathlib.Path]:
       raise InputError(f"--fused={text}: expected NAME:DIR")
     if name in methods:
       raise InputError(f"--fused={text}: the name {name!r} is given twice")
-    methods[name] = pathlib.Path(folder)
+    methods[name] = storage.path(folder)
   return methods
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data.alignment import Opened, Scene, Unscored, look, merge, open_scenes
@@ -156,7 +157,7 @@ def _shown(parts: Parts, names: Sequence[str]) -> list[Scene]:
     Scene(
       record["name"],
       tuple(record["size"]),
-      {label: pathlib.Path(path) for label, path in record["files"].items()},
+      {label: storage.path(path) for label, path in record["files"].items()},
     )
     for record in parts.records()
     if record["name"] in wanted and not record["failure"]

@@ -1,6 +1,5 @@
 """The command of fusing: this process's share of the pairs, with its progress."""
 
-import pathlib
 import sys
 import time
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 from PIL import Image
 
+from cfi_jax.core import storage
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
@@ -38,7 +38,7 @@ def fuse(given: Mapping[str, Any]) -> int:
   """
   shard = shards.from_flags(given)
   if given["join"]:
-    return summary.join(pathlib.Path(given["output"]), given["process_count"])
+    return summary.join(storage.path(given["output"]), given["process_count"])
   if volumes.are_volumes(given):
     return volumes.fuse_volumes(given)
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
@@ -55,7 +55,7 @@ def fuse(given: Mapping[str, Any]) -> int:
   if found.left_out:
     print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
   fusing = load_fuser(given["weights"], dtype=given["dtype"], devices=jax.local_devices())
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   part = Part(output, shard, request_of(given), keep=False) if shard else None
   wanted = _missing(found.jobs, part) if given["skip_existing"] else found.jobs
   skipped, name = len(found.jobs) - len(wanted), label(given["weights"])
@@ -70,7 +70,7 @@ def fuse(given: Mapping[str, Any]) -> int:
 def _find(given: Mapping[str, Any], shard: Shard) -> Found:
   """A shard's pairs of --visible and --infrared, or of --flir."""
   extension = "." + given["format"].lower().lstrip(".")
-  valid = {m: pathlib.Path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
+  valid = {m: storage.path(given[f"{m}_valid"]) for m in MODALITIES if given[f"{m}_valid"]}
   rest = given["output"], extension, naming.from_options(given), valid
   sources = pairs.sources(given)
   if len(sources) == 2:

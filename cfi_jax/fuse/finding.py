@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems, shorten
@@ -110,7 +111,7 @@ def _of_folders(
   valid: Mapping[str, pathlib.Path],
 ) -> Found:
   """The jobs of pairs from folders; see `find_jobs`."""
-  output = pathlib.Path(output)
+  output = storage.path(output)
   if output.is_file():
     given = "two folders need" if len(folders) == 2 else "a folder needs"
     raise InputError(f"--output={output} is a file; {given} a folder")
@@ -170,7 +171,7 @@ def _find_masks(
   rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
   found = matching.find(os.sep, {flag: os.fspath(folder.resolve())}, rule)[flag]
   files = {name: found.images.get(naming.key(name)) for name in names}
-  masks_of = {n: pathlib.Path(os.sep, file.path) for n, file in files.items() if file is not None}
+  masks_of = {n: storage.path(os.sep, file.path) for n, file in files.items() if file is not None}
   problems = list(found.twice.values())
   if lacking := [name for name in names if name not in masks_of]:
     problems.append(
@@ -182,7 +183,7 @@ def _find_masks(
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
   """The result's file: in a folder under the visible image's name, else with an extension."""
-  path = pathlib.Path(output)
+  path = storage.path(output)
   if path.is_dir() or os.fspath(output).endswith(("/", os.sep)):
     path = path / (visible.stem + extension)
   elif not path.suffix:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import pathlib
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
@@ -50,9 +50,9 @@ def fuse_sequence(given: Mapping[str, Any], options: Options) -> int:
   _require_flags(given)
   recordings, matched = open_both(given)
   visible = recordings[0]
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   extension = "." + given["format"].lower().lstrip(".")
-  if output.resolve() in (pathlib.Path(r.title).resolve() for r in recordings):
+  if output.resolve() in (storage.path(r.title).resolve() for r in recordings):
     raise InputError(f"--output={output} is one of the sequences themselves")
   last = int(visible.timing.ticks[matched.visible[-1]])
   writer = open_writer(output, visible, extension, last)

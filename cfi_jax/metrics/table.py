@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.metrics.catalogue import METRICS, find_metrics
@@ -110,7 +111,7 @@ class Scores:
 def read_scores(path: Path | str) -> Scores:
   """Reads a file of what `Scores.to_csv` gave; raises InputError on anything else."""
   try:
-    with open(path, newline="", encoding="utf-8") as file:
+    with io.TextIOWrapper(storage.open_binary(path), "utf-8", newline="") as file:
       lines = list(csv.reader(file))
   except (OSError, UnicodeDecodeError, csv.Error) as error:
     raise InputError(f"{path}: cannot be read as a table: {error}") from error

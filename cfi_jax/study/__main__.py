@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cfi_jax.core import cli, config
+from cfi_jax.core import cli, config, storage
 from cfi_jax.core.types import InputError
 
 STUDIES = (  # folders beside this file
@@ -51,7 +51,7 @@ def main(given: dict[str, Any]) -> int:
 
   compilation.use_cache()
   try:
-    done = run(given["config"], pathlib.Path(given["workdir"]))
+    done = run(given["config"], storage.path(given["workdir"]))
   except DivergedError as error:
     print(f"stopped: the loss is not finite at {error}; the study is kept", file=sys.stderr)
     return 1

@@ -124,7 +124,7 @@ def test_nothing_moves_to_or_from_the_devices_unsaid(run, monkeypatch):
   """The loop runs under a guard, which an implicit transfer in it would meet."""
   seen = []
 
-  def spy(run, ready, start, state, checkpoints, preemption, lock):
+  def spy(run, ready, start, state, checkpoints, preemption, lock, mirror):
     seen.append(jax.config.jax_transfer_guard)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
       jnp.sin(np.ones(3))

@@ -276,7 +276,7 @@ def test_sentences_name_the_better_image_and_what_is_beyond_chance(tmp_path):
 @pytest.mark.parametrize(
   ("texts", "expected"),
   [
-    (("mine:DIR",), {"mine": "DIR"}),
+    (("mine:DIR", "far:s3://bucket/fused"), {"mine": "DIR", "far": "s3://bucket/fused"}),
     (("wavelet:gain=1.2",), {"wavelet_gain=1.2": "wavelet:gain=1.2"}),
     (("sharp:wavelet:gain=1.2",), {"sharp": "wavelet:gain=1.2"}),
     (("medical", "runs/a.safetensors"), {"medical": "medical", "a": "runs/a.safetensors"}),

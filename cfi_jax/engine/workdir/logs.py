@@ -19,8 +19,9 @@ from cfi_jax.core.files import write_atomically
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.dispatch import Chunk
 from cfi_jax.engine.goodput import FIELDS, Goodput
+from cfi_jax.engine.workdir.mirror import PARTED, read_parts
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE = PARTED
 KINDS = ("train", "validation")  # of rows
 # Values of a row that tell of the clock and of this machine, not of the run's result.
 CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations", *FIELDS)
@@ -198,9 +199,10 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
 
 def _read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
   """The rows of a metrics file, and the number of its damaged lines."""
-  if not path.exists():
+  content = read_parts(path)
+  if content is None:
     return [], 0
-  lines = path.read_bytes().splitlines(keepends=True)
+  lines = content.splitlines(keepends=True)
   whole = [line for line in lines if line.endswith(b"\n")]
   rows = [row for row in map(_read_row, whole) if row is not None]
   return rows, len(whole) - len(rows)

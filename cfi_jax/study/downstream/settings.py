@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from cfi_jax import systems
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import config as engine_config
 from cfi_jax.fusion import rule_options
@@ -84,4 +85,4 @@ def _is_folder(source: str) -> bool:
   """Whether fused images are files; a text that is a rule is the rule, as everywhere."""
   if rule_options.is_rule(source) or source in shipped.SHA256:
     return False
-  return PART in source or os.path.isdir(os.path.expanduser(source))
+  return PART in source or storage.path(os.path.expanduser(source)).is_dir()

@@ -48,6 +48,8 @@ def released() -> ConfigDict:
         threads=4,
         prefetch=8,
         device_gb=2.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="auto",
         normalize_over="image",
       ),

@@ -33,6 +33,8 @@ def small() -> ConfigDict:
         threads=1,
         prefetch=4,
         device_gb=0.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="full",
         normalize_over="image",
       ),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, FolderStore, enumerate_problems, shorten
@@ -137,7 +138,7 @@ def replace(source: Source, options: FusedOptions, part: str, normalize: str) ->
 
 def _of_folder(source: Source, folder: str) -> FusedSource:
   root = os.path.expanduser(folder)
-  if not os.path.isdir(root):
+  if not storage.path(root).is_dir():
     raise InputError(f"config.fused.folder is {folder}, which is no folder")
   found = find(root, {"fused": ""}, PLAIN)["fused"]
   keys = {name: PLAIN.key(name) for name in source.names}
@@ -191,7 +192,7 @@ def _load(weights: str) -> _Model:
   try:
     if rule_options.is_rule(weights):
       return _Model(files.load_fuser(weights), files.digest(weights))
-    if os.path.isdir(weights):
+    if storage.path(weights).is_dir():
       raise InputError(
         f"{weights} is a folder; allowed: a file of weights, and fused.folder for fused images"
       )
@@ -203,7 +204,7 @@ def _load(weights: str) -> _Model:
 
 def _cache(options: FusedOptions) -> pathlib.Path:
   if options.cache:
-    return pathlib.Path(options.cache).expanduser()
+    return storage.path(os.path.expanduser(options.cache))
   folder = compilation.cache_folder()
   if folder is None:
     raise InputError(

@@ -29,6 +29,8 @@ def small() -> ConfigDict:
         threads=1,
         prefetch=4,
         device_gb=1.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="auto",
         normalize_over="image",
       ),
