@@ -1,10 +1,13 @@
 """Means over held-out samples by a program whose values are known; nothing is compiled."""
 
+import contextlib
+import pathlib
 import types
 
 import numpy as np
 import pytest
 
+from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding, validation
 from cfi_jax.engine.procedure import Evaluation
 from cfi_jax.engine.validation import Validation
@@ -98,3 +101,43 @@ def test_nothing_is_prepared_without_held_out_samples(monkeypatch):
   empty = types.SimpleNamespace(stream=types.SimpleNamespace(source=[]))
   for held_out in (None, empty):
     assert validation.prepare(types.SimpleNamespace(held_out=held_out), ()) is None
+
+
+@pytest.fixture
+def measure_run(monkeypatch):
+  """`validation.measure_run` of a run with such checkpoints, that holds samples out or none."""
+
+  def measure(steps, held_out=True):
+    run = types.SimpleNamespace(mesh="mesh", constants="constants", state_shapes=lambda: "shapes")
+    kept = types.SimpleNamespace(steps=steps, restore=lambda *given: ("restored", *given))
+
+    def prepare(given, constants):
+      assert given is run and constants == ("mesh", "constants")
+      return types.SimpleNamespace(samples=lambda state: state) if held_out else None
+
+    def open_checkpoints(workdir, options, read_only):
+      assert (workdir, options, read_only) == (pathlib.Path("run"), "options", True)
+      return contextlib.nullcontext(kept)
+
+    monkeypatch.setattr(validation, "open_run", lambda *given: run)
+    monkeypatch.setattr(validation.sharding, "replicated", lambda mesh: mesh)
+    monkeypatch.setattr(validation.sharding, "to_devices", lambda where, values: (where, values))
+    monkeypatch.setattr(validation, "prepare", prepare)
+    monkeypatch.setattr(validation, "Checkpoints", open_checkpoints)
+    config = types.SimpleNamespace(checkpoint="options")
+    return validation.measure_run("system", config, pathlib.Path("run"))
+
+  return measure
+
+
+def test_a_run_is_measured_at_its_last_checkpoint(measure_run):
+  assert measure_run([2, 5, 9]) == ("restored", "shapes", "mesh", 9)
+
+
+@pytest.mark.parametrize(
+  ("given", "words"),
+  [(([],), "run/checkpoints: holds no checkpoint"), (([3], False), "run: .* holds no samples out")],
+)
+def test_a_run_that_cannot_be_measured_says_why(measure_run, given, words):
+  with pytest.raises(InputError, match=words):
+    measure_run(*given)

@@ -14,7 +14,7 @@ import pytest
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.state import TrainState
-from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir import checkpoint, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.engine.workdir.damage import DAMAGED, METRICS, DamagedError, set_aside_unreadable
 from cfi_jax.engine.workdir.manager import CheckpointOptions
@@ -293,3 +293,14 @@ def test_a_full_disk_is_named_and_what_was_saved_stays(tmp_path, mesh, monkeypat
   assert str(error.value) == f"a checkpoint cannot be written: {folder}: No space left on device"
   with Checkpoints(tmp_path, OPTIONS) as checkpoints:
     assert checkpoints.steps == (1,)
+
+
+@pytest.mark.parametrize("error", [InputError("no room"), KeyboardInterrupt()])
+def test_what_is_no_damage_is_not_told_as_damage(tmp_path, monkeypatch, error):
+  def refuse(*given, **options):
+    raise error
+
+  monkeypatch.setattr(checkpoint, "open_manager", refuse)
+  with pytest.raises(type(error)) as found:
+    Checkpoints(tmp_path, OPTIONS)
+  assert found.value is error
