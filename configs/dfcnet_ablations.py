@@ -30,7 +30,7 @@ def get_config(recipe="estimator"):
     no_static={"loss.static": 0.0},
     no_adversary={"loss.adversary": 0.0},
     no_support={"support_rows": 0},
-    concat={"model.transport": "concat"},
+    concat={"model.transport": "concat", "model.blend": "fixed"},
     keypoints={"model.pose_input": "keypoints"},
   )
   scores = ("psnr", "ssim", "foreground_psnr", "identity_error", "pck")

@@ -6,8 +6,8 @@ from cfi_jax.systems.dfcnet import recipes
 def get_config():
   config = recipes.small()
   config.data.update(
-    size=16, people=3, poses=3, pairs=24, support=3, held_out_people=2, held_out_poses=2,
-    validation_pairs=4, test_pairs=4,
+    size=16, people=3, poses=3, groups=1, pairs=24, support=3, held_out_people=2,
+    held_out_poses=2, validation_pairs=4, test_pairs=4,
   )  # fmt: skip
   config.input.update(crop=16)
   config.model.update(side=16)
