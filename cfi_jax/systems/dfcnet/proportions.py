@@ -4,13 +4,18 @@ The source shows another person, of another height and with other limbs: moved o
 they are, the target's person would get that body.
 """
 
+from collections.abc import Callable
+
 import chex
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from cfi_jax.core.types import Array
 from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.systems.dfcnet import objective
 
 # Bones of a tree with the neck as its root: the joint at the end of each, and at its beginning.
 BONES = {
@@ -24,6 +29,7 @@ BONES = {
 _ENDS, _STARTS = np.array([[JOINTS.index(name) for name in bone] for bone in BONES.items()]).T
 HIPS = [JOINTS.index(f"{side} hip") for side in ("right", "left")]
 LONGEST, FARTHEST = 0.5, 0.1  # log of the greatest factor on a bone; of a shift, in sides
+FIT_BATCH, FIT_RATE = 64, 3e-3
 _USUAL, _LEAST = 0.05, 0.01  # lengths of bones in sides: one to compare with, and one added
 
 
@@ -69,6 +75,34 @@ class Proportions(nn.Module):
     there = (source[..., 2:] > 0).astype(longer.dtype)
     moved = source[..., :2] + self.side * (longer + _anchor(source, longer) + shift)
     return jnp.concatenate([moved * there, source[..., 2:]], axis=-1)
+
+
+def fit(
+  module: Proportions,
+  params: dict,
+  draw: Callable[[Array], tuple[Array, Array, Array]],
+  key: Array,
+  steps: int,
+) -> dict:
+  """The parameters after `steps` updates by Adam, each on triples drawn from a key of its own.
+
+  draw: keypoints [K, 3] of source, target and truth of one triple. A pure function of the key.
+  """
+  optimizer = optax.adam(optax.cosine_decay_schedule(FIT_RATE, steps, alpha=0.01))
+
+  def error(params: dict, key: Array) -> Array:
+    source, target, truth = jax.vmap(draw)(jax.random.split(key, FIT_BATCH))
+    made = module.apply({"params": params}, source, target)
+    return objective.proportions(made, truth, module.side).mean()
+
+  def update(carry: tuple, step: Array) -> tuple[tuple, None]:
+    params, state = carry
+    gradients = jax.grad(error)(params, jax.random.fold_in(key, step))
+    updates, state = optimizer.update(gradients, state, params)
+    return (optax.apply_updates(params, updates), state), None
+
+  carry = (params, optimizer.init(params))
+  return jax.lax.scan(update, carry, jnp.arange(steps))[0][0]
 
 
 def bones(keypoints: Array, side: int) -> tuple[Array, Array]:

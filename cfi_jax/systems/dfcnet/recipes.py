@@ -41,7 +41,7 @@ def small() -> ConfigDict:
       support_rows=2,
       steps_per_dispatch=1,
       epochs=0.0,
-      steps=1600,
+      steps=3000,
       model=dict(
         name="dfcnet",
         side=64,
@@ -58,7 +58,7 @@ def small() -> ConfigDict:
       discriminator_scales=1,
       loss=dict(
         reconstruction=10.0,
-        proportions=10.0,
+        proportions=0.0,
         adversary=0.1,
         pose=1.0,
         static=0.3,
@@ -70,6 +70,7 @@ def small() -> ConfigDict:
         learning_rate=1.5e-3,
         discriminator_learning_rate=4e-4,
         estimator_learning_rate=2e-3,
+        proportions_steps=3000,
         constant_share=0.3,
         final_share=0.03,
         b1=0.5,
@@ -122,6 +123,7 @@ def characters() -> ConfigDict:
   )
   config.data.update(held_out_people=16, held_out_poses=16)
   config.data.root = ""
+  config.steps, config.loss.proportions, config.optim.proportions_steps = 4000, 10.0, 0
   config.input.crop = config.model.side = 128
   config.discriminator_scales = 2
   config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)
@@ -129,8 +131,12 @@ def characters() -> ConfigDict:
 
 
 def pairs() -> ConfigDict:
-  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out."""
+  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out.
+
+  Source and truth are one picture there, so that proportions cannot be learned.
+  """
   config = large()
+  config.model.proportions, config.optim.proportions_steps = "source", 0
   config.data = ConfigDict(
     dict(name="pose_pairs", root="", validation_fraction=0.05, size=128, support=20_000, seed=0)
   )

@@ -7,6 +7,7 @@ gradients of convolutions in a branch more than ten times slower, as measured.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -67,7 +68,11 @@ class Optimizers(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """Parts of the training step; rate: the generator's learning rate by the steps taken."""
+  """Parts of the training step.
+
+  rate: the generator's learning rate by the steps taken. fit: parameters of the proportions and a
+  key to those that the run begins with; None where it begins with the source's proportions.
+  """
 
   networks: Networks
   discriminator: Discriminator
@@ -75,6 +80,7 @@ class Parts:
   optimizers: Optimizers
   rate: optax.Schedule
   ema_decay: float
+  fit: Callable[[dict, Array], dict] | None
 
 
 def train_step(parts: Parts, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -202,7 +208,7 @@ def measure(
     "reconstruction": samples.paired
     * objective.reconstruction(made, signed(samples.truth), inputs.warped.region)
   }
-  if weights.proportions and networks.architecture.proportions == "learned":
+  if networks.architecture.proportions == "learned":
     side = made.shape[1]
     terms["proportions"] = samples.paired * objective.proportions(
       inputs.keypoints, samples.truth_keypoints, side

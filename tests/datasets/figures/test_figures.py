@@ -10,7 +10,7 @@ import pytest
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data import resident
-from cfi_jax.datasets.figures import album, joints, people, render, skeleton
+from cfi_jax.datasets.figures import album, joints, people, render, skeleton, triples
 from cfi_jax.datasets.figures.skeleton import JOINTS, PARTS
 
 OPTIONS = dict(
@@ -149,6 +149,18 @@ def test_people_of_a_group_share_poses_of_its_own():
     assert target[0] % 2 == wanted[0] % 2 and (truth == (target[0], wanted[1])).all()
   others = {int(members[source.record(i).pictures["source"][1], 0]) for i in range(len(source))}
   assert others == set(range(6))
+
+
+def test_triples_have_the_keypoints_of_pictures_that_nobody_draws():
+  key = jax.random.key(8)
+  source, target, truth = (np.asarray(points) for points in triples.draw(key, 32))
+  own, other, shown, wanted, *_ = jax.random.split(key, 6)
+  for points, who, what in ((source, other, wanted), (target, own, shown), (truth, own, wanted)):
+    drawn = render.render(people.draw_person(who), people.draw_pose(what), 32).keypoints
+    there = points[:, 2] > 0
+    np.testing.assert_allclose(points[there, :2], np.asarray(drawn)[there, :2], atol=1e-3)
+    assert not points[~there].any() and set(points[:, 2].tolist()) <= {0, 2}
+    assert there.sum() >= 14 and (np.asarray(drawn)[there, 2] > 0).all()
 
 
 def test_headers_are_those_of_the_images(dataset):

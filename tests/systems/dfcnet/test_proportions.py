@@ -7,7 +7,15 @@ import pytest
 
 from cfi_jax.datasets.figures.skeleton import JOINTS
 from cfi_jax.systems.dfcnet import objective
-from cfi_jax.systems.dfcnet.proportions import BONES, FARTHEST, HIPS, LONGEST, Proportions, bones
+from cfi_jax.systems.dfcnet.proportions import (
+  BONES,
+  FARTHEST,
+  HIPS,
+  LONGEST,
+  Proportions,
+  bones,
+  fit,
+)
 
 SIDE = 64
 PROPORTIONS = Proportions(SIDE, width=2)
@@ -76,3 +84,27 @@ def test_the_term_is_a_mean_distance_in_sides():
   assert float(objective.proportions(0 * found, truth, 64)[0]) == 0
   gradient = jax.grad(lambda x: objective.proportions(x, truth, 64).sum())(truth)
   assert np.isfinite(gradient).all()
+
+
+def test_they_are_fitted_to_people_that_need_no_pictures(pose, params):
+  def draw(key):
+    """The fixture's pose of a source, and of a target that is 0.8 or 1.2 times as tall."""
+    factor = jax.random.choice(key, jnp.array([0.8, 1.2]))
+    flags = jnp.array([[1.0, 1.0, 0.0]])
+    target = jnp.where(flags > 0, factor * pose[0], pose[0])
+    anchor = jnp.array([[pose[0, HIPS, 0].mean(), pose[0, :, 1].max(), 0]])
+    return (
+      jnp.asarray(pose[0]),
+      target,
+      jnp.where(flags > 0, anchor + factor * (pose[0] - anchor), pose[0]),
+    )
+
+  fitted = jax.jit(lambda params, key: fit(PROPORTIONS, params, draw, key, 200))
+  source, target, truth = jax.vmap(draw)(jax.random.split(jax.random.key(7), 8))
+  before, after, again = (
+    float(
+      objective.proportions(PROPORTIONS.apply({"params": own}, source, target), truth, SIDE).mean()
+    )
+    for own in (params, *(fitted(params, jax.random.key(key)) for key in (3, 3)))
+  )
+  assert after < 0.3 * before and after == again

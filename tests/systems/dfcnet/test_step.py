@@ -240,6 +240,11 @@ def test_every_recipe_builds(recipe):
     ({"model__name": "gan"}, "no model 'gan'; valid: dfcnet"),
     ({"optim__estimator_learning_rate": 0.0}, "optim.estimator_learning_rate is 0.0"),
     ({"optim__discriminator_learning_rate": 0.0}, "optim.discriminator_learning_rate is 0.0"),
+    ({"optim__proportions_steps": -1}, "optim.proportions_steps is -1; allowed: 0 or more"),
+    (
+      {"optim__proportions_steps": 9, "model__proportions": "source"},
+      "optim.proportions_steps is 9; allowed for data.name='figures' with .*='source': 0",
+    ),
     ({"optim__constant_share": 2.0}, "optim.constant_share is 2.0; allowed: 0 to 1"),
   ],
 )

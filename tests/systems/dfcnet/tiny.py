@@ -13,7 +13,8 @@ def get_config():
   config.model.update(side=16)
   config.batch_size, config.support_rows = 4, 4
   config.steps = 40
-  config.loss.update(ramp_steps=2, consistency_from=3)
+  config.loss.update(ramp_steps=2, consistency_from=3, proportions=10.0)
+  config.optim.proportions_steps = 0
   # With a smaller one Adam makes steps of the rounding of gradients that are all but 0, which
   # differs between one device and four.
   config.optim.eps = 1e-4
