@@ -25,6 +25,7 @@ COMMANDS = {
   "analyze": "analyze/__main__.py",
   "benchmark": "benchmark/__main__.py",
   "study": "study/__main__.py",
+  "downstream": "downstream/__main__.py",
   "weather": "weather/__main__.py",
   "transfer": "transfer/__main__.py",
   "keypoints": "keypoints/__main__.py",

@@ -8,7 +8,7 @@ if nothing is, 1 if something is, 2 if the config or the root cannot be used at 
 
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 
 FLAGS = {"config": cli.NEEDED_CONFIG}
 
@@ -20,6 +20,7 @@ def main(given: dict[str, Any]) -> int:
 
   _, config = systems.configure(given["config"])
   options = config.input
+  storage.keep_to(options.cache_gb)
   report = inspect.check(
     datasets.load(config.data), options.crop, options.normalize, options.normalize_over
   )

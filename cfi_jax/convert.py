@@ -10,12 +10,11 @@ its folder, runs/msrs/checkpoints/STEP. The workdir is left as it is: its run ma
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Mapping
 
 import jax
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.types import InputError
 from cfi_jax.systems import files
@@ -31,9 +30,9 @@ FLAGS = {
 
 def main(given: Mapping[str, str]) -> int:
   """Converts what the flags name."""
-  if pathlib.Path(given["output"]).suffix != ".safetensors":
+  if storage.path(given["output"]).suffix != ".safetensors":
     raise InputError(f"--output={given['output']}; its name must end in .safetensors")
-  require_folder(pathlib.Path(given["output"]).parent)
+  require_folder(storage.path(given["output"]).parent)
   variables, card = files.read(given["checkpoint"])
   if given["licence"]:
     card = dataclasses.replace(card, licence=given["licence"])

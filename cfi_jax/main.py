@@ -6,16 +6,21 @@ Stopped, the same command goes on from the last checkpoint. Exits with 1 when th
 finite, with 2 when the config or the data cannot be used.
 """
 
-import pathlib
 import sys
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
+from cfi_jax.core.types import InputError
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
 
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
   "workdir": cli.Flag("folder of the run: checkpoints, logs, pictures", required=True),
+  "status_when_stopped": cli.Flag(
+    "exit status where a signal ends the run before its last step; other than 0, it tells a "
+    "scheduler to start again",
+    0,
+  ),
   **PROCESSES,
 }
 _AGAIN = "the same command goes on from the last checkpoint"
@@ -35,15 +40,18 @@ def _train(given: dict[str, Any]) -> int:
   from cfi_jax.engine import compilation, loop
   from cfi_jax.engine.workdir.logs import DivergedError
 
+  stopped = given["status_when_stopped"]
+  if not 0 <= stopped < 126:
+    raise InputError(f"--status_when_stopped={stopped}; allowed: 0 to 125, as shells use others")
   system, config = systems.configure(given["config"])
   compilation.use_cache()
   try:
-    loop.train(system, config, pathlib.Path(given["workdir"]))
+    steps = loop.train(system, config, storage.path(given["workdir"]))
   except DivergedError as error:  # in every process, as all have the same loss
     if jax.process_index() == 0:
       print(f"stopped: the loss is not finite at {error}; last checkpoint kept", file=sys.stderr)
     return 1
-  return 0
+  return 0 if steps.whole else stopped
 
 
 if __name__ == "__main__":

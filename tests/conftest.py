@@ -38,10 +38,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-# Files that take longest, longest first.
-LONG = ("test_resume", "test_documents", "test_ways", "test_step", "test_golden", "test_launch")
-LONG += ("test_analyze", "test_exact", "test_contract", "test_fuse", "test_loop", "test_fixture")
-LONG += ("test_synthetic", "test_gpu", "test_shift", "test_shipped", "test_toolkit", "test_fuzz")
+# Folders whose files share what takes long to make: one worker has all of each.
+TOGETHER = ("metrics", "systems/amgfuse", "systems/dfcnet", "systems/isfuse/inference")
+# Files that take longest, or begin such a folder, longest first.
+LONG = ("test_documents", "test_fixture", "test_inference", "test_exact", "test_contract")
+LONG += ("test_resume", "test_analyze", "test_step", "test_shift", "test_shipped")
+LONG += ("test_commands", "test_functions", "test_evaluate", "test_weather", "test_model")
+LONG += ("test_loop", "test_effects", "test_synthetic", "test_ways", "test_golden")
+LONG += ("test_gpu", "test_results", "test_export", "test_fuse", "test_losses", "test_fuzz")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,8 +59,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Long files first, so that no worker is left with one when the others are done."""
+  """A worker takes a file, or a folder of TOGETHER; long ones first, so that none is left alone."""
   items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+  for item in items:
+    folder = item.path.parent.relative_to(ROOT / "tests").as_posix()
+    group = folder if folder in TOGETHER else item.path.relative_to(ROOT).as_posix()
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish() -> None:

@@ -12,8 +12,9 @@ is shown to the tests in tests/ROOM/, one in cfi_jax/ROOM/NAME/FILE.py to those 
 and then tests/ROOM/. A first pass over these test files records the statements
 that each test runs, in its own process and in the commands that it starts. Those that run the
 changed one come first, quick ones before slow ones, then the others of these folders, until the
-first failure or until --seconds of tests have passed. A change that does not end within a multiple
-of their usual time hangs; it counts as noticed, and is listed.
+first failure or until --seconds of tests have passed. A change that computes for a multiple of
+their usual time, or waits for a multiple of that, hangs; it counts as noticed, and is listed. Runs
+on Linux, whose /proc tells what a process has computed.
 
 A campaign that was stopped goes on with the same command: what was recorded and noticed is kept in
 the files of --map and --noticed.
@@ -69,6 +70,14 @@ if folder := os.environ.get({TRACE!r}):
   util.register_after_fork(write, begin)
 """
 EXTRA = 60  # seconds that a change may take to import, collect and compile
+# Times longer than it may compute a change may wait: for ever, or for a processor that others use.
+WAITING = 6
+
+
+def busy_seconds(process: int) -> float:
+  """Seconds that a process and those of its children that have ended have computed."""
+  _, _, fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")
+  return sum(map(int, fields.split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def mirrors(path: str) -> list[str]:
@@ -162,9 +171,11 @@ class Tree:
       sys.path[:] = [str(self.root), str(self.root / "tests"), *sys.path[1:]]
       answer.write_text(json.dumps(work()))
       os._exit(0)
-    end, done = time.monotonic() + limit, 0
+    end, done = time.monotonic() + WAITING * limit, 0
     try:
-      while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
+      while not (done := os.waitpid(child, os.WNOHANG)[0]):
+        if busy_seconds(child) > limit or time.monotonic() > end:
+          break
         time.sleep(0.05)
     finally:
       with contextlib.suppress(ProcessLookupError):  # what it started, and itself where it hangs

@@ -21,10 +21,11 @@ FLOORS = [
   {"images", "native", "weights"},
   {"data", "metrics", "volumes"},
   {"engine", "fusion", "report"},
-  {"datasets", "registration", "sequences"},
+  {"datasets", "features", "registration", "sequences"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
   | {"keypoints", "study", "transfer", "weather"},
+  {"downstream"},  # a study with flags of its own
   {"__init__"},
   {"main", "__main__"},
 ]

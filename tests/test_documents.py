@@ -6,8 +6,6 @@ import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -18,6 +16,7 @@ import videos
 from command_line import FIXTURES, ROOT, run
 from PIL import Image
 
+import cfi_jax
 from cfi_jax.registration.rig import Confidence, Rig
 from cfi_jax.weights import shipped
 
@@ -41,7 +40,14 @@ NOT_RUN = {
   "python -m cfi_jax.export --format=onnx": "needs jax2onnx; tests/export runs it where that is",
   "python -m cfi_jax.benchmark fuse --weights=medical --contenders": "needs jax2onnx, too",
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
+  "python -m cfi_jax.downstream": "trains for long; tests/study/test_downstream.py has the study",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
+  "python -m cfi_jax.main --config=configs/msrs.py --workdir=gs:": "needs a bucket; "
+  "tests/test_buckets.py has some, on this machine",
+  "python -m cfi_jax.fuse --visible=s3:": "the same",
+  "python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift_weights": "as the other "
+  "study of shift.py, without training; tests/study/test_shift.py runs it in process",
+  "launch/local.sh": "starts Python anew; tests/engine/test_resume.py trains by it",
   "MALLOC_ARENA_MAX": "a command with an ellipsis, about the memory of whole trainings",
 }
 # Studies as that of configs/results.py, which is run; tests/study builds these configs.
@@ -164,7 +170,8 @@ def workspace(tmp_path_factory, write_pairs):
     videos.write(root / "recorded" / "infrared.mkv", [videos.counts(celsius) for celsius in scenes])
   (roadscene / "train.txt").write_text("\n".join(names[:3]))
   (roadscene / "test.txt").write_text(names[3])
-  shutil.copy(FIXTURES / "weights_1.safetensors", root / "isfuse.safetensors")
+  for name in ("isfuse", "msrs"):
+    shutil.copy(FIXTURES / "weights_1.safetensors", root / f"{name}.safetensors")
   (table,) = re.findall("```\n(Convention: .*?)```", TEXTS["docs/evaluating.md"], re.DOTALL)
   (root / "published.md").write_text(table)
   yield root
@@ -183,8 +190,9 @@ def shrink(command, root):
   # Weights of the workspace's size; of the recipe whose step is compiled already.
   words = words.replace("init_from=visible-infrared", f"init_from={root / 'msrs.safetensors'}")
   words = words.replace("configs/folder.py:trusting", "configs/folder.py")
-  # One process has its program already; two are started by tests/engine/test_resume.py.
-  words = words.replace("launch/local.sh 2", "launch/local.sh 1")
+  # README's first command fuses by the shipped network; elsewhere tiny ones take its place.
+  if re.search(r"cfi_jax\.(evaluate|analyze|study) ", words):
+    words = words.replace("=visible-infrared", f"={root / 'msrs.safetensors'}")
   for name in ("roadscene", "tno", "msrs"):
     words = words.replace(f"roots.{name}=PATH", f"roots.{name}={root / name}")
   if "configs/roadscene.py" in words:
@@ -218,10 +226,8 @@ def test_commands_run_in_order(document, workspace, done):
     words = shrink(command, workspace)
     if tuple(words) in done:
       continue
-    if words[:2] == ["python", "-m"]:
-      result = run(*words[2:])
-    else:
-      result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert words[:2] == ["python", "-m"]
+    result = run(*words[2:])
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     done.add(tuple(words))
     workdir = re.search(r"--workdir=(\S+)", " ".join(words))
@@ -299,8 +305,9 @@ def test_results_say_by_which_pairs_weights_were_chosen():
 
 def test_the_picture_can_be_drawn_anew(tmp_path):
   output = tmp_path / "fuse.png"
-  command = [sys.executable, "docs/fuse_picture.py", f"--output={output}", "--size=48"]
-  subprocess.run(command, cwd=ROOT, check=True)
+  tiny = f"--weights={FIXTURES / 'weights_1.safetensors'}"  # the default compiles for seconds
+  done = run("docs.fuse_picture", f"--output={output}", "--size=48", tiny)
+  assert done.returncode == 0, done.stderr
   with Image.open(output) as picture:
     assert picture.size == (3 * 48, 4 * 48)
 
@@ -312,7 +319,10 @@ def test_python_of_the_documents_compiles():
     compile(block, "<document>", "exec")
 
 
-def test_the_python_of_fusing_runs():
+def test_the_python_of_fusing_runs(monkeypatch):
+  load = cfi_jax.load
+  default = FIXTURES / "weights_1.safetensors"  # as above
+  monkeypatch.setattr(cfi_jax, "load", lambda *given: load(*(given or (default,))))
   (block,) = re.findall("```python\n(.*?)```", TEXTS["docs/fusing.md"], re.DOTALL)
   rng = np.random.default_rng(0)
   values = {name: rng.integers(0, 256, (16, 24), np.uint8) for name in ("visible", "infrared")}

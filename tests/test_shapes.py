@@ -146,7 +146,7 @@ for _found in corruptions.CORRUPTIONS.values():
   CASES[_found.apply] = case(GREY, KEY, PAIR, 0.2, ONE)
 # Functions that take no image, or that check it by an InputError of their own (with own tests).
 WITHOUT = {
-  ops.statistics_dtype, ops.absolute, ops.together, ops.apart, ops.staged, ops.mirrored,
+  ops.statistics_dtype, ops.absolute, ops.staged, ops.mirrored,
   rules.depth, ops.resize_matrix, ops.pool_matrix, ops.to_uint8,
   levels.quantise,
   interventions.sample_mask, interventions.complementary_masks, interventions.get,

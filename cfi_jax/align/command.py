@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cfi_jax.align import picture
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
@@ -29,8 +30,8 @@ FOREIGN = 0.02  # of the width: a pair that would be shifted farther is marked
 def align(given: Mapping[str, Any]) -> int:
   """Aligns the pairs that the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  save = pathlib.Path(given["save"])
-  check = pathlib.Path(given["picture"]) if given["picture"] else None
+  save = storage.path(given["save"])
+  check = storage.path(given["picture"]) if given["picture"] else None
   if given["pairs"] < 1:
     raise InputError(f"--pairs={given['pairs']}; allowed: 1 or more")
   if save.is_dir():

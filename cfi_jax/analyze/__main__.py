@@ -6,14 +6,13 @@
 Writes findings.csv, summary.md, report.html and plots/. Exits with 2 when the input cannot be used.
 """
 
-import pathlib
 from typing import Any
 
 from cfi_jax import datasets
 from cfi_jax.analyze import Request, analyze
 from cfi_jax.analyze.inputs import WORLD
 from cfi_jax.analyze.parts import PARTS
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import cut
 from cfi_jax.datasets.synthetic import Synthetic
@@ -41,15 +40,15 @@ def main(given: dict[str, Any]) -> int:
   if not given["synthetic"] and not (given["visible"] and given["infrared"]):
     raise InputError("give --visible=DIR and --infrared=DIR, or --synthetic")
   request = Request(
-    weights=pathlib.Path(given["weights"]),
-    compare=tuple(map(pathlib.Path, given["compare"] or ())),
+    weights=storage.path(given["weights"]),
+    compare=tuple(map(storage.path, given["compare"] or ())),
     world=_world(given["synthetic"], given["config"]),
     pairs=given["pairs"],
     parts=tuple(given["parts"]),
     seed=given["seed"],
-    **{name: pathlib.Path(given[name]) for name in folders},
+    **{name: storage.path(given[name]) for name in folders},
   )
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   result = analyze(request, output)
   for note in result.notes:
     print(f"note: {cut(note)}")

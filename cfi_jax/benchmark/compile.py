@@ -193,6 +193,8 @@ def table(report: dict[str, Any]) -> str:
     lines.append("  ".join(aligned).rstrip())
   for one in report["programs"]:
     lines.append(f"- {one['program']}, {one['chips']} x {one['chip']}: {_note(one)}")
+    largest = [f"{name} {size / 1e9:.2f}" for name, size in list(one.get("scopes", {}).items())[:8]]
+    lines += [f"- {one['program']}, GB by scope: {', '.join(largest)}"] if largest else []
   for chip in report["chips"].values():
     lines.append(
       f"- {chip['name']}: {chip['memory'] / 1e9:.0f} GB, {chip['bandwidth'] / 1e9:.0f} GB/s, "

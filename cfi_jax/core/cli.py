@@ -20,13 +20,14 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_dict, config_flags
 
-from cfi_jax.core import files
+from cfi_jax.core import files, storage
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError
 from cfi_jax.core.version import VERSION
 
 # How JAX's error begins where there is no device, and the file of JAX that looks for devices.
 _NO_DEVICE, _BRIDGE = "Unable to initialize backend", "xla_bridge.py"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^,'\"\s]*")
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
@@ -186,6 +187,9 @@ def parse(flags: Mapping[str, Flag], arguments: Sequence[str]) -> dict[str, Any]
   Raises `InputError` for what is no flag or has no such value, for a required flag without a value,
   and for files and keys of configs that do not exist.
   """
+  for argument in arguments:  # before any message shows one
+    for text in _URL.findall(argument):
+      storage.check_secret(text)
   values, config, path = absl_flags.FlagValues(), None, None
   if "config" in flags:
     path, arguments = _take_config(arguments)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -92,7 +93,7 @@ def find(name: str) -> pathlib.Path:
 
   name: a path, or NAME, NAME.py or configs/NAME.py for the configs that travel with the package.
   """
-  path = pathlib.Path(name)
+  path = storage.path(name)
   if path.is_file():
     return path
   shipped = {file.stem: file for file in sorted(FOLDER.glob("*.py"))}
@@ -106,8 +107,9 @@ def find(name: str) -> pathlib.Path:
 
 def load(path: str) -> Any:
   """The result of get_config() of a config file (see `find`); FILE:STRING passes it the string."""
-  name, *argument = path.split(":", 1)
-  file = find(name)
+  scheme, mark, rest = path.rpartition("://")
+  name, *argument = rest.split(":", 1)
+  file = storage.local(find(scheme + mark + name))
   try:
     get_config = runpy.run_path(os.fspath(file)).get("get_config")
   except (Exception, SystemExit) as error:  # whatever the user's file does

@@ -1,16 +1,10 @@
 """Random keys folded from names and numbers, so that a draw depends on them and on nothing else."""
 
-import zlib
-
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core.names import name_number
 from cfi_jax.core.types import Array
-
-
-def name_number(name: str) -> int:
-  """A number in [0, 2^32) that belongs to the name alone; other names may come and go."""
-  return zlib.crc32(name.encode(errors="surrogatepass"))
 
 
 def fold(key: Array, *parts: str | int | Array) -> Array:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.images.read import EXTENSIONS
 
 _NAMES, _PROBLEMS = 10, 20  # shown of a list in a message
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class File:
   """One encoded image: its path relative to the data root, and its size in bytes."""
 
@@ -53,26 +54,43 @@ class Store(Protocol):
   def open(self, path: str) -> BinaryIO:
     """Opens the bytes of `File.path`; raises InputError naming it."""
 
+  def peek(self, path: str) -> BinaryIO:
+    """Opens a file of which little will be read."""
+
+  def shard(self, path: str) -> int | None:
+    """Returns the number of the shard that holds the file; None where there are no shards."""
+
   def label(self, path: str) -> str:
     """Names `File.path` in messages."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderStore:
-  """Image files below a folder."""
+  """Image files below a folder, which may be in a bucket."""
 
   root: str
 
   def open(self, path: str) -> BinaryIO:
     """Opens the file; raises InputError naming it."""
+    return self._opened(storage.open_binary, path)
+
+  def peek(self, path: str) -> BinaryIO:
+    """Opens the file, of which little will be read; raises InputError naming it."""
+    return self._opened(storage.peek, path)
+
+  def shard(self, path: str) -> None:
+    """Returns None: every file is for itself."""
+    del path
+
+  def _opened(self, opened: Callable[[str], BinaryIO], path: str) -> BinaryIO:
     try:
-      return open(self.label(path), "rb")
+      return opened(self.label(path))
     except OSError as error:
       raise InputError(f"{self.label(path)}: {error.strerror or error}") from error
 
   def label(self, path: str) -> str:
     """Returns the file's full path."""
-    return os.path.join(self.root, path)
+    return storage.join(self.root, path)
 
 
 def files_in(
@@ -86,11 +104,11 @@ def files_in(
   """
   if not root:
     raise InputError("the data root is empty: set config.data.root to the folder of the dataset")
-  directory = os.path.join(root, folder)
-  if not os.path.isdir(directory):
+  directory = storage.join(root, folder)
+  if not is_folder(directory):
     raise InputError(f"no folder {folder!r} in data root {root}: {_what_is_there(root)}")
   images, others = [], []
-  passed = frozenset((*apart, os.path.realpath(directory)))
+  passed = frozenset((*apart, storage.real(directory)))
   for file in _files_below(directory, folder, subfolders, passed):
     extension = os.path.splitext(file.path)[1].lower()
     is_image = extension in EXTENSIONS and not os.path.basename(file.path).startswith(".")
@@ -103,20 +121,27 @@ def _files_below(
 ) -> Iterator[File]:
   """Files in the order of their names; passed: real paths of folders not to be entered."""
   try:
-    entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    entries = storage.entries(directory)
   except OSError as error:
     raise InputError(f"{directory}: cannot be listed: {error.strerror or error}") from error
   for entry in entries:
     below = os.path.join(path, entry.name)
     if not entry.is_dir():
-      size = entry.stat().st_size if os.path.exists(entry.path) else 0  # 0: a link to nowhere
-      yield File(below, size)
-    elif not subfolders or (real := os.path.realpath(entry.path)) in passed:
+      yield File(below, _size(entry))
+    elif not subfolders or (real := storage.real(entry.path)) in passed:
       continue
     elif entry.name.startswith("."):
       yield File(below, 0)
     else:
       yield from _files_below(entry.path, below, subfolders, passed | {real})
+
+
+def _size(entry: os.DirEntry) -> int:
+  """Size of a file in bytes; 0 for a link to nowhere."""
+  try:
+    return entry.stat().st_size
+  except OSError:
+    return 0
 
 
 def shorten(names: Iterable[str]) -> str:
@@ -141,8 +166,16 @@ def require(listings: Mapping[str, Listing], title: str) -> None:
     raise InputError("\n  ".join([f"{title}: the images cannot be paired", *problems]))
 
 
+def is_folder(directory: str) -> bool:
+  """Whether there is a folder; raises InputError where a bucket does not answer."""
+  try:
+    return storage.path(directory).is_dir()
+  except OSError as error:
+    raise InputError(f"{directory}: cannot be listed: {error.strerror or error}") from error
+
+
 def _what_is_there(root: str) -> str:
-  if not os.path.isdir(root):
-    return "the root is a file" if os.path.exists(root) else "the root does not exist"
-  entries = sorted(os.listdir(root))
-  return f"it holds {shorten(entries)}" if entries else "it is empty"
+  if not is_folder(root):
+    return "the root is a file" if storage.path(root).exists() else "the root does not exist"
+  names = [entry.name for entry in storage.entries(root)]
+  return f"it holds {shorten(names)}" if names else "it is empty"

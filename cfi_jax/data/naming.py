@@ -60,9 +60,12 @@ class Naming:
 
   def name(self, image: str, path: str) -> str | None:
     """Returns the name of a file, from its path below its folder; None without prefix or suffix."""
-    folder, base = posixpath.split(path.replace(os.sep, "/"))
-    stem = os.path.splitext(base)[0]
+    path = path.replace(os.sep, "/")
     prefix, suffix = self.affix(image)
+    if not prefix and not suffix:
+      return os.path.splitext(path)[0] or None
+    folder, base = posixpath.split(path)
+    stem = os.path.splitext(base)[0]
     bare = stem[len(prefix) : len(stem) - len(suffix)]
     if not bare or not (stem.startswith(prefix) and stem.endswith(suffix)):
       return None
@@ -70,7 +73,8 @@ class Naming:
 
   def key(self, name: str) -> str:
     """Returns what the names of one record have in common."""
-    name = unicodedata.normalize("NFC", name)
+    if not name.isascii():
+      name = unicodedata.normalize("NFC", name)
     return without_zeros(name) if self.match == "number" else name
 
 

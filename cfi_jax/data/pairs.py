@@ -3,14 +3,16 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
+from cfi_jax.data.shards import ALL, Made, Shard
 from cfi_jax.images import radiometric
 
 
@@ -29,11 +31,15 @@ class PairFiles:
 
 @dataclasses.dataclass(frozen=True)
 class FoundPairs:
-  """Pairs of files; sentences on names that are no pairs; images and the like left out."""
+  """Pairs of files; sentences on names that are no pairs; images and the like left out.
 
-  pairs: list[PairFiles]
+  failures: the names that are no pairs, one by one, with the reason of each.
+  """
+
+  pairs: Sequence[PairFiles]
   problems: list[str]
   left_out: list[str]
+  failures: Sequence[tuple[str, str]] = ()
 
 
 def sources(given: Mapping[str, Any]) -> list[pathlib.Path]:
@@ -47,7 +53,7 @@ def sources(given: Mapping[str, Any]) -> list[pathlib.Path]:
   if not given["flir"] and len(both) < 2:
     name = "infrared" if both == ["visible"] else "visible"
     raise InputError(f"--{name} is missing; required are --visible and --infrared, or --flir")
-  return [pathlib.Path(given[name]) for name in ([*both] if both else ["flir"])]
+  return [storage.path(given[name]) for name in ([*both] if both else ["flir"])]
 
 
 def require_alike(visible: pathlib.Path, infrared: pathlib.Path) -> None:
@@ -60,12 +66,17 @@ def require_alike(visible: pathlib.Path, infrared: pathlib.Path) -> None:
 
 
 def find_pairs(
-  visible: pathlib.Path, infrared: pathlib.Path, naming: Naming = PLAIN, purpose: str = "fuse"
+  visible: pathlib.Path,
+  infrared: pathlib.Path,
+  naming: Naming = PLAIN,
+  purpose: str = "fuse",
+  shard: Shard = ALL,
 ) -> FoundPairs:
   """Finds the pairs of two files, or of two folders and those below them.
 
-  purpose: what the pairs are for, in the message where there is none. Raises InputError there, and
-  as `require_alike` does, and for one file that is given twice.
+  purpose: what the pairs are for, in the message where there is none. shard: of folders, only that
+  shard's pairs are found, which may be none. Raises InputError where there is no pair, and as
+  `require_alike` does, and for one file that is given twice.
   """
   require_alike(visible, infrared)
   if not visible.is_dir():
@@ -73,44 +84,50 @@ def find_pairs(
       raise InputError(f"{visible}: given as the visible and as the infrared image")
     return FoundPairs([PairFiles(visible.stem, visible, infrared)], [], [])
   folders = {"visible": os.fspath(visible.resolve()), "infrared": os.fspath(infrared.resolve())}
-  found = matching.match_folders(os.sep, folders, naming)
-  if not found.records:
-    raise InputError(enumerate_problems(f"there is no pair to {purpose}", found.problems))
-  pairs = [
-    PairFiles(r.name, *(pathlib.Path(os.sep, r.files[name].path) for name in folders))
-    for r in found.records
-  ]
-  return FoundPairs(pairs, list(found.problems), matching.unread(found.strays))
+  matched = matching.match(os.sep, folders, naming, shard)
+  problems = matching.problems(matched, os.sep, folders, naming)
+  if not matched.keys and shard.count == 1:
+    raise InputError(enumerate_problems(f"there is no pair to {purpose}", problems))
+
+  def make(key: str) -> PairFiles:
+    record = matched.record(key)
+    paths = (storage.path(os.sep, record.files[name].path) for name in folders)
+    return PairFiles(record.name, *paths)
+
+  left_out = matching.unread(matching.strays(list(matched.found.values())))
+  return FoundPairs(Made(matched.keys, make), problems, left_out, matched.failures(folders))
 
 
-def find_embedded(path: pathlib.Path, naming: Naming = PLAIN) -> FoundPairs:
+def find_embedded(path: pathlib.Path, naming: Naming = PLAIN, shard: Shard = ALL) -> FoundPairs:
   """Finds the radiometric JPEGs of a folder and those below it, or one file: each is a pair.
 
-  Names are those of infrared images. Other images are left out. Raises InputError where there is no
-  radiometric JPEG; one that is damaged is a pair, which reading refuses.
+  Names are those of infrared images. Other images are left out. shard: see `find_pairs`. Raises
+  InputError where there is no radiometric JPEG; one that is damaged is a pair, which reading
+  refuses.
   """
   if not path.exists():
     raise InputError(f"{path}: does not exist")
   if not path.is_dir():
     return FoundPairs([PairFiles(path.stem, path, path, embedded=True)], [], [])
-  found = matching.find(os.sep, {"infrared": os.fspath(path.resolve())}, naming)["infrared"]
+  folders = {"infrared": os.fspath(path.resolve())}
+  found = matching.find(os.sep, folders, naming, shard)["infrared"]
   pairs, left_out = [], matching.unread([file.path for file in found.others])
   for key, file in found.images.items():
-    whole = pathlib.Path(os.sep, file.path)
+    whole = storage.path(os.sep, file.path)
     if _is_radiometric(whole):
       pairs.append(PairFiles(found.names[key], whole, whole, embedded=True))
     else:
       left_out.append(file.path)
-  if not pairs:
+  if not pairs and shard.count == 1:
     held = f"; left out: {shorten(left_out)}" if left_out else ""
     raise InputError(f"{path}: holds no radiometric JPEG of FLIR{held}")
   pairs.sort(key=lambda pair: pair.name)
-  return FoundPairs(pairs, list(found.problems), left_out)
+  return FoundPairs(pairs, list(found.twice.values()), left_out, list(found.twice.items()))
 
 
 def _is_radiometric(path: pathlib.Path) -> bool:
   try:
-    with open(path, "rb") as file:
+    with storage.peek(path) as file:
       return radiometric.find(file) is not None
   except InputError:  # damaged, or of DJI; reading says so
     return True

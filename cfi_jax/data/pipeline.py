@@ -20,6 +20,10 @@ from cfi_jax.images import ranges
 Images = dict[str, np.ndarray]
 
 
+SHUFFLES = ("records", "shards")
+SHARDS = 4  # whose records are shuffled among each other
+
+
 @dataclasses.dataclass(frozen=True)
 class Input:
   """Options of cutting and reading samples.
@@ -32,6 +36,10 @@ class Input:
   workers: processes that read ahead; 0 reads in threads of this process.
   threads: threads (of each worker) that each make a batch; at most `prefetch` of them are used.
   prefetch: batches made ahead of the step (by each worker).
+  cache_gb: size of the cache of this machine that keeps files of a bucket (`core.storage.cache`).
+  shuffle: "records", all of them in an order drawn for each epoch; "shards", the records of
+    `SHARDS` shards of a prepared set among each other, these shards drawn for each epoch, so that a
+    set larger than the cache is fetched once an epoch.
   normalize: which values mean 0 and 1, a rule of `images.ranges` for all images or by name.
   normalize_over: whether a range is found for each "image" or for the whole "folder" of the split.
   """
@@ -43,15 +51,19 @@ class Input:
   threads: int
   prefetch: int
   device_gb: float
+  cache_gb: float = 16.0
+  shuffle: str = SHUFFLES[0]
   normalize: str = "auto"
   normalize_over: str = "image"
 
   def __post_init__(self):
     """Raises InputError for sizes and counts that make no sense."""
-    least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1, "device_gb": 0}
+    least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1, "device_gb": 0, "cache_gb": 0}
     for name, low in least.items():
       if getattr(self, name) < low:
         raise InputError(f"input.{name}={getattr(self, name)}: must be at least {low}")
+    if self.shuffle not in SHUFFLES:
+      raise InputError(f"input.shuffle={self.shuffle!r}; allowed: {', '.join(SHUFFLES)}")
     try:
       ranges.parse(self.normalize, over=self.normalize_over)
     except InputError as error:
@@ -66,13 +78,14 @@ class Place:
   index: int
 
 
-def plan(seed: int, position: int, length: int) -> Place:
+def plan(seed: int, position: int, length: int, shards: tuple[int, ...] = ()) -> Place:
   """Finds the record at a position of the stream over `length` records; a pure function.
 
-  Every epoch visits every record once, in an order that depends only on (seed, epoch, length).
+  Every epoch visits every record once, in an order that depends only on (seed, epoch, length) and
+  on `shards`: number of the shard of each record, where they are shuffled by shards.
   """
   epoch, rank = divmod(position, length)
-  return Place(epoch, int(_order(seed, epoch, length)[rank]))
+  return Place(epoch, int(_order(seed, epoch, length, shards)[rank]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +102,20 @@ class Samples:
       raise InputError("there is no image to train on")
     if self.seed < 0:
       raise InputError(f"seed={self.seed}: must not be negative")
+    if self.options.shuffle != SHUFFLES[0] and not self._shards:
+      raise InputError(
+        f"input.shuffle={self.options.shuffle!r}: {self.source.title} has no shards; allowed for "
+        "prepared sets (python -m cfi_jax.prepare)"
+      )
+
+  @functools.cached_property
+  def _shards(self) -> tuple[int, ...]:
+    """Number of the shard of each record, () where all records are shuffled."""
+    found = getattr(self.source, "shards", tuple)  # of sources of files
+    return () if self.options.shuffle == SHUFFLES[0] else found()
+
+  def _place(self, position: int) -> Place:
+    return plan(self.seed, position, len(self.source), self._shards)
 
   def augmentation(self, place: Place, height: int, width: int) -> augment.Augmentation:
     """Draws the integers that make the sample at `place` out of its record of the given size."""
@@ -106,13 +133,13 @@ class Samples:
 
   def cut(self, position: int, sizes: np.ndarray) -> tuple[int, ...]:
     """Returns the record at a position, and its augmentation's integers; sizes: of all, [N, 2]."""
-    place = plan(self.seed, position, len(self.source))
+    place = self._place(position)
     height, width = map(int, sizes[place.index])
     return place.index, *dataclasses.astuple(self.augmentation(place, height, width))
 
   def __call__(self, position: int) -> Images:
     """Makes the sample at a position; all its images are cut alike."""
-    place = plan(self.seed, position, len(self.source))
+    place = self._place(position)
     sample = self.source[place.index]
     return _cut(sample, self.augmentation(place, *_size(sample)), self.options.crop)
 
@@ -249,6 +276,14 @@ def _stack(samples: Sequence[Images]) -> Images:
 
 
 @functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, length: int) -> np.ndarray:
-  """Permutes range(length) for an epoch by sorting random bits, which is stable across numpys."""
-  return np.argsort(augment.raw_bits(seed, (epoch,), length), kind="stable")
+def _order(seed: int, epoch: int, length: int, shards: tuple[int, ...] = ()) -> np.ndarray:
+  """Permutes range(length) for an epoch by sorting random bits, which is stable across numpys.
+
+  shards: see `plan`; their order is drawn likewise, and records stay with theirs.
+  """
+  bits = augment.raw_bits(seed, (epoch,), length)
+  if not shards:
+    return np.argsort(bits, kind="stable")
+  drawn = augment.raw_bits(seed, (epoch, 0), max(shards) + 1)
+  turn = np.argsort(np.argsort(drawn, kind="stable"))[np.array(shards)] // SHARDS
+  return np.lexsort((bits, turn))

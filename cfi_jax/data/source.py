@@ -86,6 +86,10 @@ class Derived:
     """Returns the images as stored."""
     return self.source.read(index)
 
+  def shards(self) -> tuple[int, ...]:
+    """Returns the number of the shard that holds each record, () where there are no shards."""
+    return getattr(self.source, "shards", tuple)()
+
   def fingerprint(self) -> str:
     """Returns the SHA-256 (hex) of the samples as stored."""
     return self.source.fingerprint()
@@ -142,6 +146,12 @@ class FileSource:
     found = {name: self._decode(name, file) for name, file in record.files.items()}
     require_one_size(self.store, record, {name: image.shape[:2] for name, image in found.items()})
     return found
+
+  def shards(self) -> tuple[int, ...]:
+    """Returns the number of the shard that holds each record, () where there are no shards."""
+    firsts = (next(iter(record.files.values())) for record in self.records)
+    found = [self.store.shard(file.path) for file in firsts]
+    return () if None in found else tuple(found)
 
   def coloured(self, names: tuple[str, ...]) -> "FileSource":
     """Returns the same records with those images of `names` that they have as RGB."""
@@ -201,7 +211,7 @@ class FileSource:
     headers = {}
     try:
       for name, file in record.files.items():
-        with self.store.open(file.path) as stream:
+        with self.store.peek(file.path) as stream:
           header = images.read_header(stream, self.store.label(file.path))
         headers[name] = dataclasses.replace(header, channels=3 if name in self.colour else 1)
       require_one_size(self.store, record, {n: (h.height, h.width) for n, h in headers.items()})

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import Listing, Record
 from cfi_jax.data.matching import match_folders
@@ -45,9 +46,9 @@ class Degraded(FileDataset):
     """Lists the records of all weathers, named WEATHER-STEM; of the root itself, STEM."""
     records, problems, strays = [], [], []
     for weather in self.weathers:
-      folders = {
-        name: os.path.normpath(os.path.join(weather, getattr(self, name))) for name in IMAGES
-      }
+      # Names such as ../clear lead to a folder beside the weather's.
+      given = {name: storage.join(weather, getattr(self, name)) for name in IMAGES}
+      folders = {n: f if storage.is_remote(f) else os.path.normpath(f) for n, f in given.items()}
       found = match_folders(self.directory, folders)
       prefix = "" if weather == "." else f"{weather.replace(os.sep, '-')}-"
       records += [Record(prefix + record.name, record.files) for record in found.records]

@@ -1,17 +1,22 @@
 """Data sets that `python -m cfi_jax.prepare` wrote: TFDS's ArrayRecord files, read back."""
 
+import bisect
 import dataclasses
 import functools
 import io
+import itertools
 import os
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, ClassVar
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store
 from cfi_jax.datasets.files import FileDataset
 
 VERSION = "1.0.0"  # of the records' layout
+OPEN_SHARDS = 16  # of data sets in buckets, by a process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +93,8 @@ class Tfds(FileDataset):
     """Folder of the records; raises InputError when nothing was prepared."""
     if not self.root:
       raise InputError("the data root is empty: set config.data.root to TFDS's data_dir")
-    directory = os.path.join(os.path.expanduser(self.root), self.builder, VERSION)
-    if not os.path.isfile(os.path.join(directory, "dataset_info.json")):
+    directory = storage.join(os.path.expanduser(self.root), self.builder, VERSION)
+    if not storage.path(directory, "dataset_info.json").is_file():
       raise InputError(
         f"no prepared dataset in {directory}; write it with python -m cfi_jax.prepare "
         f"--dataset={self.builder} --root=PATH --data_dir={self.root}"
@@ -115,6 +120,16 @@ class RecordStore:
       )
     return io.BytesIO(record[image])
 
+  def peek(self, path: str) -> BinaryIO:
+    """Opens the image's bytes, as `open` does: a record is read whole."""
+    return self.open(path)
+
+  def shard(self, path: str) -> int:
+    """Returns the number of the record's shard among those of its part."""
+    prepared = _prepared(self.directory)
+    part, row, *_ = prepared.places[path]
+    return bisect.bisect_right(prepared.ends[part], row)
+
   def label(self, path: str) -> str:
     """Names the data set's folder and the original path."""
     return f"{self.directory}:{path}"
@@ -126,11 +141,62 @@ class _Prepared:
 
   parts: TFDS's random access source of records with encoded images, by shipped part.
   places: shipped part, row, record name and image name of every original path.
+  ends: number of records up to the end of each shard, by shipped part.
   """
 
   listings: dict[str, Listing]
   parts: dict[str, Any]
   places: dict[str, tuple[str, int, str, str]]
+  ends: dict[str, list[int]]
+
+
+def _described(directory: str) -> pathlib.Path:
+  """The folder of a prepared data set on this machine; of one in a bucket without its shards."""
+  if not storage.is_remote(directory):
+    return storage.path(directory)
+  folder = storage.temporary()
+  for entry in storage.entries(directory):
+    if not entry.is_dir() and entry.name.endswith(".json"):
+      (folder / entry.name).write_bytes(storage.path(entry.path).read_bytes())
+  return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shards:
+  """The records of a part in a bucket, whose shards come through the cache one by one.
+
+  array_record reads files of this machine alone. shards: URL and number of records of each.
+  deserialize: f(bytes) -> record.
+  """
+
+  shards: tuple[tuple[str, int], ...]
+  deserialize: Callable[[bytes], dict[str, Any]]
+
+  @classmethod
+  def of(cls, info: Any, part: str, directory: str, decoders: Mapping[str, Any]) -> "_Shards":
+    """The shards that a data set's description names."""
+    split = info.splits[part]
+    urls = [storage.join(directory, os.path.basename(path)) for path in split.filepaths]
+    read = functools.partial(info.features.deserialize_example_np, decoders=decoders)
+    return cls(tuple(zip(urls, split.shard_lengths, strict=True)), read)
+
+  def __getitem__(self, row: int) -> dict[str, Any]:
+    """Reads a record."""
+    for url, count in self.shards:
+      if row < count:
+        return self.deserialize(_shard(url)[row])
+      row -= count
+    raise IndexError(row)
+
+
+@functools.lru_cache(maxsize=OPEN_SHARDS)
+def _shard(url: str) -> Any:
+  """The records of a shard, which stay readable when the cache drops its file."""
+  from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+  opened = ArrayRecordDataSource([os.fspath(storage.local(url))])
+  opened[0]  # opens the file, which the cache may remove
+  return opened
 
 
 def preparable(table: Mapping[str, type]) -> dict[str, type[FileDataset]]:
@@ -165,14 +231,18 @@ def from_metadata(metadata: Mapping[str, Any]) -> dict[str, Listing]:
 def _prepared(directory: str) -> _Prepared:
   import tensorflow_datasets as tfds  # here, since it is slow and no other data set needs it
 
-  builder = tfds.builder_from_directory(directory)
+  builder = tfds.builder_from_directory(os.fspath(_described(directory)))
   listings = from_metadata(builder.info.metadata["listings"])
   raw = {name: tfds.decode.SkipDecoding() for name in builder.info.features if name != "name"}
-  parts = {part: builder.as_data_source(part, decoders=raw) for part in listings}
+  if storage.is_remote(directory):
+    parts = {part: _Shards.of(builder.info, part, directory, raw) for part in listings}
+  else:
+    parts = {part: builder.as_data_source(part, decoders=raw) for part in listings}
   places = {
     file.path: (part, row, record.name, image)
     for part, listing in listings.items()
     for row, record in enumerate(listing.records)
     for image, file in record.files.items()
   }
-  return _Prepared(listings, parts, places)
+  ends = {p: list(itertools.accumulate(builder.info.splits[p].shard_lengths)) for p in listings}
+  return _Prepared(listings, parts, places, ends)

@@ -60,8 +60,16 @@ class Synthetic(SceneOptions):
         raise InputError(f"{name} is {value!r}; allowed: a whole number from {low} to {high}")
 
   def source(self, split: str) -> "SyntheticSource":
-    """Generates the scenes of a split; they stay in memory as uint8."""
+    """Generates the scenes of a split; they stay in memory as uint8.
+
+    The last few splits are kept: a run opens each of its own several times, a study of many runs
+    that of all.
+    """
     require_split(split, self.title, self.splits)
+    return SyntheticSource(split, self, _kept(self, split))
+
+  def generate(self, split: str) -> dict[str, np.ndarray]:
+    """Generates the images of a split anew, uint8 [N, S, S, C] by name."""
     counts = (self.scenes, self.validation_scenes, self.test_scenes)
     indices = range(dict(zip(SPLITS, counts, strict=True))[split])
     parts = [
@@ -69,13 +77,12 @@ class Synthetic(SceneOptions):
       for chunk in (indices[i : i + _CHUNK] for i in indices[::_CHUNK])
     ]
     shape = (0, self.size, self.size)
-    images = {
+    return {
       name: np.concatenate(
         [np.empty((*shape, self.channels(name)), np.uint8), *(part[name] for part in parts)]
       )
       for name in self.images
     }
-    return SyntheticSource(split, self, images)
 
   def channels(self, name: str) -> int:
     """The number of channels of an image."""
@@ -152,6 +159,15 @@ class SyntheticSource(Generated):
     size = self.dataset.size
     headers = {n: Header(size, size, np.uint8, self.dataset.channels(n)) for n in self.images}
     return (headers,) * len(self)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(dataset: Synthetic, split: str) -> dict[str, np.ndarray]:
+  """The images of a split, which nobody may change; equal data sets share them."""
+  images = dataset.generate(split)
+  for image in images.values():
+    image.setflags(write=False)
+  return images
 
 
 def scenes(seed: int, split: str, options: SceneOptions, indices: Sequence[int]) -> Scene:

@@ -5,11 +5,13 @@ project's own decoder; TFDS's decoder would give 8-bit RGB.
 """
 
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
+from cfi_jax.core import storage
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore, Listing, Record, require
@@ -17,6 +19,8 @@ from cfi_jax.data.source import FileSource
 from cfi_jax.datasets import DATASETS
 from cfi_jax.datasets.files import FileDataset
 from cfi_jax.datasets.prepared import VERSION, Tfds, from_metadata, preparable, to_metadata
+
+LAST = "dataset_info.json"  # of the files of a prepared data set, in a bucket
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -79,11 +83,17 @@ def prepare(name: str, root: str, data_dir: str) -> str:
   """
   if name not in BUILDERS:
     raise InputError(f"dataset={name!r}: must be one of {', '.join(BUILDERS)}")
-  root = os.path.abspath(os.path.expanduser(root))
+  root = os.fspath(storage.path(os.path.expanduser(root)).absolute())
   listings = listings_of(name, root)
   for part, listing in listings.items():
     FileSource(f"{name} {part}", FolderStore(root), listing.records).check_headers()
-  writer = BUILDERS[name](data_dir=os.path.expanduser(data_dir), file_format="array_record")
+  remote = storage.is_remote(data_dir)
+  if remote and storage.path(data_dir, name, VERSION, LAST).is_file():
+    folder = os.fspath(storage.path(data_dir, name, VERSION))
+    _require_same(folder, root, listings, Tfds(data_dir, 0.0, name, "shipped", 0.0))
+    return folder
+  here = os.fspath(storage.temporary()) if remote else os.path.expanduser(data_dir)
+  writer = BUILDERS[name](data_dir=here, file_format="array_record")
   tfds.disable_progress_bar()  # ours tells in log files, too
   writer.download_and_prepare(
     download_config=tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
@@ -91,4 +101,18 @@ def prepare(name: str, root: str, data_dir: str) -> str:
   folder = os.fspath(writer.data_dir)
   if from_metadata(writer.info.metadata["listings"]) != listings:
     raise InputError(f"{folder} was written from other files than {root} holds now; delete it")
-  return folder
+  return _upload(folder, storage.path(data_dir, name, VERSION)) if remote else folder
+
+
+def _require_same(folder: str, root: str, listings: dict[str, Listing], prepared: Tfds) -> None:
+  """Raises InputError where a bucket holds the records of other files."""
+  if {part: prepared.listing(part) for part in listings} != listings:
+    raise InputError(f"{folder} was written from other files than {root} holds now; delete it")
+
+
+def _upload(folder: str, to: pathlib.Path) -> str:
+  """Copies prepared files to a bucket; the one without which they are none comes last."""
+  found = sorted(storage.path(folder).iterdir(), key=lambda path: (path.name == LAST, path.name))
+  for path in track(found, f"uploading to {to}", "file"):
+    (to / path.name).upload(path)
+  return os.fspath(to)

@@ -1,7 +1,6 @@
 """Visible and infrared data sets in the layouts their authors ship."""
 
-from pathlib import Path
-
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import Listing
 from cfi_jax.datasets import lists as lists_lib
@@ -60,7 +59,9 @@ class RoadScene(FileDataset):
   def listing(self, part: str) -> Listing:
     """Lists the pairs that {part}.txt names; images in neither list are strays."""
     lists = {
-      name: lists_lib.read_names(Path(self.directory, f"{name}.txt"), "RoadScene", self.parts)
+      name: lists_lib.read_names(
+        storage.path(self.directory, f"{name}.txt"), "RoadScene", self.parts
+      )
       for name in self.parts
     }
     return lists_lib.select(super().listing(part), part, lists)

@@ -53,13 +53,21 @@ def use_cache() -> None:
   """
   if not jax.config.jax_enable_compilation_cache or getattr(jax.config, _FOLDER):
     return
+  if (folder := cache_folder()) is not None:
+    jax.config.update(_FOLDER, str(folder))
+
+
+def cache_folder() -> pathlib.Path | None:
+  """The folder in which this package keeps what can be made again; None where it cannot be written.
+
+  It is $XDG_CACHE_HOME/cfi_jax, and is made.
+  """
   try:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folder = cache / "cfi_jax"
     if not cache.is_absolute():
-      return
+      return None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
   except (OSError, RuntimeError):  # RuntimeError: a user without a home
-    return
-  if os.access(folder, os.W_OK | os.X_OK):
-    jax.config.update(_FOLDER, str(folder))
+    return None
+  return folder if os.access(folder, os.W_OK | os.X_OK) else None

@@ -24,29 +24,37 @@ class Config:
   memory_gb: memory that a step may take on each device; 0: as much as the machine has.
   init_from: weights that the run begins with: a weights file, the name of shipped weights, or the
     workdir of another run; "": random ones.
+  profile_steps: steps to trace, "10:13" for 10, 11 and 12; "": none (see `engine.profile`).
   hash_contents: whether images are known by hashes of their contents, beside names and sizes.
   OLDER: fields that were added, by path, each with the value that versions without it behaved by.
   OPERATIONAL: paths of the fields that do not decide a run's result: where files are (images and
     initial weights are known by their hashes instead), how it is computed, what is logged and kept.
     A run goes on with other ones. All other fields are deciding, and a change of them is refused;
     only `steps` and `epochs` may grow where `fixed_length` is "".
+  ADDED: fields of the architecture that are "none" in weights without a part; a run with it may
+    begin from these, and the variables of the prefix that each has, by path, are 0 then.
   """
 
   OLDER: ClassVar[dict[str, Any]] = {
     "system": "isfuse",
     "steps_per_dispatch": 1,
     "input.device_gb": 0.0,
+    "input.cache_gb": 16.0,
+    "input.shuffle": "records",
     "input.normalize": "full",
     "input.normalize_over": "image",
     **{f"data:folder.{name}": value for name, value in naming.OPTIONS.items()},
     "init_from": "",
     "hash_contents": False,
+    "profile_steps": "",
   }
+  ADDED: ClassVar[dict[str, str]] = {}
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *("data.root", "data.visible", "data.infrared", "init_from", "hash_contents"),
     *("input.workers", "input.threads", "input.prefetch", "input.device_gb"),
+    "input.cache_gb",
     *("steps_per_dispatch", "memory_gb", "checkpoint.every", "checkpoint.keep"),
-    *("log_every", "validate_every", "pictures"),
+    *("log_every", "validate_every", "pictures", "profile_steps"),
   )
 
   seed: int
@@ -65,6 +73,7 @@ class Config:
   memory_gb: float
   init_from: str
   hash_contents: bool
+  profile_steps: str
 
   def __post_init__(self):
     """Refuses numbers that no run can have."""
@@ -77,6 +86,7 @@ class Config:
         raise InputError(f"config.{name} is {getattr(self, name)}; allowed: 0 or more")
     if not 0 <= self.seed < 2**31:
       raise InputError(f"config.seed is {self.seed}; allowed: 0 to {2**31 - 1}")
+    profiled(self.profile_steps)
     if not self.steps and not self.epochs:
       raise InputError("config.steps and config.epochs are both 0; one must say how long to train")
     if self.judges.get(self.checkpoint.best) != self.checkpoint.direction:
@@ -94,3 +104,19 @@ class Config:
   def judges(self) -> dict[str, str]:
     """Validation values that may choose the best checkpoint, each "lower" or "higher"."""
     return {"loss": "lower"}
+
+
+def profiled(text: str) -> range:
+  """The steps of `Config.profile_steps`: of "10:13" 10, 11 and 12, as slices have it; of "" none.
+
+  Raises InputError for anything else.
+  """
+  if not text:
+    return range(0)
+  first, colon, end = text.partition(":")
+  if not (colon and first.isdecimal() and end.isdecimal() and 0 < int(first) < int(end)):
+    raise InputError(
+      f"config.profile_steps is {text!r}; allowed: FIRST:END, such as 10:13 for the steps 10 to "
+      "12, or nothing"
+    )
+  return range(int(first), int(end))

@@ -96,14 +96,18 @@ def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding, NamedSharding]
   return sharding.split(mesh), stacked, sharding.replicated(mesh)
 
 
-def ends(start: int, last: int, most: int, every: Sequence[int]) -> Iterator[int]:
+def ends(
+  start: int, last: int, most: int, every: Sequence[int], at: Sequence[int] = ()
+) -> Iterator[int]:
   """The step that each dispatch ends with, after `start` steps and up to step `last`.
 
-  A dispatch takes at most `most` steps, and none goes beyond a multiple of a number in `every`.
+  A dispatch takes at most `most` steps, and none goes beyond a multiple of a number in `every` or a
+  number in `at`.
   """
   step = start
   while step < last:
-    step = min(step + most, last, *(step - step % n + n for n in every))
+    multiples = (step - step % n + n for n in every)
+    step = min(step + most, last, *multiples, *(n for n in at if n > step))
     yield step
 
 

@@ -16,7 +16,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.procedure import Architecture, System, Variables
-from cfi_jax.engine.workdir import record
+from cfi_jax.engine.workdir import mirror, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.weights import file, shipped
 from cfi_jax.weights.file import Card
@@ -42,9 +42,7 @@ def from_workdir(
     state = checkpoints.restore(template, sharding.make_mesh(jax.device_count()), step)
   variables, architecture = system.product(config, state)
   source = {k: v for k, v in stored["config"]["data"].items() if k != "root"}
-  date = datetime.datetime.fromtimestamp(
-    (workdir / FOLDER / str(step)).stat().st_mtime, datetime.UTC
-  )
+  date = datetime.datetime.fromtimestamp(mirror.saved_at(workdir, step), datetime.UTC)
   return jax.device_get(variables), Card(
     system=config.system,
     architecture=dict(architecture),
@@ -83,8 +81,9 @@ def read_initial(
   variables, card = _read(system, config)
   state = jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))
   wanted, architecture = system.product(config, state)
-  _check_architecture(config, card.architecture, architecture)
+  added = _check_architecture(config, card.architecture, architecture)
   flat, shapes = (traverse_util.flatten_dict(dict(tree), sep="/") for tree in (variables, wanted))
+  flat |= {n: np.zeros(x.shape) for n, x in shapes.items() if n.startswith(tuple(added))}
   digest = hashlib.sha256()
   for name in sorted(flat):
     flat[name] = np.asarray(flat[name], np.float32)
@@ -126,19 +125,25 @@ def _check_system(config: Config, name: str) -> None:
     )
 
 
-def _check_architecture(config: Config, there: Architecture, own: Architecture) -> None:
+def _check_architecture(config: Config, there: Architecture, own: Architecture) -> list[str]:
   """Refuses weights of another architecture, with every field that differs.
 
-  Files hold lists where configs have tuples, which is no difference.
+  Returns prefixes of the variables of parts that the config has and they lack (`Config.ADDED`).
+
+  Files hold lists where configs have tuples, which is no difference, and those of earlier versions
+  lack fields.
   """
+  there = config_lib.complete({"model": there}, config.OLDER)[0]["model"]
   there, own = (json.loads(json.dumps(architecture)) for architecture in (there, own))
+  added = [name for name in config.ADDED if there.get(name) == "none" != own.get(name, "none")]
   different = [
     f"{name} is {there.get(name)!r}, not {own.get(name)!r}"
     for name in sorted({*there, *own})
-    if there.get(name) != own.get(name)
+    if there.get(name) != own.get(name) and name not in added
   ]
   if different:
     raise InputError(
       f"config.init_from={config.init_from} does not fit this config: {'; '.join(different)}; "
       "give the config the architecture of the weights"
     )
+  return [config.ADDED[name] for name in added]

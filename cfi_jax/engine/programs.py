@@ -39,7 +39,9 @@ def lower_train_step(run: Run) -> jax.stages.Lowered:
   def one_step(state: State, kept: tuple, items: dict) -> tuple[State, Metrics]:
     canvases, constants, seed = kept
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    return run.procedure.train_step(state, cut(canvases, items, key), constants, key)
+    with jax.named_scope("input"):
+      batch = cut(canvases, items, key)
+    return run.procedure.train_step(state, batch, constants, key)
 
   everywhere = sharding.replicated(run.mesh)
   program = dispatch.make_program(one_step, config.steps_per_dispatch)

@@ -1,7 +1,10 @@
 """A run, opened: its config and files checked, nothing compiled, nothing written."""
 
+import contextlib
 import dataclasses
 import functools
+import itertools
+import json
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import feed as feed_lib
 from cfi_jax.engine import product, sharding
@@ -74,6 +78,8 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   """Checks the config, the images and that `workdir` holds no other run."""
   mesh = sharding.make_mesh(config.batch_size)
   system.procedure(config, 1)  # refused before any file is looked at
+  storage.keep_to(config.input.cache_gb)
+  share_listing(str(config.data.get("root", "")))
   streams, held_out = feed_lib.normalise(system.streams(config), system.held_out(config))
   for name, stream in (streams | ({} if held_out is None else {"held out": held_out})).items():
     if stream.rows % mesh.size:
@@ -105,6 +111,23 @@ def open_run(system: System, config: Config, workdir: pathlib.Path) -> Run:
   if jax.process_index() == 0:  # the lock is one for all processes of a run
     lock.check(workdir)
   return run
+
+
+_listings = itertools.count()  # a study opens several runs
+
+
+def share_listing(root: str) -> None:
+  """Lists a data root in a bucket once for all processes of a run: process 0 tells the others."""
+  if jax.process_count() == 1 or not storage.is_remote(root):
+    return
+  found = b"{}"
+  if jax.process_index() == 0:
+    with contextlib.suppress(
+      OSError
+    ):  # which every process meets, and tells, when it opens the data
+      storage.entries(root)
+      found = json.dumps(storage.listings()).encode(errors="surrogateescape")
+  storage.take_listings(json.loads(sharding.tell(f"listing {root} {next(_listings)}", found)))
 
 
 def count_steps(config: Config, stream: Stream) -> int:

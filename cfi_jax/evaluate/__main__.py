@@ -13,6 +13,7 @@
       --output=DIR
   python -m cfi_jax.evaluate --visible=RAIN/vi --infrared=RAIN/ir --clean_visible=CLEAN/vi \\
       --clean_infrared=CLEAN/ir --weights=FILE --output=DIR
+  python -m cfi_jax.evaluate ... --process_index=I --process_count=N; at last once with --join
 
 Prints the means; writes scores.csv, summary.md and report.html. Files of 16 bits per channel are
 scored as 8 bits, round(value / 257). With clean images scores refer to them, and in files of their
@@ -24,15 +25,18 @@ what stands still, and motion unlike the sources'. Exits with 2 when the input c
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
-from cfi_jax.data import naming
+from cfi_jax.data import naming, shards
 from cfi_jax.data.alignment import cut
 from cfi_jax.data.naming import FLAGS as NAMES
-from cfi_jax.evaluate import PROTOCOLS, Request, evaluate, perceptions
+from cfi_jax.data.parts import request_of
+from cfi_jax.data.shards import FLAGS as SHARDS
+from cfi_jax.evaluate import PROTOCOLS, Request, bulk, evaluate, perceptions
 from cfi_jax.evaluate.temporal import evaluate_temporal, to_text
 from cfi_jax.evaluate.transfers import evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
@@ -59,10 +63,14 @@ FLAGS = {
   ),
   "config": cli.Flag("config of pose transfer or perception, whose held-out split is scored"),
   "split": cli.Flag(f"with --config: one of {', '.join(HELD_OUT)}; {HELD_OUT[0]} by default"),
+  "skip_existing": cli.Flag("go on with the scores of an earlier start of this process", False),
+  **SHARDS,
 }
 OF_TRANSFERS = ("config", "split", "weights", "output")
 
 OVER_TIME = ("visible", "infrared", "fused", "output", "temporal", *NAMES)
+
+LATER = ("compare_to", "baselines")  # flags of the report alone, which a join takes anew
 
 CLEAN = {"visible": "clean_visible", "infrared": "clean_infrared"}  # flags by modality
 
@@ -82,8 +90,8 @@ def main(given: dict[str, Any]) -> int:
     if given["protocol"] and given[name] is not None:
       raise InputError(f"--{name} is set by --protocol={given['protocol']}; leave it out")
   request = Request(
-    visible=pathlib.Path(given["visible"]),
-    infrared=pathlib.Path(given["infrared"]),
+    visible=storage.path(given["visible"]),
+    infrared=storage.path(given["infrared"]),
     fused=parse_methods(given["fused"] or ()),
     weights=given["weights"] or None,
     convention=given["convention"] or Request.convention,
@@ -91,20 +99,34 @@ def main(given: dict[str, Any]) -> int:
     compare_to=given["compare_to"],
     protocol=given["protocol"] or "",
     naming=naming.from_options(given),
-    clean={m: pathlib.Path(given[f]) for m, f in CLEAN.items() if given[f]},
+    clean={m: storage.path(given[f]) for m, f in CLEAN.items() if given[f]},
     restoration=given["restoration"] or None,
     published=given["baselines"] or None,
   )
-  output = pathlib.Path(given["output"])
-  result = evaluate(request, output)
+  output, shard = storage.path(given["output"]), shards.from_flags(given)
+  if given["skip_existing"] and shard is None:
+    raise InputError("--skip_existing is for the part of one of several processes: --process_count")
+  flags = {name: value for name, value in request_of(given).items() if name not in LATER}
+  if shard is not None:
+    scored, failed = bulk.score_part(request, output, shard, flags, keep=given["skip_existing"])
+    print(f"scored {scored} images, {failed} failed; part {shard} is written; when all are, --join "
+          f"makes the report in {output} of them")  # fmt: skip
+    return 0  # a scheduler has nothing to do again; what failed the join lists
+  failures: list[tuple[str, str]] = []
+  if given["join"]:
+    result, failures = bulk.join(request, output, given["process_count"], flags)
+  else:
+    result = evaluate(request, output)
   print(write_means(result.summary))
   if result.restoration is not None:
     print("\nrestored visible images against clean ones:")
     print(write_means(result.restoration))
   for note in result.notes:
     print(f"note: {cut(note)}")
+  for name, why in failures:
+    print(f"failed: {name}: {why}", file=sys.stderr)
   print(f"scored {len(result.scores.methods)} methods on {result.summary.images} images: {output}")
-  return 0
+  return 1 if failures else 0
 
 
 def over_time(given: dict[str, Any]) -> int:
@@ -115,8 +137,8 @@ def over_time(given: dict[str, Any]) -> int:
         f"--{name} is for single images; allowed with --temporal: --visible, --infrared, --fused, "
         "and the flags of names"
       )
-  output = pathlib.Path(given["output"])
-  sources = {name: pathlib.Path(given[name]) for name in ("visible", "infrared")}
+  output = storage.path(given["output"])
+  sources = {name: storage.path(given[name]) for name in ("visible", "infrared")}
   methods = parse_methods(given["fused"] or ())
   print(to_text(evaluate_temporal(sources, methods, naming.from_options(given), output)))
   print(f"scored {len(methods)} sequences over time: {output / 'temporal.csv'}")
@@ -130,7 +152,7 @@ def of_config(given: dict[str, Any]) -> int:
       raise InputError(f"--{name} is for fused images; allowed with --config: --weights, --split")
   if not given["weights"]:
     raise InputError("--weights is missing; with --config it is required: weights to be scored")
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   if given["config"].get("system") == "perception":
     split = given["split"] or perceptions.HELD_OUT[0]
     result = perceptions.evaluate_perception(given["config"], given["weights"], split, output)
@@ -154,7 +176,7 @@ def parse_methods(texts: Sequence[str]) -> dict[str, pathlib.Path]:
       raise InputError(f"--fused={text}: expected NAME:DIR")
     if name in methods:
       raise InputError(f"--fused={text}: the name {name!r} is given twice")
-    methods[name] = pathlib.Path(folder)
+    methods[name] = storage.path(folder)
   return methods
 
 

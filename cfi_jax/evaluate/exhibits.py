@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from cfi_jax.data.alignment import Alignment, read
+from cfi_jax.data.alignment import Scene, read
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import grey_levels
@@ -17,18 +17,23 @@ from cfi_jax.systems.files import label
 EXHIBITS = 8  # scenes shown in the report
 
 
+def places(count: int) -> list[int]:
+  """Places among `count` sorted scenes of the up to `EXHIBITS` that are shown."""
+  return spread(count, EXHIBITS)
+
+
 def make_exhibits(
   fused: Iterable[str],
   weights: str | os.PathLike | None,
-  alignment: Alignment,
+  scenes: Iterable[Scene],
   model: Fuser | None,
 ) -> list[Exhibit]:
-  """Pictures of up to `EXHIBITS` scenes, spread over the sorted names.
+  """Pictures of scenes, those of `places`.
 
   fused: methods whose images are files. weights: what `model` was loaded from.
   """
   exhibits = []
-  for scene in (alignment.scenes[k] for k in spread(len(alignment.scenes), EXHIBITS)):
+  for scene in scenes:
     visible, infrared = (read(scene.paths[modality]) for modality in MODALITIES)
     pictures = [("visible", visible), ("infrared", infrared)]
     pictures += [(method, read(scene.paths[method])) for method in fused]

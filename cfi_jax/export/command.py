@@ -1,10 +1,10 @@
 """The command of exporting: graphs made, written to a file's content, read again, compared."""
 
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.core.version import VERSION
@@ -20,7 +20,7 @@ ALLOWED = {"float32": (2e-5, 2e-5), "bfloat16": (2e-2, 4e-3), "float16": (4e-3, 
 
 def export(given: Mapping[str, Any]) -> int:
   """Exports what the flags name; InputError, and no file, where the comparison does not hold."""
-  path, kind, dtype = pathlib.Path(given["output"]), given["format"], given["dtype"]
+  path, kind, dtype = storage.path(given["output"]), given["format"], given["dtype"]
   sizes = [parse_size(text) for text in given["sizes"]]
   if path.suffix != EXTENSIONS[kind]:
     raise InputError(f"--output={path}; the name of --format={kind} ends in {EXTENSIONS[kind]}")

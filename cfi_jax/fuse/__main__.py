@@ -7,6 +7,8 @@
   python -m cfi_jax.fuse --visible=V.mp4 --infrared=I.mkv --output=FUSED.mkv
   python -m cfi_jax.fuse --visible=PET --infrared=MRI --output=FUSED --weights=medical
 
+  python -m cfi_jax.fuse ... --process_index=I --process_count=N; at last once with --join
+
 Two volumes (DICOM series, NIfTI) become one, and pictures of its slices: docs/volumes.md.
 
 Folders below the two are searched, too. Results keep the visible image's folder, name (less a
@@ -18,6 +20,7 @@ from typing import Any
 
 from cfi_jax.core import cli
 from cfi_jax.data.naming import FLAGS as NAMING
+from cfi_jax.data.shards import FLAGS as SHARDS
 from cfi_jax.engine.cluster.flags import FLAGS as PROCESSES
 from cfi_jax.fusion.rule_options import NAMES
 from cfi_jax.images.palettes import PALETTES
@@ -80,8 +83,7 @@ FLAGS = {
   "dtype": cli.Flag("of the computation: float32, bfloat16, float64", "float32"),
   "memory_mb": cli.Flag("memory per device; larger images are tiled", kind=float),
   "max_pixels": cli.Flag("larger files are refused unread", MAX_PIXELS),
-  "process_index": cli.Flag("of several processes that share a folder, from 0", kind=int),
-  "process_count": cli.Flag("number of processes that share a folder", kind=int),
+  **SHARDS,
   **PROCESSES,
 }
 

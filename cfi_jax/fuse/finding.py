@@ -3,25 +3,31 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import matching
 from cfi_jax.data.listing import enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN
 from cfi_jax.data.naming import Naming
-from cfi_jax.data.pairs import FoundPairs, find_embedded, find_pairs, require_alike
+from cfi_jax.data.pairs import FoundPairs, PairFiles, find_embedded, find_pairs, require_alike
+from cfi_jax.data.shards import ALL, Made, Shard
 from cfi_jax.fuse.reading import Job
 from cfi_jax.images import write as pictures
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """The pairs to fuse; sentences on names that are no pairs; images and the like left out."""
+  """The pairs to fuse; sentences on names that are no pairs; images and the like left out.
 
-  jobs: list[Job]
+  failures: the names that are no pairs, one by one, with the reason of each.
+  """
+
+  jobs: Sequence[Job]
   problems: list[str]
   left_out: list[str]
+  failures: Sequence[tuple[str, str]] = ()
 
 
 def find_jobs(
@@ -31,12 +37,14 @@ def find_jobs(
   extension: str,
   naming: Naming = PLAIN,
   valid: Mapping[str, pathlib.Path] | None = None,
+  shard: Shard = ALL,
 ) -> Found:
   """Finds the pairs of two files, or of two folders and those below them.
 
   valid: by modality a mask for all of its images, or a folder of masks that are named as they are.
   output: for two files a file, whose extension may be left out, or a folder: one that exists or
     ends with a slash. For two folders a folder; it gets the folders below them, too.
+  shard: of folders, the pairs are that shard's alone.
   """
   require_alike(visible, infrared)
   valid = {} if valid is None else valid
@@ -48,11 +56,11 @@ def find_jobs(
       raise InputError(f"--output={output} is one of the images themselves")
     _require_single_masks(valid, output, "two files need")
     (pair,) = find_pairs(visible, infrared).pairs
-    return Found([Job(visible.name, pair.visible, pair.infrared, output, valid=valid)], [], [])
+    job = Job(visible.name, pair.visible, pair.infrared, output, valid=valid)
+    return Found([job] if shard.holds(job.name) else [], [], [])
   folders = {"visible": visible, "infrared": infrared}
-  return _of_folders(
-    find_pairs(visible, infrared, naming), folders, output, extension, naming, valid
-  )
+  found = find_pairs(visible, infrared, naming, shard=shard)
+  return _of_folders(found, folders, output, extension, naming, valid)
 
 
 def find_embedded_jobs(
@@ -61,19 +69,21 @@ def find_embedded_jobs(
   extension: str,
   naming: Naming = PLAIN,
   valid: Mapping[str, pathlib.Path] | None = None,
+  shard: Shard = ALL,
 ) -> Found:
   """Finds the pairs that radiometric JPEGs hold, of a file or a folder; see `find_jobs`."""
   pictures.check_extension(extension)
   valid = {} if valid is None else valid
   _require_masks(valid)
-  found = find_embedded(path, naming)
+  found = find_embedded(path, naming, shard)
   if path.is_dir():
     return _of_folders(found, {"infrared": path}, output, extension, naming, valid)
   output = _output_file(path, output, extension)
   if output.resolve() == path.resolve():
     raise InputError(f"--output={output} is the image itself")
   _require_single_masks(valid, output, "one file needs")
-  return Found([Job(path.name, path, path, output, valid=valid, embedded=True)], [], [])
+  job = Job(path.name, path, path, output, valid=valid, embedded=True)
+  return Found([job] if shard.holds(job.name) else [], [], [])
 
 
 def _require_masks(valid: Mapping[str, pathlib.Path]) -> None:
@@ -101,49 +111,56 @@ def _of_folders(
   valid: Mapping[str, pathlib.Path],
 ) -> Found:
   """The jobs of pairs from folders; see `find_jobs`."""
-  output = pathlib.Path(output)
+  output = storage.path(output)
   if output.is_file():
     given = "two folders need" if len(folders) == 2 else "a folder needs"
     raise InputError(f"--output={output} is a file; {given} a folder")
   for image, folder in folders.items():
-    results = [pair.name + extension for pair in found.pairs]
-    taken = any(naming.name(image, result) is not None for result in results)
-    if taken and output.resolve().is_relative_to(folder.resolve()):
+    inside = output.resolve().is_relative_to(folder.resolve())
+    if inside and any(naming.name(image, p.name + extension) is not None for p in found.pairs):
       raise InputError(
         f"--output={output} is a folder of the images themselves, or inside one: results would be "
         f"taken for {image} images the next time; choose another folder"
       )
-  jobs = [
-    Job(p.name, p.visible, p.infrared, output / (p.name + extension), embedded=p.embedded)
-    for p in found.pairs
-  ]
-  jobs, lacking = _with_masks(jobs, valid, output, naming)
-  problems = [*found.problems, *lacking]
-  if not jobs:
+
+  def make(index: int) -> Job:
+    return _job(found.pairs[index], output, extension)
+
+  jobs: Sequence[Job] = Made(range(len(found.pairs)), make)
+  lacking: dict[str, str] = {}
+  problems = [*found.problems]
+  for image, path in valid.items():
+    jobs, without, sentences = _with_masks(jobs, image, path, output, naming)
+    lacking |= dict.fromkeys(without, f"no mask of the {image} image's name in {path}")
+    problems += sentences
+  if not jobs and found.pairs:
     raise InputError(enumerate_problems("there is no pair with its masks", problems))
-  return Found(jobs, problems, found.left_out)
+  return Found(jobs, problems, found.left_out, [*found.failures, *lacking.items()])
+
+
+def _job(pair: PairFiles, output: pathlib.Path, extension: str) -> Job:
+  result = output / (pair.name + extension)
+  return Job(pair.name, pair.visible, pair.infrared, result, embedded=pair.embedded)
 
 
 def _with_masks(
-  jobs: list[Job], valid: Mapping[str, pathlib.Path], output: pathlib.Path, naming: Naming
-) -> tuple[list[Job], list[str]]:
-  """The jobs whose images have masks, with them, and sentences on the others; see `find_jobs`."""
-  problems = []
-  for image, path in valid.items():
-    files = dict.fromkeys((job.name for job in jobs), path)
-    if path.is_dir():
-      files, found = _find_masks(files, path, image, naming)
-      problems += found
-      if output.resolve().is_relative_to(path.resolve()):
-        raise InputError(
-          f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
-        )
-    jobs = [
-      dataclasses.replace(job, valid={**job.valid, image: files[job.name]})
-      for job in jobs
-      if job.name in files
-    ]
-  return jobs, problems
+  jobs: Iterable[Job], image: str, path: pathlib.Path, output: pathlib.Path, naming: Naming
+) -> tuple[list[Job], list[str], list[str]]:
+  """The jobs whose image has a mask, with it, the names of the others, and sentences on them."""
+  jobs, sentences = list(jobs), []
+  files = dict.fromkeys((job.name for job in jobs), path)
+  if path.is_dir():
+    files, sentences = _find_masks(files, path, image, naming)
+    if output.resolve().is_relative_to(path.resolve()):
+      raise InputError(
+        f"--output={output} is the folder of masks --{image}_valid, or inside it; choose another"
+      )
+  masked = [
+    dataclasses.replace(job, valid={**job.valid, image: files[job.name]})
+    for job in jobs
+    if job.name in files
+  ]
+  return masked, [job.name for job in jobs if job.name not in files], sentences
 
 
 def _find_masks(
@@ -154,8 +171,8 @@ def _find_masks(
   rule = dataclasses.replace(naming, affixes={flag: naming.affix(image)}, options="")
   found = matching.find(os.sep, {flag: os.fspath(folder.resolve())}, rule)[flag]
   files = {name: found.images.get(naming.key(name)) for name in names}
-  masks_of = {n: pathlib.Path(os.sep, file.path) for n, file in files.items() if file is not None}
-  problems = list(found.problems)
+  masks_of = {n: storage.path(os.sep, file.path) for n, file in files.items() if file is not None}
+  problems = list(found.twice.values())
   if lacking := [name for name in names if name not in masks_of]:
     problems.append(
       f"{len(lacking)} of {len(names)} pairs have no mask of the {image} image's name in "
@@ -166,7 +183,7 @@ def _find_masks(
 
 def _output_file(visible: pathlib.Path, output: str | os.PathLike, extension: str) -> pathlib.Path:
   """The result's file: in a folder under the visible image's name, else with an extension."""
-  path = pathlib.Path(output)
+  path = storage.path(output)
   if path.is_dir() or os.fspath(output).endswith(("/", os.sep)):
     path = path / (visible.stem + extension)
   elif not path.suffix:

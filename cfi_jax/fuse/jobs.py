@@ -12,10 +12,11 @@ import numpy as np
 
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.fuse.computing import fuse_ready
-from cfi_jax.fuse.reading import Done, Job, Options, Ready, make_normalizer, read_ready
+from cfi_jax.fuse.reading import Job, Options, Ready, make_normalizer, read_ready
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.images import read as images
 from cfi_jax.images import write as pictures
+from cfi_jax.images.range_lines import Done, Tally
 from cfi_jax.images.ranges import Normalizer
 
 AHEAD = 2  # pairs that are read or written while one is computed, per device
@@ -26,7 +27,7 @@ def fuse_jobs(
   jobs: Sequence[Job],
   options: Options,
   normalizer: Normalizer | None = None,
-  done: list[Done] | None = None,
+  done: list[Done] | Tally | None = None,
 ) -> Iterator[tuple[Job, str]]:
   """Fuses and writes; yields every job with the reason of its failure, "" for success.
 
@@ -60,7 +61,7 @@ def fuse_jobs(
           yield job, str(pair)
         else:
           readable.append((job, pair))
-          done += pair.done
+          done.extend(pair.done)
       computed = _try(_compute, fusing, readable, options)
       if isinstance(computed, InputError):
         yield from ((job, str(computed)) for job, _ in readable)

@@ -17,10 +17,10 @@ from cfi_jax.fusion.inputs import Prepared, prepare
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.images import colour, palettes, ranges, validity
 from cfi_jax.images import read as images
-from cfi_jax.images.ranges import Normalizer, Range
+from cfi_jax.images.range_lines import Done
+from cfi_jax.images.ranges import Normalizer
 
 STRETCH = "infrared,stretch"
-Done = tuple[str, np.dtype, Range]  # modality, type and range of an image that was read
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import pathlib
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.cli import INTERRUPTED
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
@@ -39,10 +39,9 @@ from cfi_jax.sequences.together import AHEAD, together, with_ranges
 from cfi_jax.sequences.writing import Writer, open_writer
 from cfi_jax.systems.files import label, load_fuser
 
-DOUBTS = 20  # warnings kept
 _FOR_PICTURES = {  # flags that say nothing of a sequence, and their values without meaning
   "visible_valid": "", "infrared_valid": "", "skip_existing": False, "flir": None,
-  "coordinator": None,
+  "coordinator": None, "array": "", "join": False,
 }  # fmt: skip
 
 
@@ -51,9 +50,9 @@ def fuse_sequence(given: Mapping[str, Any], options: Options) -> int:
   _require_flags(given)
   recordings, matched = open_both(given)
   visible = recordings[0]
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   extension = "." + given["format"].lower().lstrip(".")
-  if output.resolve() in (pathlib.Path(r.title).resolve() for r in recordings):
+  if output.resolve() in (storage.path(r.title).resolve() for r in recordings):
     raise InputError(f"--output={output} is one of the sequences themselves")
   last = int(visible.timing.ticks[matched.visible[-1]])
   writer = open_writer(output, visible, extension, last)
@@ -131,17 +130,17 @@ def _run(
 ) -> int:
   """Reads, computes and writes at once, telling of the progress, and says what was done."""
   began, count = time.perf_counter(), len(matched.visible)
-  taken: collections.Counter = collections.Counter()
+  taken, doubts = range_lines.Tally(), told.Doubts()
   ready = ahead(readies(recordings, matched, options, normalizer, fusing.takes_valid), AHEAD)
   done = 0
-  with warnings.catch_warnings(record=True) as doubts, ThreadPoolExecutor(1) as pool:
+  with warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(1) as pool:
     warnings.simplefilter("always", UserWarning)
     writing: collections.deque[Future] = collections.deque()
     try:
       with Progress("fusing", "frame", count) as progress:
         for batch in _batches(ready, len(fusing.devices)):
-          taken.update(entry for one in batch for entry in one.done)
-          del doubts[DOUBTS:]
+          taken.extend(entry for one in batch for entry in one.done)
+          doubts.take(warned)
           if not done:
             fusing.reserve([batch[0].visible.stored.shape[:2]], memory_mb=options.memory_mb)
           for image in fuse_ready(fusing, batch, options, [writer.type_for] * len(batch)):
@@ -172,8 +171,9 @@ def _run(
     finally:
       ready.close()
   seconds = time.perf_counter() - began
-  told.print_warnings(doubts)
-  print(range_lines.describe(taken.elements(), "sequence"))
+  doubts.take(warned)
+  doubts.tell()
+  print(taken.describe("sequence"))
   if options.align is not None:
     print(options.align.describe())
   chosen = zip(recordings, (matched.visible, matched.infrared), strict=True)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError
@@ -29,6 +30,7 @@ ELSEWHERE = {
     *("visible_valid", "infrared_valid", "visible_prefix", "visible_suffix", "infrared_prefix"),
     *("infrared_suffix", "resize", "align", "infrared_palette", "skip_existing", "process_index"),
     *("process_count", "flir", "sequence", "frames", "offset", "rate", "coordinator"),
+    *("array", "join"),
   )
 } | {"normalize_over": ("image",), "max_pixels": (images.MAX_PIXELS,)}
 
@@ -36,7 +38,7 @@ ELSEWHERE = {
 def are_volumes(given: Mapping[str, Any]) -> bool:
   """Whether the flags name two volumes; InputError where one of the two is a picture."""
   found = [
-    bool(given[name]) and reading.is_volume(pathlib.Path(given[name])) for name in MODALITIES
+    bool(given[name]) and reading.is_volume(storage.path(given[name])) for name in MODALITIES
   ]
   if any(found) and not all(found):
     one = MODALITIES[found.index(True)]
@@ -52,7 +54,7 @@ def fuse_volumes(given: Mapping[str, Any]) -> int:
   target, extension = _output(given)
   normalizer = ranges.parse(given["normalize"], MODALITIES)
   normalizer = normalizer.with_window("infrared", given["window"])
-  visible, infrared = (reading.read(pathlib.Path(given[name])) for name in MODALITIES)
+  visible, infrared = (reading.read(storage.path(given[name])) for name in MODALITIES)
   brought = bring(infrared, visible, given["resample"])
   greys = (
     to_greys(visible, visible.values, normalizer.rule("visible"), "visible"),
@@ -80,13 +82,13 @@ def _output(given: Mapping[str, Any]) -> tuple[pathlib.Path, str]:
   for name, usual in ELSEWHERE.items():
     if given.get(name, usual[0]) not in usual:
       raise InputError(f"--{name}={given[name]} is of pictures; volumes do not take it")
-  target = pathlib.Path(given["output"])
+  target = storage.path(given["output"])
   if not nifti.is_name(target) and target.suffix and not target.is_dir():
     raise InputError(
       f"--output={target}; volumes become a folder, or a file {' or '.join(nifti.EXTENSIONS)}"
     )
   for name in MODALITIES:
-    if target.resolve().is_relative_to(pathlib.Path(given[name]).resolve()):
+    if target.resolve().is_relative_to(storage.path(given[name]).resolve()):
       raise InputError(f"--output={target} is the {name} volume itself, or inside it")
   extension = "." + given["format"].lower().lstrip(".")
   pictures.check_extension(extension)

@@ -91,7 +91,7 @@ def of_rule(choice: Choice, frame: Size, plain: bool) -> Callable[..., Array]:
     given = Pair(visible, infrared), trust
     pair, trust = jax.tree.map(lambda x: _mirrored(x, size, window), given)
     place = Place(size=size, level=None, depth=depth)
-    stage = ops.together if plain else ops.staged(pair.visible)
+    stage = ops.TOGETHER if plain else ops.staged(pair.visible)
     fused = rule.fuse(pair, choice.options, trust, place, stage)
     return jnp.clip(fused[:, : frame[0], : frame[1]], 0, 1)
 

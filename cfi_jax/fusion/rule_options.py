@@ -55,6 +55,7 @@ DEFAULTS: dict[str, Options] = {
   "maximum": NoOptions(),
 }
 NAMES = ", ".join(DEFAULTS)
+PRIOR = "wavelet"  # the rule that a network may start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,3 +100,15 @@ def parse(text: str) -> Choice:
     return Choice(name, dataclasses.replace(DEFAULTS[name], **values))
   except InputError as error:
     raise InputError(f"rule {text!r}: {error}") from error
+
+
+def prior_of(text: str) -> WaveletOptions | None:
+  """The options of the rule that a field `model.prior` names, None for "none".
+
+  Raises InputError for another text.
+  """
+  if text == "none":
+    return None
+  if not is_rule(text) or text.partition(":")[0] != PRIOR:
+    raise InputError(f"model.prior={text!r}; valid: none, {PRIOR}, {PRIOR}:OPTION=VALUE,...")
+  return parse(text).options

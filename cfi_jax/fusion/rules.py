@@ -30,7 +30,7 @@ from cfi_jax.fusion.residuals import B3_SPLINE, TINY
 from cfi_jax.fusion.rule_options import Choice, NoOptions, WaveletOptions
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
-from cfi_jax.images.ops import PIXELS, Stage, together
+from cfi_jax.images.ops import PIXELS, TOGETHER, Stage
 
 SMALLEST = 8  # pixels of the shorter side of the coarsest pyramid level
 FAR = 1e-3  # share of trusted pixels below the low-pass filter that begins to count as too little
@@ -63,7 +63,7 @@ def average(
   options: NoOptions = NONE,
   valid: Pair | None = None,
   place: Place | None = None,
-  stage: Stage = together,
+  stage: Stage = TOGETHER,
 ) -> Array:
   """The mean of both images."""
   return _either(*_sources(pair, valid), _half).value
@@ -74,7 +74,7 @@ def maximum(
   options: NoOptions = NONE,
   valid: Pair | None = None,
   place: Place | None = None,
-  stage: Stage = together,
+  stage: Stage = TOGETHER,
 ) -> Array:
   """The brighter of both images at every pixel."""
   return _either(*_sources(pair, valid), jnp.maximum).value
@@ -85,7 +85,7 @@ def laplacian(
   options: NoOptions = NONE,
   valid: Pair | None = None,
   place: Place | None = None,
-  stage: Stage = together,
+  stage: Stage = TOGETHER,
 ) -> Array:
   """Laplacian pyramid (Burt and Adelson 1983): the larger detail, the mean coarsest level.
 
@@ -110,7 +110,7 @@ def wavelet(
   options: WaveletOptions,
   valid: Pair | None = None,
   place: Place | None = None,
-  stage: Stage = together,
+  stage: Stage = TOGETHER,
 ) -> Array:
   """Fusion by the a trous transform (Nunez et al. 1999), with weights in place of a choice.
 
@@ -143,7 +143,7 @@ def wavelet(
   return fused
 
 
-def wavelet_planes(image: Array, count: int, stage: Stage = together) -> tuple[list[Array], Array]:
+def wavelet_planes(image: Array, count: int, stage: Stage = TOGETHER) -> tuple[list[Array], Array]:
   """Planes of the a trous transform, finest first, and the smooth rest; their sum is `image`.
 
   The low-pass filter is the B3 spline (Starck and Murtagh 1994), its taps 2^k pixels apart.
@@ -280,7 +280,8 @@ def _insert_zeros(x: Array, axis: int) -> Array:
   return spread.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
 
 
-def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stage = together):
+@functools.partial(jax.jit, static_argnames="spacing")  # traced once, not for each of 20 blurs
+def _blur(image: Array, spacing: int = 1, size: Array | None = None, stage: Stage = TOGETHER):
   return ops.blur(image, B3_SPLINE, spacing, size=size, stage=stage)
 
 

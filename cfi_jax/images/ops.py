@@ -7,11 +7,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from cfi_jax.core.types import Array
 
 PIXELS = (-3, -2, -1)  # the axes of one image
-Stage = Callable[[Callable[[Array], Array], Array], Array]  # computes function(array)
 
 
 def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -65,36 +65,42 @@ def sobel_magnitude(image: Array) -> Array:
   return absolute(across) + absolute(down)
 
 
-def together(function: Callable[[Array], Array], x: Array) -> Array:
-  """function(x), for the compiler to join with what comes before and after."""
-  return function(x)
+@struct.dataclass
+class Stage:
+  """Computes function(array), for the compiler to join with what comes before and after, or apart.
 
+  Apart it is computed as a whole before anything takes it. XLA's compiler for CPUs joins passes,
+  and computes the first of two anew for every tap of the second: apart, a wavelet fusion takes a
+  fifth of the time. Stages are arguments of jitted functions, so that their traces are kept.
 
-def apart(always: Array) -> Stage:
-  """A stage that computes function(x) as a whole before anything takes it.
-
-  XLA's compiler for CPUs joins passes, and computes the first of two anew for every tap of the
-  second: apart, a wavelet fusion takes a fifth of the time. always: a true scalar among the
-  arguments of the compiled program, so that the compiler cannot know it.
+  always: a true scalar that the compiler cannot know, as it is among the arguments of the compiled
+    program; None: joined. everywhere: apart on every platform, not on CPUs alone.
   """
 
-  def stage(function: Callable[[Array], Array], x: Array) -> Array:
-    result = jax.eval_shape(function, x)
-    return jax.lax.cond(always, function, lambda _: jnp.zeros(result.shape, result.dtype), x)
+  always: Array | None = None
+  everywhere: bool = struct.field(pytree_node=False, default=True)
 
-  return stage
+  def __call__(self, function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x)."""
+    if self.always is None:
+      return function(x)
+    if self.everywhere:
+      return self._by_itself(function, x)
+    by_itself = functools.partial(self._by_itself, function)
+    return jax.lax.platform_dependent(x, cpu=by_itself, default=function)
+
+  def _by_itself(self, function: Callable[[Array], Array], x: Array) -> Array:
+    result = jax.eval_shape(function, x)
+    return jax.lax.cond(self.always, function, lambda _: jnp.zeros(result.shape, result.dtype), x)
+
+
+TOGETHER = Stage()
 
 
 def staged(image: Array) -> Stage:
-  """A stage for programs that have `image` among their data: on a CPU `apart`, else `together`."""
+  """A stage for programs that have `image` among their data: apart on a CPU."""
   # True of every number, which the compiler cannot know; of NaN, too.
-  always = image[(0,) * image.ndim] != 1e30
-
-  def stage(function: Callable[[Array], Array], x: Array) -> Array:
-    by_itself = functools.partial(apart(always), function)
-    return jax.lax.platform_dependent(x, cpu=by_itself, default=function)
-
-  return stage
+  return Stage(image[(0,) * image.ndim] != 1e30, everywhere=False)
 
 
 def blur(
@@ -104,7 +110,7 @@ def blur(
   border: str = "reflect",
   *,
   size: Array | None = None,
-  stage: Stage = together,
+  stage: Stage = TOGETHER,
 ) -> Array:
   """Both axes correlated with an odd number of taps, `spacing` pixels apart.
 

@@ -1,6 +1,7 @@
 """Lines on what was done to the values of images: which of them mean 0 and 1."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,17 +10,58 @@ import numpy as np
 from cfi_jax.images import ranges
 from cfi_jax.images.ranges import Normalizer, Range, number_text, type_text
 
+Done = tuple[str, np.dtype, Range]  # name, type and range of an image that was read
 
-def describe(done: Iterable[tuple[str, np.dtype, Range]], over: str = ranges.OVER[0]) -> str:
+
+@dataclasses.dataclass
+class _Group:
+  """Ranges of images of one type that were found in one way: their number and their ends."""
+
+  count: int = 0
+  low: float = math.inf
+  high: float = -math.inf
+  top: float = -math.inf
+  missing: int = 0
+
+  def add(self, found: Range, count: int = 1) -> None:
+    """Takes the range of so many images."""
+    self.count += count
+    self.low, self.high = min(self.low, found.low), max(self.high, found.high)
+    self.top = max(self.top, found.used[1])
+    self.missing += count * found.missing
+
+
+class Tally:
+  """Counts what was done to the values of images, without keeping one entry for each."""
+
+  def __init__(self) -> None:
+    """Begins with no image."""
+    self._kinds: dict[str, dict[tuple[str, str], _Group]] = {}
+
+  def extend(self, done: Iterable[Done]) -> None:
+    """Takes name, type and range of each image."""
+    for name, dtype, found in done:
+      groups = self._kinds.setdefault(name, {})
+      groups.setdefault((np.dtype(dtype).name, found.how), _Group()).add(found)
+
+  def __bool__(self) -> bool:
+    """Whether there was an image."""
+    return bool(self._kinds)
+
+  def describe(self, over: str = ranges.OVER[0]) -> str:
+    """One line on what was done to how many images."""
+    parts = []
+    for name, groups in self._kinds.items():
+      texts = [_sentence(np.dtype(t), how, group, over) for (t, how), group in groups.items()]
+      parts.append(f"{name}: {', '.join(texts)}")
+    return f"values: {'; '.join(parts)}" if parts else "values: no image"
+
+
+def describe(done: Iterable[Done], over: str = ranges.OVER[0]) -> str:
   """One line on what was done to how many images; done: name, type and range of each."""
-  kinds: dict[str, dict[tuple, list[Range]]] = {}
-  for name, dtype, found in done:
-    kinds.setdefault(name, {}).setdefault((np.dtype(dtype).name, found.how), []).append(found)
-  parts = []
-  for name, groups in kinds.items():
-    texts = [_sentence(np.dtype(t), how, found, over) for (t, how), found in groups.items()]
-    parts.append(f"{name}: {', '.join(texts)}")
-  return f"values: {'; '.join(parts)}" if parts else "values: no image"
+  tally = Tally()
+  tally.extend(done)
+  return tally.describe(over)
 
 
 def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer, over: str) -> str:
@@ -34,23 +76,22 @@ def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer
       text = f"{count} of {type_text(dtype)}, each by the rule {rule.kind}"
     else:
       found = found or rule.find(np.zeros(1, dtype), label=name)
-      text = _sentence(dtype, found.how, [dataclasses.replace(found, missing=0)] * count, over)
+      group = _Group()
+      group.add(dataclasses.replace(found, missing=0), count)
+      text = _sentence(dtype, found.how, group, over)
     texts.setdefault(name, []).append(text)
   return "values: " + "; ".join(f"{name}: {', '.join(found)}" for name, found in texts.items())
 
 
-def _sentence(dtype: np.dtype, how: str, found: list[Range], over: str) -> str:
-  low, high = min(r.low for r in found), max(r.high for r in found)
-  text = f"{len(found)} of {type_text(dtype)}, {number_text(low)}..{number_text(high)}"
+def _sentence(dtype: np.dtype, how: str, found: _Group, over: str) -> str:
+  text = f"{found.count} of {type_text(dtype)}, {number_text(found.low)}..{number_text(found.high)}"
   if how == "percentile":
     first, last = ranges.PERCENTILES
     text += f" stretched to 0..1 (percentiles {first} and {last} of the {over})"
   else:
     text += " taken as 0..1"
-  top = max(r.used[1] for r in found)
   wide = dtype.kind == "u" and dtype.itemsize > 1
-  if how == "full" and wide and 0 < 4 * top < ranges.largest(dtype):
-    bits = int(top).bit_length()
-    text += f", though none exceeds {number_text(top)}: see normalize=bits={bits}"
-  missing = sum(r.missing for r in found)
-  return text + (f", {missing} pixels without a value" if missing else "")
+  if how == "full" and wide and 0 < 4 * found.top < ranges.largest(dtype):
+    bits = int(found.top).bit_length()
+    text += f", though none exceeds {number_text(found.top)}: see normalize=bits={bits}"
+  return text + (f", {found.missing} pixels without a value" if found.missing else "")

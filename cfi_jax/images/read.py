@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.images import radiometric, tiff
 
@@ -63,7 +64,7 @@ def read_image(
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
   try:
-    with open(path, "rb") as file:
+    with storage.open_binary(path) as file:
       return decode_classes(file, os.fspath(path), max_pixels)
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
@@ -136,8 +137,8 @@ def open_picture(path: str | os.PathLike, embedded: bool = False) -> BinaryIO:
   """
   try:
     if not embedded:
-      return open(path, "rb")
-    with open(path, "rb") as file, _readable(os.fspath(path)):
+      return storage.open_binary(path)
+    with storage.open_binary(path) as file, _readable(os.fspath(path)):
       thermal = radiometric.find(file)
       if thermal is None:
         raise InputError("no radiometric JPEG of FLIR, which could hold a visible picture")

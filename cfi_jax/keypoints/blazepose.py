@@ -4,6 +4,7 @@ The network is given by the user: its file, or a package that holds it. It is no
 """
 
 import dataclasses
+import os
 import pathlib
 import tarfile
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.skeleton import JOINTS
 from cfi_jax.images import squares
@@ -114,7 +116,7 @@ def load(model: str, size: str) -> BlazePose:
   size: which of several is taken, "lite", "full" or "heavy". Raises InputError without the runtime,
   and for what is none of these.
   """
-  content = read_model(pathlib.Path(model).expanduser(), size)
+  content = read_model(storage.local(os.path.expanduser(model)), size)
   try:
     from ai_edge_litert.interpreter import Interpreter  # an optional extra
   except ImportError as error:

@@ -1,13 +1,13 @@
 """Keypoints of a folder of pictures, written as OpenPose's JSON."""
 
 import json
-import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError, StorageError
@@ -20,9 +20,9 @@ ENDING = "_keypoints.json"
 
 def find_all(given: Mapping[str, Any]) -> int:
   """Finds the keypoints that the flags ask for; returns the exit status."""
-  folder = pathlib.Path(given["images"])
+  folder = storage.path(given["images"])
   pictures = pictures_in(folder)
-  output = pathlib.Path(given["output"]) if given["output"] else folder.parent / "keypoints"
+  output = storage.path(given["output"]) if given["output"] else folder.parent / "keypoints"
   network = blazepose.load(given["model"], given["size"])
   require_folder(output)
   failures, empty = [], []

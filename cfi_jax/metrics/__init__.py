@@ -12,6 +12,7 @@ from cfi_jax.metrics.catalogue import (
   require_side,
   spell_metrics,
 )
+from cfi_jax.metrics.columns import Columns
 from cfi_jax.metrics.definition import CONVENTIONS, Metric, Score
 from cfi_jax.metrics.levels import grey_levels, quantise
 from cfi_jax.metrics.table import Row, Scores, Triplet, read_scores, score
@@ -22,6 +23,7 @@ __all__ = [
   "Metric",
   "Row",
   "Score",
+  "Columns",
   "Scores",
   "Triplet",
   "find_metric",

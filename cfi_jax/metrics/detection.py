@@ -13,6 +13,7 @@ from cfi_jax.core.types import InputError
 
 THRESHOLDS = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 RECALLS = np.linspace(0.0, 1.0, 101)
+_MOST_COUNTS = 2**22  # numbers that a part of a bootstrap holds
 MOST = 100  # detections of a class that count in an image, the surest first
 
 
@@ -102,28 +103,58 @@ def average_precision(matches: Iterable[Matches]) -> np.ndarray:
   """Average precision per threshold, [thresholds], of one class over images.
 
   The mean of the interpolated precision at 101 recalls. NaN where no image has a box of the class;
-  0 where all have been missed. Images that are given twice count twice, as a bootstrap needs.
+  0 where all have been missed.
   """
   matches = list(matches)
-  total = sum(m.truths for m in matches)
+  return weighted_precision(matches, np.ones((1, len(matches)), np.int64))[0]
+
+
+def weighted_precision(matches: Sequence[Matches], weights: np.ndarray) -> np.ndarray:
+  """Average precision [R, thresholds] of one class where images count so often.
+
+  weights: whole numbers [R, images], as a bootstrap draws them. Of an image that counts twice every
+  detection is there twice, one after the other, also among others of the same score.
+  """
   count = len(matches[0].hits) if matches else len(THRESHOLDS)
-  if not total:
-    return np.full(count, np.nan)
-  scores = np.concatenate([m.scores for m in matches])
-  order = np.argsort(-scores, kind="stable")
+  total = weights @ np.array([m.truths for m in matches], np.int64)
+  found = np.full((len(weights), count), np.nan)
+  if not matches:
+    return found
+  order = np.argsort(-np.concatenate([m.scores for m in matches]), kind="stable")
+  images = np.repeat(np.arange(len(matches)), [len(m.scores) for m in matches])[order]
   hits = np.concatenate([m.hits for m in matches], axis=1)[:, order]
-  return np.array([_area(row, total) for row in hits])
+  there = np.flatnonzero(total)
+  rows = max(1, _MOST_COUNTS // max(1, len(images)))
+  for part in (there[first : first + rows] for first in range(0, len(there), rows)):
+    counted = np.cumsum(weights[part][:, images], axis=1)
+    for t, own in enumerate(hits):
+      at = np.flatnonzero(own)
+      good = np.cumsum(weights[part][:, images[at]], axis=1)
+      found[part, t] = _areas(good, counted[:, at], total[part])
+  return found
 
 
-def _area(hits: np.ndarray, total: int) -> float:
-  """Mean precision at the recalls; hits: bool [D], the surest first."""
-  good, bad = np.cumsum(hits, dtype=np.float64), np.cumsum(~hits, dtype=np.float64)
-  precision = good / (good + bad + np.spacing(1))
-  # The best precision that is still reached at a recall or beyond.
-  precision = np.maximum.accumulate(precision[::-1])[::-1]
-  places = np.searchsorted(good / total, RECALLS, side="left")
-  reached = places < len(precision)
-  return float(np.where(reached, np.append(precision, 0)[np.minimum(places, len(hits))], 0).mean())
+def _areas(good: np.ndarray, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
+  """Mean precision at the recalls, [R].
+
+  good, counted: hits and all detections up to each hit, whole numbers [R, H]. total: boxes [R].
+  Only hits matter: misses reach no recall, and lower the precision.
+  """
+  rows, hits = good.shape
+  precision = good / (counted + np.spacing(1))
+  # The best precision that is still reached at a recall or beyond; 0 where none is.
+  precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+  precision = np.concatenate([precision, np.zeros((rows, 1))], axis=1)
+  # Hits that a recall needs: the fewest of which the quotient is not below it, in floating point.
+  total = total[:, None]
+  needed = np.ceil(RECALLS[None] * total).astype(np.int64) - 1
+  for _ in range(2):
+    needed += needed / total < RECALLS[None]
+  # One search for all rows, each beyond the numbers of the last.
+  apart = (total.max() + 1) * np.arange(rows)[:, None]
+  places = np.searchsorted((good + apart).ravel(), (needed + apart).ravel(), side="left")
+  places = places.reshape(rows, -1) - hits * np.arange(rows)[:, None]
+  return np.take_along_axis(precision, places, axis=1).mean(1)
 
 
 def average_precisions(

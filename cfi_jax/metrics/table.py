@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.metrics.catalogue import METRICS, find_metrics
@@ -72,6 +73,15 @@ class Scores:
     """The metrics, in order of appearance."""
     return tuple(dict.fromkeys(row.metric for row in self.rows))
 
+  def __len__(self) -> int:
+    """The number of scores."""
+    return len(self.rows)
+
+  @functools.cached_property
+  def conventions(self) -> Mapping[str, str]:
+    """The convention of every metric."""
+    return {row.metric: row.convention for row in self.rows}
+
   def values(self, metric: str) -> np.ndarray:
     """float64 [methods, names] of one metric; NaN where it is degenerate or was not scored."""
     method_index = {method: k for k, method in enumerate(self.methods)}
@@ -101,7 +111,7 @@ class Scores:
 def read_scores(path: Path | str) -> Scores:
   """Reads a file of what `Scores.to_csv` gave; raises InputError on anything else."""
   try:
-    with open(path, newline="", encoding="utf-8") as file:
+    with io.TextIOWrapper(storage.open_binary(path), "utf-8", newline="") as file:
       lines = list(csv.reader(file))
   except (OSError, UnicodeDecodeError, csv.Error) as error:
     raise InputError(f"{path}: cannot be read as a table: {error}") from error

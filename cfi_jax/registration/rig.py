@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays
@@ -140,7 +140,7 @@ def text(size: tuple[int, ...]) -> str:
 def load(path: str | os.PathLike) -> Rig:
   """Reads the file of `Rig.save`; raises InputError naming it and what is wrong with it."""
   try:
-    content = json.loads(pathlib.Path(path).read_text())
+    content = json.loads(storage.path(path).read_text())
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
   except ValueError as error:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import special
 
 from cfi_jax.report.estimates import LEVEL, Estimate, draws, percentiles
+from cfi_jax.report.resampling import DEFINED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,26 @@ def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:
   part = np.array([tally.mean - start.mean, *(_resampled(tally) - _resampled(start))])
   share = np.divide(part, whole, out=np.full(len(whole), math.nan), where=whole != 0)
   return percentiles(float(share[0]), share[1:])
+
+
+def combine(values: np.ndarray) -> Estimate:
+  """The mean over seeds of a statistic that is no sum over images, such as a similarity.
+
+  values: [seeds, 1 + resamples], of every seed the rows of the same `resampling.draws`: the value,
+    then that of each resample of images. As in `resampling.interval`, a seed's resamples are moved
+    so that their median is its value; as in `estimate`, seeds are drawn, too, and their part is
+    widened. A paired difference is that of two such arrays. NaN where a seed has no value.
+  """
+  kept = values[:, 1:][:, np.isfinite(values[:, 1:]).all(axis=0)]
+  if not np.isfinite(values[:, 0]).all() or kept.shape[1] < DEFINED * (values.shape[1] - 1):
+    return Estimate(float(values[:, 0].mean()), math.nan, math.nan)
+  kept = kept - np.median(kept, axis=1, keepdims=True) + values[:, :1]
+  count, resamples = kept.shape
+  drawn = draws(count, (0, 0), resamples) / count
+  mean = values[:, 0].mean()
+  of_seeds = drawn @ values[:, 0] - mean
+  moved = np.einsum("rs,sr->r", drawn, kept) + (_stretch(count) - 1) * of_seeds
+  return percentiles(mean, moved)
 
 
 def _resampled(tally: Tally) -> np.ndarray:

@@ -3,11 +3,11 @@
 import csv
 import dataclasses
 import math
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.metrics import CONVENTIONS, METRICS, Metric, find_metric
 from cfi_jax.report.ranks import RANKED
@@ -80,15 +80,15 @@ def read_published(place: str, convention: str, metrics: Sequence[str]) -> Publi
 def _open(place: str) -> tuple[str, _Table]:
   """The table at a place, and what messages call it."""
   file, _, heading = place.partition("#")
-  if pathlib.Path(place).is_file():
+  if storage.path(place).is_file():
     file, heading = place, ""
-  kind = pathlib.Path(file).suffix.lower()
+  kind = storage.path(file).suffix.lower()
   if kind not in (".md", ".csv"):
     raise InputError(f"{file}: published scores are read from files .md and .csv")
   if kind == ".csv" and heading:
     raise InputError(f"{place}: a CSV file is one table; leave #{heading} out")
   try:
-    text = pathlib.Path(file).read_text("utf-8-sig")
+    text = storage.path(file).read_text("utf-8-sig")
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"{file}: cannot be read as text (UTF-8): {error}") from error
   if kind == ".csv":

@@ -7,7 +7,7 @@ import numpy as np
 from cfi_jax.report import estimates
 from cfi_jax.report.estimates import Estimate, percentiles
 
-_DEFINED = 0.9  # share of the resamples that must give a number, or there is no interval
+DEFINED = 0.9  # share of the resamples that must give a number, or there is no interval
 
 
 def draws(count: int, resamples: int, seed: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def interval(values: np.ndarray) -> Estimate:
   different images, and the rest would be lucky draws.
   """
   kept = values[1:][np.isfinite(values[1:])]
-  if not np.isfinite(values[0]) or kept.size < _DEFINED * (len(values) - 1):
+  if not np.isfinite(values[0]) or kept.size < DEFINED * (len(values) - 1):
     return Estimate(float(values[0]), math.nan, math.nan)
   return percentiles(values[0], kept - np.median(kept) + values[0])
 

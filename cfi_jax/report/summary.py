@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.metrics import Scores
+from cfi_jax.metrics import Columns, Scores
 from cfi_jax.report.estimates import Estimate, estimate
 from cfi_jax.report.ranks import RANKED, mean_ranks, ranks
 
@@ -68,7 +68,7 @@ class Summary:
 
 
 def summarise(
-  scores: Scores,
+  scores: Scores | Columns,
   compare_to: str,
   published: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> Summary:
@@ -83,7 +83,7 @@ def summarise(
   Raises:
     InputError: `compare_to` is not a method of the scores, or they are empty.
   """
-  if not scores.rows:
+  if not len(scores):
     raise InputError("the table of scores is empty")
   if compare_to not in scores.methods:
     raise InputError(
@@ -100,7 +100,7 @@ def summarise(
     methods=methods,
     published=tuple(published),
     metrics=scores.metrics,
-    conventions={row.metric: row.convention for row in scores.rows},
+    conventions=dict(scores.conventions),
     images=len(scores.names),
     compare_to=compare_to,
     entries=entries,
@@ -109,7 +109,10 @@ def summarise(
 
 
 def _entries(
-  scores: Scores, metric: str, compare_to: str, published: Mapping[str, Mapping[str, float]]
+  scores: Scores | Columns,
+  metric: str,
+  compare_to: str,
+  published: Mapping[str, Mapping[str, float]],
 ) -> list[Entry]:
   """The entries of one metric: of the scores, then of the published means."""
   values = scores.values(metric)

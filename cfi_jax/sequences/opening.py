@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import files_in, shorten
 from cfi_jax.data.matching import PLAIN
@@ -80,7 +81,7 @@ def _open_folder(
   found, _ = files_in(os.sep, os.fspath(path.resolve()), subfolders=False)
   numbered: dict[int, tuple[pathlib.Path, str]] = {}
   for file in found:
-    whole = pathlib.Path(os.sep, file.path)
+    whole = storage.path(os.sep, file.path)
     own = naming.name(name, whole.name)
     if own is None:
       continue

@@ -1,11 +1,10 @@
 """The two recordings that the flags of a command name, and their frames that belong together."""
 
-import pathlib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.naming import MODALITIES
@@ -30,7 +29,7 @@ def is_sequence(given: Mapping[str, Any]) -> bool:
 
   Raises InputError for other flags of sequences where there is none.
   """
-  paths = [pathlib.Path(given[name]) for name in MODALITIES if given[name]]
+  paths = [storage.path(given[name]) for name in MODALITIES if given[name]]
   if given["sequence"] or any(is_recording(path) for path in paths):
     return True
   for name in ("frames", "offset", "rate"):
@@ -53,7 +52,7 @@ def open_both(given: Mapping[str, Any]) -> tuple[list[Recording], Matched]:
   rate, rule = _rate(given["rate"]), naming.from_options(given)
   visible, infrared = (
     open_recording(
-      pathlib.Path(given[name]),
+      storage.path(given[name]),
       name,
       naming=rule,
       rate=rate,

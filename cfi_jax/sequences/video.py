@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import files, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.images import read as images
 from cfi_jax.sequences.recording import Timing, alike
@@ -42,7 +43,7 @@ class Video:
 
   def _decoded(self) -> Iterator[np.ndarray]:
     count = 0
-    with readable(self.title), av.open(self.title) as container:
+    with readable(self.title), av.open(os.fspath(storage.local(self.title))) as container:
       stream = _picture_stream(container, self.title)
       stream.thread_type = "AUTO"
       for frame in container.decode(stream):
@@ -59,7 +60,7 @@ def open_video(path: pathlib.Path, max_pixels: int = images.MAX_PIXELS) -> Video
 
   Raises InputError for what is no video, has no frame, or frames of more than `max_pixels`.
   """
-  with readable(os.fspath(path)), av.open(os.fspath(path)) as container:
+  with readable(os.fspath(path)), av.open(os.fspath(storage.local(path))) as container:
     stream = _picture_stream(container, os.fspath(path))
     if stream.width * stream.height > max_pixels:
       size = f"{stream.width}x{stream.height}"
@@ -159,7 +160,7 @@ class VideoWriter:
     stream is copied up to the tick `end`, "" for none.
     """
     self._path, self._base, self._rate = path, base, rate
-    self._unfinished = path.with_name(f".{path.name}.tmp")
+    self._unfinished = files.unfinished(path)
     self._format, self._codec, self._options, self._pixels = _CODECS[path.suffix.lower()]
     self._container: Any = None
     self._stream: Any = None
@@ -204,7 +205,7 @@ class VideoWriter:
         self._container.mux(packet)
       self._copy_sound(self._end)
       self._close()
-      os.replace(self._unfinished, self._path)
+      files.finish(self._unfinished, self._path)
 
   def discard(self) -> None:
     """Removes what was written."""
@@ -224,7 +225,7 @@ class VideoWriter:
     if pixels.startswith("yuv"):  # which players would else guess by the size
       context.colorspace, context.color_range = _BT_601, _LIMITED
     if self._sound:
-      self._input = av.open(self._sound)
+      self._input = av.open(os.fspath(storage.local(self._sound)))
       if self._input.streams.audio:
         source = self._input.streams.audio[0]
         copied = self._container.add_stream_from_template(source)
@@ -245,12 +246,10 @@ class VideoWriter:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    from cfi_jax.core.files import accident
-
     try:
       yield
     except (av.FFmpegError, OSError, ValueError) as error:
-      known = accident(error, self._path) if isinstance(error, OSError) else None
+      known = files.accident(error, self._path) if isinstance(error, OSError) else None
       raise known or InputError(
         f"{self._path}: cannot be written as {self._codec} ({error}); .mkv holds any size, 8 and "
         "16 bits, and any sound"

@@ -1,13 +1,13 @@
 """Writing fused frames: as numbered files, as pages of a TIFF, or as a video."""
 
 import contextlib
-import os
 import pathlib
 from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
 
+from cfi_jax.core import files, storage
 from cfi_jax.core.files import accident, require_folder
 from cfi_jax.core.types import InputError
 from cfi_jax.images import write as pictures
@@ -76,7 +76,7 @@ class Pages:
   def __init__(self, path: pathlib.Path):
     """Begins a TIFF."""
     self._path = path
-    self._unfinished = path.with_name(f".{path.name}.tmp")
+    self._unfinished = files.unfinished(path)
     self._file: Any = None
 
   def type_for(self, dtype: np.dtype, channels: int) -> np.dtype:
@@ -107,7 +107,7 @@ class Pages:
     """Closes the file and gives it its name."""
     with self._writing():
       self._file.close()
-      os.replace(self._unfinished, self._path)
+      files.finish(self._unfinished, self._path)
 
   def discard(self) -> None:
     """Removes what was written."""
@@ -145,7 +145,7 @@ def open_writer(output: pathlib.Path, visible: Recording, extension: str, last: 
     raise InputError(f"--output={output}: {visible.title} has no times; --rate=FRAMES_PER_SECOND")
   from cfi_jax.sequences import video  # here, as it needs an extra
 
-  is_video = opening.is_video(pathlib.Path(visible.title))
+  is_video = opening.is_video(storage.path(visible.title))
   rate = timing.rate or 1 / timing.base
   end = last + round(timing.step / float(timing.base))
   return video.VideoWriter(

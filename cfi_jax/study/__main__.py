@@ -5,10 +5,12 @@
   python -m cfi_jax.study --config=configs/shift.py --workdir=runs/shift
 
 config.study says what is measured: results, the scores on test pairs; shift, what is left of them
-in other worlds; ablations, the scores of held-out samples without a part. Three train nothing:
-weather, the scores on test pairs under rain, haze and snow; transfers, those of pose transfer
-beside trivial ones; options, which of a rule's are best on held-out training pairs. Goes on where
-it was stopped. Exits with 2 when the input cannot be used, with 1 when a training diverges.
+in other worlds; ablations, the scores of held-out samples without a part; downstream, what a
+network perceives in one image, both, and fused ones; dissect, what networks of one image and of
+both make of them. Three train nothing: weather, the scores on test pairs under rain, haze and snow;
+transfers, those of pose transfer beside trivial ones; options, which of a rule's are best on
+held-out training pairs. Goes on where it was stopped. Exits with 2 when the input cannot be used,
+with 1 when a training diverges.
 """
 
 import importlib
@@ -17,11 +19,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cfi_jax.core import cli, config
+from cfi_jax.core import cli, config, storage
 from cfi_jax.core.types import InputError
 
 STUDIES = (  # folders beside this file
-  "results", "shift", "weather", "ablations", "transfers", "options",
+  "results", "shift", "weather", "ablations", "transfers", "options", "downstream", "dissect",
 )  # fmt: skip
 FLAGS = {
   "config": cli.NEEDED_CONFIG,
@@ -49,7 +51,7 @@ def main(given: dict[str, Any]) -> int:
 
   compilation.use_cache()
   try:
-    done = run(given["config"], pathlib.Path(given["workdir"]))
+    done = run(given["config"], storage.path(given["workdir"]))
   except DivergedError as error:
     print(f"stopped: the loss is not finite at {error}; the study is kept", file=sys.stderr)
     return 1

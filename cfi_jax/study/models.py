@@ -2,7 +2,8 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from cfi_jax.data.source import Source
 from cfi_jax.engine import loop, validation
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.config import Config
+from cfi_jax.engine.workdir.checkpoint import Checkpoints
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
@@ -45,6 +47,28 @@ def train(config: Config, folder: pathlib.Path, steps: int) -> bool:
 def trained(folder: pathlib.Path, steps: int) -> tuple[dict, Card]:
   """Variables and card of a run that was trained to its last step."""
   return files.from_workdir(folder, steps)
+
+
+def load(variables: dict, card: Card) -> Any:
+  """Inference with the variables of a card, by its system."""
+  return systems.find(card.system).load(variables, card.architecture, dtype="float32", devices=None)
+
+
+def variables_at(
+  config: Config, folder: pathlib.Path, steps: Iterable[int]
+) -> Iterator[tuple[int, dict]]:
+  """Variables of a trained run after each of these steps, on the host; 0 is before the first.
+
+  Raises InputError for a step of which there is no checkpoint.
+  """
+  system = systems.find(config.system)
+  run = run_lib.open_run(system, config, folder)
+  with Checkpoints(folder, config.checkpoint, read_only=True) as checkpoints:
+    for step in steps:
+      state = (
+        checkpoints.restore(run.state_shapes(), run.mesh, step) if step else run.initial_state()
+      )
+      yield step, jax.device_get(system.product(config, state)[0])
 
 
 def validate(config: Config, folder: pathlib.Path) -> validation.Samples:

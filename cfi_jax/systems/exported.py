@@ -9,7 +9,6 @@ import functools
 import io
 import json
 import os
-import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.fuser import Fuser, Size
 from cfi_jax.fusion.graphs import FusionGraph
@@ -116,7 +116,7 @@ def to_bytes(made: Sequence[FusionGraph], about: Mapping[str, Any]) -> bytes:
 def load(path: str | os.PathLike) -> Exported:
   """The programs of a file, for the device that JAX takes."""
   try:
-    return from_bytes(pathlib.Path(path).read_bytes())
+    return from_bytes(storage.path(path).read_bytes())
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
   except InputError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from cfi_jax import systems
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import product
 from cfi_jax.engine.config import Config
@@ -47,7 +48,7 @@ def digest(path: str | os.PathLike) -> str:
   """SHA-256 (hex) of a weights file, of shipped weights by their name, or of a rule's options."""
   if rule_options.is_rule(path):
     return hashlib.sha256(label(path).encode()).hexdigest()
-  return hashlib.sha256(pathlib.Path(shipped.resolve(path)).read_bytes()).hexdigest()
+  return hashlib.sha256(storage.path(shipped.resolve(path)).read_bytes()).hexdigest()
 
 
 def save(path: str | os.PathLike, variables: Mapping, card: Card) -> None:
@@ -84,7 +85,7 @@ def label(path: str | os.PathLike) -> str:
   """The name of a fuser in reports: a rule with all its options, or weights by name or file."""
   if rule_options.is_rule(path):
     return f"rule {rule_options.parse(path)}"
-  return pathlib.Path(path).stem
+  return storage.path(path).stem
 
 
 def load_any(path: str | os.PathLike, *, dtype: str = "float32") -> Any:
@@ -121,7 +122,7 @@ def load_transferrer(path: str | os.PathLike, *, dtype: str = "float32") -> Tran
 def read(path: str | os.PathLike) -> tuple[Mapping, Card]:
   """Variables and card of a weights file or shipped weights, of the authors' .pth file, of a
   workdir, or of one checkpoint in it."""
-  found = pathlib.Path(path)
+  found = storage.path(path)
   if os.fspath(path) in shipped.SHA256 or found.suffix == ".safetensors":
     return load(path)
   if not found.exists():

@@ -4,13 +4,13 @@ import importlib
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.graphs import FusionGraph
 from cfi_jax.systems.exported import Entry, Exported, name_of
@@ -54,7 +54,7 @@ def to_bytes(graph: FusionGraph, about: Mapping[str, Any]) -> bytes:
 def load(path: str | os.PathLike, threads: int = 0) -> Exported:
   """The graph of a file, for the CPU; threads: 0 leaves their number to onnxruntime."""
   try:
-    return from_bytes(pathlib.Path(path).read_bytes(), threads)
+    return from_bytes(storage.path(path).read_bytes(), threads)
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
   except InputError as error:

@@ -253,10 +253,10 @@ class RuleFuser(ArrayFuser):
 def _fuse(
   always: Array, lumas: Lumas, place: Place, *, choice: Choice, rounded: bool, dtype: np.dtype
 ) -> Array:
-  """Fuses windows [B, H, W]; always: true, see `ops.apart`."""
+  """Fuses windows [B, H, W]; always: true, see `ops.Stage`."""
   kept = lumas.visible.dtype
   units = _units(kept, lumas.infrared.dtype)
-  stage = ops.apart(always) if sharding.platform() == "cpu" else ops.together
+  stage = ops.Stage(always if sharding.platform() == "cpu" else None)
 
   def one(lumas: Lumas, place: Place) -> Array:
     pair = Pair(*(x[..., None].astype(dtype) for x in (lumas.visible, lumas.infrared)))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError, StorageError
@@ -30,13 +31,13 @@ class Job(NamedTuple):
 def transfer(given: Mapping[str, Any]) -> int:
   """Transfers what the flags name; returns the exit status."""
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; --max_pixels is checked for every file
-  source, target = pathlib.Path(given["source"]), pathlib.Path(given["target"])
+  source, target = storage.path(given["source"]), storage.path(given["target"])
   jobs = find_jobs(source, target, given["output"], "." + given["format"].lower().lstrip("."))
   if not 10 <= given["frame_ms"] <= 10_000:
     raise InputError(f"--frame_ms={given['frame_ms']}; allowed: 10 to 10000")
   jobs = find_keypoints(jobs, source, given["source_keypoints"])
   own = given["target_keypoints"]
-  pose = read_file(pathlib.Path(own)) if own else None
+  pose = read_file(storage.path(own)) if own else None
   person = read_rgb(target, given["max_pixels"])
   transferring = load_transferrer(given["weights"], dtype=given["dtype"])
   require_folder(jobs[0].output.parent)
@@ -87,7 +88,7 @@ def find_keypoints(jobs: list[Job], source: pathlib.Path, given: str | None) -> 
   """
   if not given:
     return jobs
-  place = pathlib.Path(given)
+  place = storage.path(given)
   if not source.is_dir() and not place.is_dir():
     return [job._replace(keypoints=place) for job in jobs]
   if not place.is_dir():
@@ -113,7 +114,7 @@ def find_jobs(source: pathlib.Path, target: pathlib.Path, output: str, extension
   if target.is_dir():
     raise InputError(f"--target={target} is a folder; allowed: one picture")
   pictures.check_extension(extension)
-  place = pathlib.Path(output)
+  place = storage.path(output)
   if not source.is_dir():
     if place.is_dir() or output.endswith("/"):
       place = place / (source.stem + extension)

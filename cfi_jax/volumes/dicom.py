@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.volumes.volume import Volume, need
 
@@ -23,7 +24,7 @@ def is_file(path: pathlib.Path) -> bool:
   """Whether a file is DICOM, by its extension or by its content."""
   if path.suffix.lower() in EXTENSIONS:
     return True
-  with contextlib.suppress(OSError), path.open("rb") as file:
+  with contextlib.suppress(OSError), storage.peek(path) as file:
     file.seek(_PREAMBLE)
     return file.read(4) == _MAGIC
   return False
@@ -51,7 +52,7 @@ def read(path: pathlib.Path) -> Volume:
   Values are those after the modality LUT: Hounsfield units of CT, in float32. Raises InputError for
   several series, images of one place, missing ones, and what is no scan.
   """
-  files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+  files = [path] if path.is_file() else list(storage.files_below(path))
   headers = [(p, header) for p in files if (header := _header(p)) is not None]
   if not headers:
     raise InputError(f"{path}: there is no DICOM image in it")

@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.images import read as images
 from cfi_jax.volumes import dicom, nifti
@@ -17,7 +18,7 @@ def is_volume(path: pathlib.Path) -> bool:
   Files of a folder may lie below it at any depth, as scanners export them.
   """
   if path.is_dir():
-    files = (p for p in sorted(path.rglob("*")) if p.is_file())
+    files = storage.files_below(path)
     pictures = (*images.EXTENSIONS, *nifti.EXTENSIONS, ".gz")
     others = (p for p in files if p.suffix.lower() not in pictures)
     return any(dicom.is_file(p) for p in itertools.islice(others, LOOKED_AT))
@@ -32,6 +33,7 @@ def read(path: pathlib.Path) -> Volume:
   """Reads a volume; raises InputError, naming the file, for what is none."""
   if not path.exists():
     raise InputError(f"{path}: does not exist")
+  path = storage.local(path)
   if path.is_file() and nifti.is_name(path):
     return nifti.read(path)
   return dicom.read(path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import Progress
 from cfi_jax.core.types import InputError, StorageError
@@ -28,12 +29,12 @@ RECORD = "weather.jsonl"
 
 def make(given: Mapping[str, Any]) -> int:
   """Makes the weather that the flags name; returns the exit status."""
-  output = pathlib.Path(given["output"])
+  output = storage.path(given["output"])
   if not 0 <= given["seed"] <= LAST_SEED:
     raise InputError(f"--seed={given['seed']}; allowed: 0 to {LAST_SEED}")
   options = WeatherOptions((given["kind"],), (given["level"],), (given["thermal"],), clear=0.0)
   normalizer = ranges.parse(given["normalize"], MODALITIES)
-  sources = (pathlib.Path(given[name]) for name in MODALITIES)
+  sources = (storage.path(given[name]) for name in MODALITIES)
   jobs, failures = find_jobs(*sources, output, naming.from_options(given))
   require_folder(output)
   lines: list[str] = []

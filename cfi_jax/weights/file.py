@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 
@@ -52,8 +53,9 @@ def write(path: str | os.PathLike, variables: Mapping, card: Card, template: Tem
 def read(path: pathlib.Path, template: Template) -> tuple[dict, Card]:
   """Variables and card of a weights file; `InputError` names what is missing, extra or wrong."""
   try:
-    path.open("rb").close()  # of a file that may not be read the library says that it is not there
-    with safetensors.safe_open(path, framework="np") as file:
+    kept = storage.local(path)
+    kept.open("rb").close()  # of a file that may not be read the library says that it is not there
+    with safetensors.safe_open(kept, framework="np") as file:
       card = _card(file.metadata() or {})
       wanted = template(card)
       flat = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118

@@ -22,6 +22,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 
 MAX_PICKLE_BYTES = 2**22
@@ -156,7 +157,7 @@ def read_state_dict(
   format, with advice where PyTorch can write it anew.
   """
   try:
-    with open(path, "rb") as file:
+    with storage.open_binary(path) as file:
       start = file.read(4)
       if start[:1] == b"\x80":
         raise InputError(f"a checkpoint in the format before PyTorch 1.6, a bare pickle; {RESAVE}")

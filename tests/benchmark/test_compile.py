@@ -4,6 +4,7 @@ Where a compiler of the extra `aot` is missing its tests are skipped.
 """
 
 import dataclasses
+import re
 import types
 
 import jax
@@ -14,7 +15,7 @@ from command_line import ROOT
 from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import compile as part
 from cfi_jax.benchmark.flags import PARTS
-from cfi_jax.benchmark.harness import chips, ours
+from cfi_jax.benchmark.harness import chips, hlo, ours
 from cfi_jax.benchmark.harness.collectives import Traffic
 from cfi_jax.benchmark.harness.estimate import Estimate, estimate
 from cfi_jax.benchmark.harness.floors import Cost
@@ -136,7 +137,14 @@ def test_lowering_makes_no_array_and_does_not_look_at_this_machine(monkeypatch):
   monkeypatch.setattr(sharding, "to_devices", refuse)
   monkeypatch.setattr(memory, "available", refuse)
   lowered = programs.lower_train_step(ours.make_run(isfuse, config, mesh=mesh))
-  assert "func.func public @main" in lowered.as_text()
+  text = lowered.as_text(debug_info=True)
+  assert "func.func public @main" in text
+  # Every layer and part of the step has a scope, by which a trace is read, too.
+  found = {hlo.scope(source) for source in re.findall(r'"(jit\([^"]*)"', text)}
+  parts = ("objective", "optimizer", "ISFuse.encode", "ISFuse.integrate")
+  assert all(any(scope.split("/")[0] == part for scope in found) for part in parts), found
+  layers = {"ISFuse.encode/encoder_visible/level2", "ISFuse.integrate/cfi1/refine"}
+  assert layers <= found, found
 
 
 @pytest.fixture(autouse=True)

@@ -118,6 +118,21 @@ def test_the_body_of_a_loop_counts_as_often_as_it_runs():
   assert list(read(counted, body)) == ["y"]
 
 
+@pytest.mark.parametrize(
+  ("source", "scope"),
+  [
+    ("jit(step)/while/body/jvp(Net.encode)/level1/conv/add", "Net.encode/level1/conv"),
+    ("jit(step)/transpose(jvp(Net.encode))/level1/conv/norm/mul", "Net.encode/level1/conv"),
+    ("jit(step)/jvp()/jit(relu)/max", ""),
+    ("jit(step)/optimizer/mul", "optimizer"),
+    ("jit(step)/shard_map/objective/reduce_sum", "objective"),
+    ("", ""),
+  ],
+)
+def test_an_operation_is_of_its_layer_forwards_and_backwards(source, scope):
+  assert hlo.scope(source) == scope
+
+
 def test_collectives_and_calls_of_the_host_are_found():
   found = collectives.read(
     module("""

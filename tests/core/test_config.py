@@ -24,6 +24,8 @@ STUDIES = {
   "dfcnet_ablations",
   "transfers",
   "rule_options",
+  "downstream",
+  "dissect",
 }  # configs of other commands than the trainer, with tests of their own
 CONFIGS = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - STUDIES)
 # For the others see tests/systems/amgfuse, tests/systems/dfcnet and tests/systems/perception.

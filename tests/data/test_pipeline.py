@@ -231,3 +231,16 @@ def test_a_stretch_numbers_the_rows_of_its_process():
   for batch_size, count in ((0, 1), (4, 3)):
     with pytest.raises(InputError, match=f"batch size {batch_size} cannot be shared by {count}"):
       pipeline.Stretch(batch_size, 0, 1, 0, count)
+
+
+def test_by_shards_every_record_comes_once_and_few_shards_are_open_at_once():
+  shards = tuple(np.repeat(np.arange(11), 7))
+  order = [pipeline.plan(3, k, 77, shards).index for k in range(154)]
+  first, second = order[:77], order[77:]
+  assert sorted(first) == sorted(second) == list(range(77)) and first != second
+  for epoch in (first, second):
+    seen = [shards[index] for index in epoch]
+    turns = [set(seen[k : k + 7 * pipeline.SHARDS]) for k in range(0, 77, 7 * pipeline.SHARDS)]
+    assert [len(turn) for turn in turns] == [4, 4, 3] and set().union(*turns) == set(range(11))
+    assert seen != sorted(seen) and any(a != b for a, b in zip(seen, seen[1:], strict=False))
+  assert [pipeline.plan(3, k, 77).index for k in range(77)] != first

@@ -206,6 +206,25 @@ def test_source_holds_the_scenes_rounded_once(world):
     source[18]
 
 
+def test_equal_worlds_share_their_scenes_which_nobody_can_change(monkeypatch):
+  made = []
+
+  def images(self, split, indices):
+    made.append(split)
+    yield from ((name, np.zeros((len(indices), SIZE, SIZE, 1))) for name in self.images)
+
+  monkeypatch.setattr(Synthetic, "_images", images)
+  one, other = (
+    Synthetic(**FIELDS | dict(night=night), **COUNTS | dict(seed=7)) for night in (0, 0.0)
+  )
+  first, second = one.source("train"), other.source("train")
+  assert first.images is second.images and made == ["train"] * 2  # chunks of 18 scenes
+  assert first.dataset is one and second.dataset is other
+  with pytest.raises(ValueError, match="read-only"):
+    first.images["visible"][:] = 1
+  synthetic._kept.cache_clear()
+
+
 def test_the_fingerprint_is_that_of_earlier_versions():
   """Work directories name it; it is made of the options as they are written."""
   fields = dict(name="synthetic", **FIELDS, **COUNTS) | dict(night=0, objects=[1, 5])

@@ -24,7 +24,7 @@ from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.engine.workdir.damage import DAMAGED
 
 toys.install()
-CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+CLOCK = logs.CLOCK
 
 
 @pytest.fixture(autouse=True)

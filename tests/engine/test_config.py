@@ -54,6 +54,11 @@ def test_values_beyond_the_limits_are_refused(name, value, message):
     configure(**{name: value})
 
 
+def test_a_system_that_says_no_more_may_train_longer_and_is_judged_by_its_loss():
+  assert Config.fixed_length.fget(configure()) == ""
+  assert Config.judges.fget(configure()) == {"loss": "lower"}
+
+
 def test_older_runs_dispatched_every_step_by_itself():
   assert Config.OLDER["steps_per_dispatch"] == configure().steps_per_dispatch == 1
 

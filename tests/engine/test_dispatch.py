@@ -24,6 +24,7 @@ def test_dispatches_end_where_the_host_looks():
   assert list(dispatch.ends(0, 9, 100, (100,))) == [9]
   assert list(dispatch.ends(0, 3, 1, (2,))) == [1, 2, 3]
   assert list(dispatch.ends(9, 9, 4, (5,))) == []
+  assert list(dispatch.ends(0, 10, 4, (5, 7), (2, 6))) == [2, 5, 6, 7, 10]
 
 
 @pytest.mark.parametrize(("most", "stops"), [(1, (3, 4, 5, 6, 7, 8)), (4, (4, 8)), (4, (3, 4, 8))])

@@ -1,5 +1,6 @@
 """Starts of one run: what may differ between them, how it becomes longer, what it begins from."""
 
+import functools
 import json
 import shutil
 import types
@@ -281,12 +282,28 @@ def test_weights_that_do_not_fit_are_refused_before_work(trained, tmp_path):
 
 def test_lists_of_a_file_are_tuples_of_a_config():
   """AMG-Fuse's blocks and heads are such fields."""
-  config = types.SimpleNamespace(init_from="mine.safetensors")
+  config = types.SimpleNamespace(init_from="mine.safetensors", OLDER={}, ADDED={})
   product._check_architecture(config, {"blocks": [1, 2]}, {"blocks": (1, 2)})
   with pytest.raises(
     InputError, match=r"mine.safetensors does not .*: blocks is \[1, 3\], not \[1"
   ):
     product._check_architecture(config, {"blocks": [1, 3]}, {"blocks": (1, 2)})
+
+
+def test_a_part_may_be_added_to_weights():
+  """The prior of AMG-Fuse is one, which files of earlier versions do not name."""
+  config = types.SimpleNamespace(
+    init_from="f", OLDER={"model:net.part": "none"}, ADDED={"part": "params/new_"}
+  )
+  for there in ({"name": "net"}, {"name": "net", "part": "none"}):
+    check = functools.partial(product._check_architecture, config, there)
+    assert check({"name": "net", "part": "none"}) == []
+    assert check({"name": "net", "part": "some"}) == ["params/new_"]
+    with pytest.raises(InputError, match="name is 'net', not 'other'"):
+      check({"name": "other", "part": "some"})
+  assert product._check_architecture(config, {"name": "x"}, {"name": "x"}) == []
+  with pytest.raises(InputError, match="part is 'some', not 'none'"):
+    product._check_architecture(config, {"part": "some"}, {"part": "none"})
 
 
 def test_a_run_without_a_checkpoint_has_no_weights(begun):

@@ -15,7 +15,7 @@ from command_line import ROOT, last_step, run
 
 from cfi_jax.engine.workdir import logs
 
-CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+CLOCK = logs.CLOCK
 EARLY = 0.2  # share of the kills that come before the first step of a start, or about then
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -15,7 +14,7 @@ from command_line import run as run_command
 
 from cfi_jax.engine.workdir import logs
 
-SPEED = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+SPEED = logs.CLOCK
 
 
 def rows(workdir):
@@ -37,18 +36,14 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
   status, output = trainer.run(whole, *settings)
   assert status == 0, output
 
-  starts = kills = 0
-  while kills < 2:  # at a random step, and inside a save: tried again until it was
+  # Inside a save: tried again until it was. tests/systems/test_contract.py kills between saves.
+  starts = 0
+  while not is_saving(broken):
     process, starts = trainer.start(broken, *settings), starts + 1
     start = last_step(broken)
-    goal = start + random.Random(kills).randint(2, 5)
-    if kills == 1:
-      wait_for(process, lambda: last_step(broken) > start and is_saving(broken))  # noqa: B023
-    else:
-      wait_for(process, lambda: last_step(broken) >= goal)  # noqa: B023
+    wait_for(process, lambda: last_step(broken) > start and is_saving(broken))  # noqa: B023
     process.send_signal(signal.SIGKILL)
     assert process.finish()[0] == -signal.SIGKILL
-    kills += kills != 1 or is_saving(broken)
 
   process = trainer.start(broken, *settings)
   start = last_step(broken)
@@ -72,10 +67,8 @@ def test_killed_and_stopped_runs_end_as_the_undisturbed_one(tmp_path, trainer, c
   for picture in (whole / logs.PICTURES).iterdir():
     assert (broken / logs.PICTURES / picture.name).read_bytes() == picture.read_bytes()
 
-  status, output = trainer.run(broken, *settings)
-  assert status == 0 and "nothing to do" in output
   record = json.loads((broken / "run.json").read_text())
-  assert len(record["starts"]) == starts + 3
+  assert len(record["starts"]) == starts + 2
 
 
 def has_no_gradient(name):

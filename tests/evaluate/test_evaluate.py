@@ -5,16 +5,15 @@ import io
 import pathlib
 
 import command_line
-import jax
 import numpy as np
 import pytest
 from PIL import Image
+from random_weights import random_variables
 
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.evaluate import Request, evaluate, through_jpeg
 from cfi_jax.evaluate.__main__ import FLAGS, main, parse_methods
-from cfi_jax.fusion.types import Pair
 from cfi_jax.metrics import METRICS, grey_levels, read_scores
 from cfi_jax.systems import files as weights
 from cfi_jax.systems.baselines import BASELINES
@@ -151,10 +150,7 @@ def weights_file(tmp_path_factory):
     "levels": 3,
   }
   path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-  image = np.zeros((1, 16, 16, 1), np.float32)
-  module = from_architecture(architecture, "float32")
-  init = jax.jit(lambda key: module.init(key, Pair(image, image), train=False))
-  variables = init(jax.random.key(0))
+  variables = random_variables(from_architecture(architecture, "float32"))
   weights.save(
     path, variables, weights.Card("isfuse", architecture, "random", "none", "2026-01-01", "none")
   )

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from cfi_jax.core.cli import INTERRUPTED
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import StorageError
 from cfi_jax.fuse import command
 from cfi_jax.fuse.reading import Job, Options
 
@@ -65,17 +65,3 @@ def test_a_result_is_there_where_it_holds_something(tmp_path, content, written):
   if content is not None:
     job.output.write_bytes(content)
   assert command._is_written(job) is written
-
-
-@pytest.mark.parametrize(
-  ("index", "count", "own"), [(0, 1, (0, 1)), (2, 3, (2, 3)), (None, None, (0, 1))]
-)
-def test_a_share_is_that_of_the_flags_or_of_the_processes(index, count, own):
-  assert command.share(index, count) == own
-
-
-@pytest.mark.parametrize(("index", "count"), [(None, 2), (0, None), (2, 2), (-1, 2)])
-def test_a_share_that_there_is_not_is_refused(index, count):
-  words = f"--process_index={index} --process_count={count}; both are needed, 0 <= index < count"
-  with pytest.raises(InputError, match=words):
-    command.share(index, count)

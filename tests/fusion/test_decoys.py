@@ -70,12 +70,13 @@ def test_lights_are_small_and_in_either_image_or_in_both():
 def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
   batch = jax.tree.map(lambda x: np.repeat(x[None], 40, 0), GREY)
   half = dataclasses.replace(BRIGHT, probability=0.5)
-  found = np.asarray(decoys.add_to_batch(jax.random.key(1), batch, half).infrared)
+  add = jax.jit(decoys.add_to_batch, static_argnums=2)
+  found = np.asarray(add(jax.random.key(1), batch, half).infrared)
   painted = [not np.array_equal(f, GREY.infrared) for f in found]
   assert 0.25 < np.mean(painted) < 0.75
   assert len({f.tobytes() for f in found}) == sum(painted) + 1
   fewer = jax.tree.map(lambda x: x[:5], batch)
-  again = decoys.add_to_batch(jax.random.key(1), fewer, half).infrared
+  again = add(jax.random.key(1), fewer, half).infrared
   np.testing.assert_array_equal(again, found[:5])
   none = decoys.add_to_batch(
     jax.random.key(1), batch, DecoyOptions(**recipes.UNDECORATED | {"probability": 1.0})

@@ -84,7 +84,7 @@ def test_a_blur_is_the_correlation_of_both_axes(spacing, border, random, x64):
   batch = jnp.asarray(image)[None, ..., None]
   found = ops.blur(batch, taps, spacing, border)
   np.testing.assert_allclose(found[0, ..., 0], expected, atol=1e-12)
-  apart = ops.blur(batch, taps, spacing, border, stage=ops.apart(jnp.array(True)))
+  apart = ops.blur(batch, taps, spacing, border, stage=ops.Stage(jnp.array(True)))
   np.testing.assert_allclose(apart, found, atol=1e-12)
 
 

@@ -151,3 +151,20 @@ def test_thresholds_of_overlap():
 def test_what_is_no_box_is_refused(make, words):
   with pytest.raises(InputError, match=words):
     make()
+
+
+def test_weights_are_images_that_are_there_so_often():
+  pairs = made(5, images=8, levels=10**9)
+  matches = [detection.match(d.of_class(0), t.of_class(0)) for d, t in pairs]
+  weights = np.random.default_rng(0).multinomial(8, np.full(8, 1 / 8), 20)
+  weights[0] = 0
+  weights[1] = 1
+  found = detection.weighted_precision(matches, weights)
+  assert np.isnan(found[0]).all()
+  for row, own in zip(weights[1:], found[1:], strict=True):
+    repeated = [matches[i] for i in np.repeat(np.arange(8), row)]
+    np.testing.assert_allclose(own, detection.average_precision(repeated), rtol=1e-12)
+  tied = made(6, images=8, levels=2)
+  matches = [detection.match(d.of_class(0), t.of_class(0)) for d, t in tied]
+  once = detection.weighted_precision(matches, weights[1:2])[0]
+  np.testing.assert_allclose(once, detection.average_precisions(tied, 1)[0], rtol=1e-12)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cfi_jax.report.crossed import Tally, closed, difference, estimate
+from cfi_jax.report.crossed import Tally, closed, combine, difference, estimate
+from cfi_jax.report.resampling import draws
 
 
 def tally(values):
@@ -84,3 +85,18 @@ def test_the_share_of_a_distance_is_that_of_means_and_paired():
 def test_a_tally_counts_what_is_finite():
   found = Tally.of(np.array([[1.0, np.nan, 3.0]]))
   assert found.mean == 2 and found.counts.tolist() == [[1, 0, 1]]
+
+
+def test_statistics_of_seeds_are_combined_as_sums_are():
+  rng = np.random.default_rng(5)
+  values = rng.normal(size=(8, 1)) + rng.normal(size=(8, 50)) + rng.normal(size=(1, 50))
+  weights = draws(50, 2000, 0)
+  drawn = (values @ weights.T) / weights.sum(1)
+  found, expected = combine(drawn), estimate(tally(values))
+  assert found.mean == pytest.approx(expected.mean)
+  assert half_width(found) == pytest.approx(half_width(expected), rel=0.1)
+  shifted = drawn.copy()
+  shifted[:, 1:] += rng.normal(size=(8, 1))  # the bias of a share of variance in resamples
+  assert combine(shifted).low == pytest.approx(combine(drawn).low, abs=0.05)
+  drawn[3, 1:500] = np.nan
+  assert np.isnan(combine(drawn).low) and combine(drawn).mean == pytest.approx(expected.mean)

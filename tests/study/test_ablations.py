@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 import toys
@@ -15,6 +16,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine import validation
 from cfi_jax.report.crossed import Tally
 from cfi_jax.study import __main__ as command
+from cfi_jax.study import models
 from cfi_jax.study import rows as rows_lib
 from cfi_jax.study.ablations import report
 from cfi_jax.study.ablations.settings import Study
@@ -64,6 +66,14 @@ def test_rows_are_trained_and_compared_on_the_same_samples(root, tmp_path, capsy
   metrics = (tmp_path / "runs" / "full-1" / "metrics.jsonl").read_text().splitlines()
   logged = [json.loads(line) for line in metrics if '"validation"' in line]
   assert logged[-1]["loss"] == pytest.approx(losses["full-1"].mean(), rel=1e-5)
+  _, config = systems.configure(values(root)["rows"]["full"])
+  folder = tmp_path / "runs" / "full-0"
+  at = dict(models.variables_at(config, folder, (0, 4)))
+  last, _ = models.trained(folder, 4)
+  jax.tree.map(np.testing.assert_array_equal, at[4], last)
+  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), at[0], at[4])))
+  with pytest.raises(InputError, match="no checkpoint of step 3; there are"):
+    dict(models.variables_at(config, folder, (3,)))
   before = (tmp_path / "measured" / "full-1.json").stat().st_mtime_ns
   assert command.run(values(root), tmp_path)
   assert (tmp_path / "measured" / "full-1.json").stat().st_mtime_ns == before

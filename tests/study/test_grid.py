@@ -11,12 +11,24 @@ from cfi_jax.engine.workdir import record
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.logs import DivergedError
 from cfi_jax.study import __main__ as command
-from cfi_jax.study import ablations, grid, models, options, results, shift, transfers, weather
+from cfi_jax.study import (
+  ablations,
+  dissect,
+  downstream,
+  grid,
+  models,
+  options,
+  results,
+  shift,
+  transfers,
+  weather,
+)
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
 
 CONFIGS = (
-  "amgfuse_ablations", "levers", "medical_results", "results", "rule_options", "shift", "weather",
+  "amgfuse_ablations", "dissect", "downstream", "levers", "medical_results", "results",
+  "rule_options", "shift", "weather",
 )  # fmt: skip
 
 
@@ -148,7 +160,7 @@ def test_a_config_says_which_study_it_is_or_it_is_told(name, tmp_path, monkeypat
   file = ROOT / "configs" / f"{name}.py"
   assert f"python -m cfi_jax.study --config=configs/{name}.py" in file.read_text()
   began = []
-  packages = (results, shift, weather, ablations, transfers, options)
+  packages = (results, shift, weather, ablations, transfers, options, downstream, dissect)
   for study, package in zip(command.STUDIES, packages, strict=True):
     monkeypatch.setattr(
       package, "run", lambda built, workdir, study=study: began.append((study, built, workdir))

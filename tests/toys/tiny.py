@@ -25,6 +25,8 @@ def get_config(name):
       threads=1,
       prefetch=1,
       device_gb=0.0,
+      cache_gb=16.0,
+      shuffle="records",
       normalize="auto",
       normalize_over="image",
     ),  # fmt: skip
@@ -40,6 +42,7 @@ def get_config(name):
     memory_gb=0.0,
     init_from="",
     hash_contents=False,
+    profile_steps="",
   )
   if name == "frozen":
     values["teacher"] = ""

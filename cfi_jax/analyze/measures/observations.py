@@ -10,11 +10,11 @@ from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.scenes import Scene
+from cfi_jax.features.places import cells, nearest, numbered
+from cfi_jax.features.spaces import Space
 from cfi_jax.fusion.types import MODALITIES
 
 MOST_CLASSES = 256
-
-Space = tuple[str, int]  # a modality's features at a level; level 1 is the finest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,15 +67,15 @@ def observe(
     maps = subject.details(sample.batch).features
     for modality in MODALITIES:
       for level, image in enumerate(maps.get(modality, ()), start=1):
-        rows, columns = _cells(points, image.shape[1:3])
+        rows, columns = cells(points, image.shape[1:3])
         values = np.asarray(image[0, rows, columns], np.float32)
         features.setdefault((modality, level), []).append(values)
         shapes[level] = image.shape[1:3]
     for level, shape in shapes.items() if given is not None else ():
-      classes.setdefault(level, []).append(_nearest(given, points, shape))
+      classes.setdefault(level, []).append(nearest(given, points, shape))
   return Observations(
     {space: np.stack(parts) for space, parts in features.items()},
-    {k: _numbered(np.stack(p)) for k, p in classes.items() if len(p) == len(samples)},
+    {k: numbered(np.stack(p)) for k, p in classes.items() if len(p) == len(samples)},
   )
 
 
@@ -93,21 +93,3 @@ def object_classes(scene: Scene) -> np.ndarray:
   """Class numbers int32 [S, S] of one scene: 0 where there is no object, else 1 + its kind."""
   slots = np.asarray(scene.objects)[..., 0]
   return np.where(slots > 0, np.asarray(scene.kind)[slots - 1] + 1, 0).astype(np.int32)
-
-
-def _cells(points: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-  """Rows and columns of the cells that points of the unit square lie in."""
-  rows, columns = np.floor(points * shape).astype(np.int64).T
-  return rows, columns
-
-
-def _nearest(labels: np.ndarray, points: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-  """Labels under the centres of the cells of a map of `shape`."""
-  centres = (np.stack(_cells(points, shape), axis=1) + 0.5) / shape
-  return labels[_cells(centres, labels.shape)]
-
-
-def _numbered(labels: np.ndarray) -> np.ndarray:
-  """The same classes with numbers from 0 without gaps."""
-  _, numbers = np.unique(labels, return_inverse=True)
-  return numbers.reshape(labels.shape)

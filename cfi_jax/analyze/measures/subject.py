@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
+from cfi_jax.core import storage
 from cfi_jax.core.keys import name_number
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Fusion, Pair
@@ -74,7 +74,7 @@ def from_weights(path: str | os.PathLike) -> Subject:
   variables, card = weights.load(path)
   if card.system != "isfuse":
     raise InputError(f"{path}: weights of the system {card.system!r}; allowed here: isfuse")
-  subject = from_variables(pathlib.Path(path).stem, variables, card.architecture)
+  subject = from_variables(storage.path(path).stem, variables, card.architecture)
   return dataclasses.replace(subject, card=card)
 
 

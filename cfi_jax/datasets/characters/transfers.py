@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.album import Album
 from cfi_jax.datasets.figures.transfers import Figures, FigureSource
@@ -44,7 +45,7 @@ class Characters(Figures):
   @property
   def folder(self) -> pathlib.Path:
     """The folder of the pictures."""
-    return pathlib.Path(self.root).expanduser() / FOLDER
+    return storage.path(self.root).expanduser() / FOLDER
 
   @property
   def drawn(self) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _read(path: pathlib.Path, digest: str) -> Album:
       raise InputError(
         f"{path}: its SHA-256 is {found}, expected {digest}; remove it and prepare again"
       )
-    with np.load(path) as arrays:
+    with np.load(storage.local(path)) as arrays:
       return Album(*(arrays[field.name] for field in dataclasses.fields(Album)))
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -3,11 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
-from cfi_jax.data.listing import File, Listing, Record, Store, files_in, shorten
+from cfi_jax.data.listing import File, Listing, Record, Store, files_in, is_folder, shorten
 from cfi_jax.data.matching import match_folders
 from cfi_jax.datasets import lists as lists_lib
 from cfi_jax.datasets.files import FileDataset
@@ -85,7 +85,9 @@ class ListedDataset(LabelledDataset):
     """Lists the records that the list of a part names; files of no list are strays."""
     names = {
       stem: lists_lib.read_names(
-        Path(self.directory, f"{stem}.txt"), self.title, list(self.lists.values())
+        storage.path(self.directory, f"{stem}.txt"),
+        self.title,
+        list(self.lists.values()),
       )
       for stem in self.lists.values()
     }
@@ -127,7 +129,7 @@ class Mfnet(ListedDataset):
 
   def whole(self) -> Listing:
     """Lists all records, in either layout."""
-    if not os.path.isdir(os.path.join(self.directory, "images")):
+    if not is_folder(storage.join(self.directory, "images")):
       return super().whole()
     found = match_folders(self.directory, {"visible": "images", "labels": "labels"})
     records = []
@@ -177,11 +179,11 @@ class BoxDataset(LabelledDataset):
   @property
   def numbering(self) -> tuple[int, ...]:
     """Class by its number in text files, by classes.txt; () without one."""
-    return numbering(os.path.join(self.directory, self.annotation_folder()), self.classes)
+    return numbering(storage.join(self.directory, self.annotation_folder()), self.classes)
 
   def annotation_folder(self) -> str:
     """The folder of annotations below the root, the first of `folders` where none is there."""
-    there = (f for f in self.folders if os.path.isdir(os.path.join(self.directory, f)))
+    there = (f for f in self.folders if is_folder(storage.join(self.directory, f)))
     return next(there, self.folders[0])
 
   def listing(self, part: str) -> Listing:
@@ -258,7 +260,7 @@ class LabelledFolder(LabelledDataset):
   @property
   def numbering(self) -> tuple[int, ...]:
     """Class by its number in text files, by classes.txt; () without one."""
-    return numbering(os.path.join(self.directory, self.boxes), self.classes) if self.boxes else ()
+    return numbering(storage.join(self.directory, self.boxes), self.classes) if self.boxes else ()
 
   def listing(self, part: str) -> Listing:
     """Lists the records of the folders."""
@@ -285,7 +287,7 @@ def add_boxes(listing: Listing, root: str, folder: str) -> Listing:
   if missing:
     problems.append(
       f"{len(missing)} of {len(listing.records)} images have no annotation in "
-      f"{os.path.join(root, folder)} ({' or '.join(EXTENSIONS)}; an empty text file says that "
+      f"{storage.join(root, folder)} ({' or '.join(EXTENSIONS)}; an empty text file says that "
       f"there is no object): {shorten(missing)}"
     )
   records = tuple(
@@ -298,7 +300,7 @@ def add_boxes(listing: Listing, root: str, folder: str) -> Listing:
 
 def numbering(folder: str, classes: Classes) -> tuple[int, ...]:
   """Class by its number in text files, by classes.txt in their folder; () without one."""
-  path = Path(folder, ORDER_FILE)
+  path = storage.path(folder, ORDER_FILE)
   if not path.is_file():
     return ()
   try:

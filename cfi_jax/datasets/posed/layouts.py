@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
-from cfi_jax.data.listing import File, Listing, Record, files_in
+from cfi_jax.data.listing import File, Listing, Record, files_in, is_folder
 from cfi_jax.datasets.posed import keypoints as readers
 from cfi_jax.datasets.posed.people import Annotated, Posed, sentence
 
@@ -61,7 +62,7 @@ class PosePairs(Posed):
   def _list(self, kind: str, part: str) -> str:
     """The one file of that kind of list in the root."""
     ending = f"{kind}-{part}.csv"
-    found = sorted(name for name in os.listdir(self.directory) if name.endswith(ending))
+    found = [e.name for e in storage.entries(self.directory) if e.name.endswith(ending)]
     if len(found) != 1:
       listed = f"holds {', '.join(found)}" if found else "holds none"
       raise InputError(f"{self.root} {listed}; allowed: one file *{ending}")
@@ -92,13 +93,13 @@ class PoseFrames(Posed):
 
   def annotated(self, part: str) -> Annotated:
     """Lists the frames of a part; raises InputError where nobody has any, and for damaged files."""
-    if not os.path.isdir(self.directory):
+    if not is_folder(self.directory):
       files_in(self.directory, "")  # says what is wrong
-    people = sorted(
+    people = [
       entry.name
-      for entry in os.scandir(self.directory)
-      if os.path.isdir(os.path.join(entry.path, part, "frames"))
-    )
+      for entry in storage.entries(self.directory)
+      if is_folder(os.path.join(entry.path, part, "frames"))
+    ]
     if not people:
       raise InputError(
         f"{self.root} has no folder PERSON/{part}/frames; expected are PERSON/{part}/frames and "

@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 from flax import serialization, traverse_util
 from jax.sharding import Mesh
 
-from cfi_jax.core import files
+from cfi_jax.core import files, storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
-from cfi_jax.engine.workdir import damage, record
+from cfi_jax.engine.workdir import damage, mirror, record
 from cfi_jax.engine.workdir.manager import CheckpointOptions, Quiet, one_line, open_manager
 
 State = Any  # a pytree of arrays
@@ -33,16 +33,23 @@ class Checkpoints:
     options: CheckpointOptions,
     *,
     read_only: bool = False,
+    alone: bool = False,
     about: Mapping[str, Any] | None = None,
   ):
     """Opens, or creates, `workdir`/checkpoints; remains of interrupted saves are removed.
 
     read_only: the folder, which must be there, is left as it is; a run may be writing into it.
+    alone: the folder is this process's own, as are those of the run's other processes; then
+      process 0 alone saves.
     about: kept in every checkpoint beside its leaves; `record.about` of the run.
     Otherwise `damage.set_aside_unreadable` comes first: Orbax opens no folder with a step that it
     cannot list.
     """
-    self._options, self._about = options, about or {}
+    if isinstance(workdir, storage.BucketPath):
+      if not read_only:
+        raise ValueError(f"{workdir}: checkpoints are written by a `Mirror`")
+      workdir, alone = mirror.fetched(workdir), True
+    self._options, self._about, self._alone = options, about or {}, alone
     self._folder = workdir.resolve() / FOLDER
     if read_only and not self._folder.is_dir():
       raise InputError(f"{self._folder}: holds no checkpoint, there is no such folder")
@@ -54,7 +61,7 @@ class Checkpoints:
     self._quiet.__enter__()
     try:
       with self._writing():
-        self._manager = open_manager(self._folder, options, read_only=read_only)
+        self._manager = open_manager(self._folder, options, read_only=read_only, alone=alone)
     except BaseException as error:
       self._quiet.__exit__()
       if isinstance(error, InputError) or not isinstance(error, Exception):
@@ -90,7 +97,7 @@ class Checkpoints:
     """
     if self._read_only:
       raise ValueError(f"{self._folder} is open for reading only")
-    if step in self._manager.all_steps():
+    if step in self._manager.all_steps() or (self._alone and jax.process_index() != 0):
       return
     # As NumPy arrays: to share out the writing of jax.Arrays among processes, Orbax would compile a
     # program per shape at the first save.
@@ -202,7 +209,7 @@ class Checkpoints:
         lines.append(str(error))
         continue
       if lines:
-        if jax.process_index() == 0:
+        if jax.process_index() == 0 or self._alone:
           for later in self.steps[self.steps.index(step) + 1 :]:
             damage.set_aside(self._folder / str(later))
         sharding.wait_for_processes("set aside")

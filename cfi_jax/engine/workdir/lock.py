@@ -1,6 +1,7 @@
 """One process writes a workdir: a lock that names its holder and does not outlive it.
 
-The lock is a file that the file system creates for one process only, so that no flock is needed.
+The lock is a file that the file system creates for one process only, so that no flock is needed; in
+a bucket an object that is written on the condition that there is none.
 Its holder renews it every few seconds. A holder on this machine is looked up among the processes;
 one on another is taken for dead once its lock has not been renewed for a while. Several processes
 of one run have one lock, which process 0 takes.
@@ -17,6 +18,7 @@ import time
 import uuid
 from typing import Any
 
+from cfi_jax.core import files, storage
 from cfi_jax.core.types import InputError
 
 FILE = "run.lock"
@@ -31,6 +33,7 @@ class Lock:
     """Takes nothing yet."""
     self._path = workdir / FILE
     self._token = uuid.uuid4().hex
+    self._thread: threading.Thread | None = None
     self._held = threading.Event()
     self._left = threading.Event()
     self._lost = threading.Event()
@@ -42,8 +45,13 @@ class Lock:
   def __exit__(self, *exception) -> None:
     """Gives the lock back, if it is still this one."""
     self._left.set()
-    if self._held.is_set() and _read(self._path).get("token") == self._token:
-      self._path.unlink(missing_ok=True)
+    if self._thread is not None:  # which would write the object again
+      self._thread.join()
+    if self._held.is_set():
+      if _read(self._path).get("token") == self._token:
+        self._path.unlink(missing_ok=True)
+      if isinstance(self._path, storage.BucketPath):
+        _sign(self._path, self._token).unlink(missing_ok=True)
 
   def acquire(self) -> None:
     """Takes the lock, over from a dead process if need be; makes the workdir.
@@ -53,12 +61,13 @@ class Lock:
     content = json.dumps(_self() | {"token": self._token}).encode()
     try:
       self._path.parent.mkdir(parents=True, exist_ok=True)
-      while not _create(self._path, content):
+      while not files.create(self._path, content):
         check(self._path.parent)
     except OSError as error:
       raise InputError(f"{self._path}: cannot be written: {error.strerror or error}") from error
     self._held.set()
-    threading.Thread(target=self._renew, name="cfi_jax lock", daemon=True).start()
+    self._thread = threading.Thread(target=self._renew, name="cfi_jax lock", daemon=True)
+    self._thread.start()
 
   def require(self) -> None:
     """Raises `InputError` where another process took the lock over, as after a long suspension."""
@@ -71,7 +80,10 @@ class Lock:
         if _read(self._path).get("token") != self._token:
           self._lost.set()
           return
-        os.utime(self._path)
+        if isinstance(self._path, storage.BucketPath):
+          _sign(self._path, self._token).write_bytes(b"")
+        else:
+          os.utime(self._path)
 
 
 def check(workdir: pathlib.Path) -> None:
@@ -146,41 +158,37 @@ def _lives(path: pathlib.Path, holder: dict[str, Any], who: str) -> bool:
   return False
 
 
+def _sign(path: pathlib.Path, token: str) -> pathlib.Path:
+  """The object that a holder writes again and again.
+
+  It does not write the lock itself, in which it could replace that of another in the moment between
+  looking and writing.
+  """
+  return path.with_name(f"{path.name}.{token}")
+
+
 def _renewed(path: pathlib.Path) -> int | None:
   """Time of the last renewal by the file system's clock, only ever compared with itself."""
   try:
+    if isinstance(path, storage.BucketPath):
+      sign = _sign(path, str(_read(path).get("token")))
+      return (sign if sign.exists() else path).stat().st_mtime_ns
     return path.stat().st_mtime_ns
   except FileNotFoundError:
     return None
 
 
-def _create(path: pathlib.Path, content: bytes) -> bool:
-  """Whether this call made the file, whole: two processes never both do."""
-  own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-  own.write_bytes(content)
-  try:
-    os.link(own, path)
-  except FileExistsError:
-    return False
-  except OSError:  # no hard links here: the file exists, empty for a moment
-    return _create_exclusively(path, content)
-  finally:
-    own.unlink()
-  return True
-
-
-def _create_exclusively(path: pathlib.Path, content: bytes) -> bool:
-  try:
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-  except FileExistsError:
-    return False
-  with os.fdopen(file, "wb") as stream:
-    stream.write(content)
-  return True
-
-
 def _remove(path: pathlib.Path, holder: dict[str, Any]) -> None:
-  """Removes the lock of a dead holder, unless another process has taken it over meanwhile."""
+  """Removes the lock of a dead holder, unless another process has taken it over meanwhile.
+
+  Buckets have no renaming: there the lock is looked at once more, and a holder whose lock is
+  removed in the moment between sees that when it renews it, and stops.
+  """
+  if isinstance(path, storage.BucketPath):
+    if _read(path).get("token") == holder.get("token"):
+      path.unlink(missing_ok=True)
+      _sign(path, str(holder.get("token"))).unlink(missing_ok=True)
+    return
   aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   try:
     os.rename(path, aside)  # one of several processes succeeds

@@ -18,9 +18,13 @@ from tensorboardX.proto import event_pb2, summary_pb2
 from cfi_jax.core.files import write_atomically
 from cfi_jax.engine.config import Config
 from cfi_jax.engine.dispatch import Chunk
+from cfi_jax.engine.goodput import FIELDS, Goodput
+from cfi_jax.engine.workdir.mirror import PARTED, read_parts
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE = PARTED
 KINDS = ("train", "validation")  # of rows
+# Values of a row that tell of the clock and of this machine, not of the run's result.
+CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations", *FIELDS)
 PICTURES = "pictures"
 TENSORBOARD = "tensorboard"
 
@@ -108,10 +112,23 @@ class Writer:
   Process 0 alone writes; the others only check that values are finite.
   """
 
-  def __init__(self, workdir: pathlib.Path, config: Config, start: int, last: int):
-    """Goes on after step `start` of a run that ends with step `last`."""
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    config: Config,
+    start: int,
+    last: int,
+    goodput: Goodput | None = None,
+  ):
+    """Goes on after step `start` of a run that ends with step `last`.
+
+    goodput: the times of the run, which rows of steps then have too.
+    """
     self._config = config
     self._last = last
+    self._goodput = goodput
+    if goodput is not None:
+      goodput.go_on(read_metrics(workdir / METRICS_FILE), start)
     self._logs = Logs(workdir, start) if jax.process_index() == 0 else None
     self._pending: list[tuple[range, dict[str, jax.Array]]] = []
     self._waited = 0.0
@@ -135,7 +152,8 @@ class Writer:
     """Waits for the steps added so far, checks that they are finite, and writes the rows due.
 
     A row also has the seconds per step and the share of the time that the host waited for input,
-    both since the last call, and the number of programs compiled so far. Returns the last loss.
+    both since the last call, the number of programs compiled so far, and the times of the whole run
+    by their kind. Returns the last loss.
     Raises `DivergedError` naming the first step that is not finite.
     """
     fetched = jax.device_get([metrics for _, metrics in self._pending])
@@ -147,6 +165,8 @@ class Writer:
       "input_wait": self._waited / total,
       "compilations": compilations,
     }
+    if self._goodput is not None:
+      course |= self._goodput.row()
     for (steps, _), metrics in zip(self._pending, fetched, strict=True):
       for i, step in enumerate(steps):
         values = {name: float(np.atleast_1d(value)[i]) for name, value in metrics.items()}
@@ -179,9 +199,10 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
 
 def _read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
   """The rows of a metrics file, and the number of its damaged lines."""
-  if not path.exists():
+  content = read_parts(path)
+  if content is None:
     return [], 0
-  lines = path.read_bytes().splitlines(keepends=True)
+  lines = content.splitlines(keepends=True)
   whole = [line for line in lines if line.endswith(b"\n")]
   rows = [row for row in map(_read_row, whole) if row is not None]
   return rows, len(whole) - len(rows)

@@ -71,7 +71,7 @@ def open_manager(
       best_fn=lambda metrics: metrics[options.best],
       best_mode=DIRECTIONS[options.direction],
       cleanup_tmp_directories=not read_only,
-      create=not read_only,
+      create=not (read_only or alone),  # that of a process alone is there
       read_only=read_only,
       save_interval_steps=1,
       multiprocessing_options=processes,

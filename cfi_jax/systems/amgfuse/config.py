@@ -47,6 +47,8 @@ class Config(ScoredConfig):
   validation_metrics: of fused degraded pairs against the clean ones.
   """
 
+  ADDED: ClassVar[dict[str, str]] = {"prior": "params/output_"}
+  OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {"model:amgfuse.prior": "none"}
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *ScoredConfig.OPERATIONAL,
     *(f"model.{name}" for name in WAYS),

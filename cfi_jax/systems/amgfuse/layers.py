@@ -107,27 +107,56 @@ _shifted.defvjp(_shifted_forward, _shifted_backward)
 
 
 class Convolution(nn.Module):
-  """Convolution with a square window, or of single pixels; zeros outside, same size."""
+  """Convolution with a square window, or of single pixels; zeros outside, same size.
+
+  zero: whether its kernel is 0 before training.
+  """
 
   features: int
   ways: Ways
   window: int = 3
   bias: bool = False
+  zero: bool = False
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps a map to one of `features` channels."""
     inputs, dtype = x.shape[-1], self.ways.param_dtype
+    start = nn.initializers.zeros if self.zero else bound
     if self.window == 1:
-      kernel = self.param("kernel", bound, (inputs, self.features), dtype)
+      kernel = self.param("kernel", start, (inputs, self.features), dtype)
       return jnp.matmul(x, kernel.astype(x.dtype))
     shape = (self.window, self.window, inputs, self.features)
-    y = convolve(x, self.param("kernel", bound, shape, dtype))
+    y = convolve(x, self.param("kernel", start, shape, dtype))
     if not self.bias:
       return y
     same = nn.initializers.constant((self.window**2 * inputs) ** -0.5)
     bias = self.param("bias", same, (self.features,), dtype)
     return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
+
+
+class Reduce(nn.Module):
+  """Halves the channels, pixel by pixel."""
+
+  ways: Ways
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[B, H, W, C] -> [B, H, W, C/2]."""
+    return Convolution(x.shape[-1] // 2, self.ways, window=1, name="conv")(x)
+
+
+class Output(nn.Module):
+  """Makes an image of a map; zero: whether it is 0 before training."""
+
+  channels: int
+  zero: bool
+  ways: Ways
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """[B, H, W, C] -> [B, H, W, channels]."""
+    return Convolution(self.channels, self.ways, zero=self.zero, name="conv")(x)
 
 
 class Pointwise(nn.Module):

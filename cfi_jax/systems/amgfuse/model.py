@@ -15,11 +15,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion import rule_options
 from cfi_jax.systems.amgfuse import masks
 from cfi_jax.systems.amgfuse import ways as ways_lib
+from cfi_jax.systems.amgfuse.correction import CHANNELS, corrected
 from cfi_jax.systems.amgfuse.coupling import STREAMS, Coupling, Streams
 from cfi_jax.systems.amgfuse.histogram import Blocks
-from cfi_jax.systems.amgfuse.layers import Convolution, Down, Stage, Up
+from cfi_jax.systems.amgfuse.layers import Convolution, Down, Output, Reduce, Stage, Up
 from cfi_jax.systems.amgfuse.ways import Ways
 
 NUMERATORS = ("visible", "infrared")
@@ -58,6 +60,9 @@ class AMGFuse(nn.Module):
     what both modalities add to the fused stream.
   masked_by: output whose distance from the fused image is the numerator of the mask of `masked`:
     "visible" in the release; "infrared" as in all other masks.
+  prior: "none", or the rule that fuses, with its options, as "wavelet:gain=1.2". The streams of
+    both modalities then give gains and offsets of the images, as haze and its removal are, and the
+    fused stream those of what the rule makes of the results; all are 0 before training. Ours.
   """
 
   width: int
@@ -67,6 +72,7 @@ class AMGFuse(nn.Module):
   mask: bool
   gate: bool
   masked_by: str
+  prior: str
   ways: Ways
 
   def __post_init__(self):
@@ -77,6 +83,7 @@ class AMGFuse(nn.Module):
         raise InputError(f"model.{name}={getattr(self, name)!r}; allowed: True, False")
     if self.masked_by not in NUMERATORS:
       raise InputError(f"model.masked_by={self.masked_by!r}; valid: {', '.join(NUMERATORS)}")
+    rule_options.prior_of(self.prior)
     super().__post_init__()
 
   @property
@@ -92,7 +99,8 @@ class AMGFuse(nn.Module):
     """
     check_images(self.step, visible, infrared)
     own, levels = self.ways, len(self.blocks)
-    coarsest = 2 * levels - 2
+    rule, coarsest = rule_options.prior_of(self.prior), 2 * levels - 2
+    shortened = only_fused and rule is None  # a rule needs the other outputs
     taps: dict[str, list] = {name: [] for name in ("raw_masks", "masks", "before", "after")}
 
     def couple(streams: Streams, level: int) -> Streams:
@@ -100,7 +108,7 @@ class AMGFuse(nn.Module):
       coupling = Coupling(
         self.heads[level - 1], self.mask, self.gate, own, number == 0, name=f"coupling{number}"
       )
-      last = only_fused and number == coarsest
+      last = shortened and number == coarsest
       after, raw, mask = coupling(streams, only_fused=last)
       for name, value in zip(taps, (raw, mask, streams, after), strict=True):
         taps[name].append(value)
@@ -134,12 +142,17 @@ class AMGFuse(nn.Module):
       if level > 1:
         streams = each(Reduce, f"reduce{level}", streams)
       streams = couple(stages(f"decoder{level}", streams, level, self.blocks[level - 1]), level)
-    if only_fused:
+    if shortened:
       refined = Blocks(self.refinement, self.heads[0], own, name="refinement_fused")(streams.fused)
-      outputs = Streams(None, None, Output(own, name="output_fused")(refined))
+      outputs = Streams(None, None, Output(3, False, own, name="output_fused")(refined))
     else:
-      outputs = each(Output, "output", stages("refinement", streams, 1, self.refinement))
+      refined = stages("refinement", streams, 1, self.refinement)
+      outputs = each(Output, "output", refined, *((3, False) if rule is None else (CHANNELS, True)))
     outputs = Streams(*(None if x is None else x.astype(own.exact) for x in outputs))
+    if rule is not None:
+      outputs = corrected(rule, visible, infrared, outputs)
+    if only_fused:
+      outputs = Streams(None, None, outputs.fused)
     masked = None if only_fused else self._masked(outputs, visible, infrared)
     found = {name: tuple(values) for name, values in taps.items()}
     return Fusions(**outputs._asdict(), masked=masked, **found)
@@ -151,28 +164,6 @@ class AMGFuse(nn.Module):
     subtracted = visible if self.masked_by == "visible" else infrared
     denominator = visible - infrared + outputs.fused + masks.EPSILON
     return masks.soft(masks.share(outputs.fused - subtracted, denominator)) * visible
-
-
-class Reduce(nn.Module):
-  """Halves the channels, pixel by pixel."""
-
-  ways: Ways
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """[B, H, W, C] -> [B, H, W, C/2]."""
-    return Convolution(x.shape[-1] // 2, self.ways, window=1, name="conv")(x)
-
-
-class Output(nn.Module):
-  """Makes an image of a map."""
-
-  ways: Ways
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """[B, H, W, C] -> [B, H, W, 3]."""
-    return Convolution(3, self.ways, name="conv")(x)
 
 
 class Restoration(nn.Module):
@@ -219,7 +210,7 @@ class Restoration(nn.Module):
         x = Reduce(own, name=f"reduce{level}")(x)
       x = blocks(f"decoder{level}", x, level, self.blocks[level - 1])
     x = blocks("refinement", x, 1, self.refinement)
-    return image + Output(own, name="output")(x).astype(image.dtype)
+    return image + Output(3, False, own, name="output")(x).astype(image.dtype)
 
 
 NETWORKS = {"amgfuse": AMGFuse, "restoration": Restoration}
@@ -227,6 +218,7 @@ NOT_OPTIONS = ("name", "parent", "ways")  # fields of the modules that no config
 COMPUTED = (*ways_lib.WAYS, "dtype", "param_dtype")  # fields of a config that say how
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 RANGES = {"width": 4096, "refinement": 64}
+OLDER = {"prior": "none"}  # fields that files of earlier versions lack, of `AMGFuse`
 FIXED = ("scale", "temperature")  # leaves that begin at 1
 MOST_BLOCKS, LEVELS = 64, (1, 6)
 
@@ -305,7 +297,8 @@ def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
 def from_architecture(architecture: Mapping[str, Any], dtype: str) -> AMGFuse | Restoration:
   """The network of an architecture that computes in `dtype`, in the fastest ways."""
   computed = {"dtype": dtype, "param_dtype": "float64" if dtype == "float64" else "float32"}
-  return make_model({**architecture, **dict.fromkeys(ways_lib.WAYS, "auto"), **computed})
+  older = OLDER if architecture.get("name") == "amgfuse" else {}
+  return make_model({**older, **architecture, **dict.fromkeys(ways_lib.WAYS, "auto"), **computed})
 
 
 def init(network: AMGFuse | Restoration, key: Array) -> dict:

@@ -15,7 +15,7 @@ from cfi_jax.systems.amgfuse.samples import Scene, grey
 EPSILON = 1e-6  # in the quotient of the pseudo ground truth's mask
 # Terms by network; the first four of AMG-Fuse are terms of `fusion.losses`.
 TERMS = {
-  "amgfuse": ("intensity", "edges", "structure", "colour", "mgls", "tdas", "restored"),
+  "amgfuse": ("intensity", "edges", "structure", "colour", "mgls", "tdas", "restored", "target"),
   "restoration": ("restoration",),
 }
 
@@ -40,7 +40,8 @@ def fusion_terms(
   intensity, edges, structure, colour: of the fused image, against the clean ones (see
     `losses.maximum`, `edges`, `shared_structure` and `chroma`; grey is the mean of RGB).
   mgls: `mask_guided`. tdas: mean |R(X) - X|, X the masked image and R what `restore` does.
-  restored: `restored_heads`; ours.
+  restored: `restored_heads`. target: mean |F - P|, F the fused image and P the pseudo ground truth.
+    Both are ours.
   A value of `structure` depends on its batch, by the shares of `visible_share`.
   """
   pair = Pair(visible=grey(scene.clean_visible), infrared=scene.clean_infrared)
@@ -53,6 +54,7 @@ def fusion_terms(
     "mgls": lambda: sum(mask_guided(scene, fusions)),
     "tdas": lambda: distance(restore(fusions.masked), fusions.masked),
     "restored": lambda: sum(restored_heads(scene, fusions)),
+    "target": lambda: distance(scene.pseudo, fusions.fused),
   }
   return {name: makers[name]() for name, weight in weights.items() if weight}
 

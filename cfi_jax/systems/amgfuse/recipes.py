@@ -48,6 +48,8 @@ def released() -> ConfigDict:
         threads=4,
         prefetch=8,
         device_gb=2.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="auto",
         normalize_over="image",
       ),
@@ -62,6 +64,7 @@ def released() -> ConfigDict:
         mask=True,
         gate=True,
         masked_by="visible",
+        prior="none",
         **WAYS,
       ),
       restoration=dict(weights="", **SIZE, heads=RESTORATION_HEADS),
@@ -94,6 +97,7 @@ def released() -> ConfigDict:
       memory_gb=0.0,
       init_from="",
       hash_contents=False,
+      profile_steps="",
     )
   )
 
@@ -160,7 +164,7 @@ def small_restoration() -> ConfigDict:
   return as_restoration(small())
 
 
-def weather() -> ConfigDict:
+def weather_start() -> ConfigDict:
   """A small network on RoadScene's clean pairs under made weather, trained longer than `small`.
 
   Its outputs of both modalities are restored images, by the term `restored` in place of `mgls`.
@@ -177,9 +181,24 @@ def weather() -> ConfigDict:
   return config
 
 
+def weather() -> ConfigDict:
+  """`weather_start` with a prior: it corrects both images, by `restored`, and their fusion.
+
+  That is by the term `target`, and the rule is the one that `visible-infrared` has. Both terms are
+  ours, and take the place of the authors', but for `structure`. Begins best from weights of
+  `weather_start`, by `init_from`.
+  """
+  config = weather_start()
+  config.model.prior = "wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0"
+  config.pseudo.update(gain=1.03, spread=0.7)
+  config.loss = dict(structure=1.0, restored=10.0, target=10.0)
+  config.steps = 1300
+  return config
+
+
 def weather_restoration() -> ConfigDict:
   """The restoration network of `weather`."""
-  return as_restoration(weather())
+  return as_restoration(weather_start())
 
 
 RECIPES = {
@@ -191,6 +210,7 @@ RECIPES = {
   "small": small,
   "small_folder": small_folder,
   "small_restoration": small_restoration,
+  "weather_start": weather_start,
   "weather": weather,
   "weather_restoration": weather_restoration,
 }

@@ -53,10 +53,11 @@ def train_step(
 
   on_shares = sharding.on_shares(of_share, (WHOLE, WHOLE, SPLIT), WHOLE)
   gradients, metrics = on_shares(state.params, constants, scene)
-  updates, opt_state = parts.optimizer.update(gradients, state.opt_state, state.params)
+  with jax.named_scope("optimizer"):
+    updates, opt_state = parts.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
   metrics["gradient_norm"] = optax.tree.norm(gradients)
   metrics["learning_rate"] = jnp.asarray(parts.learning_rate(state.step), jnp.float32)
-  params = optax.apply_updates(state.params, updates)
   # The losses are those of the old parameters; this one tells whether the new ones are finite.
   metrics["parameter_norm"] = optax.tree.norm(params)
   ema_params = optim.update_ema(state.ema_params, params, state.step, parts.ema_decay)

@@ -34,6 +34,8 @@ def small() -> ConfigDict:
         threads=1,
         prefetch=4,
         device_gb=0.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="full",
         normalize_over="image",
       ),
@@ -86,6 +88,7 @@ def small() -> ConfigDict:
       memory_gb=0.0,
       init_from="",
       hash_contents=False,
+      profile_steps="",
     )
   )
 

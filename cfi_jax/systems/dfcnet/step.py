@@ -306,5 +306,6 @@ def join(batch: Batch) -> Transfer:
 
 def update(optimizer: optax.GradientTransformation, learner: Learner, gradients: dict) -> Learner:
   """The learner after one step of its optimizer."""
-  updates, opt_state = optimizer.update(gradients, learner.opt_state, learner.params)
-  return Learner(optax.apply_updates(learner.params, updates), opt_state)
+  with jax.named_scope("optimizer"):
+    updates, opt_state = optimizer.update(gradients, learner.opt_state, learner.params)
+    return Learner(optax.apply_updates(learner.params, updates), opt_state)

@@ -33,7 +33,6 @@ from cfi_jax.systems.isfuse.operations.plain import (
 GATES = ("released", "paper")
 NOT_OPTIONS = ("name", "parent", "operations")  # fields of the module that no config has
 CHOICES = {"gate": GATES, "padding": tuple(PADDINGS)}
-PRIOR = "wavelet"  # the rule that a network may start from
 TRUSTING = 4.0  # bias of a head before training: the logit of the trust in every pixel
 RANGES = {"features": (2, 4096), "grid": (1, 256), "levels": (1, 6)}
 
@@ -130,7 +129,7 @@ class ISFuse(nn.Module):
         raise InputError(f"model.{name}={value!r}; allowed: whole numbers from {low} to {high}")
     if type(self.shared_encoder) is not bool:
       raise InputError(f"model.shared_encoder={self.shared_encoder!r}; allowed: True, False")
-    rule_of(self.prior)
+    rule_options.prior_of(self.prior)
     super().__post_init__()
 
   @property
@@ -155,7 +154,7 @@ class ISFuse(nn.Module):
       setattr(self, f"cfi{level}", CFI(self.features, self.grid, self.gate, **kinds))
     for level in range(1, self.levels):
       setattr(self, f"decoder{level}", ConvBlock(self.features, **kinds))
-    self.rule = rule_of(self.prior)
+    self.rule = rule_options.prior_of(self.prior)
     if self.rule is None:
       self.head = Affine(1, self.param_dtype, (3, 3))
     else:
@@ -210,15 +209,6 @@ class ISFuse(nn.Module):
     chex.assert_equal_shape([pair.visible, pair.infrared])
     features = {m: self.encode(getattr(pair, m), m, train) for m in MODALITIES}
     return self.integrate(features, pair, train)
-
-
-def rule_of(prior: str) -> WaveletOptions | None:
-  """The options of the rule that a prior names, None for "none"; InputError for another text."""
-  if prior == "none":
-    return None
-  if not rule_options.is_rule(prior) or prior.partition(":")[0] != PRIOR:
-    raise InputError(f"model.prior={prior!r}; valid: none, {PRIOR}, {PRIOR}:OPTION=VALUE,...")
-  return rule_options.parse(prior).options
 
 
 def fuse_by(rule: WaveletOptions, pair: Pair, trust: Pair) -> Array:

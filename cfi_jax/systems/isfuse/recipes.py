@@ -77,6 +77,8 @@ def released() -> ConfigDict:
         # MSRS takes 0.7 GB, M3FD 7, LLVIP 32. 2 leaves an accelerator of 16 GB nearly whole; raise
         # it on a larger one.
         device_gb=2.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="auto",
         normalize_over="image",
       ),
@@ -122,6 +124,7 @@ def released() -> ConfigDict:
       memory_gb=0.0,
       init_from="",
       hash_contents=False,
+      profile_steps="",
     )
   )
 

@@ -25,11 +25,13 @@ def train_step(
   parts: Parts, state: TrainState, batch: Pair, key: Array
 ) -> tuple[TrainState, Metrics]:
   """One step on pairs [B, H, W, 1]; all that is drawn depends on (key, sample) only."""
-  if parts.cameras.probability:
-    batch = cameras.vary_batch(key, batch, parts.cameras)
-  if parts.decoys.probability:
-    batch = decoys.add_to_batch(key, batch, parts.decoys)
-  return update(parts, state, make_views(parts, key, batch))
+  with jax.named_scope("views"):
+    if parts.cameras.probability:
+      batch = cameras.vary_batch(key, batch, parts.cameras)
+    if parts.decoys.probability:
+      batch = decoys.add_to_batch(key, batch, parts.decoys)
+    views = make_views(parts, key, batch)
+  return update(parts, state, views)
 
 
 def update(parts: Parts, state: TrainState, views: dict[str, View]) -> tuple[TrainState, Metrics]:
@@ -41,7 +43,8 @@ def update(parts: Parts, state: TrainState, views: dict[str, View]) -> tuple[Tra
       variables = {"params": params, "batch_stats": batch_stats}
       fusions, new_stats = fuse_views(parts, variables, show(views, pairs), train=True)
       original = fusions.pop("original")
-      total, terms = objective(parts.loss, pairs["original"], original, fusions, pairs)
+      with jax.named_scope("objective"):
+        total, terms = objective(parts.loss, pairs["original"], original, fusions, pairs)
       means = {"loss": total.mean()} | {name: term.mean() for name, term in terms.items()}
       return means["loss"], (means | gate_moments(original), new_stats)
 
@@ -50,11 +53,12 @@ def update(parts: Parts, state: TrainState, views: dict[str, View]) -> tuple[Tra
 
   on_shares = sharding.on_shares(of_share, (WHOLE, WHOLE, places), WHOLE)
   grads, metrics, batch_stats = on_shares(state.params, state.batch_stats, pairs)
-  updates, opt_state = parts.optimizer.update(grads, state.opt_state, state.params)
+  with jax.named_scope("optimizer"):
+    updates, opt_state = parts.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
   metrics = gate_statistics(metrics)
   metrics["gradient_norm"] = optax.tree.norm(grads)
   metrics["learning_rate"] = jnp.asarray(parts.learning_rate(state.step), jnp.float32)
-  params = optax.apply_updates(state.params, updates)
   # The losses are those of the old parameters; this one tells whether the new ones are finite.
   metrics["parameter_norm"] = optax.tree.norm(params)
   state = TrainState(

@@ -11,6 +11,7 @@ from cfi_jax.datasets.labelled.classes import Classes
 from cfi_jax.engine import config as engine_config
 from cfi_jax.engine.optim import OptimOptions
 from cfi_jax.images import ranges
+from cfi_jax.systems.perception.fused import FusedOptions
 from cfi_jax.systems.perception.model import STRIDE, Architecture, ModelOptions
 from cfi_jax.systems.perception.objective import LossOptions
 
@@ -21,11 +22,14 @@ TRUTHS = ("labels", "objects", "carrier")  # images that are whole numbers
 class Config(engine_config.Config):
   """One training run; other fields are explained in `engine.config.Config`.
 
-  data: a data set with classes. model, loss, optim: see there.
+  data: a data set with classes. fused: images that stand in the place of its visible ones; they are
+    known by what made them, or by their names and sizes. model, loss, optim: see there.
   """
 
-  OLDER: ClassVar = {}
+  OLDER: ClassVar = {"fused.weights": "", "fused.folder": "", "fused.cache": ""}
+  OPERATIONAL: ClassVar = (*engine_config.Config.OPERATIONAL, *OLDER)
 
+  fused: FusedOptions
   model: ModelOptions
   loss: LossOptions
   optim: OptimOptions
@@ -41,6 +45,17 @@ class Config(engine_config.Config):
       raise InputError(
         f"input.normalize is {self.input.normalize!r}, which would change the numbers of "
         f"{', '.join(wrong)}; allowed: auto, full, or rules of visible and infrared by name"
+      )
+    if self.fused.given != (self.model.fusion == "fused"):
+      values = f"config.fused.weights is {self.fused.weights!r}, folder {self.fused.folder!r}"
+      raise InputError(
+        f"{values} and model.fusion {self.model.fusion!r}; allowed: weights or a folder with "
+        "'fused', none with others"
+      )
+    if self.fused.weights and self.input.normalize_over != "image":
+      raise InputError(
+        f"input.normalize_over is {self.input.normalize_over!r} and fused.weights "
+        f"{self.fused.weights!r}, which read each pair by itself; allowed: image"
       )
     if self.model.fusion == "special" and not self.loss.prediction:
       raise InputError(

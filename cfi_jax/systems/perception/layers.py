@@ -121,6 +121,55 @@ class Special(nn.Module):
     return fused, (errors[0] + errors[1]) / 2
 
 
+class Concatenation(nn.Module):
+  """Both features side by side, and a perceptron of two hidden layers at every pixel.
+
+    fused = s W_3 relu(W_2 relu(W_1 [f_v, f_i]))        (biases left out here)
+
+  The linear map of features side by side is a sum of projections, which is what `Sum` begins with:
+  here nothing passes but what the perceptron makes of both. s is a factor per channel that begins
+  at 1. It has the parameters of `Special` in number.
+  """
+
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, visible: Array, infrared: Array) -> tuple[Array, Array]:
+    """Two features [B, H, W, C] to one, and 0 for each sample: nothing is predicted."""
+    channels = visible.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    x = jnp.concatenate([visible, infrared], -1)
+    for _ in range(2):
+      x = nn.relu(nn.Dense(channels, dtype=self.dtype)(x))
+    x = nn.Dense(channels, dtype=self.dtype)(x)
+    return _along(scale.astype(x.dtype), x) * x, jnp.zeros(len(visible))
+
+
+class SqueezeExcitation(nn.Module):
+  """The sum of both features, each channel with a gate that the whole image decides.
+
+    [e_v, e_i] = sigmoid(W_2 relu(W_1 mean([f_v, f_i])))        (biases left out here)
+    fused = s (e_v f_v + e_i f_i)
+
+  The mean is over all pixels. The gates are those of Hu et al. 2018 (Squeeze-and-Excitation
+  Networks, reduction 2). s is a factor per channel that begins at 1. It has the parameters of
+  `Special` in number.
+  """
+
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, visible: Array, infrared: Array) -> tuple[Array, Array]:
+    """Two features [B, H, W, C] to one, and 0 for each sample: nothing is predicted."""
+    channels = visible.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    squeezed = jnp.concatenate([visible, infrared], -1).mean((1, 2), keepdims=True)
+    hidden = nn.relu(nn.Dense(channels, dtype=self.dtype)(squeezed))
+    gates = nn.sigmoid(nn.Dense(2 * channels, dtype=self.dtype)(hidden))
+    x = gates[..., :channels] * visible + gates[..., channels:] * infrared
+    return _along(scale.astype(x.dtype), x) * x, jnp.zeros(len(visible))
+
+
 def _predict(x: Array, kernel: Array, bias: Array) -> Array:
   y = x @ kernel.astype(x.dtype)
   return y + _along(bias.astype(x.dtype), y)

@@ -10,10 +10,27 @@ from flax import struct
 
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import Array, InputError
-from cfi_jax.systems.perception.layers import GROUPS, Decoder, Level, Special, Sum, norm
+from cfi_jax.systems.perception.layers import (
+  GROUPS,
+  Concatenation,
+  Decoder,
+  Level,
+  Special,
+  SqueezeExcitation,
+  Sum,
+  norm,
+)
 
 MODALITIES = ("visible", "infrared")
-FUSIONS = (*MODALITIES, "early", "middle", "late", "all_levels", "special")
+SINGLE = (*MODALITIES, "fused")
+JOINS: dict[str, type[nn.Module]] = {  # at every level; all have equally many parameters
+  "all_levels": Sum,
+  "special": Special,
+  "concatenation": Concatenation,
+  "squeeze_excitation": SqueezeExcitation,
+}
+BOTH = ("early", "middle", "late", *JOINS)  # fusions of both images in the network
+FUSIONS = (*SINGLE, *BOTH)
 LEVELS = 4
 STRIDE = 2 ** (LEVELS - 1)  # images have a multiple of so many pixels
 CELL = 2  # pixels of a cell of the heat map
@@ -25,9 +42,11 @@ class ModelOptions:
 
   name: "perception". width: channels of the finest level, a multiple of 4; each next has twice as
     many.
-  fusion: "visible" or "infrared", one image alone; "early", images side by side; "middle", features
+  fusion: "visible" or "infrared", one image alone; "fused", an image fused before, which stands in
+    the place of the visible one; "early", images side by side; "middle", features
     of the third level and beyond are those of the sum of both; "late", the mean of two decoders;
-    "all_levels", the sum at every level; "special", ours, see `layers.Special`, at every level.
+    "all_levels", the sum at every level; "special", ours, "concatenation" and
+    "squeeze_excitation" in its place, see `layers`.
   segmentation, detection: the heads there are. colour: whether the visible image is RGB.
   """
 
@@ -101,24 +120,27 @@ class Perception(nn.Module):
     """Perceives images [B, H, W, C] in [0, 1], whose sides are multiples of `STRIDE`."""
     fusion = self.architecture.fusion
     images = {"visible": 2 * visible - 1, "infrared": 2 * infrared - 1}
+    images["fused"] = images["visible"]
     errors = [jnp.zeros(len(visible))]
-    if fusion in MODALITIES:
+    if fusion in SINGLE:
       features = {fusion: self._encode(fusion, images[fusion])}
       fused = features[fusion]
     elif fusion == "early":
-      features = {"joint": self._encode("joint", jnp.concatenate([*images.values()], -1))}
+      features = {
+        "joint": self._encode("joint", jnp.concatenate([images[name] for name in MODALITIES], -1))
+      }
       fused = features["joint"]
     elif fusion == "middle":
-      features = {name: self._encode(name, image, stop=2) for name, image in images.items()}
+      features = {name: self._encode(name, images[name], stop=2) for name in MODALITIES}
       joined = [self._join(Sum, *pair)[0] for pair in zip(*features.values(), strict=True)]
       fused = (*joined, *self._encode("joint", joined[-1], start=2))
     else:
-      features = {name: self._encode(name, image) for name, image in images.items()}
-      kind = Special if fusion == "special" else Sum
+      features = {name: self._encode(name, images[name]) for name in MODALITIES}
       if fusion == "late":
         fused = features["visible"]
       else:
-        pairs = [self._join(kind, *pair) for pair in zip(*features.values(), strict=True)]
+        levels = zip(*features.values(), strict=True)
+        pairs = [self._join(JOINS[fusion], *level) for level in levels]
         fused, errors = tuple(f for f, _ in pairs), [e for _, e in pairs]
     decoded = self._decode(features, fused)
     return Perceived(

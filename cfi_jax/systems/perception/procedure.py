@@ -10,9 +10,11 @@ import jax.numpy as jnp
 
 from cfi_jax import datasets
 from cfi_jax.core.types import Array
+from cfi_jax.datasets.files import FileDataset
 from cfi_jax.engine import optim
 from cfi_jax.engine.procedure import Constants, Procedure, Stream
 from cfi_jax.engine.state import TrainState
+from cfi_jax.systems.perception import fused
 from cfi_jax.systems.perception import model as model_lib
 from cfi_jax.systems.perception.config import Config
 from cfi_jax.systems.perception.model import Perception
@@ -34,7 +36,12 @@ def held_out(config: Config) -> Stream | None:
 def stream(config: Config, split: str) -> Stream:
   """A split of the data set as a stream of `samples.Labelled`."""
   colour = config.model.colour
-  source = datasets.load(config.data).source(split).coloured(("visible",) if colour else ())
+  dataset = datasets.load(config.data)
+  source = dataset.source(split)
+  if config.fused.given:
+    part = dataset.needs(split)[0] if isinstance(dataset, FileDataset) else split
+    source = fused.replace(source, config.fused, part, config.input.normalize)
+  source = source.coloured(("visible",) if colour else ())
   headers = source.check_headers()
   if headers:
     require_truth(tuple(headers[0]), config.model, f"data.name={config.data['name']!r}")

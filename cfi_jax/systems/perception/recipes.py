@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.systems.perception.model import FUSIONS
+from cfi_jax.weights import shipped
 
 MOST_BOXES = 64
 
@@ -28,6 +29,8 @@ def small() -> ConfigDict:
         threads=1,
         prefetch=4,
         device_gb=1.0,
+        cache_gb=16.0,
+        shuffle="records",
         normalize="auto",
         normalize_over="image",
       ),
@@ -35,6 +38,7 @@ def small() -> ConfigDict:
       steps_per_dispatch=1,
       epochs=0.0,
       steps=1500,
+      fused=dict(weights="", folder="", cache=""),
       model=dict(
         name="perception",
         width=16,
@@ -62,6 +66,7 @@ def small() -> ConfigDict:
       memory_gb=0.0,
       init_from="",
       hash_contents=False,
+      profile_steps="",
     )
   )
 
@@ -121,5 +126,7 @@ def get(name: str) -> ConfigDict:
     )
   config = small()
   config.model.fusion = fusion
+  if fusion == "fused":
+    config.fused.weights = shipped.DEFAULT
   DATA[data](config)
   return config

@@ -43,8 +43,9 @@ def train_step(parts: Parts, state: TrainState, batch: Labelled) -> tuple[TrainS
 
   on_shares = sharding.on_shares(of_share, (WHOLE, SPLIT), WHOLE)
   gradients, metrics = on_shares(state.params, batch)
-  updates, opt_state = parts.optimizer.update(gradients, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
+  with jax.named_scope("optimizer"):
+    updates, opt_state = parts.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
   metrics |= {
     "gradient_norm": optax.tree.norm(gradients),
     "parameter_norm": optax.tree.norm(params),

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 
+from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
@@ -53,7 +54,7 @@ def resolve(weights: str | os.PathLike) -> pathlib.Path:
   """
   name = os.fspath(weights)
   if name not in SHA256:
-    return pathlib.Path(name)
+    return storage.path(name)
   path = FOLDER / f"{name}.safetensors"
   try:
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cfi_jax.analyze.measures import features, prediction, similarity
+from cfi_jax.analyze.measures import features
 from cfi_jax.analyze.measures.features import analyse, class_share
 from cfi_jax.analyze.measures.observations import Observations, object_classes, observe
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import from_function
 from cfi_jax.core.types import InputError
+from cfi_jax.features import prediction, similarity
 from cfi_jax.fusion.types import Fusion, Pair
 from cfi_jax.report import resampling
 
@@ -191,7 +192,7 @@ def test_a_channel_is_selective_above_97_5_percent_of_its_null(monkeypatch):
   """Shares at 94, 96, 97.4, 97.6 and 99 % of the null, and a channel that does not vary."""
   share = np.array([0.94, 0.96, 0.974, 0.976, 0.99, np.nan])
   null = np.linspace(0, 1, features.PERMUTATIONS + 1)[:, None] * np.ones(6)
-  monkeypatch.setattr(features, "_null", lambda values, labels, seed: null)
+  monkeypatch.setattr(features, "class_null", lambda values, labels, seed, permutations: null)
   monkeypatch.setattr(
     features, "class_share", lambda values, labels, weights: np.tile(share, (len(weights), 1))
   )

@@ -53,9 +53,9 @@ def test_parts_lie_under_visible_keypoints(pictures):
 def test_a_joint_behind_the_torso_is_hidden():
   person = people.draw_person(jax.random.key(1))
   pose = people.draw_pose(jax.random.key(2), 0.0).replace(head=jnp.zeros(()))
-  flags = {}
+  draw, flags = jax.jit(render.render, static_argnums=2), {}
   for yaw in (0.0, np.pi / 2, np.pi):
-    drawn = render.render(person, pose.replace(yaw=jnp.float32(yaw)), 32)
+    drawn = draw(person, pose.replace(yaw=jnp.float32(yaw)), 32)
     flags[yaw] = dict(zip(JOINTS, drawn.keypoints[:, 2].tolist(), strict=True))
   assert flags[0.0]["nose"] == render.VISIBLE and flags[np.pi]["nose"] == render.HIDDEN
   # From the side one ankle hides the other, and one wrist is behind the hips.

@@ -101,7 +101,12 @@ def test_an_interruption_is_announced(monkeypatch, state):
 
 @pytest.mark.parametrize(
   ("error", "text"),
-  [(ValueError("first\nsecond"), "ValueError: first"), (OSError(), "OSError: ")],
+  [
+    (ValueError("first\nsecond"), "ValueError: first"),
+    (OSError(), "OSError: "),
+    # Words of an accident, but of another process: what the runtime passes on is no OSError.
+    (RuntimeError("No space left on device"), "RuntimeError: No space left on device"),
+  ],
 )
 def test_a_failure_is_announced_after_it_is_clear_that_nobody_is_lost(
   monkeypatch, state, capsys, error, text

@@ -139,6 +139,14 @@ def test_one_of_many_takes_it(tmp_path):
     assert ("held" in out) != ("is being written by process" in error), (out, error)
 
 
+@pytest.mark.parametrize("make", [lock._create, lock._create_exclusively])
+def test_whoever_makes_a_file_is_told_so_and_nobody_else(make, tmp_path):
+  path = tmp_path / "lock"
+  assert make(path, b"whole") is True
+  assert make(path, b"second") is False
+  assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
 def test_works_without_hard_links(tmp_path, monkeypatch):
   def refuse(*paths):
     raise OSError(38, "not here")

@@ -7,8 +7,10 @@ import pytest
 from full import only_full
 
 from cfi_jax.core.types import InputError
+from cfi_jax.fusion import rule_options
 from cfi_jax.systems.amgfuse import model as model_lib
 from cfi_jax.systems.amgfuse import ways
+from cfi_jax.systems.amgfuse.samples import fuse_by_rule
 
 # Both sizes: at 40x56 no level but the finest is a multiple of its number of bins.
 SIZES = [pytest.param("reduced/a_24x32/", marks=only_full), "reduced/b_40x56/"]
@@ -72,7 +74,7 @@ def test_the_full_network_is_that_of_the_authors(reduced, oracle, pixels, x64):
 
 def test_only_the_fused_image_is_the_same_fused_image(random, x64):
   tiny = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1, mask=True)
-  tiny |= dict(gate=True, masked_by="visible", dtype="float64", param_dtype="float64")
+  tiny |= dict(gate=True, masked_by="visible", prior="none", dtype="float64", param_dtype="float64")
   network = model_lib.make_model({**tiny, **ways.PLAIN})
   shapes = jax.eval_shape(lambda: model_lib.init(network, jax.random.key(0)))
   variables = jax.tree.map(lambda s: 0.3 * random.normal(size=s.shape), shapes)
@@ -84,7 +86,9 @@ def test_only_the_fused_image_is_the_same_fused_image(random, x64):
 
 
 SMALLEST = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1, mask=True)
-SMALLEST |= dict(gate=True, masked_by="visible", dtype="float32", param_dtype="float32")
+SMALLEST |= dict(
+  gate=True, masked_by="visible", prior="none", dtype="float32", param_dtype="float32"
+)
 SMALLEST |= ways.PLAIN
 
 
@@ -101,6 +105,7 @@ SMALLEST |= ways.PLAIN
     ({"refinement": 0}, "model.refinement=0"),
     ({"mask": 1}, "model.mask=1; allowed: True, False"),
     ({"masked_by": "both"}, "model.masked_by='both'; valid: visible, infrared"),
+    ({"prior": "average"}, "model.prior='average'; valid: none, wavelet"),
     ({"coupling": "fast"}, "model.coupling is 'fast'; valid: auto, maps, matrices"),
     ({"dtype": "float16"}, "model.dtype is 'float16'"),
     ({"param_dtype": "float64"}, "needs JAX_ENABLE_X64=1"),
@@ -162,3 +167,49 @@ def test_images_of_odd_sizes_are_refused():
   for shapes in sizes:
     with pytest.raises(AssertionError):
       jax.eval_shape(network.init, jax.random.key(0), *map(jnp.zeros, shapes))
+
+
+PRIOR = "wavelet:planes=2,gain=1.2"
+
+
+def test_a_prior_alone_fuses_by_its_rule_before_training(random):
+  network = model_lib.make_model(SMALLEST | {"prior": PRIOR})
+  variables = model_lib.init(network, jax.random.key(0))
+  visible, infrared = random.uniform(size=(1, 12, 8, 3)), random.uniform(size=(1, 12, 8, 1))
+  fusions = jax.jit(network.apply)(variables, visible, infrared)
+  np.testing.assert_array_equal(fusions.visible, visible.astype(np.float32))
+  np.testing.assert_array_equal(fusions.infrared[..., :1], infrared.astype(np.float32))
+  rule = fuse_by_rule(visible, infrared, rule_options.prior_of(PRIOR))
+  np.testing.assert_allclose(fusions.fused, rule, atol=1e-6)
+
+
+def test_with_a_prior_the_outputs_are_gains_and_offsets(random, x64):
+  options = SMALLEST | {"dtype": "float64", "param_dtype": "float64"}
+  plain, own = (model_lib.make_model(options | {"prior": p}) for p in ("none", PRIOR))
+  shapes = jax.eval_shape(lambda: model_lib.init(own, jax.random.key(0)))
+  variables = jax.tree.map(lambda s: 0.1 * random.normal(size=s.shape), shapes)
+  images = random.uniform(size=(1, 8, 12, 3)), random.uniform(size=(1, 8, 12, 1))
+
+  def half(name, kernel, start):  # the network without a prior that gives gains, or offsets
+    return kernel[..., start : start + 3] if name.startswith("output") else kernel
+
+  @jax.jit
+  def all_of_them(variables, *images):
+    halves = [
+      jax.tree.map_with_path(lambda path, x, s=s: half(path[1].key, x, s), variables)
+      for s in (0, 3)
+    ]
+    parts = [plain.apply(variables, *images) for variables in halves]
+    whole = own.apply(variables, *images)
+    return *parts, whole, own.apply(variables, *images, only_fused=True)
+
+  gains, offsets, found, alone = all_of_them(variables, *images)
+  restored = images[0] * (1 + gains.visible) + offsets.visible
+  of_infrared = images[1] * (1 + gains.infrared) + offsets.infrared
+  np.testing.assert_allclose(found.visible, restored, rtol=1e-12)
+  np.testing.assert_allclose(found.infrared, of_infrared, rtol=1e-12)
+  sources = np.clip(restored, 0, 1), np.clip(of_infrared.mean(-1, keepdims=True), 0, 1)
+  rule = fuse_by_rule(*sources, rule_options.prior_of(PRIOR))
+  np.testing.assert_allclose(found.fused, rule * (1 + gains.fused) + offsets.fused, rtol=1e-9)
+  np.testing.assert_allclose(alone.fused, found.fused, rtol=1e-12)
+  assert (alone.visible, alone.infrared, alone.masked) == (None, None, None)

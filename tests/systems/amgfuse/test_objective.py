@@ -86,3 +86,11 @@ def test_restored_outputs_are_the_clean_images_themselves(scene, random, x64):
   terms = objective.fusion_terms({"restored": 2.0, "mgls": 0.0}, scene, outputs_of(outputs), None)
   assert list(terms) == ["restored"]
   np.testing.assert_allclose(terms["restored"], sum(expected))
+
+
+def test_the_fused_image_may_have_a_target(scene, random, x64):
+  fused = random.random(scene.clean_visible.shape)
+  outputs = types.SimpleNamespace(fused=fused)
+  terms = objective.fusion_terms({"target": 1.0}, scene, outputs, None)
+  expected = np.abs(fused - scene.pseudo).mean((1, 2, 3))
+  np.testing.assert_allclose(terms["target"], expected)

@@ -68,7 +68,15 @@ def test_its_steps_are_those_of_the_authors(networks, oracle):
 
 # What the release has not.
 VARIANTS = [
-  dict(mask=False, gate=False, masked_by="infrared", blocks=(1, 2), heads=(1, 4), refinement=2),
+  dict(
+    mask=False,
+    gate=False,
+    masked_by="infrared",
+    prior="none",
+    blocks=(1, 2),
+    heads=(1, 4),
+    refinement=2,
+  ),
   dict(blocks=(1,), heads=(2,), refinement=1),
 ]
 

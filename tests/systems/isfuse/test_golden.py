@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from command_line import ROOT
 
+from cfi_jax.engine.workdir import logs
+
 FIXTURE = ROOT / "tests" / "fixtures" / "golden.json"
-CLOCK = ("step_seconds", "samples_per_second", "input_wait", "compilations")
+CLOCK = logs.CLOCK
 SHORT = ("steps=3", "checkpoint.every=3", "validate_every=3", "loss.target.planes=3")
 RELEASED = ("loss.invariance.views=('complementary','shared')",)
 RELEASED += ("loss.necessity.views=('without_visible','without_infrared')",)

@@ -28,7 +28,11 @@ def test_unknown_recipes_list_the_valid_ones():
 @pytest.mark.parametrize(
   "path, value, words",
   [
-    ("model.fusion", "both", "model.fusion is 'both'; valid: visible, infrared, early, middle"),
+    (
+      "model.fusion",
+      "both",
+      "model.fusion is 'both'; valid: visible, infrared, fused, early, middle",
+    ),
     ("model.width", 6, "model.width is 6; allowed: multiples of 4"),
     ("model.name", "unet", "no model 'unet'; valid: perception"),
     ("model.segmentation", False, "model.segmentation and model.detection are both False"),

@@ -4,8 +4,8 @@ import numpy as np
 
 from cfi_jax.systems.perception import model as model_lib
 from cfi_jax.systems.perception import recipes
-from cfi_jax.systems.perception.layers import Special, Sum
-from cfi_jax.systems.perception.model import FUSIONS, Architecture
+from cfi_jax.systems.perception.layers import Concatenation, Special, SqueezeExcitation
+from cfi_jax.systems.perception.model import FUSIONS, JOINS, Architecture
 
 RNG = np.random.default_rng(0)
 VISIBLE, INFRARED = jnp.asarray(RNG.normal(size=(2, 2, 3, 3, 4)), jnp.float32)
@@ -64,16 +64,46 @@ def test_predictors_learn_to_predict_alone():
   assert np.abs(by_input[0]).max() > 0 and np.abs(by_input[1]).max() == 0
 
 
+def test_concatenation_is_a_perceptron_of_both_features():
+  module = Concatenation(jnp.float32)
+  params = module.init(jax.random.key(1), VISIBLE, INFRARED)["params"]
+  params["scale"] = RNG.normal(size=4)
+  fused, error = module.apply({"params": params}, VISIBLE, INFRARED)
+  x = np.concatenate([VISIBLE, INFRARED], -1).astype(np.float64)
+  for k in range(3):
+    layer = params[f"Dense_{k}"]
+    x = x @ np.float64(layer["kernel"]) + np.float64(layer["bias"])
+    x = np.maximum(x, 0) if k < 2 else x
+  np.testing.assert_allclose(fused, params["scale"] * x, rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(error, [0, 0])
+
+
+def test_gates_of_squeeze_and_excitation_are_those_of_the_whole_image():
+  module = SqueezeExcitation(jnp.float32)
+  params = module.init(jax.random.key(2), VISIBLE, INFRARED)["params"]
+  fused, error = module.apply({"params": params}, VISIBLE, INFRARED)
+  both = np.concatenate([VISIBLE, INFRARED], -1).astype(np.float64)
+  hidden, gates = (
+    (np.float64(params[name]["kernel"]), np.float64(params[name]["bias"]))
+    for name in ("Dense_0", "Dense_1")
+  )
+  x = np.maximum(both.mean((1, 2)) @ hidden[0] + hidden[1], 0)
+  opened = both / (1 + np.exp(-(x @ gates[0] + gates[1])))[:, None, None]
+  np.testing.assert_allclose(fused, opened[..., :4] + opened[..., 4:], rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(error, [0, 0])
+
+
 def test_strategies_have_equal_parameters():
-  other = Sum(jnp.float32).init(jax.random.key(0), VISIBLE, INFRARED)["params"]
-  assert count(special()[1]) == count(other) == 4 * 4**2 + 4 * 4
+  for kind in JOINS.values():
+    own = kind(jnp.float32).init(jax.random.key(0), VISIBLE, INFRARED)["params"]
+    assert count(own) == 4 * 4**2 + 4 * 4, kind
   sizes = {}
   for fusion in FUSIONS:
     options = recipes.get(fusion).model.to_dict() | dict(width=4)
     fields = Architecture(**options, classes=("none", "car"))
     shapes = jax.eval_shape(lambda fields=fields: model_lib.init(fields, jax.random.key(0)))
     sizes[fusion] = count(shapes)
-  assert sizes["special"] == sizes["all_levels"] and sizes["visible"] == sizes["infrared"]
+  assert len({sizes[name] for name in JOINS}) == 1 and sizes["visible"] == sizes["infrared"]
   assert sizes["visible"] < sizes["early"] < sizes["middle"] < sizes["all_levels"] < sizes["late"]
 
 

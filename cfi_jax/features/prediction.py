@@ -39,7 +39,8 @@ def _errors(grams: np.ndarray, folds: np.ndarray, width: int) -> np.ndarray:
   errors = np.zeros(len(PENALTIES))
   for fold in np.unique(folds):
     fits = _fit(grams[folds != fold].sum(0), width)
-    errors += [_squares(grams[folds == fold], fit).sum() for fit in fits]
+    whole = grams[folds == fold].sum(0, keepdims=True)
+    errors += [_squares(whole, fit)[0] for fit in fits]
   return errors
 
 

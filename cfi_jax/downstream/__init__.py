@@ -1,0 +1,1 @@
+"""The command of the study of downstream tasks (`cfi_jax.study.downstream`)."""
