@@ -1,11 +1,10 @@
-"""The networks: pose estimator, pose and static branch, generator, discriminator.
+"""The networks: pose estimator, pose and static branch, and generator.
 
 The paper's abstract names a pose branch with a keypoint amplifier, a static branch and a generator;
 every layer below is ours.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,13 +16,11 @@ import jax.numpy as jnp
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.systems.dfcnet.estimator import Amplifier, Estimator
 from cfi_jax.systems.dfcnet.layers import (
   Residual,
   double,
   everywhere,
-  halve,
-  instance_norm,
-  leaky,
   positions,
   scaled,
 )
@@ -99,54 +96,6 @@ class Features(NamedTuple):
 
   half: Array
   quarter: Array
-
-
-class Estimator(nn.Module):
-  """Heat maps of the joints, [B, S / 2, S / 2, joints], of pictures [B, S, S, 3] in [-1, 1]."""
-
-  width: int
-  joints: int = len(JOINTS)
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, picture: Array) -> Array:
-    """A small U-net with peaks near 1 at the joints, near 0 elsewhere."""
-    conv = partial(scaled, self)
-    half = nn.relu(conv(32, 5, 2)(picture))
-    quarter = nn.relu(conv(64, 3, 2)(half))
-    x = nn.relu(conv(96, 3, 2)(quarter))
-    for _ in range(2):
-      x = nn.relu(conv(96, 3)(x))
-    x = nn.relu(conv(64, 3)(jnp.concatenate([double(x), quarter], -1)))
-    x = nn.relu(conv(40, 3)(jnp.concatenate([double(x), half], -1)))
-    return nn.Conv(self.joints, (1, 1), dtype=self.dtype)(x).astype(jnp.float32)
-
-
-class Amplifier(nn.Module):
-  """The keypoint amplifier: keeps the peak of each map and suppresses clutter beside it.
-
-  The abstract names it and gives no formula; all variants are ours, see `Architecture`.
-  """
-
-  kind: str
-  temperature: float
-  joints: int = len(JOINTS)
-
-  @nn.compact
-  def __call__(self, maps: Array) -> Array:
-    """Maps [B, h, w, joints] to the same."""
-    if self.kind == "none":
-      return maps
-    if self.kind == "power":
-      fourth = jnp.maximum(maps, 0) ** 4
-      return fourth / (fourth + 0.5**4)
-    temperature = jnp.full((self.joints,), self.temperature)
-    if self.kind == "learned":
-      begin = nn.initializers.constant(math.log(math.expm1(self.temperature)))
-      temperature = jax.nn.softplus(self.param("theta", begin, (self.joints,)))
-    peak = maps.max((1, 2), keepdims=True)
-    confidence = jnp.clip(peak, 0, 1)
-    return confidence * jnp.exp((maps - peak) / temperature.reshape(1, 1, 1, -1))
 
 
 class Encoder(nn.Module):
@@ -311,43 +260,6 @@ class Network(nn.Module):
     if options.transport == "warp":
       return self.generator(pose, static, warped, region)
     return self.generator(pose, self.pose(target_maps), static, target, region)
-
-
-class Discriminator(nn.Module):
-  """Judges patches of pictures [B, S, S, 3] in [-1, 1] with maps [B, S / 2, S / 2, K].
-
-  1 is what real pictures in the pose of the maps shall get. Gives one map [B, h, w, 1] per scale,
-  the first of the whole picture, each other of half the size of the one before.
-  """
-
-  width: int
-  scales: int
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, picture: Array, maps: Array) -> tuple[Array, ...]:
-    """Judgements, in float32."""
-    judged = []
-    for scale in range(self.scales):
-      if scale:
-        picture, maps = halve(picture), halve(maps)
-      judged.append(_Patches(self.width, self.dtype)(picture, maps))
-    return tuple(judged)
-
-
-class _Patches(nn.Module):
-  """The discriminator of one scale."""
-
-  width: int
-  dtype: jnp.dtype
-
-  @nn.compact
-  def __call__(self, picture: Array, maps: Array) -> Array:
-    conv = partial(scaled, self, kernel=4, stride=2)
-    x = leaky(conv(32)(picture))
-    x = leaky(conv(64)(jnp.concatenate([x, maps], -1)))
-    x = leaky(instance_norm(conv(96, bias=False)(x)))  # which would take a bias away again
-    return nn.Conv(1, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
 
 
 def blank(architecture: Architecture) -> tuple[Array, Array, Array, Warped]:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
-from cfi_jax.systems.dfcnet.model import Architecture, Estimator, Features, Network
+from cfi_jax.systems.dfcnet.estimator import Estimator
+from cfi_jax.systems.dfcnet.model import Architecture, Features, Network
 from cfi_jax.systems.dfcnet.samples import gaussians, read_keypoints
 from cfi_jax.systems.dfcnet.warp import Warped, warp
 

@@ -15,7 +15,7 @@ from cfi_jax.datasets.figures import triples
 from cfi_jax.engine.procedure import Constants, Procedure, Stream
 from cfi_jax.systems.dfcnet import model as model_lib
 from cfi_jax.systems.dfcnet.config import Config
-from cfi_jax.systems.dfcnet.model import Discriminator
+from cfi_jax.systems.dfcnet.discriminator import Discriminator
 from cfi_jax.systems.dfcnet.networks import Networks
 from cfi_jax.systems.dfcnet.proportions import Proportions, fit
 from cfi_jax.systems.dfcnet.samples import make_transfer, require_images

@@ -21,7 +21,7 @@ from cfi_jax.engine.procedure import Batch, Evaluation, Metrics
 from cfi_jax.engine.sharding import SPLIT, WHOLE
 from cfi_jax.images import ops
 from cfi_jax.systems.dfcnet import objective, scores
-from cfi_jax.systems.dfcnet.model import Discriminator
+from cfi_jax.systems.dfcnet.discriminator import Discriminator
 from cfi_jax.systems.dfcnet.networks import Inputs, Networks, signed, unsigned
 from cfi_jax.systems.dfcnet.objective import LossOptions
 from cfi_jax.systems.dfcnet.samples import Transfer, gaussians

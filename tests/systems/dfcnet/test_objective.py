@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.skeleton import PARTS
 from cfi_jax.systems.dfcnet import objective, samples, scores
-from cfi_jax.systems.dfcnet.model import Amplifier
+from cfi_jax.systems.dfcnet.estimator import Amplifier
 
 WEIGHTS = dict(
   reconstruction=10.0,
