@@ -1,4 +1,4 @@
-"""The pose estimator, and the keypoint amplifier that its maps pass; layers and formulas are ours."""
+"""The pose estimator, and the keypoint amplifier that its maps pass; all formulas are ours."""
 
 import math
 from functools import partial
