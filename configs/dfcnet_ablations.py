@@ -5,12 +5,13 @@
 Rows: `full`, whose pose branch reads the estimator's amplified maps; without the amplifier (the
 maps as the estimator gives them, also where keypoints are read off them), the pose consistency,
 the static consistency, the adversary, or the support data; the person drawn from both branches side
-by side (concat) instead of the skeleton warp; and, as a bound, exact keypoints instead of the
-estimator's. All have the same steps. New people in new poses are scored by the system's own
-validation: findings.csv and summary.md in the workdir, after every seed that all rows have.
+by side (concat) instead of the skeleton warp; with the source's proportions instead of learned
+ones; with the limbs' fixed blend; and, as a bound, exact keypoints instead of the estimator's. All
+have the same steps. New people in new poses are scored by the system's own validation: findings.csv
+and summary.md in the workdir, after every seed that all rows have.
 Other sizes with :large. Fewer rows: --config.order="('full','no_static')".
-Cost, by the time of a step in configs/figures.py: eight rows of three seeds of 4,000 steps of 0.55
-s are 15 hours of a CPU core; nobody has run it.
+Cost, by the time of a step in configs/figures.py: ten rows of three seeds of 3,000 steps of 0.6 s
+are 15 hours of a CPU core; nobody has run it.
 """
 
 from cfi_jax.study.ablations.template import ablations
@@ -30,7 +31,9 @@ def get_config(recipe="estimator"):
     no_static={"loss.static": 0.0},
     no_adversary={"loss.adversary": 0.0},
     no_support={"support_rows": 0},
-    concat={"model.transport": "concat"},
+    concat={"model.transport": "concat", "model.blend": "fixed"},
+    no_proportions={"model.proportions": "source", "optim.proportions_steps": 0},
+    fixed_blend={"model.blend": "fixed"},
     keypoints={"model.pose_input": "keypoints"},
   )
   scores = ("psnr", "ssim", "foreground_psnr", "identity_error", "pck")

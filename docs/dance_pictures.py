@@ -3,7 +3,7 @@
   python docs/dance_pictures.py --output=DANCE
   python -m cfi_jax.transfer --source=DANCE/frames --target=DANCE/person.png \
       --source_keypoints=DANCE/keypoints --target_keypoints=DANCE/person_keypoints.json \
-      --output=DANCE/dance.webp --weights=figures.safetensors
+      --output=DANCE/dance.webp
 
 Without keypoint files poses are read off the pictures. Poses change smoothly from one drawn pose to
 the next, and back to the first.

@@ -106,8 +106,8 @@ def _read(system: System, config: Config) -> tuple[Variables, Card]:
   if path.suffix != ".safetensors" or not path.is_file():
     raise InputError(
       f"config.init_from is {config.init_from!r}; allowed: the workdir of a run, "
-      f"WORKDIR/{FOLDER}/STEP, a weights file (.safetensors; python -m cfi_jax.convert makes one), "
-      f"{', '.join(shipped.SHA256)}"
+      f"WORKDIR/{FOLDER}/STEP, a weights file (.safetensors; python -m cfi_jax.convert makes one)"
+      + "".join(f", {name}" for name in shipped.of(config.system))
     )
 
   def shapes(card: Card) -> Mapping:

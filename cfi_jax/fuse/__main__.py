@@ -45,8 +45,8 @@ FLAGS = {
   **NAMING,
   **SEQUENCES,
   "weights": cli.Flag(
-    f"one of {', '.join(shipped.SHA256)}; a rule without training: {NAMES}, with options as in "
-    "wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",
+    f"one of {', '.join(shipped.of('isfuse'))}; a rule without training: {NAMES}, with options as "
+    "in wavelet:gain=1.2,planes=5; or a weights file (python -m cfi_jax.convert)",
     shipped.DEFAULT,
     required=True,
   ),

@@ -1,11 +1,9 @@
 """Transfers poses: shows the person of one picture in the pose of another.
 
-  python -m cfi_jax.transfer --source=POSE.png --target=PERSON.png --output=RESULT.png \\
-      --weights=figures.safetensors
-  python -m cfi_jax.transfer --source=DANCE --target=PERSON.png --output=FRAMES \\
-      --weights=figures.safetensors
+  python -m cfi_jax.transfer --source=POSE.png --target=PERSON.png --output=RESULT.png
+  python -m cfi_jax.transfer --source=DANCE --target=PERSON.png --output=FRAMES
   python -m cfi_jax.transfer --source=DANCE --target=PERSON.png --output=DANCE.webp \\
-      --weights=figures.safetensors
+      --weights=mine.safetensors
 
 The source gives the pose, the target the person, clothes and room. A folder of sources, such as the
 frames of a dance, gives a folder of results under the same names, or one animated picture where the
@@ -19,12 +17,17 @@ from typing import Any
 
 from cfi_jax.core import cli
 from cfi_jax.images.read import MAX_PIXELS
+from cfi_jax.weights import shipped
 
 FLAGS = {
   "source": cli.Flag("picture whose pose is taken, or a folder of such pictures", required=True),
   "target": cli.Flag("picture of the person to show", required=True),
   "output": cli.Flag("file; for a folder of sources a folder, or a .gif or .webp", required=True),
-  "weights": cli.Flag("weights of a system of pose transfer, a .safetensors file", required=True),
+  "weights": cli.Flag(
+    f"one of {', '.join(shipped.of('dfcnet'))}; or a weights file (python -m cfi_jax.convert)",
+    shipped.DEFAULT_TRANSFER,
+    required=True,
+  ),
   "source_keypoints": cli.Flag("keypoint file of the source; for a folder a folder of them"),
   "target_keypoints": cli.Flag("keypoint file of the target"),
   "format": cli.Flag("of results in a folder: png, jpg, bmp, tif, webp", "png"),

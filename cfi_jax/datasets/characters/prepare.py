@@ -68,7 +68,8 @@ def render_crowd(mesh: Mesh, crowd: Crowd, size: int) -> Album:
     keys.fold(root, *names) for names in (("people", crowd.people), ("poses", crowd.poses))
   )
   persons = jax.device_get(_persons(of_people, crowd.person_count))
-  stood = jax.device_get(_poses(of_poses, crowd.pose_count, crowd.spread))
+  members = crowd.members()
+  stood = jax.device_get(_poses(of_poses, int(members[:, 1].max()) + 1, crowd.spread))
   figures = []
   for who in track(range(crowd.person_count), f"drawing the people {crowd.people}", "person"):
     person = jax.tree.map(lambda x: x[who], persons)  # noqa: B023
@@ -78,7 +79,7 @@ def render_crowd(mesh: Mesh, crowd: Crowd, size: int) -> Album:
     shape = body.draw_shape(mesh, random)
     surface = dress.dress(mesh, shape, person, random)
     behind = np.asarray(_room(person, size))
-    for what in range(crowd.pose_count) if crowd.paired else (who,):
+    for what in members[members[:, 0] == who, 1]:
       vertices, joints = _pose(mesh, shape.vertices, jax.tree.map(lambda x: x[what], stood))  # noqa: B023
       figures.append(draw(surface, vertices, joints, behind))
   images = np.stack([np.floor(f.image * 255 + 0.5).astype(np.uint8) for f in figures])

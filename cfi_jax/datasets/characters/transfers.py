@@ -17,7 +17,16 @@ from cfi_jax.datasets.splits import require_split
 
 FOLDER, MANIFEST = "characters", "characters.json"  # below the root, and in that folder
 # Fields that decide on the pictures; the others decide on records made of them.
-DRAWN = ("size", "people", "poses", "support", "held_out_people", "held_out_poses", "seed")
+DRAWN = (
+  "size",
+  "people",
+  "poses",
+  "groups",
+  "support",
+  "held_out_people",
+  "held_out_poses",
+  "seed",
+)
 EDITION = 1  # raised with each change that changes a picture
 
 

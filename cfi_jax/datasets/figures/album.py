@@ -21,8 +21,10 @@ _CHUNK = 32  # pictures per program; always the same, so that a picture never de
 class Crowd:
   """People and poses whose numbers are drawn by name, and so never overlap with another crowd's.
 
-  people, poses: what is folded into the seed's key; count of each. spread: see `draw_pose`.
-  paired: person i is seen in every pose, or (False) in pose i alone.
+  people, poses: what is folded into the seed's key. person_count: number of people; pose_count: of
+  the poses that each is seen in. groups: person i is of group i modulo `groups`, and a group has
+  poses of its own. spread: see `draw_pose`.
+  paired: person i is seen in every pose of its group, or (False) in pose i alone.
   """
 
   seed: int
@@ -30,6 +32,7 @@ class Crowd:
   person_count: int
   poses: str
   pose_count: int
+  groups: int = 1
   spread: float = 1.0
   paired: bool = True
 
@@ -42,9 +45,11 @@ class Crowd:
 
   def members(self) -> np.ndarray:
     """Person and pose of every picture, [N, 2]."""
-    picture = np.arange(len(self), dtype=np.uint32)
-    both = np.divmod(picture, self.pose_count) if self.paired else (picture, picture)
-    return np.stack(both, axis=-1).astype(np.uint32)
+    person = pose = np.arange(len(self))
+    if self.paired:
+      person, own = np.divmod(person, self.pose_count)
+      pose = person % self.groups * self.pose_count + own
+    return np.stack([person, pose], axis=-1).astype(np.uint32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,9 @@ TRAIN, WIDE = "train", 1.25  # the training split's people and poses; spread of 
 class Figures:
   """Numbers of people and poses of each split, and of records that are made of them.
 
-  size: of pictures, a multiple of 8. people, poses: of the split "train", in all combinations.
+  size: of pictures, a multiple of 8. people: of the split "train". groups: of as many of them
+    each; a group has `poses` poses of its own, in which all its people are seen. The more groups,
+    the more poses are seen in as many pictures.
   pairs: its records; same: share of them that show one person twice.
   support: pictures of the split "support", of other people in wider poses, each seen once.
   held_out_people, held_out_poses: of "validation", and as many others of "test".
@@ -43,6 +45,7 @@ class Figures:
   size: int
   people: int
   poses: int
+  groups: int
   pairs: int
   same: float
   support: int
@@ -64,6 +67,14 @@ class Figures:
       value = getattr(self, name)
       if type(value) is not int or not low <= value < 2**31:
         raise InputError(f"data.{name} is {value!r}; allowed: a whole number from {low}")
+    if type(self.groups) is not int or self.groups < 1 or self.people % self.groups:
+      raise InputError(
+        f"data.groups is {self.groups!r}; allowed: a divisor of data.people={self.people}"
+      )
+    if self.people == self.groups:
+      raise InputError(
+        f"data.groups is {self.groups}, of one person each; allowed: at most data.people / 2"
+      )
     if type(self.size) is not int or self.size % 8 or not 16 <= self.size <= 1024:
       raise InputError(f"data.size is {self.size!r}; allowed: a multiple of 8 from 16 to 1024")
     if type(self.same) not in (int, float) or not 0 <= self.same <= 1:
@@ -77,7 +88,7 @@ class Figures:
   def crowd(self, split: str) -> Crowd:
     """The people and poses of a split."""
     if split == TRAIN:
-      return Crowd(self.seed, TRAIN, self.people, TRAIN, self.poses)
+      return Crowd(self.seed, TRAIN, self.people, TRAIN, self.poses, self.groups)
     if split == SUPPORT:
       count = self.support
       return Crowd(self.seed, SUPPORT, count, SUPPORT, count, spread=WIDE, paired=False)
@@ -138,7 +149,8 @@ class FigureSource(Generated):
     crowd = options.crowd(self.split)
     person, pose = bits[0] % crowd.person_count, bits[1] % crowd.pose_count
     wanted = (pose + 1 + bits[2] % (crowd.pose_count - 1)) % crowd.pose_count
-    other = (person + 1 + bits[3] % (crowd.person_count - 1)) % crowd.person_count
+    others = crowd.person_count // crowd.groups - 1  # of the person's group
+    other = (person + crowd.groups * (1 + bits[3] % others)) % crowd.person_count
     same = self.split == TRAIN and bits[4] < options.same * 2**64
     places = {"source": (person if same else other, wanted), "target": (person, pose)}
     places["truth"] = (person, wanted)

@@ -25,6 +25,8 @@ class OptimOptions:
   learning_rate: of branches and generator, for `constant_share` of the run; then it falls along
     half a cosine to `final_share` of itself. discriminator_learning_rate: constant.
   estimator_learning_rate: with Adam's usual decays, falling to a tenth along half a cosine.
+  proportions_steps: updates of the proportions before the first step, on keypoints of people drawn
+    for them alone, which costs seconds; 0 for none, and for other data than "figures".
   b1, b2: of the other two. eps: of all.
   ema_decay: of the moving average of branches and generator, which is validated and shipped; in
     step t at most (1 + t) / (10 + t). 0 for none.
@@ -33,6 +35,7 @@ class OptimOptions:
   learning_rate: float
   discriminator_learning_rate: float
   estimator_learning_rate: float
+  proportions_steps: int
   constant_share: float
   final_share: float
   b1: float
@@ -42,7 +45,7 @@ class OptimOptions:
 
   def __post_init__(self):
     """Raises InputError, naming the field and what is allowed."""
-    require_ranges(self, not_negative=("constant_share", "final_share"))
+    require_ranges(self, not_negative=("constant_share", "final_share", "proportions_steps"))
     for name in ("discriminator_learning_rate", "estimator_learning_rate"):
       if not getattr(self, name) > 0:
         raise InputError(f"optim.{name} is {getattr(self, name)}; allowed: more than 0")
@@ -88,6 +91,14 @@ class Config(engine_config.Config):
     if not 1 <= self.discriminator_scales <= 3:
       raise InputError(
         f"config.discriminator_scales is {self.discriminator_scales}; allowed: 1 to 3"
+      )
+    if self.optim.proportions_steps and (
+      self.data["name"] != "figures" or self.model.proportions != "learned"
+    ):
+      raise InputError(
+        f"optim.proportions_steps is {self.optim.proportions_steps}; allowed for data.name="
+        f"{self.data['name']!r} with model.proportions={self.model.proportions!r}: 0, as they are "
+        "learned from people of figures"
       )
     if self.input.flip or self.input.transpose:
       raise InputError(

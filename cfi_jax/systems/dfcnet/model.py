@@ -1,11 +1,10 @@
-"""The networks: pose estimator, pose and static branch, generator, discriminator.
+"""The networks: pose estimator, pose and static branch, and generator.
 
 The paper's abstract names a pose branch with a keypoint amplifier, a static branch and a generator;
 every layer below is ours.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,23 +16,26 @@ import jax.numpy as jnp
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.datasets.figures.skeleton import JOINTS
+from cfi_jax.systems.dfcnet.estimator import Amplifier, Estimator
 from cfi_jax.systems.dfcnet.layers import (
   Residual,
   double,
   everywhere,
-  halve,
-  instance_norm,
-  leaky,
   positions,
   scaled,
 )
-from cfi_jax.systems.dfcnet.warp import Warped
+from cfi_jax.systems.dfcnet.proportions import Proportions
+from cfi_jax.systems.dfcnet.warp import LIMBS, Warped
 
 STRIDE = 8  # pictures have a multiple of so many pixels
+# Bounds on what a learned blend adds to colours from -1 to 1, and on the log of a brightness.
+MOST_CHANGED, BRIGHTEST = 0.5, 0.5
 CHOICES = {
   "amplifier": ("softmax", "learned", "power", "none"),
   "pose_input": ("keypoints", "estimator"),
   "transport": ("warp", "attend", "concat"),
+  "proportions": ("source", "learned"),
+  "blend": ("fixed", "learned"),
 }
 
 
@@ -49,6 +51,9 @@ class Architecture:
     "estimator". Keypoints that are not given are read off those maps.
   transport: how the person is moved: "warp" refines the skeleton warp; "attend" draws from features
     that the source's pose looks up among the target's; "concat" from both branches side by side.
+  proportions: of the pose that is drawn: the "source"'s, or "learned" ones of the target's person
+    (`proportions.Proportions`).
+  blend: of the warp's limbs: "fixed", by their distances; "learned", corrected by the generator.
   keep_background: pixels far from both poses are the target's.
   """
 
@@ -60,6 +65,8 @@ class Architecture:
   temperature: float
   pose_input: str
   transport: str
+  proportions: str
+  blend: str
   keep_background: bool
 
   def __post_init__(self):
@@ -75,6 +82,11 @@ class Architecture:
       raise InputError(f"no model {self.name!r}; valid: dfcnet")
     if self.side % STRIDE or self.side < 2 * STRIDE:
       raise InputError(f"model.side is {self.side}; allowed: multiples of {STRIDE} from 16")
+    if self.blend == "learned" and self.transport != "warp":
+      raise InputError(
+        f"model.blend is 'learned' and model.transport {self.transport!r}, which blends no limbs; "
+        "allowed: fixed"
+      )
     if not self.temperature > 0:
       raise InputError(f"model.temperature is {self.temperature}; allowed: more than 0")
 
@@ -84,54 +96,6 @@ class Features(NamedTuple):
 
   half: Array
   quarter: Array
-
-
-class Estimator(nn.Module):
-  """Heat maps of the joints, [B, S / 2, S / 2, joints], of pictures [B, S, S, 3] in [-1, 1]."""
-
-  width: int
-  joints: int = len(JOINTS)
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, picture: Array) -> Array:
-    """A small U-net with peaks near 1 at the joints, near 0 elsewhere."""
-    conv = partial(scaled, self)
-    half = nn.relu(conv(32, 5, 2)(picture))
-    quarter = nn.relu(conv(64, 3, 2)(half))
-    x = nn.relu(conv(96, 3, 2)(quarter))
-    for _ in range(2):
-      x = nn.relu(conv(96, 3)(x))
-    x = nn.relu(conv(64, 3)(jnp.concatenate([double(x), quarter], -1)))
-    x = nn.relu(conv(40, 3)(jnp.concatenate([double(x), half], -1)))
-    return nn.Conv(self.joints, (1, 1), dtype=self.dtype)(x).astype(jnp.float32)
-
-
-class Amplifier(nn.Module):
-  """The keypoint amplifier: keeps the peak of each map and suppresses clutter beside it.
-
-  The abstract names it and gives no formula; all variants are ours, see `Architecture`.
-  """
-
-  kind: str
-  temperature: float
-  joints: int = len(JOINTS)
-
-  @nn.compact
-  def __call__(self, maps: Array) -> Array:
-    """Maps [B, h, w, joints] to the same."""
-    if self.kind == "none":
-      return maps
-    if self.kind == "power":
-      fourth = jnp.maximum(maps, 0) ** 4
-      return fourth / (fourth + 0.5**4)
-    temperature = jnp.full((self.joints,), self.temperature)
-    if self.kind == "learned":
-      begin = nn.initializers.constant(math.log(math.expm1(self.temperature)))
-      temperature = jax.nn.softplus(self.param("theta", begin, (self.joints,)))
-    peak = maps.max((1, 2), keepdims=True)
-    confidence = jnp.clip(peak, 0, 1)
-    return confidence * jnp.exp((maps - peak) / temperature.reshape(1, 1, 1, -1))
 
 
 class Encoder(nn.Module):
@@ -152,8 +116,14 @@ class Encoder(nn.Module):
 
 
 class Refiner(nn.Module):
-  """The generator of the transport "warp": base + region x change, the change beginning at 0."""
+  """The generator of the transport "warp": base + region x change, the change beginning at 0.
 
+  blends: it corrects the base, too, by corrections that begin at 0: which limb a pixel shows, how
+  far the person covers it, whether the person before did, and the brightness. So colours are the
+  target's where the change is small, which it is by its bound.
+  """
+
+  blends: bool
   width: int
   dtype: jnp.dtype
 
@@ -161,7 +131,10 @@ class Refiner(nn.Module):
   def __call__(self, pose: Features, static: Features, warped: Warped, region: Array) -> Array:
     """The picture [B, S, S, 3]."""
     conv = partial(scaled, self)
-    parts = (warped.person, warped.background, warped.cover, warped.old)
+    parts = [warped.person, warped.background, warped.cover, warped.old]
+    if self.blends:
+      near = jnp.exp(warped.order / 6)  # of each limb, wider than its share of the person
+      parts += [warped.target, jnp.moveaxis(near, -3, -1)]
     whole = nn.relu(conv(16)(jnp.concatenate(parts, -1)))
     half = nn.relu(conv(32, 3, 2)(whole))
     x = nn.relu(conv(64, 3, 2)(half))
@@ -171,8 +144,27 @@ class Refiner(nn.Module):
       x = Residual(64 * self.width, self.dtype)(x)
     x = nn.relu(conv(32)(jnp.concatenate([double(x), half, pose.half, static.half], -1)))
     x = nn.relu(conv(24)(jnp.concatenate([double(x), whole], -1)))
-    change = nn.Conv(3, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(x)
-    return warped.base + region * change.astype(jnp.float32)
+    limbs = warped.order.shape[-3]
+    channels = 3 + self.blends * (limbs + 3)
+    last = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)
+    x = last(x).astype(jnp.float32)
+    if not self.blends:
+      return warped.base + region * x
+    change, here, gone, light, order = jnp.split(x, (3, 4, 5, 6), axis=-1)
+    warped = warped.replace(
+      order=warped.order + jnp.moveaxis(order, -1, -3),
+      here=warped.here + here,
+      gone=warped.gone + gone,
+    )
+    person = warped.person
+    person += (person + 1) * jnp.expm1(_within(light, BRIGHTEST))
+    base = warped.cover * person + (1 - warped.cover) * warped.background
+    return base + region * _within(change, MOST_CHANGED)
+
+
+def _within(x: Array, bound: float) -> Array:
+  """About x where it is small, never beyond the bound."""
+  return bound * jnp.tanh(x / bound)
 
 
 class Painter(nn.Module):
@@ -226,14 +218,22 @@ class Network(nn.Module):
     self.amplifier = Amplifier(options.amplifier, options.temperature)
     self.pose = Encoder(3, 1, options.width, self.dtype)
     self.static = Encoder(5, 2, options.width, self.dtype)
+    if options.proportions == "learned":
+      self.proportions = Proportions(options.side)
     if options.transport == "warp":
-      self.generator = Refiner(options.width, self.dtype)
+      self.generator = Refiner(options.blend == "learned", options.width, self.dtype)
     else:
       self.generator = Painter(options.transport == "attend", options.width, self.dtype)
 
   def amplify(self, maps: Array) -> Array:
     """Amplified maps of the estimator's."""
     return self.amplifier(maps)
+
+  def adapt(self, source: Array, target: Array) -> Array:
+    """The source's keypoints [B, K, 3] on the body of the target, whose keypoints are given."""
+    if self.architecture.proportions == "source":
+      return source
+    return self.proportions(source, target)
 
   def look(self, picture: Array) -> Features:
     """The static branch's features of pictures [B, S, S, 3] in [-1, 1]."""
@@ -253,47 +253,13 @@ class Network(nn.Module):
       source_maps, target_maps = self.amplifier(source_maps), self.amplifier(target_maps)
     elif self.is_initializing():
       self.amplifier(source_maps)  # whose temperature the losses may use
+    if self.is_initializing():
+      nobody = jnp.zeros((1, len(JOINTS), 3))
+      self.adapt(nobody, nobody)
     pose, static = self.pose(source_maps), self.static(target)
     if options.transport == "warp":
       return self.generator(pose, static, warped, region)
     return self.generator(pose, self.pose(target_maps), static, target, region)
-
-
-class Discriminator(nn.Module):
-  """Judges patches of pictures [B, S, S, 3] in [-1, 1] with maps [B, S / 2, S / 2, K].
-
-  1 is what real pictures in the pose of the maps shall get. Gives one map [B, h, w, 1] per scale,
-  the first of the whole picture, each other of half the size of the one before.
-  """
-
-  width: int
-  scales: int
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, picture: Array, maps: Array) -> tuple[Array, ...]:
-    """Judgements, in float32."""
-    judged = []
-    for scale in range(self.scales):
-      if scale:
-        picture, maps = halve(picture), halve(maps)
-      judged.append(_Patches(self.width, self.dtype)(picture, maps))
-    return tuple(judged)
-
-
-class _Patches(nn.Module):
-  """The discriminator of one scale."""
-
-  width: int
-  dtype: jnp.dtype
-
-  @nn.compact
-  def __call__(self, picture: Array, maps: Array) -> Array:
-    conv = partial(scaled, self, kernel=4, stride=2)
-    x = leaky(conv(32)(picture))
-    x = leaky(conv(64)(jnp.concatenate([x, maps], -1)))
-    x = leaky(instance_norm(conv(96, bias=False)(x)))  # which would take a bias away again
-    return nn.Conv(1, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
 
 
 def blank(architecture: Architecture) -> tuple[Array, Array, Array, Warped]:
@@ -301,7 +267,9 @@ def blank(architecture: Architecture) -> tuple[Array, Array, Array, Warped]:
   side = architecture.side
   picture, one = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
   maps = jnp.zeros((1, side // 2, side // 2, len(JOINTS)))
-  return maps, maps, picture, Warped(picture, picture, one, one, one)
+  limbs = jnp.zeros((1, LIMBS, side, side))
+  colours = jnp.zeros((1, LIMBS, side, side, 3))
+  return maps, maps, picture, Warped(picture, picture, colours, limbs, one, one, one)
 
 
 def init(architecture: Architecture, key: Array) -> dict[str, Any]:

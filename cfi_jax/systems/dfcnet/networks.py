@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from cfi_jax.core.types import Array
-from cfi_jax.systems.dfcnet.model import Architecture, Estimator, Features, Network
+from cfi_jax.systems.dfcnet.estimator import Estimator
+from cfi_jax.systems.dfcnet.model import Architecture, Features, Network
 from cfi_jax.systems.dfcnet.samples import gaussians, read_keypoints
 from cfi_jax.systems.dfcnet.warp import Warped, warp
 
@@ -26,13 +27,17 @@ class Reading(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """Arguments of the network, and the source's pose as maps [B, S / 2, S / 2, K]."""
+  """Arguments of the network, the source's pose as maps [B, S / 2, S / 2, K], and as keypoints.
+
+  keypoints: [B, K, 3], with the proportions that are drawn.
+  """
 
   source_maps: Array
   target_maps: Array
   target: Array
   warped: Warped
   pose: Array
+  keypoints: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,11 @@ class Networks:
     """The static branch's features."""
     return self.network.apply({"params": params["network"]}, pictures, method=Network.look)
 
+  def adapt(self, network_params: Mapping[str, Any], source: Array, target: Array) -> Array:
+    """The source's keypoints [B, K, 3] with the proportions that are drawn."""
+    variables = {"params": network_params}
+    return self.network.apply(variables, source, target, method=Network.adapt)
+
   def read(self, params: Mapping[str, Any], pictures: Array) -> Reading:
     """The pose of pictures, by the estimator."""
     maps = self.estimate(params, pictures)
@@ -91,13 +101,14 @@ class Networks:
     if keypoints is None or by_maps:
       readings = [self.read(params, pictures) for pictures in (source, target)]
       keypoints = tuple(reading.keypoints for reading in readings)
+    keypoints = (self.adapt(params["network"], *keypoints), keypoints[1])
     warped = jax.vmap(warp)(target, keypoints[1], keypoints[0])
     if by_maps:
       maps, pose = [reading.maps for reading in readings], readings[0].amplified
     else:
       maps = [self.maps_of(points, target.shape[1]) for points in keypoints]
       pose = maps[0]
-    return jax.lax.stop_gradient(Inputs(*maps, target, warped, pose))
+    return jax.lax.stop_gradient(Inputs(*maps, target, warped, pose, keypoints[0]))
 
   def maps_of(self, keypoints: Array, side: int) -> Array:
     """Keypoints [B, K, 3] of pictures of a side as maps [B, S / 2, S / 2, K]."""

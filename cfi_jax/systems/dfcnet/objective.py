@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.images.ops import PIXELS, absolute
 
-TERMS = ("reconstruction", "adversary", "pose", "static")
+TERMS = ("reconstruction", "proportions", "adversary", "pose", "static")
+PAIRED = ("reconstruction", "proportions")  # terms of paired examples alone
 REFERENCES = ("source", "truth")
 REGION_WEIGHT = 4.0  # what a pixel of the region counts more than one outside
 FLOOR = 0.05  # weight of a cell where no joint is, against 1 at a joint
@@ -24,7 +25,8 @@ PEAK_WEIGHT = 15.0  # of the estimator's loss at a joint
 class LossOptions:
   """Weights of the terms, 0 for none, and what they refer to.
 
-  reconstruction: |made - truth| of paired examples. adversary: least squares of the discriminator.
+  reconstruction: |made - truth| of paired examples. proportions: of the keypoints that are drawn,
+  where the model learns them. adversary: least squares of the discriminator.
   pose: the estimator's amplified maps of the made picture. static: its static features, against
   the target's. ramp_steps: the last three grow linearly over so many steps.
   consistency_from: pose and static begin after so many steps, when the estimator has learned.
@@ -33,6 +35,7 @@ class LossOptions:
   """
 
   reconstruction: float
+  proportions: float
   adversary: float
   pose: float
   static: float
@@ -53,7 +56,7 @@ class LossOptions:
 
   def ramp(self, term: str, step: Array) -> Array:
     """Factor 0 to 1 on the weight of a term in a step, counted from 0."""
-    if term == "reconstruction":
+    if term in PAIRED:
       return jnp.ones(())
     begin = self.consistency_from if term in ("pose", "static") else 0
     return jnp.clip((step - begin + 1) / max(1, self.ramp_steps), 0, 1)
@@ -63,6 +66,14 @@ def reconstruction(made: Array, truth: Array, region: Array) -> Array:
   """sum w |made - truth| / sum w, w = 1 + 4 region, region [B, S, S, 1]."""
   weight = 1 + REGION_WEIGHT * region
   return (weight * absolute(made - truth)).sum(PIXELS) / (3 * weight.sum(PIXELS))
+
+
+def proportions(keypoints: Array, truth: Array, side: int) -> Array:
+  """Mean distance in sides of keypoints [B, K, 3] in pixels from the truth's, of joints in both."""
+  there = (keypoints[..., 2] > 0) & (truth[..., 2] > 0)
+  square = jnp.square((keypoints - truth)[..., :2] / side).sum(-1)
+  distance = jnp.sqrt(jnp.where(there, square, 0) + 1e-8)  # whose gradient at 0 is finite
+  return (there * distance).sum(-1) / jnp.maximum(there.sum(-1), 1)
 
 
 def adversary(judged: tuple[Array, ...], wanted: float) -> Array:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,11 +11,13 @@ import jax.numpy as jnp
 import optax
 
 from cfi_jax import datasets
+from cfi_jax.datasets.figures import triples
 from cfi_jax.engine.procedure import Constants, Procedure, Stream
 from cfi_jax.systems.dfcnet import model as model_lib
 from cfi_jax.systems.dfcnet.config import Config
-from cfi_jax.systems.dfcnet.model import Discriminator
+from cfi_jax.systems.dfcnet.discriminator import Discriminator
 from cfi_jax.systems.dfcnet.networks import Networks
+from cfi_jax.systems.dfcnet.proportions import Proportions, fit
 from cfi_jax.systems.dfcnet.samples import make_transfer, require_images
 from cfi_jax.systems.dfcnet.step import (
   Learner,
@@ -79,7 +82,15 @@ def make_parts(config: Config, steps: int) -> Parts:
     ),
     rate=rate,
     ema_decay=options.ema_decay,
+    fit=_make_fit(config) if options.proportions_steps else None,
   )
+
+
+def _make_fit(config: Config) -> Callable[[dict, jax.Array], dict]:
+  """Fits proportions to people whose keypoints need no pictures."""
+  size, steps = config.model.side, config.optim.proportions_steps
+  draw = functools.partial(triples.draw, size=size)
+  return lambda params, key: fit(Proportions(size), params, draw, key, steps)
 
 
 def init_state(parts: Parts, key: jax.Array) -> State:
@@ -87,6 +98,9 @@ def init_state(parts: Parts, key: jax.Array) -> State:
   first, second = jax.random.split(key)
   architecture = parts.networks.architecture
   params = model_lib.init(architecture, first)
+  if parts.fit:
+    own = params["network"]["proportions"]
+    params["network"]["proportions"] = parts.fit(own, jax.random.fold_in(first, 1))
   maps, _, picture, _ = model_lib.blank(architecture)
   judge = parts.discriminator.init(second, picture, maps)["params"]
   trained = (params["estimator"], params["network"], judge)

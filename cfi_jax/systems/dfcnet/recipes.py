@@ -14,8 +14,9 @@ def small() -> ConfigDict:
       data=dict(
         name="figures",
         size=64,
-        people=100,
-        poses=40,
+        people=400,
+        poses=10,
+        groups=50,
         pairs=20_000,
         same=0.25,
         support=600,
@@ -42,7 +43,7 @@ def small() -> ConfigDict:
       support_rows=2,
       steps_per_dispatch=1,
       epochs=0.0,
-      steps=4000,
+      steps=3000,
       model=dict(
         name="dfcnet",
         side=64,
@@ -52,22 +53,26 @@ def small() -> ConfigDict:
         temperature=0.05,
         pose_input="keypoints",
         transport="warp",
+        proportions="learned",
+        blend="learned",
         keep_background=True,
       ),
       discriminator_scales=1,
       loss=dict(
         reconstruction=10.0,
-        adversary=0.3,
+        proportions=0.0,
+        adversary=0.1,
         pose=1.0,
-        static=1.0,
+        static=0.3,
         ramp_steps=150,
-        consistency_from=1000,
+        consistency_from=600,
         pose_reference="truth",
       ),
       optim=dict(
         learning_rate=1.5e-3,
         discriminator_learning_rate=4e-4,
         estimator_learning_rate=2e-3,
+        proportions_steps=3000,
         constant_share=0.3,
         final_share=0.03,
         b1=0.5,
@@ -75,9 +80,9 @@ def small() -> ConfigDict:
         eps=1e-8,
         ema_decay=0.99,
       ),
-      checkpoint=dict(every=500, keep=2, best="loss", direction="lower"),
+      checkpoint=dict(every=200, keep=2, best="loss", direction="lower"),
       log_every=50,
-      validate_every=500,
+      validate_every=200,
       validation_pairs=64,
       pictures=8,
       memory_gb=0.0,
@@ -98,7 +103,7 @@ def estimator() -> ConfigDict:
 def large() -> ConfigDict:
   """128x128 pixels and twice the channels, for accelerators; nobody has run it in full."""
   config = small()
-  config.data.update(size=128, people=400, poses=100, pairs=100_000, support=4000)
+  config.data.update(size=128, people=2000, poses=20, groups=100, pairs=100_000, support=4000)
   config.input.update(crop=128, workers=8, threads=4, prefetch=8)
   config.model.update(side=128, width=2, estimator_width=2)
   config.discriminator_scales = 2
@@ -116,9 +121,12 @@ def large() -> ConfigDict:
 def characters() -> ConfigDict:
   """`small` at 128x128 on characters that were rendered beforehand."""
   config = small()
-  config.data.update(name="characters", size=128, people=60, poses=30, support=300, seed=0)
+  config.data.update(
+    name="characters", size=128, people=60, poses=30, groups=6, support=300, seed=0
+  )
   config.data.update(held_out_people=16, held_out_poses=16)
   config.data.root = ""
+  config.steps, config.loss.proportions, config.optim.proportions_steps = 4000, 10.0, 0
   config.input.crop = config.model.side = 128
   config.discriminator_scales = 2
   config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)
@@ -126,8 +134,12 @@ def characters() -> ConfigDict:
 
 
 def pairs() -> ConfigDict:
-  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out."""
+  """`large` on pictures in the layout of PATN and GFLA, with 5 % of people held out.
+
+  Source and truth are one picture there, so that proportions cannot be learned.
+  """
   config = large()
+  config.model.proportions, config.optim.proportions_steps = "source", 0
   config.data = ConfigDict(
     dict(name="pose_pairs", root="", validation_fraction=0.05, size=128, support=20_000, seed=0)
   )

@@ -7,6 +7,7 @@ gradients of convolutions in a branch more than ten times slower, as measured.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from cfi_jax.engine.procedure import Batch, Evaluation, Metrics
 from cfi_jax.engine.sharding import SPLIT, WHOLE
 from cfi_jax.images import ops
 from cfi_jax.systems.dfcnet import objective, scores
-from cfi_jax.systems.dfcnet.model import Discriminator
+from cfi_jax.systems.dfcnet.discriminator import Discriminator
 from cfi_jax.systems.dfcnet.networks import Inputs, Networks, signed, unsigned
 from cfi_jax.systems.dfcnet.objective import LossOptions
 from cfi_jax.systems.dfcnet.samples import Transfer, gaussians
@@ -67,7 +68,11 @@ class Optimizers(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """Parts of the training step; rate: the generator's learning rate by the steps taken."""
+  """Parts of the training step.
+
+  rate: the generator's learning rate by the steps taken. fit: parameters of the proportions and a
+  key to those that the run begins with; None where it begins with the source's proportions.
+  """
 
   networks: Networks
   discriminator: Discriminator
@@ -75,6 +80,7 @@ class Parts:
   optimizers: Optimizers
   rate: optax.Schedule
   ema_decay: float
+  fit: Callable[[dict, Array], dict] | None
 
 
 def train_step(parts: Parts, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -88,21 +94,26 @@ def train_step(parts: Parts, state: State, batch: Batch) -> tuple[State, Metrics
     samples = join(batch)
     params = {"estimator": state.estimator.params, "network": state.generator.params}
     inputs = prepare(parts, params, samples)
-    made, pull = jax.vjp(lambda own: parts.networks.draw(own, inputs), state.generator.params)
+    (made, drawn), pull = jax.vjp(
+      functools.partial(_produce, parts, samples, inputs), state.generator.params
+    )
     estimator, found = update_estimator(parts, state.estimator, samples)
     discriminator, judged = update_discriminator(parts, state.discriminator, samples, inputs, made)
 
-    def objective_of(made: Array) -> tuple[Array, Metrics]:
-      terms = measure(parts, params, samples, inputs, made, discriminator.params)
+    def objective_of(produced: tuple[Array, Array]) -> tuple[Array, Metrics]:
+      made, drawn = produced
+      own = inputs._replace(keypoints=drawn)
+      terms = measure(parts, params, samples, own, made, discriminator.params)
       total = weigh(parts.loss, terms, samples.paired, state.step)
       return total.mean(), {name: value.mean() for name, value in terms.items()}
 
-    (loss, terms), to_made = jax.value_and_grad(objective_of, has_aux=True)(made)
-    (gradients,) = pull(to_made)
+    (loss, terms), wanted = jax.value_and_grad(objective_of, has_aux=True)((made, drawn))
+    (gradients,) = pull(wanted)
     numbers = objective.statistics(made, inputs.target, inputs.warped.base, inputs.warped.region)
     numbers = {name: value.mean() for name, value in numbers.items()} | terms | {"loss": loss}
     gradients, numbers = sharding.mean((gradients, numbers))
-    numbers["reconstruction"] /= _paired_share(samples)
+    for name in set(objective.PAIRED) & set(terms):
+      numbers[name] /= _paired_share(samples)
     generator = update(parts.optimizers.generator, state.generator, gradients)
     average = optim.update_ema(state.average, generator.params, state.step, parts.ema_decay)
     numbers |= (
@@ -119,6 +130,15 @@ def train_step(parts: Parts, state: State, batch: Batch) -> tuple[State, Metrics
     return State(state.step + 1, estimator, generator, discriminator, average), numbers
 
   return sharding.on_shares(of_share, (WHOLE, SPLIT), WHOLE)(state, batch)
+
+
+def _produce(
+  parts: Parts, samples: Transfer, inputs: Inputs, network_params: dict
+) -> tuple[Array, Array]:
+  """What the generator's learner answers for: made pictures, and the keypoints that are drawn."""
+  keypoints = (samples.source_keypoints, samples.target_keypoints)
+  made = parts.networks.draw(network_params, inputs)
+  return made, parts.networks.adapt(network_params, *keypoints)
 
 
 def update_estimator(parts: Parts, learner: Learner, samples: Transfer) -> tuple[Learner, Metrics]:
@@ -144,14 +164,16 @@ def update_discriminator(
   """One update of the discriminator; none where the adversary has no weight."""
   if not parts.loss.adversary:
     return learner, {}
-  pictures = (signed(samples.truth), jax.lax.stop_gradient(made))
+  by_maps = parts.networks.architecture.pose_input == "estimator"
+  own = inputs.pose if by_maps else _maps_of_truth(parts, samples)
+  real, fake = (signed(samples.truth), own), (jax.lax.stop_gradient(made), inputs.pose)
 
   def loss_fn(params: dict) -> tuple[Array, Metrics]:
-    real, fake = (
-      parts.discriminator.apply({"params": params}, picture, inputs.pose) for picture in pictures
+    judged = [parts.discriminator.apply({"params": params}, *given) for given in (real, fake)]
+    loss = sum(
+      objective.adversary(maps, wanted) for maps, wanted in zip(judged, (1.0, 0.0), strict=True)
     )
-    loss = (objective.adversary(real, 1.0) + objective.adversary(fake, 0.0)).mean()
-    return loss, {name: value.mean() for name, value in objective.margins(real, fake).items()}
+    return loss.mean(), {n: value.mean() for n, value in objective.margins(*judged).items()}
 
   found = jax.value_and_grad(loss_fn, has_aux=True)(learner.params)
   (loss, margins), gradients = sharding.mean(found)
@@ -176,7 +198,8 @@ def measure(
 ) -> Metrics:
   """The unweighted terms that have a weight, per example [B], of made pictures.
 
-  Gradients pass to `made` alone: the static term could else shrink its own features. The
+  Gradients pass to `made` and `inputs.keypoints` alone: the static term could else shrink its own
+  features. The
   reconstruction is 0 where there is no truth; "adversary" is left out without a discriminator.
   """
   networks, weights = parts.networks, parts.loss
@@ -185,6 +208,11 @@ def measure(
     "reconstruction": samples.paired
     * objective.reconstruction(made, signed(samples.truth), inputs.warped.region)
   }
+  if networks.architecture.proportions == "learned":
+    side = made.shape[1]
+    terms["proportions"] = samples.paired * objective.proportions(
+      inputs.keypoints, samples.truth_keypoints, side
+    )
   if weights.adversary and discriminator_params is not None:
     judged = parts.discriminator.apply({"params": discriminator_params}, made, inputs.pose)
     terms["adversary"] = objective.adversary(judged, 1.0)
@@ -207,13 +235,19 @@ def _reference(parts: Parts, params: dict, samples: Transfer, inputs: Inputs) ->
     return inputs.pose
   if parts.networks.architecture.pose_input == "estimator":
     return jax.lax.stop_gradient(parts.networks.read(params, signed(samples.truth)).amplified)
+  paired = samples.paired.reshape(-1, 1, 1, 1)
+  return jnp.where(paired, _maps_of_truth(parts, samples), inputs.pose)
+
+
+def _maps_of_truth(parts: Parts, samples: Transfer) -> Array:
+  """Maps [B, S / 2, S / 2, K] of the truth's keypoints."""
   return parts.networks.maps_of(samples.truth_keypoints, samples.truth.shape[1])
 
 
 def weigh(weights: LossOptions, terms: Metrics, paired: Array, step: Array) -> Array:
   """The objective per example [B]; the mean reconstruction is that of the paired ones."""
   share = jnp.maximum(sharding.mean(paired.mean()), 1e-6)
-  shares = {name: share if name == "reconstruction" else 1.0 for name in terms}
+  shares = {name: share if name in objective.PAIRED else 1.0 for name in terms}
   return sum(
     getattr(weights, name) * weights.ramp(name, step) * value / shares[name]
     for name, value in terms.items()

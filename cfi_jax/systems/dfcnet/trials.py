@@ -78,7 +78,7 @@ def score(
   `ROWS` records: target | source | every method.
   """
   found: dict[tuple[str, str], list[np.ndarray]] = {}
-  for names, samples in track(_batches(source), "scoring", "chunk", -(-len(source) // ROWS)):
+  for names, samples in track(batches(source), "scoring", "chunk", -(-len(source) // ROWS)):
     made = {name: jnp.asarray(draw(samples)) for name, draw in methods.items()}
     for method, picture in made.items():
       values = jax.device_get(_measure(picture, samples, judge.read(picture)))
@@ -92,7 +92,7 @@ def score(
   return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
-def _batches(source: FigureSource) -> Iterator[tuple[tuple[str, ...], Transfer]]:
+def batches(source: FigureSource) -> Iterator[tuple[tuple[str, ...], Transfer]]:
   """Names and samples of `ROWS` records at a time; the last record fills the last batch."""
   for start in range(0, len(source), ROWS):
     indices = [min(i, len(source) - 1) for i in range(start, start + ROWS)]

@@ -13,13 +13,15 @@ from cfi_jax.datasets.figures.skeleton import JOINTS
 from cfi_jax.images import ops
 
 GROWN = 1.45  # factor on the widths of limbs, for what may change
+LIMBS = 14
 # Half widths: both flanks, spine, hips, shoulders, head; then right and left: upper arm, forearm,
 # thigh, shin.
 _WIDTHS = (0.045, 0.045, 0.05, 0.05, 0.035, 0.05) + 2 * (0.03, 0.026, 0.045, 0.033)
 _SHARPNESS = 3.0  # of the choice among limbs, by squared distance in half widths
 _OVERSHOOT = 0.15  # how far beyond its ends a limb is read, in its lengths
 _FAR = 1e3  # distance of a limb that is not there
-_LEAST = 1 / 512  # covers below count as none, so that far pixels keep their value exactly
+NEVER = -1e4  # logit of what is not, whatever is added to it
+_LEAST = -6.24  # logits below, of 1 / 512, are NEVER, so that far pixels keep their value exactly
 
 
 @struct.dataclass
@@ -33,18 +35,41 @@ class Limbs:
 
 @struct.dataclass
 class Warped:
-  """The target picture taken apart and moved, one example.
+  """The target picture taken apart and moved, one example or a batch of them.
 
-  person: [S, S, 3], the person's colours on the source's limbs. background: [S, S, 3], the target
-  without the person. cover: [S, S, 1], how far the moved person covers a pixel. old: [S, S, 1],
-  where the person was, grown. region: [S, S, 1], what may change at all; 0 elsewhere.
+  target: [S, S, 3]. filled: [S, S, 3], the target's room where the person was, and blurred beyond.
+  colours: [14, S, S, 3], what the target shows where a limb reads it. order: [14, S, S], which limb
+  a pixel shows, as logits. here, gone: [S, S, 1], whether the moved person covers a pixel, and the
+  person before, grown, as logits. region: [S, S, 1], what may change at all; 0 elsewhere.
   """
 
-  person: Array
-  background: Array
-  cover: Array
-  old: Array
+  target: Array
+  filled: Array
+  colours: Array
+  order: Array
+  here: Array
+  gone: Array
   region: Array
+
+  @property
+  def person(self) -> Array:
+    """The person's colours on the source's limbs, [..., S, S, 3]."""
+    return (jax.nn.softmax(self.order, axis=-3)[..., None] * self.colours).sum(-4)
+
+  @property
+  def cover(self) -> Array:
+    """The share to which the moved person covers a pixel, [..., S, S, 1]."""
+    return jax.nn.sigmoid(self.here)
+
+  @property
+  def old(self) -> Array:
+    """The share to which the person before, grown, covers a pixel, [..., S, S, 1]."""
+    return jax.nn.sigmoid(self.gone)
+
+  @property
+  def background(self) -> Array:
+    """The target without the person, [..., S, S, 3]."""
+    return self.old * self.filled + (1 - self.old) * self.target
 
   @property
   def base(self) -> Array:
@@ -91,10 +116,9 @@ def limbs(keypoints: Array, side: int) -> Limbs:
   return Limbs(jnp.stack(start), jnp.stack(end), jnp.stack(known))
 
 
-def cover(distances: Array, grown: float = 1.0) -> Array:
-  """The share to which limbs cover a pixel, [S, S, 1], by distances [14, S, S] in half widths."""
-  covered = jax.nn.sigmoid(6 * (1.05 - distances.min(0) / grown))[..., None]
-  return jnp.where(covered > _LEAST, covered, 0)
+def covering(distances: Array, grown: float = 1.0) -> Array:
+  """Whether limbs cover a pixel, logits [S, S, 1], by distances [14, S, S] in half widths."""
+  return 6 * (1.05 - distances.min(0) / grown)[..., None]
 
 
 def warp(target: Array, target_keypoints: Array, source_keypoints: Array) -> Warped:
@@ -115,12 +139,14 @@ def warp(target: Array, target_keypoints: Array, source_keypoints: Array) -> War
   places = old.start[:, None, None] + along * way[:, None, None]
   places += beside[..., None] * normal[:, None, None]
   colours = jax.vmap(lambda place: _bilinear(target, place))(places)
-  shares = jax.nn.softmax(-_SHARPNESS * jnp.square(distances), axis=0)[..., None]
-  person = (shares * colours).sum(0)
 
-  gone, here = cover(old_distances, GROWN), cover(distances)
-  region = jnp.maximum(gone, cover(distances, GROWN))
-  return Warped(person, _without(target, gone), here, gone, region)
+  gone, near = covering(old_distances, GROWN), covering(distances, GROWN)
+  gone = jnp.where(gone > _LEAST, gone, NEVER)
+  here = jnp.where(near > _LEAST, covering(distances), NEVER)
+  region = jax.nn.sigmoid(jnp.maximum(gone, jnp.where(near > _LEAST, near, NEVER)))
+  filled = _fill(target, jax.nn.sigmoid(gone))
+  order = -_SHARPNESS * jnp.square(distances)
+  return Warped(target, filled, colours, order, here, gone, region)
 
 
 def _near(limbs: Limbs, side: int) -> tuple[Array, Array, Array]:
@@ -156,12 +182,11 @@ def _bilinear(image: Array, places: Array) -> Array:
   return upper * (1 - below) + lower * below
 
 
-def _without(image: Array, gone: Array) -> Array:
-  """The image with what is `gone` [S, S, 1] filled by a blur of what is left around it."""
+def _fill(image: Array, gone: Array) -> Array:
+  """A blur of what is left of the image where it is not `gone`, [S, S, 1] from 0 to 1."""
   deviation = image.shape[0] / 16
   reach = int(2.5 * deviation)
   taps = np.exp(-np.square(np.arange(-reach, reach + 1) / deviation) / 2)
   taps = tuple(float(tap) for tap in taps / taps.sum())
   kept, share = (ops.blur(x, taps, border="constant") for x in (image * (1 - gone), 1 - gone))
-  filled = kept / jnp.maximum(share, 1e-3)
-  return gone * filled + (1 - gone) * image
+  return kept / jnp.maximum(share, 1e-3)

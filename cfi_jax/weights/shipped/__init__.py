@@ -12,8 +12,10 @@ FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
   "visible-infrared": "95df289268959d2f21d5917d2a8aab9fbafa7e04bd24782d1eb2060592d22486",
   "medical": "e624fbff34452ed047d5dae565fab95c036670750469a6c0a8f79a36dbc1affc",
+  "figures": "af9594685d8210b1d44498d3fb1314fdbff6d0494ea6bfba2fc4acc4879a5a3c",
 }
-DEFAULT = "visible-infrared"
+SYSTEMS = {"visible-infrared": "isfuse", "medical": "isfuse", "figures": "dfcnet"}
+DEFAULT, DEFAULT_TRANSFER = "visible-infrared", "figures"  # of fusion, and of pose transfer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,13 @@ class Choice:
 CHOSEN = {
   "visible-infrared": Choice("17 of RoadScene's training pairs, which were held out"),
   "medical": Choice("the held-out cases", ("ct_mri", "pet_mri", "spect_mri", "harvard")),
+  "figures": Choice("the rendered people of the split validation"),
 }
+
+
+def of(*systems: str) -> tuple[str, ...]:
+  """The names of the weights that the package carries of these systems."""
+  return tuple(name for name in SHA256 if SYSTEMS[name] in systems)
 
 
 def resolve(weights: str | os.PathLike) -> pathlib.Path:

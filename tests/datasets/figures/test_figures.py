@@ -10,12 +10,12 @@ import pytest
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data import resident
-from cfi_jax.datasets.figures import album, joints, people, render, skeleton
+from cfi_jax.datasets.figures import album, joints, people, render, skeleton, triples
 from cfi_jax.datasets.figures.skeleton import JOINTS, PARTS
 
 OPTIONS = dict(
-  name="figures", size=32, people=4, poses=4, pairs=60, same=0.25, support=3, held_out_people=3,
-  held_out_poses=3, validation_pairs=4, test_pairs=5, seed=0,
+  name="figures", size=32, people=4, poses=4, groups=1, pairs=60, same=0.25, support=3,
+  held_out_people=3, held_out_poses=3, validation_pairs=4, test_pairs=5, seed=0,
 )  # fmt: skip
 
 
@@ -134,6 +134,35 @@ def test_the_three_kinds_of_records(dataset):
   assert all(dataset.source("test").record(i).kind == "cross" for i in range(5))
 
 
+def test_people_of_a_group_share_poses_of_its_own():
+  grouped = datasets.load(OPTIONS | {"people": 6, "poses": 3, "groups": 2})
+  members = grouped.crowd("train").members()
+  assert len(members) == 18 and len(np.unique(members, axis=0)) == 18
+  for group in range(2):
+    poses = members[members[:, 0] % 2 == group, 1]
+    assert sorted(set(poses.tolist())) == [3 * group, 3 * group + 1, 3 * group + 2]
+  source = grouped.source("train")
+  for i in range(len(source)):
+    target, wanted, truth = (
+      members[source.record(i).pictures[role][1]] for role in ("target", "source", "truth")
+    )
+    assert target[0] % 2 == wanted[0] % 2 and (truth == (target[0], wanted[1])).all()
+  others = {int(members[source.record(i).pictures["source"][1], 0]) for i in range(len(source))}
+  assert others == set(range(6))
+
+
+def test_triples_have_the_keypoints_of_pictures_that_nobody_draws():
+  key = jax.random.key(8)
+  source, target, truth = (np.asarray(points) for points in triples.draw(key, 32))
+  own, other, shown, wanted, *_ = jax.random.split(key, 6)
+  for points, who, what in ((source, other, wanted), (target, own, shown), (truth, own, wanted)):
+    drawn = render.render(people.draw_person(who), people.draw_pose(what), 32).keypoints
+    there = points[:, 2] > 0
+    np.testing.assert_allclose(points[there, :2], np.asarray(drawn)[there, :2], atol=1e-3)
+    assert not points[~there].any() and set(points[:, 2].tolist()) <= {0, 2}
+    assert there.sum() >= 14 and (np.asarray(drawn)[there, 2] > 0).all()
+
+
 def test_headers_are_those_of_the_images(dataset):
   for split in dataset.splits:
     source = dataset.source(split)
@@ -177,7 +206,8 @@ def test_keypoints_survive_as_pictures_whatever_is_cut(random):
   [
     ("size", 20, "a multiple of 8 from 16"), ("people", 1, "a whole number from 2"),
     ("pairs", 0, "a whole number from 1"), ("same", 1.5, "a number from 0 to 1"),
-    ("seed", -1, "a whole number from 0"), 
+    ("seed", -1, "a whole number from 0"), ("groups", 3, "a divisor of data.people=4"),
+    ("groups", 4, "at most data.people / 2"),
   ],
 )  # fmt: skip
 def test_options_that_cannot_be_are_named(field, value, allowed):

@@ -9,10 +9,11 @@ from skimage.metrics import structural_similarity
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.skeleton import PARTS
 from cfi_jax.systems.dfcnet import objective, samples, scores
-from cfi_jax.systems.dfcnet.model import Amplifier
+from cfi_jax.systems.dfcnet.estimator import Amplifier
 
 WEIGHTS = dict(
   reconstruction=10.0,
+  proportions=10.0,
   adversary=0.3,
   pose=1.0,
   static=1.0,
@@ -126,8 +127,8 @@ def test_statistics_tell_a_copy_and_an_untouched_warp(random):
 def test_terms_ramp_in():
   options = objective.LossOptions(**WEIGHTS)
   for term, factors in (
-    ("reconstruction", [1, 1, 1, 1, 1]), ("adversary", [0.25, 1, 1, 1, 1]),
-    ("static", [0, 0, 0.25, 0.5, 1]),
+    ("reconstruction", [1, 1, 1, 1, 1]), ("proportions", [1, 1, 1, 1, 1]),
+    ("adversary", [0.25, 1, 1, 1, 1]), ("static", [0, 0, 0.25, 0.5, 1]),
   ):  # fmt: skip
     found = [float(options.ramp(term, jnp.array(t))) for t in (0, 9, 10, 11, 13)]
     assert found == pytest.approx(factors), term

@@ -12,6 +12,7 @@ from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures import joints
 from cfi_jax.systems.dfcnet import objective, recipes, samples, step
+from cfi_jax.systems.dfcnet.model import MOST_CHANGED
 from cfi_jax.systems.dfcnet.networks import signed
 from cfi_jax.systems.dfcnet.warp import warp
 
@@ -39,7 +40,7 @@ def test_every_learner_learns(course):
   for name in ("estimator", "generator", "discriminator", "average"):
     assert changed(getattr(states[0], name), getattr(states[1], name)), name
   assert [int(state.step) for state in states] == list(range(9))
-  for term in ("estimation", "reconstruction", "discriminator"):
+  for term in ("estimation", "reconstruction", "proportions", "discriminator"):
     assert metrics[7][term] < metrics[0][term], term
   # The first picture is the skeleton warp's, which changes the target; no network has drawn yet.
   assert metrics[0]["redrawn"] == 0 < metrics[7]["redrawn"] and metrics[0]["changed"] > 0.2
@@ -54,8 +55,8 @@ def test_the_loss_is_the_weighed_sum_of_its_terms(course):
   _, metrics = course
   for i, row in enumerate(metrics):
     early, late = (min(1, max(0, (i - begin + 1) / 2)) for begin in (0, 3))
-    expected = 10 * row["reconstruction"] + 0.3 * early * row["adversary"]
-    expected += late * (row["pose"] + row["static"])
+    expected = 10 * row["reconstruction"] + 10 * row["proportions"]
+    expected += 0.1 * early * row["adversary"] + late * (row["pose"] + 0.3 * row["static"])
     assert row["loss"] == pytest.approx(expected, rel=1e-4), i
 
 
@@ -104,7 +105,9 @@ def test_unpaired_samples_have_no_reconstruction(toy, prepared):
   assert (terms["reconstruction"][:4] > 0).all() and (terms["reconstruction"][4:] == 0).all()
   assert (terms["pose"] > 0).all() and (terms["static"] > 0).all() and "adversary" not in terms
   total = step.weigh(toy.parts.loss, terms, batch.paired, jnp.array(100))
-  expected = 10 * terms["reconstruction"][:4].mean() + (terms["pose"] + terms["static"]).mean()
+  assert (terms["proportions"][:4] > 0).all() and (terms["proportions"][4:] == 0).all()
+  expected = 10 * (terms["reconstruction"] + terms["proportions"])[:4].mean()
+  expected += (terms["pose"] + 0.3 * terms["static"]).mean()
   assert float(total.mean()) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -121,6 +124,38 @@ def test_no_gradient_reaches_what_a_term_only_looks_at(toy, prepared):
   )
   assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(of_params))
   assert np.abs(of_picture).max() > 0
+
+
+def test_a_learned_blend_copies_and_keeps_the_room(toy, prepared):
+  """Whatever the generator corrects, the room is the target's and colours stay near its own."""
+  batch, inputs = prepared
+  params = toy.state.generator.params
+  generator, layerless = params["generator"], jnp.zeros(0)
+  (last,) = (name for name, own in generator.items() if own.get("bias", layerless).shape == (20,))
+  draw = jax.jit(toy.parts.networks.draw)
+
+  def drawn(**bias):
+    """The pictures with biases of the corrections by their channel, `c4=9` for the fifth."""
+    layer = generator[last]
+    bias = layer["bias"].at[jnp.array([int(n[1:]) for n in bias])].set(jnp.array([*bias.values()]))
+    changed = generator | {last: layer | {"bias": bias}}
+    return np.asarray(draw(params | {"generator": changed}, inputs))
+
+  warped = inputs.warped
+  base, region = np.asarray(warped.base), np.broadcast_to(warped.region > 0, warped.base.shape)
+  np.testing.assert_allclose(drawn(c0=0.0), base, atol=1e-6)
+  wild = drawn(c0=-99.0, c3=99.0, c4=-99.0, c5=99.0, c9=99.0)
+  np.testing.assert_array_equal(wild[~region], np.asarray(warped.target)[~region])
+  assert np.abs(wild - base)[region].max() > 0.1
+  # Without cover and without the person before, the target itself is left.
+  np.testing.assert_allclose(drawn(c3=-99.0, c4=-99.0), warped.target, atol=1e-5)
+  # With the cover everywhere and one limb before all others, the picture is what that limb reads.
+  covered = np.broadcast_to(warped.here > -1e3, base.shape)
+  alone = drawn(c3=99.0, c8=1e9)
+  np.testing.assert_allclose(alone[covered], np.asarray(warped.colours[:, 2])[covered], atol=1e-4)
+  # The change of colours is bounded.
+  shift = (drawn(c1=99.0) - base)[..., 1] / np.maximum(np.asarray(warped.region)[..., 0], 1e-6)
+  assert shift[region[..., 0]].max() == pytest.approx(MOST_CHANGED, rel=1e-3)
 
 
 def test_validation_begins_with_the_skeleton_warp(toy):
@@ -151,8 +186,15 @@ def test_validation_begins_with_the_skeleton_warp(toy):
 @pytest.mark.parametrize(
   "changes",
   [
-    {"model__pose_input": "estimator", "model__amplifier": "learned", "model__transport": "attend"},
-    {"model__transport": "concat", "model__keep_background": False, "support_rows": 0},
+    {"model__pose_input": "estimator", "model__amplifier": "learned"},
+    {"model__transport": "attend", "model__blend": "fixed", "model__proportions": "source"},
+    {"model__blend": "fixed"},
+    {
+      "model__transport": "concat",
+      "model__blend": "fixed",
+      "model__keep_background": False,
+      "support_rows": 0,
+    },
     {"loss__adversary": 0.0, "loss__pose": 0.0, "loss__static": 0.0},
     {"discriminator_scales": 2, "loss__pose_reference": "source"},
   ],
@@ -169,6 +211,7 @@ def test_every_variant_keeps_shapes(changes, values, toy):
   judged = {"discriminator", "judged_real", "judged_made", "adversary"} <= set(metrics)
   assert judged == (config.loss.adversary > 0)
   assert {"pose", "static"} <= set(metrics) or not config.loss.pose
+  assert ("proportions" in metrics) == (config.model.proportions == "learned")
   variables, architecture = system.product(config, state)
   assert jax.tree.structure(variables) == jax.tree.structure(system.shapes(architecture))
   with_theta = any("theta" in str(path) for path, _ in jax.tree.leaves_with_path(variables))
@@ -190,12 +233,18 @@ def test_every_recipe_builds(recipe):
     ({"support_rows": -1}, "config.support_rows is -1; allowed: 0 or more"),
     ({"discriminator_scales": 9}, "config.discriminator_scales is 9; allowed: 1 to 3"),
     ({"model__transport": "flow"}, "model.transport is 'flow'; valid: warp, attend, concat"),
+    ({"model__transport": "concat"}, "model.transport 'concat', which blends no limbs"),
     ({"model__temperature": 0.0}, "model.temperature is 0.0; allowed: more than 0"),
     ({"model__side": 20}, "model.side is 20; allowed: multiples of 8"),
     ({"model__width": 0}, "model.width is 0; allowed: 1 or more"),
     ({"model__name": "gan"}, "no model 'gan'; valid: dfcnet"),
     ({"optim__estimator_learning_rate": 0.0}, "optim.estimator_learning_rate is 0.0"),
     ({"optim__discriminator_learning_rate": 0.0}, "optim.discriminator_learning_rate is 0.0"),
+    ({"optim__proportions_steps": -1}, "optim.proportions_steps is -1; allowed: 0 or more"),
+    (
+      {"optim__proportions_steps": 9, "model__proportions": "source"},
+      "optim.proportions_steps is 9; allowed for data.name='figures' with .*='source': 0",
+    ),
     ({"optim__constant_share": 2.0}, "optim.constant_share is 2.0; allowed: 0 to 1"),
   ],
 )
