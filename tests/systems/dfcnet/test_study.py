@@ -118,5 +118,7 @@ def test_the_ablations_differ_in_one_part_each():
   assert study.rows["full"].model.pose_input == "estimator"
   assert [line.partition(", but ")[2] for line in rows_lib.describe(study).splitlines()[1:]] == [
     "model.amplifier none", "loss.pose 0.0", "loss.static 0.0", "loss.adversary 0.0",
-    "support_rows 0", "model.transport concat", "model.pose_input keypoints",
+    "support_rows 0", "model.transport concat, model.blend fixed",
+    "model.proportions source, optim.proportions_steps 0", "model.blend fixed",
+    "model.pose_input keypoints",
   ]  # fmt: skip
