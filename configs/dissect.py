@@ -7,7 +7,8 @@ both (early, middle, late, summed at every level), and three rivals of that sum 
 parameters (special, concatenation, squeeze_excitation), each for the same steps from three seeds.
 Looked at on 96 held-out scenes after STEPS of the training: findings.csv, summary.md, report.html
 and plots in the workdir, after every seed. Goes on where it was stopped.
-Cost: about 40 minutes of one CPU core, 16 of them for the first seed, which compiles nine networks.
+Cost: 41 minutes of one CPU core.
+Expect: docs/dissect.md.
 Fewer: --config.order="('visible','infrared','special')" --config.seeds="(0,)".
 """
 
