@@ -40,8 +40,8 @@ NOT_RUN = {
   "python -m cfi_jax.export --format=onnx": "needs jax2onnx; tests/export runs it where that is",
   "python -m cfi_jax.benchmark fuse --weights=medical --contenders": "needs jax2onnx, too",
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
-  "python -m cfi_jax.main --config=configs/figures.py": "trains another system; its steps are taken "
-  "in tests/systems/dfcnet",
+  "python -m cfi_jax.main --config=configs/figures.py": "trains another system; "
+  "tests/systems/dfcnet takes its steps",
   "python -m cfi_jax.downstream": "trains for long; tests/study/test_downstream.py has the study",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
   "python -m cfi_jax.main --config=configs/msrs.py --workdir=gs:": "needs a bucket; "

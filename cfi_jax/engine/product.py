@@ -133,7 +133,9 @@ def _check_architecture(config: Config, there: Architecture, own: Architecture) 
   Files hold lists where configs have tuples, which is no difference, and those of earlier versions
   lack fields.
   """
-  there = config_lib.complete({"model": there}, config.OLDER)[0]["model"]
+  whole = config_lib.complete({"model": there}, config.OLDER)[0]["model"]
+  # Of the fields that were added to configs, those that an architecture has.
+  there = {name: value for name, value in whole.items() if name in there or name in own}
   there, own = (json.loads(json.dumps(architecture)) for architecture in (there, own))
   added = [name for name in config.ADDED if there.get(name) == "none" != own.get(name, "none")]
   different = [
