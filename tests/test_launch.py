@@ -191,7 +191,9 @@ def gke_arguments(index, tiny, port):
     for argument in container("gpu")["args"]
   ]
   placed = [argument for argument in arguments if not argument.startswith(("--config", "--work"))]
-  assert len(placed) == 3
+  assert [argument.partition("=")[0] for argument in placed] == [
+    "--status_when_stopped", "--coordinator", "--processes", "--process",
+  ]  # fmt: skip
   command = container("gpu")["command"]
   assert command == ["python", "-m", "cfi_jax.main"]
   return [command[2], *tiny, *placed]
@@ -219,7 +221,7 @@ def stopped(tmp_path_factory, write_pairs, make_trainer):
   wait_for(pods[0], lambda: last_step(workdir) > 4)
   pods[1].send_signal(signal.SIGTERM)
   ends = [pod.finish(120) for pod in pods]
-  assert [status for status, *_ in ends] == [0, 0], ends
+  assert [status for status, *_ in ends] == [75, 75], ends
   return trainer, workdir, ends[0][1]
 
 

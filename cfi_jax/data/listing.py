@@ -169,7 +169,7 @@ def require(listings: Mapping[str, Listing], title: str) -> None:
 def is_folder(directory: str) -> bool:
   """Whether there is a folder; raises InputError where a bucket does not answer."""
   try:
-    return storage.path(directory).is_dir()
+    return bool(directory) and storage.path(directory).is_dir()
   except OSError as error:
     raise InputError(f"{directory}: cannot be listed: {error.strerror or error}") from error
 

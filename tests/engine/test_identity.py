@@ -79,7 +79,7 @@ def test_every_operational_field_is_a_field():
 def other_value(value):
   if isinstance(value, bool):
     return not value
-  return value + 1
+  return "2:3" if isinstance(value, str) else value + 1  # steps to profile are a text
 
 
 OPERATIONAL = [

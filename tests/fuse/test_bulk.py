@@ -14,8 +14,9 @@ from full import only_full
 from PIL import Image
 
 from cfi_jax.core import cli
+from cfi_jax.core.storage import listing
 from cfi_jax.core.types import InputError
-from cfi_jax.data import listing, pairs
+from cfi_jax.data import pairs
 from cfi_jax.data.shards import Shard
 from cfi_jax.fuse import command
 from cfi_jax.fuse.__main__ import FLAGS
@@ -147,7 +148,7 @@ LISTING = """
 import resource, sys, time
 sys.path.append("tests"); sys.path.append("tests/fuse")
 import pathlib, test_bulk
-from cfi_jax.data import listing
+from cfi_jax.core.storage import listing
 from cfi_jax.fuse.finding import find_jobs
 root = pathlib.Path(sys.argv[1])
 listing.os = test_bulk.Namespace(listing.os, scandir=test_bulk.made_up(1000, 1000))

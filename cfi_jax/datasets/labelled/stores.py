@@ -39,3 +39,7 @@ class PackedStore(FolderStore):
     Image.fromarray(channels[..., 0] if channels.shape[-1] == 1 else channels).save(stream, "BMP")
     stream.seek(0)
     return stream
+
+  def peek(self, path: str) -> BinaryIO:
+    """Opens a file, or a part of one, of which little will be read; as `open` does."""
+    return self.open(path)

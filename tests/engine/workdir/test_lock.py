@@ -10,6 +10,7 @@ import threading
 import pytest
 from command_line import ROOT
 
+from cfi_jax.core import files
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.workdir import lock
 from cfi_jax.engine.workdir.lock import FILE, Lock
@@ -139,7 +140,7 @@ def test_one_of_many_takes_it(tmp_path):
     assert ("held" in out) != ("is being written by process" in error), (out, error)
 
 
-@pytest.mark.parametrize("make", [lock._create, lock._create_exclusively])
+@pytest.mark.parametrize("make", [files.create, files._create_exclusively])
 def test_whoever_makes_a_file_is_told_so_and_nobody_else(make, tmp_path):
   path = tmp_path / "lock"
   assert make(path, b"whole") is True
