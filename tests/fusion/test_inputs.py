@@ -117,7 +117,7 @@ def test_a_visible_image_comes_back_in_its_own_type_and_scale(unit):
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_colour_and_alpha_keep_their_scale(rule, dtype, channels):
-  colour = RNG.integers(0, 4096, (24, 32, channels)).astype(dtype)
+  colour = RNG.integers(1, 4096, (24, 32, channels)).astype(dtype)  # alpha 0 is no value
   visible, _ = prepared(colour, GREY, f"visible:{rule}")
   assert visible.plain.shape == (24, 32, 1)
   same = visible.restore(visible.plain, False)
