@@ -38,9 +38,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-# Folders whose files share what takes long to make: one worker has all of each.
-TOGETHER = ("metrics", "systems/amgfuse", "systems/dfcnet", "systems/isfuse/inference")
-# Files that take longest, or begin such a folder, longest first.
+# Files that take longest, longest first.
 LONG = ("test_documents", "test_fixture", "test_inference", "test_exact", "test_contract")
 LONG += ("test_resume", "test_analyze", "test_step", "test_shift", "test_shipped")
 LONG += ("test_commands", "test_functions", "test_evaluate", "test_weather", "test_model")
@@ -59,12 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """A worker takes a file, or a folder of TOGETHER; long ones first, so that none is left alone."""
+  """Long files first, so that no worker is left with one when the others are done."""
   items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
-  for item in items:
-    folder = item.path.parent.relative_to(ROOT / "tests").as_posix()
-    group = folder if folder in TOGETHER else item.path.relative_to(ROOT).as_posix()
-    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish() -> None:
