@@ -1,4 +1,4 @@
-"""What `CFI_JAX_FULL=1 pytest` runs besides: what takes long and has parts that always run."""
+"""Tests that `CFI_JAX_FULL=1 pytest` runs besides: long ones, parts of which always run."""
 
 import os
 

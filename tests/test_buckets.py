@@ -203,7 +203,7 @@ def rows(workdir) -> list[dict]:
 
 
 class Killed(BaseException):
-  """What no code catches, as a process that ends catches nothing."""
+  """An end that no code catches, as a process that ends catches nothing."""
 
 
 def test_a_run_in_a_bucket_killed_twice_ends_as_one_on_this_machine(

@@ -518,7 +518,7 @@ def test_the_constraints_are_versions_that_the_package_allows():
 
 @only_full
 def test_the_steps_of_the_dockerfile_run_in_a_fresh_environment(tmp_path):
-  """Of the target cpu, without an engine: what is copied and run, but for the system's packages."""
+  """Copies and runs as the target cpu does, without an engine and the system's packages."""
   source, home = tmp_path / "source", tmp_path / "opt"
   places = {"/opt/cfi_jax": str(home / "cfi_jax"), "python -m venv": f"{sys.executable} -m venv"}
   source.mkdir()

@@ -242,13 +242,23 @@ def test_an_object_is_fetched_once_and_anew_when_it_changes(memory):
   assert storage.open_binary("s3://b/k.png").read() == b"other"
 
 
+def answer(memory, monkeypatch, *contents):
+  """Makes the store give these contents in turn, the last one for good; returns those to come."""
+  left = list(contents)
+  monkeypatch.setattr(
+    memory,
+    "cat_file",
+    lambda key, start=None, end=None: left.pop(0) if len(left) > 1 else left[0],
+  )
+  return left
+
+
 def test_what_arrives_short_is_fetched_again_and_never_kept(memory, monkeypatch):
   memory.objects["b/k"] = b"whole"
-  parts = [b"who", b"whole"]
-  monkeypatch.setattr(memory, "cat_file", lambda key, start=None, end=None: parts.pop(0))
-  assert storage.open_binary("s3://b/k").read() == b"whole" and not parts
+  left = answer(memory, monkeypatch, b"who", b"whole")
+  assert storage.open_binary("s3://b/k").read() == b"whole" and left == [b"whole"]
   memory.objects["b/l"] = b"whole"
-  monkeypatch.setattr(memory, "cat_file", lambda key, start=None, end=None: b"who")
+  answer(memory, monkeypatch, b"who")
   with pytest.raises(InputError, match="s3://b/l: has 3 bytes, and was listed with 5"):
     storage.open_binary("s3://b/l")
   assert len(list(cache._files())) == 1 and not list(cache.folder().rglob("*.part"))
@@ -258,12 +268,11 @@ def test_a_hash_that_differs_is_fetched_again(memory, monkeypatch):
   right = {"etag": "e", "md5Hash": "XUFAKrxLKna5cZ2REBfFkg=="}  # of b"hello"
   monkeypatch.setattr(memory, "_describe", lambda k: {"name": k, "type": "file", "size": 5} | right)
   memory.objects["b/k"] = b"hello"
-  parts = [b"jello", b"hello"]
-  monkeypatch.setattr(memory, "cat_file", lambda key, start=None, end=None: parts.pop(0))
-  assert storage.open_binary("s3://b/k").read() == b"hello" and not parts
+  left = answer(memory, monkeypatch, b"jello", b"hello")
+  assert storage.open_binary("s3://b/k").read() == b"hello" and left == [b"hello"]
   # A store that encrypts tells another hash, and always gives the same bytes.
   memory.objects["b/l"] = b"jello"
-  monkeypatch.setattr(memory, "cat_file", lambda key, start=None, end=None: b"jello")
+  answer(memory, monkeypatch, b"jello")
   assert storage.open_binary("s3://b/l").read() == b"jello"
 
 

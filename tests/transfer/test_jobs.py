@@ -1,4 +1,4 @@
-"""What `python -m cfi_jax.transfer` makes of its flags, before any weights are read."""
+"""Flags of `python -m cfi_jax.transfer`, and what they ask for, before any weights are read."""
 
 import pytest
 from PIL import Image

@@ -32,7 +32,7 @@ class Stat:
 
 
 def stat_of(info: dict[str, Any]) -> Stat:
-  """What a file system of fsspec says of an object."""
+  """Turns the description of an object by a file system of fsspec into a `Stat`."""
   times = (info.get(name) for name in ("mtime", "updated", "LastModified", "last_modified"))
   changed = next(filter(None, times), 0)
   if isinstance(changed, str):

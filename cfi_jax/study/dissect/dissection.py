@@ -97,7 +97,7 @@ class Dissection:
     return {}
 
   def once(self, key: tuple, make: Callable[[], dict]) -> dict:
-    """What `make` gives, which is computed the first time only."""
+    """Returns the value of `make`, which is computed the first time only."""
     if key not in self._kept:
       self._kept[key] = make()
     return self._kept[key]

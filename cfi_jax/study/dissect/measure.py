@@ -121,7 +121,7 @@ def look(
 def _see_all(
   network: Perception, params: Mapping, scenes: Scenes, images: str
 ) -> Iterator[dict[str, Any]]:
-  """What `_see` gives of each chunk; the last image fills up the last chunk."""
+  """Results of `_see` for each chunk; the last image fills up the last chunk."""
   arrays = (*scenes.given(images), scenes.samples.labels, scenes.carrier)
   count = len(arrays[0])
   for start in range(0, count, _CHUNK):

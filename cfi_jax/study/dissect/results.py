@@ -124,7 +124,7 @@ def _compared(own: Dissection) -> Numbers:
 
 
 def _contributions(own: Dissection) -> Numbers:
-  """What each image gives to the right class, and what is lost without it."""
+  """Estimates the share of each image in the right class, and the loss without it."""
   for row in own.study.order:
     for place, where in (places(own) | classes(own)).items():
       for modality, left in zip(MODALITIES, MODALITIES[::-1], strict=True):
@@ -206,7 +206,7 @@ def _meanings(own: Dissection) -> Numbers:
 
 
 def _twins(own: Dissection, seeds: Sequence[int]) -> Numbers:
-  """What the encoders of networks of both images keep of those of one."""
+  """Estimates how far encoders of networks of both images are those of networks of one."""
   last = own.last
   for row, levels in _encoding(own)[1:]:
     for space in ((m, k) for m in MODALITIES for k in range(1, levels + 1)):

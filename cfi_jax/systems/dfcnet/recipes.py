@@ -4,6 +4,23 @@ from ml_collections import ConfigDict
 
 from cfi_jax.core.types import InputError
 
+# The embedded people, of whom nobody has a pose of another group.
+PEOPLE = dict(
+  name="figures",
+  size=64,
+  people=400,
+  poses=10,
+  groups=50,
+  pairs=20_000,
+  same=0.25,
+  support=600,
+  held_out_people=20,
+  held_out_poses=20,
+  validation_pairs=64,
+  test_pairs=200,
+  seed=0,
+)
+
 
 def small() -> ConfigDict:
   """64x64 pixels, for two CPU cores."""
@@ -11,21 +28,7 @@ def small() -> ConfigDict:
     dict(
       seed=0,
       system="dfcnet",
-      data=dict(
-        name="figures",
-        size=64,
-        people=400,
-        poses=10,
-        groups=50,
-        pairs=20_000,
-        same=0.25,
-        support=600,
-        held_out_people=20,
-        held_out_poses=20,
-        validation_pairs=64,
-        test_pairs=200,
-        seed=0,
-      ),
+      data=PEOPLE,
       input=dict(
         crop=64,
         flip=False,

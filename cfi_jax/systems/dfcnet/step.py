@@ -135,7 +135,7 @@ def train_step(parts: Parts, state: State, batch: Batch) -> tuple[State, Metrics
 def _produce(
   parts: Parts, samples: Transfer, inputs: Inputs, network_params: dict
 ) -> tuple[Array, Array]:
-  """What the generator's learner answers for: made pictures, and the keypoints that are drawn."""
+  """The loss of the generator's learner: of made pictures, and of the keypoints that are drawn."""
   keypoints = (samples.source_keypoints, samples.target_keypoints)
   made = parts.networks.draw(network_params, inputs)
   return made, parts.networks.adapt(network_params, *keypoints)
