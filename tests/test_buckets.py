@@ -118,6 +118,26 @@ def test_fusing_and_scoring_from_bucket_to_bucket_is_as_on_this_machine(
   }
 
 
+def test_shards_write_parts_that_are_joined(bucket, pairs):
+  only_on("s3", bucket)
+  buckets.put(bucket, pairs)
+  sources = [f"--{name}={bucket}/{name}" for name in ("visible", "infrared")]
+  fusing = [*sources, f"--output={bucket}/fused", "--weights=average"]
+  scored = [f"--fused=mine:{bucket}/fused", "--metrics=EN,SD"]
+  scoring = [*sources, *scored, f"--output={bucket}/scores"]
+  for command, arguments in ((fuse, fusing), (evaluate, scoring)):
+    assert run(command, *arguments, "--join") == 2  # no parts yet
+    for index in (0, 1, 1):  # the last is done again
+      shard = [f"--process_index={index}", "--process_count=2"]
+      assert run(command, *arguments, *shard, "--skip_existing") == 0
+    assert run(command, *arguments, "--join") == 0
+  names = [line.split(",")[0] for line in (bucket / "fused" / "summary.csv").read_text().split()]
+  assert names == ["name", *(f"{k:03d}" for k in range(8))]
+  assert run(evaluate, *sources, *scored, f"--output={bucket}/whole") == 0
+  joined, whole = (bucket / folder / "scores.csv" for folder in ("scores", "whole"))
+  assert joined.read_bytes() == whole.read_bytes()
+
+
 def test_a_pair_of_objects_is_fused_into_an_object(bucket, pairs):
   only_on("s3", bucket)
   buckets.put(bucket, pairs)

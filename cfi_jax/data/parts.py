@@ -162,7 +162,8 @@ def _count(folder: pathlib.Path) -> int:
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
   """The files of records of a part, in order."""
-  return sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+  paths = folder.iterdir() if folder.is_dir() else ()
+  return sorted(path for path in paths if path.suffix == ".jsonl")
 
 
 def _to_lines(records: Iterable[Record]) -> bytes:

@@ -205,7 +205,7 @@ def load(path: pathlib.Path, study: Study) -> Looks:
   """Reads what `save` wrote; InputError where it does not fit the study."""
   found: dict[int, dict] = {step: {"features": {}} for step in study.tests.steps}
   try:
-    with np.load(path) as arrays:
+    with np.load(io.BytesIO(path.read_bytes())) as arrays:
       for name in arrays:
         step, *rest = name.split("/")
         if len(rest) == 1:

@@ -148,7 +148,7 @@ def write(path: pathlib.Path, kept: Kept) -> None:
 def read(path: pathlib.Path) -> Kept:
   """Reads what was kept; InputError for a damaged file."""
   try:
-    with np.load(path) as arrays:
+    with np.load(io.BytesIO(path.read_bytes())) as arrays:
       about = json.loads(arrays["about"].tobytes())
       scores = {tuple(key): row for key, row in zip(about["scores"], arrays["scores"], strict=True)}
       pictures: dict[str, dict[str, np.ndarray]] = {}

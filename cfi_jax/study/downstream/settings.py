@@ -58,7 +58,7 @@ class Study(grid.Rows):
   def _require(self, name: str, source: str) -> None:
     if rule_options.is_rule(source) or source in shipped.SHA256 or PART in source:
       return
-    if not os.path.exists(os.path.expanduser(source)):
+    if not storage.path(os.path.expanduser(source)).exists():
       names = ", ".join(shipped.SHA256)
       raise InputError(
         f"config.fused.{name} is {source!r}, which does not exist; allowed: a folder of fused "

@@ -197,7 +197,7 @@ def save(path: pathlib.Path, measured: Measured) -> None:
 def load(path: pathlib.Path, study: Study) -> Measured:
   """Reads what `save` wrote; InputError where it does not fit the study."""
   try:
-    with np.load(path) as arrays:
+    with np.load(io.BytesIO(path.read_bytes())) as arrays:
       measured = Measured(arrays["sums"], arrays["counts"])
   except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
     raise InputError(f"{path}: cannot be read ({error}); remove it to measure again") from error
