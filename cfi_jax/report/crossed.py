@@ -9,6 +9,8 @@ from scipy import special
 from cfi_jax.report.estimates import LEVEL, Estimate, draws, percentiles
 from cfi_jax.report.resampling import DEFINED
 
+IMAGES = 1  # seed for `resampling.draws` of what `combine` takes; it draws the seeds by another
+
 
 @dataclasses.dataclass(frozen=True)
 class Tally:

@@ -13,6 +13,7 @@ import numpy as np
 from cfi_jax.features import spaces
 from cfi_jax.features.spaces import Space
 from cfi_jax.metrics import segmentation
+from cfi_jax.report import crossed
 from cfi_jax.report.resampling import draws
 from cfi_jax.study.dissect.measure import GIVEN, Look, Looks, Scenes
 from cfi_jax.study.dissect.settings import Study
@@ -39,7 +40,7 @@ class Dissection:
   @classmethod
   def of(cls, study: Study, scenes: Scenes, looks: Callable[[Run], Looks]) -> "Dissection":
     """The dissection of a study, with its resamples."""
-    weights = draws(len(scenes.samples.labels), RESAMPLES, 0)
+    weights = draws(len(scenes.samples.labels), RESAMPLES, crossed.IMAGES)
     return cls(study, scenes, functools.cache(looks), weights)
 
   @property

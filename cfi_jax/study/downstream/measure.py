@@ -13,7 +13,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.labelled.classes import Classes
 from cfi_jax.metrics import detection, segmentation
-from cfi_jax.report import resampling
+from cfi_jax.report import crossed, resampling
 from cfi_jax.report.page import spread
 from cfi_jax.systems.perception import scores as scores_lib
 from cfi_jax.systems.perception.inference import Perceiver, Seen
@@ -21,7 +21,6 @@ from cfi_jax.systems.perception.samples import Labelled
 from cfi_jax.systems.perception.scores import Measured
 
 RESAMPLES = 1000
-DRAWS = 1  # seed of the images that are drawn; that of training seeds is 0, see `report.crossed`
 SHOWN = 4  # scenes of which pictures are kept
 WHOLE = ""  # condition of a score that is of no class and no carrier
 MIOU, PER_IMAGE, AP50, AP = "mIoU", "mIoU per image", "AP50", "AP50:95"
@@ -69,7 +68,7 @@ def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
 
   measured = scores_lib.measure(source, perceiver, classes, show)
   pixels = {name: int(counts[:, 1].sum()) for name, counts in measured.carried.items()}
-  weights = resampling.draws(len(source), RESAMPLES, DRAWS)
+  weights = resampling.draws(len(source), RESAMPLES, crossed.IMAGES)
   found = statistics(measured, weights)
   return Kept(len(source), found, pixels, pictures)
 

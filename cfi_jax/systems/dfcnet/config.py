@@ -1,7 +1,6 @@
 """The complete configuration of a run of DFC-Net."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax.numpy as jnp
 import optax
@@ -74,8 +73,6 @@ class Config(engine_config.Config):
   model: the networks. discriminator_scales: sizes of the picture that are judged.
   loss, optim: see there.
   """
-
-  OLDER: ClassVar = {}
 
   support_rows: int
   model: Architecture

@@ -26,8 +26,13 @@ class Config(engine_config.Config):
     known by what made them, or by their names and sizes. model, loss, optim: see there.
   """
 
-  OLDER: ClassVar = {"fused.weights": "", "fused.folder": "", "fused.cache": ""}
-  OPERATIONAL: ClassVar = (*engine_config.Config.OPERATIONAL, *OLDER)
+  OLDER: ClassVar = engine_config.Config.OLDER | {
+    "fused": {"weights": "", "folder": "", "cache": ""}
+  }
+  OPERATIONAL: ClassVar = (
+    *engine_config.Config.OPERATIONAL,
+    *("fused.weights", "fused.folder", "fused.cache"),
+  )
 
   fused: FusedOptions
   model: ModelOptions
