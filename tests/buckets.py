@@ -1,4 +1,4 @@
-"""Servers of objects on loopback: Google's protocol and S3's, and a proxy that injects faults."""
+"""Servers of objects on loopback, by Google's protocol, S3's and Azure's; a proxy for faults."""
 
 import collections
 import contextlib
@@ -6,15 +6,22 @@ import http.client
 import http.server
 import logging
 import os
+import shutil
+import subprocess
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from command_line import free_port
+from full import FULL
 
 from cfi_jax.core import storage
-from cfi_jax.core.storage import listing, requests
+from cfi_jax.core.storage import cache, listing, requests
 
 ENVIRONMENT = {
   # The library looks for a kind of bucket that the emulator does not have, for a minute.
@@ -22,9 +29,16 @@ ENVIRONMENT = {
   "FSSPEC_GCS_TOKEN": "anon", "FSSPEC_GS_TOKEN": "anon", "NO_GCE_CHECK": "true",
   "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
   "AWS_DEFAULT_REGION": "us-east-1",
+  "AZURITE_ACCOUNTS": "nobody:bm90aGluZw==",  # "nothing"
 }  # fmt: skip
-ENDPOINTS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL"}
-LIBRARY = {"gs": "gcsfs", "s3": "s3fs"}
+AZURE = "DefaultEndpointsProtocol=http;AccountName=nobody;AccountKey=bm90aGluZw=="
+# The variable that a library reads, and what it holds for a server's URL.
+ENDPOINTS = {
+  "gs": ("STORAGE_EMULATOR_HOST", "{url}"),
+  "s3": ("AWS_ENDPOINT_URL", "{url}"),
+  "az": ("AZURE_STORAGE_CONNECTION_STRING", AZURE + ";BlobEndpoint={url}/nobody;"),
+}
+LIBRARY = requests.LIBRARIES
 
 
 @contextlib.contextmanager
@@ -43,6 +57,10 @@ def serve(scheme: str) -> Iterator[str]:
       threading.Thread(target=lambda: collections.deque(told, maxlen=0), daemon=True).start()
       yield server.url
     return
+  if scheme == "az":
+    with _azurite() as url:
+      yield url
+    return
   moto = pytest.importorskip("moto.server", reason="moto's server, of the extra `test`")
   logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
   server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -50,6 +68,45 @@ def serve(scheme: str) -> Iterator[str]:
   host, port = server.get_host_and_port()
   yield f"http://{host}:{port}"
   server.stop()
+
+
+@contextlib.contextmanager
+def _azurite() -> Iterator[str]:
+  """The URL of Azurite, which keeps its objects in memory; skips where it is not installed."""
+  program = shutil.which("azurite-blob")
+  if program is None:
+    pytest.skip("azurite-blob, of `npm install -g azurite`")
+  url = f"http://127.0.0.1:{(port := free_port())}"
+  flags = ["--silent", "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck"]
+  server = subprocess.Popen([program, *flags, "--blobPort", str(port)], stdout=subprocess.DEVNULL)
+  try:
+    deadline = time.monotonic() + 120
+    while not _answers(url):
+      if server.poll() is not None or time.monotonic() > deadline:
+        pytest.skip(f"azurite-blob does not start (status {server.poll()})")
+      time.sleep(0.2)
+    yield url
+  finally:
+    server.terminate()
+    server.wait()
+
+
+def _answers(url: str) -> bool:
+  """Whether a server answers, with an error at least."""
+  try:
+    urllib.request.urlopen(url, timeout=5)
+  except urllib.error.HTTPError:
+    return True
+  except OSError:
+    return False
+  return True
+
+
+def reach(scheme: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+  """Sends what is asked of a scheme to a server."""
+  variable, value = ENDPOINTS[scheme]
+  monkeypatch.setenv(variable, value.format(url=url))
+  forget_all()
 
 
 def forget_all() -> None:
@@ -161,3 +218,38 @@ def get(folder) -> dict[str, bytes]:
   if not folder.is_dir():
     return {}
   return {str(p.relative_to(folder)): p.read_bytes() for p in storage.files_below(folder)}
+
+
+@pytest.fixture(scope="module", params=tuple(ENDPOINTS))
+def server(request):
+  """Scheme and URL of a server."""
+  with serve(request.param) as url:
+    yield request.param, url
+
+
+@pytest.fixture(scope="module")
+def proxy(server):
+  """A proxy before the server."""
+  made = Proxy(server[1])
+  yield made
+  made.close()
+
+
+@pytest.fixture
+def bucket(server, proxy, monkeypatch, tmp_path):
+  """A new bucket, reached by the proxy, and an empty cache."""
+  scheme, _ = server
+  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
+  monkeypatch.setattr(cache, "_room", 0.0)
+  reach(scheme, proxy.url, monkeypatch)
+  proxy.faults, proxy.matching = [], lambda method, path: True
+  name = f"data-{uuid.uuid4().hex[:8]}"
+  make(scheme, name)
+  yield storage.path(f"{scheme}://{name}")
+  forget_all()
+
+
+def only_on(scheme: str, bucket) -> None:
+  """Leaves a test that is dear to one protocol; CFI_JAX_FULL=1 runs it on both."""
+  if not FULL and bucket.scheme != scheme:
+    pytest.skip(f"CFI_JAX_FULL=1 runs it on {bucket.scheme}://, too")

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from buckets import bucket, proxy, server  # noqa: F401  (fixtures)
 from command_line import Started, run
 from flax import traverse_util
 from full import FULL

@@ -16,9 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import toys
+from buckets import only_on
 from command_line import ROOT, free_port
 from etils import epath
-from full import FULL, only_full
+from full import only_full
 from PIL import Image
 
 from cfi_jax import check, convert, datasets, prepare, systems
@@ -35,42 +36,6 @@ from cfi_jax.systems import files as systems_files
 from cfi_jax.weights import shipped
 
 toys.install()
-
-
-@pytest.fixture(scope="module", params=("gs", "s3"))
-def server(request):
-  """Scheme and URL of a server."""
-  with buckets.serve(request.param) as url:
-    yield request.param, url
-
-
-@pytest.fixture(scope="module")
-def proxy(server):
-  """A proxy before the server."""
-  made = buckets.Proxy(server[1])
-  yield made
-  made.close()
-
-
-@pytest.fixture
-def bucket(server, proxy, monkeypatch, tmp_path):
-  """A new bucket, reached by the proxy, and an empty cache."""
-  scheme, _ = server
-  monkeypatch.setenv(buckets.ENDPOINTS[scheme], proxy.url)
-  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
-  monkeypatch.setattr(cache, "_room", 0.0)
-  buckets.forget_all()
-  proxy.faults, proxy.matching = [], lambda method, path: True
-  name = f"data-{uuid.uuid4().hex[:8]}"
-  buckets.make(scheme, name)
-  yield storage.path(f"{scheme}://{name}")
-  buckets.forget_all()
-
-
-def only_on(scheme: str, bucket) -> None:
-  """Leaves a test that is dear to one protocol; CFI_JAX_FULL=1 runs it on both."""
-  if not FULL and bucket.scheme != scheme:
-    pytest.skip(f"CFI_JAX_FULL=1 runs it on {bucket.scheme}://, too")
 
 
 def run(command, *arguments: str) -> int:
@@ -169,7 +134,8 @@ def test_checking_and_weights_in_a_bucket(bucket, pairs, capsys):
 @pytest.mark.parametrize("fault", (503, 429, "cut", "slow"))
 def test_faults_that_pass_are_waited_out(bucket, proxy, monkeypatch, fault):
   only_on("gs" if fault in (503, "cut") else "s3", bucket)
-  for options in (requests._OPTIONS["gs"], requests._OPTIONS["s3"].get("config_kwargs", {})):
+  every = requests._OPTIONS
+  for options in (every["gs"], every["s3"]["config_kwargs"], every["az"]):
     for name in ("requests_timeout", "read_timeout"):
       if name in options:
         monkeypatch.setitem(options, name, 0.5 if fault == "slow" else 30)

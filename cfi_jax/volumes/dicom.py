@@ -85,7 +85,7 @@ def _header(path: pathlib.Path) -> Any | None:
     return None
   try:
     force = path.suffix.lower() in EXTENSIONS
-    header = library.dcmread(path, stop_before_pixels=True, force=force)
+    header = library.dcmread(storage.local(path), stop_before_pixels=True, force=force)
     if "Rows" not in header:
       _require_other(header)
       return None
@@ -205,7 +205,7 @@ def _images(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
   for plane in planes:
     if plane.path != open_path:
       try:
-        data = library.dcmread(plane.path, force=True)
+        data = library.dcmread(storage.local(plane.path), force=True)
         stored = np.asarray(data.pixel_array)
       except Exception as error:  # of whichever decoder
         syntax = getattr(plane.header.file_meta.get("TransferSyntaxUID", ""), "name", "unknown")

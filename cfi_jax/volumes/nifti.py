@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cfi_jax.core import storage
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
 from cfi_jax.volumes.volume import Volume, need
@@ -24,7 +25,7 @@ def read(path: pathlib.Path) -> Volume:
   """Reads one volume; InputError for what is none, has several, or says not where it lies."""
   library = need("nibabel")
   try:
-    image = library.load(path)
+    image = library.load(storage.local(path))
     values = _values(image)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error

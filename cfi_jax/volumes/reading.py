@@ -33,7 +33,6 @@ def read(path: pathlib.Path) -> Volume:
   """Reads a volume; raises InputError, naming the file, for what is none."""
   if not path.exists():
     raise InputError(f"{path}: does not exist")
-  path = storage.local(path)
   if path.is_file() and nifti.is_name(path):
     return nifti.read(path)
   return dicom.read(path)

@@ -1,5 +1,6 @@
 """Paths, requests and the cache of buckets, without a server."""
 
+import contextlib
 import copy
 import errno
 import io
@@ -54,10 +55,20 @@ class Memory:
       "etag": str(hash(content)),
     }
 
-  def find(self, key, detail):
-    """All objects below a key."""
-    self._begin("find", key)
-    return {k: self._describe(k) for k in self.objects if k.startswith(f"{key}/")}
+  def split_path(self, key):
+    """Bucket, key and version."""
+    return *key.partition("/")[::2], None
+
+  req_kw: dict = {}
+
+  def call_s3(self, method, Bucket, Prefix, ContinuationToken="0"):
+    """A page of two objects below a prefix."""
+    self._begin("list", f"{Bucket}/{Prefix}")
+    keys = sorted(k for k in self.objects if k.startswith(f"{Bucket}/{Prefix}"))
+    first = int(ContinuationToken)
+    page = [{"Key": k.partition("/")[2], **self._describe(k)} for k in keys[first : first + 2]]
+    last = first + 2 >= len(keys)
+    return {"Contents": page} | ({} if last else {"NextContinuationToken": str(first + 2)})
 
   def cat_file(self, key, start=None, end=None):
     """The content, or a part."""
@@ -186,6 +197,15 @@ def test_errors_that_pass_are_tried_again_and_then_told(memory, error):
   assert str(files.accident(caught.value)).startswith("s3://b/key: the store failed after")
 
 
+def test_too_many_requests_are_tried_again_where_the_library_does_not(memory):
+  memory.objects["b/key"] = b"1"
+  for scheme, calls in (("s3", 1), ("az", 2)):
+    memory.errors, memory.calls = [Refused(429)], []
+    with contextlib.nullcontext() if calls == 2 else pytest.raises(OSError, match="HTTP 429"):
+      storage.path(f"{scheme}://b/key").read_bytes()
+    assert len(memory.calls) == calls
+
+
 def test_a_write_that_fails_is_a_storage_error_that_names_the_object(memory):
   memory.errors = [Refused(503)]
   with pytest.raises(StorageError, match=r"^s3://b/key: cannot be .*several tries .HTTP 503"):
@@ -220,7 +240,7 @@ def test_a_folder_is_listed_once_until_something_is_written_there(memory):
   assert [str(p) for p in storage.files_below(storage.path("s3://b/d"))] == [
     "s3://b/d/x/1", "s3://b/d/x/2", "s3://b/d/y/3"
   ]  # fmt: skip
-  assert [call[0] for call in memory.calls] == ["find"]
+  assert [call[0] for call in memory.calls] == ["list"] * 2
   storage.path("s3://b/d/x/4").write_bytes(b"")
   assert len(storage.entries("s3://b/d/x")) == 3
   found = listing.listings()
@@ -232,12 +252,27 @@ def test_a_folder_is_listed_once_until_something_is_written_there(memory):
     storage.entries("s3://b/d/x/nothing")
 
 
+def test_a_name_that_would_be_a_query_is_refused_before_work(memory):
+  memory.objects |= {"b/d/1.png": b"1", "b/d/is this?.png": b"2"}
+  with pytest.raises(InputError, match=r"^s3://b/d: holds 'is this\?.png'; allowed: names"):
+    storage.entries("s3://b/d")
+
+
+def test_a_folder_goes_before_an_object_of_its_name(memory):
+  memory.objects |= {"b/d/x": b"", "b/d/x/1": b"1", "b/d/y-/1": b"1", "b/d/y": b"2"}
+  found = storage.entries("s3://b/d")
+  assert [(e.name, e.is_dir()) for e in found] == [("x", True), ("y", False), ("y-", True)]
+  assert [storage.size(e) for e in storage.entries("s3://b/d/x")] == [1]
+
+
 def test_an_object_is_fetched_once_and_anew_when_it_changes(memory):
   memory.objects["b/k.png"] = b"one"
   storage.entries("s3://b")
   assert storage.open_binary("s3://b/k.png").read() == storage.open_binary("s3://b/k.png").read()
   assert storage.local("s3://b/k.png").suffix == ".png"
-  assert [call[0] for call in memory.calls] == ["find", "cat_file", "info"]
+  assert [call[0] for call in memory.calls] == ["list", "cat_file"]
+  memory.objects["b/a.b.nii.gz"] = b"scan"  # after the listing
+  assert storage.local("s3://b/a.b.nii.gz").suffixes == [".nii", ".gz"]
   storage.path("s3://b/k.png").write_bytes(b"other")
   assert storage.open_binary("s3://b/k.png").read() == b"other"
 

@@ -1,7 +1,9 @@
 """Fusing by several processes: every pair once, one summary, a lost part done again alone."""
 
+import base64
 import contextlib
 import csv
+import hashlib
 import os
 import resource
 import subprocess
@@ -13,8 +15,8 @@ from command_line import ROOT
 from full import only_full
 from PIL import Image
 
-from cfi_jax.core import cli
-from cfi_jax.core.storage import listing
+from cfi_jax.core import cli, storage
+from cfi_jax.core.storage import listing, pages, requests
 from cfi_jax.core.types import InputError
 from cfi_jax.data import pairs
 from cfi_jax.data.shards import Shard
@@ -144,14 +146,40 @@ def made_up(folders, files):
   return scan
 
 
+class Google:
+  """Stands for a file system of gs://: two folders of so many made up objects, told in pages."""
+
+  def __init__(self, folders, files):
+    self._folders, self._files = folders, files
+
+  def split_path(self, key):
+    return *key.partition("/")[::2], None
+
+  def info(self, key):
+    return {"type": "directory", "size": 0}
+
+  def call(self, method, path, bucket, prefix, pageToken, maxResults, fields, json_out):
+    first, count = int(pageToken or 0), self._folders * self._files
+    items = []
+    for k in range(first, min(first + maxResults, count)):
+      md5 = base64.b64encode(hashlib.md5(b"%d" % k).digest()).decode()
+      name = f"{prefix}day_{k // self._files:04d}/frame_{k % self._files:07d}.png"
+      times = {"updated": "2026-01-01T00:00:00.000Z", "etag": f"C{k}"}
+      items.append({"name": name, "size": str(100_000 + k), "md5Hash": md5, **times})
+    last = first + maxResults >= count
+    return {"items": items} | ({} if last else {"nextPageToken": str(first + maxResults)})
+
+
 LISTING = """
 import resource, sys, time
 sys.path.append("tests"); sys.path.append("tests/fuse")
-import pathlib, test_bulk
-from cfi_jax.core.storage import listing
+import test_bulk
+from cfi_jax.core import storage
+from cfi_jax.core.storage import listing, requests
 from cfi_jax.fuse.finding import find_jobs
-root = pathlib.Path(sys.argv[1])
-listing.os = test_bulk.Namespace(listing.os, scandir=test_bulk.made_up(1000, 1000))
+root, folders = storage.path(sys.argv[1]), int(sys.argv[2])
+listing.os = test_bulk.Namespace(listing.os, scandir=test_bulk.made_up(folders, 1000))
+requests._filesystem = lambda *_: test_bulk.Google(folders, 1000)
 began, cpu = time.perf_counter(), time.process_time()
 found = find_jobs(root / "visible", root / "infrared", root / "out", ".png")
 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -226,12 +254,29 @@ def test_twenty_thousand_pairs_in_eight_shards(tmp_path, monkeypatch):
   assert after - before < 100  # MB; the names of 20,000 pairs
 
 
+def test_pairs_of_a_bucket_come_from_pages_of_its_listing(monkeypatch):
+  monkeypatch.setattr(pages, "PAGE", 7)
+  monkeypatch.setattr(requests, "_filesystem", lambda *_: Google(3, 5))
+  monkeypatch.setattr(listing, "_listings", {})
+  visible, infrared = (storage.path(f"gs://b/{name}") for name in ("visible", "infrared"))
+  jobs = find_jobs(visible, infrared, "out", ".png").jobs
+  assert [job.name for job in jobs] == [
+    f"day_{k:04d}/frame_{j:07d}" for k in range(3) for j in range(5)
+  ]
+  found = listing.entry(str(jobs[8].visible)).stat()
+  assert (found.st_size, found.md5) == (100_008, hashlib.md5(b"8").hexdigest())
+
+
 @only_full
-def test_a_million_names_are_listed_in_a_minute_and_a_gigabyte(tmp_path):
+@pytest.mark.parametrize("place", ("here", "bucket"))
+def test_a_million_names_are_listed_in_a_minute_and_a_gigabyte(place, tmp_path):
+  """A million pairs of this machine; of a bucket half of them, whose listing is kept."""
   for folder in ("visible", "infrared"):
     (tmp_path / folder).mkdir()
-  command = [sys.executable, "-c", LISTING, str(tmp_path)]
+  folders, root = {"here": (1000, str(tmp_path)), "bucket": (500, "gs://data")}[place]
+  command = [sys.executable, "-c", LISTING, root, str(folders)]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   count, last, _, cpu, memory = done.stdout.split()
-  assert (count, last) == ("1000000", "day_0999/frame_0000999")
+  print(done.stdout)
+  assert (count, last) == (f"{folders}000", f"day_{folders - 1:04d}/frame_0000999")
   assert float(cpu) < 60 and float(memory) < 1

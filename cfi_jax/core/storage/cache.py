@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from cfi_jax.core.storage import listing
-from cfi_jax.core.storage.listing import Stat
+from cfi_jax.core.storage.pages import Stat
 from cfi_jax.core.storage.paths import BucketPath, files_below, path
 from cfi_jax.core.storage.requests import is_remote
 from cfi_jax.core.types import InputError
@@ -71,7 +71,8 @@ def local(place: str | os.PathLike) -> pathlib.Path:
   if not is_remote(place):
     return pathlib.Path(place)
   remote = cast(BucketPath, path(place))
-  if remote.is_dir():
+  listed = listing.entry(str(remote))
+  if remote.is_dir() if listed is None else listed.is_dir():
     return fetch_folder(remote, temporary() / remote.name)
   file, kept = _fetched(remote)
   file.close()
@@ -141,7 +142,8 @@ def _kept(remote: BucketPath, found: Stat) -> pathlib.Path:
   """The file of an object in the cache."""
   identity = f"{remote}\n{found.st_size}\n{found.tag or found.st_mtime}"
   name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
-  return folder() / name[:2] / f"{name[2:]}{remote.suffix}"
+  ending = "".join(remote.suffixes[-2:]) if remote.suffix == ".gz" else remote.suffix  # .nii.gz
+  return folder() / name[:2] / f"{name[2:]}{ending}"
 
 
 def _fetched(remote: BucketPath) -> tuple[BinaryIO, pathlib.Path]:

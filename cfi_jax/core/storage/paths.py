@@ -8,7 +8,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, cast
 
-from cfi_jax.core.storage.listing import Stat, entries, forget, stat_of
+from cfi_jax.core.storage.listing import entries, forget
+from cfi_jax.core.storage.pages import Stat, stat_of
 from cfi_jax.core.storage.requests import attempt, check, is_remote
 
 

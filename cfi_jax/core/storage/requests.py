@@ -15,14 +15,14 @@ from cfi_jax.core.types import InputError
 
 LIBRARIES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}  # the package of each scheme
 # For connections that break and answers that do not come, in seconds. What a server answers (429,
-# 503 ...) the libraries themselves try again, for half a minute.
+# 503 ...) the libraries themselves try again, for half a minute to one; adlfs does not with a 429.
 TRIES, FIRST_WAIT, LONGEST_WAIT = 4, 0.5, 20.0
 TIMEOUT = 60.0  # seconds of one request
 # Options of the file systems. Listings are kept here, where writes and other processes are known.
 _OPTIONS: dict[str, dict[str, Any]] = {
   "gs": {"requests_timeout": TIMEOUT},
   "s3": {"config_kwargs": {"read_timeout": TIMEOUT, "connect_timeout": 10}},
-  "az": {},
+  "az": {"read_timeout": TIMEOUT, "connection_timeout": 10},
 }
 _LOGGERS = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiobotocore", "botocore", "google", "azure")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -108,7 +108,8 @@ def _explain(error: BaseException, url: str) -> tuple[OSError, bool]:
     return PermissionError(errno.EACCES, text, url), False
   if code in (401, 403) or isinstance(error, PermissionError):
     return PermissionError(errno.EACCES, f"no permission (HTTP {code or 403})", url), False
-  passes = not code and (isinstance(error, TimeoutError) or bool(kinds & set(_PASSING_KINDS)))
+  passes = code == 429 and url.startswith("az://")
+  passes |= not code and (isinstance(error, TimeoutError) or bool(kinds & set(_PASSING_KINDS)))
   said = f"HTTP {code}" if code else type(error).__name__
   after = " after several tries" if passes or code in _PASSING else ""
   return OSError(errno.EIO, f"the store failed{after} ({said})", url), passes
