@@ -39,6 +39,6 @@ def get_config(data="synthetic_labels"):
       fused=fused,
       order=("visible", "infrared", "both", *fused),
       seeds=(0, 1, 2),
-      split="test",
+      split="validation" if data in ("m3fd_boxes", "labelled_folder") else "test",
     )
   )

@@ -27,6 +27,7 @@ from cfi_jax.systems.perception.inference import Seen
 from cfi_jax.systems.perception.scores import Measured
 
 TINY = str(ROOT / "tests" / "systems" / "perception" / "tiny.py")
+PERCEPTION = str(ROOT / "configs" / "perception.py")
 CAR = 2
 
 
@@ -200,6 +201,11 @@ def test_a_folder_of_fused_images_is_checked_before_anything_is_trained(trained,
     ({"both": "fused"}, "config.both is 'fused'; allowed: a fusion of two images"),
     ({"both": "pixels"}, "model.fusion is 'pixels'; valid"),
     ({"split": "train"}, "config.split is 'train'; allowed: test, validation"),
+    (
+      {"probe": config_lib.load(f"{PERCEPTION}:visible:m3fd_boxes")},
+      "config.split is 'test'; allowed with data.name='m3fd_boxes': validation",
+    ),
+    ({"fused": {"a": "maximum:x"}, "order": ("a",)}, "config.fused.a: .*'maximum:x'"),
     ({"fused": {"both": "average"}}, "config.fused has 'both', which is a row of its own"),
     ({"fused": {"a/b": "average"}}, "config.fused has 'a/b'; allowed: names that files can have"),
     ({"fused": {"a": "nowhere/x"}}, "config.fused.a is 'nowhere/x', which does not exist"),
@@ -290,6 +296,7 @@ def test_fused_is_a_folder_weights_or_a_rule(texts, expected):
   ("texts", "words"),
   [
     ((":DIR",), "--fused=:DIR: expected NAME:DIR"),
+    (("",), "--fused=: expected NAME:DIR"),
     ((".",), "--fused=. is a folder; expected NAME:DIR"),
     (("a:x", "a:y"), "--fused=a:y: the name 'a' is taken; taken: visible, a"),
     (("visible:x",), "the name 'visible' is taken"),

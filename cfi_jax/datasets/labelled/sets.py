@@ -299,7 +299,10 @@ def add_boxes(listing: Listing, root: str, folder: str) -> Listing:
 
 
 def numbering(folder: str, classes: Classes) -> tuple[int, ...]:
-  """Class by its number in text files, by classes.txt in their folder; () without one."""
+  """Class by its number in text files, by classes.txt in their folder; () without one.
+
+  Raises InputError for names that are no class, and for one that is there twice.
+  """
   path = storage.path(folder, ORDER_FILE)
   if not path.is_file():
     return ()
@@ -308,6 +311,10 @@ def numbering(folder: str, classes: Classes) -> tuple[int, ...]:
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"{path} cannot be read as text (UTF-8): {error}") from error
   try:
-    return tuple(classes.number(name) for name in names)
+    found = tuple(classes.number(name) for name in names)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
+  twice = [classes.names[number] for i, number in enumerate(found) if number in found[:i]]
+  if twice:
+    raise InputError(f"{path}: the class {twice[0]!r} is given twice")
+  return found

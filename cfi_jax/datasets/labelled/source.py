@@ -112,9 +112,6 @@ class LabelledSource(FileSource):
         text = stream.read().decode("utf-8-sig")
       except UnicodeDecodeError as error:
         raise InputError(f"{label}: cannot be read as text (UTF-8): {error}") from error
-    extension = os.path.splitext(file.path)[1].lower()
-    boxes = boxes_lib.READERS[extension](text, label, self.classes, height, width)
-    if extension == ".txt" and self.numbering:
-      numbering = np.array(self.numbering)
-      return dataclasses.replace(boxes, classes=numbering[boxes.classes])
-    return boxes
+    if os.path.splitext(file.path)[1].lower() == ".xml":
+      return boxes_lib.read_voc(text, label, self.classes, height, width)
+    return boxes_lib.read_yolo(text, label, self.classes, height, width, self.numbering)

@@ -76,7 +76,8 @@ def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
 def statistics(measured: Measured, weights: np.ndarray) -> dict[Score, np.ndarray]:
   """Every score [R] where images count as the rows of weights [R, N] say, the first all once.
 
-  Classes that all images lack have no score and enter no mean.
+  A class that neither truth nor perception has in any image has no IoU and enters no mean, one that
+  is perceived and nowhere true has 0; one without true boxes has no AP.
   """
   found: dict[Score, np.ndarray] = {}
   names = measured.classes.names
