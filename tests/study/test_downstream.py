@@ -23,6 +23,7 @@ from cfi_jax.study import __main__ as command
 from cfi_jax.study import models
 from cfi_jax.study.downstream import measure, report
 from cfi_jax.study.downstream.settings import Study
+from cfi_jax.systems.perception import recipes
 from cfi_jax.systems.perception.inference import Seen
 from cfi_jax.systems.perception.scores import Measured
 
@@ -130,6 +131,7 @@ def test_every_row_is_the_same_probe_and_the_table_joins_them(trained, tmp_path)
   assert "Scored are 4 images of the split test" in text and "average: `rule average`" in text
   better = max(means, key=means.get)
   assert f"mIoU, minus {better}" in text and "| average | " in text
+  assert "**" not in text.split("## Scores\n")[1].split("##")[0]  # values; differences may be bold
   assert "On objects that the infrared image alone carries, both is" in text
   page = (workdir / "report.html").read_text()
   assert "average, fused" in page and "both, perceived" in page and page.count("<svg") == 4
@@ -216,6 +218,23 @@ def test_bad_values_are_named(tmp_path, changes, words):
   with pytest.raises(InputError, match=words):
     command.run(values(tmp_path, **changes), tmp_path / "study")
   assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("data", recipes.DATA)
+def test_every_data_set_is_scored_on_a_split_that_it_has(data):
+  made = config_lib.load(f"{ROOT / 'configs' / 'downstream.py'}:{data}").to_dict()
+  del made["study"]
+  study = config_lib.build(Study, made)
+  expected = "validation" if data in ("m3fd_boxes", "labelled_folder") else "test"
+  assert study.split == expected and study.probe.data["name"] == data
+
+
+def test_a_split_without_images_is_refused_before_anything_is_trained(trained, tmp_path):
+  given = values(tmp_path / "cache")
+  given["probe"]["data"]["test_scenes"] = 0
+  with pytest.raises(InputError, match="Synthetic test has no image to be scored on"):
+    command.run(given, tmp_path / "study")
+  assert not trained and not (tmp_path / "study").exists()
 
 
 def test_statistics_are_those_of_the_metrics_on_the_images_that_count():

@@ -10,7 +10,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store, files_in, is_folder, shorten
 from cfi_jax.data.matching import match_folders
 from cfi_jax.datasets import lists as lists_lib
-from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.files import Examined, FileDataset
 from cfi_jax.datasets.labelled import classes as classes_lib
 from cfi_jax.datasets.labelled.boxes import EXTENSIONS
 from cfi_jax.datasets.labelled.classes import Classes
@@ -45,8 +45,13 @@ class LabelledDataset(FileDataset):
       numbering=self.numbering,
     )  # fmt: skip
 
-  def examine(self, record: Record) -> list[str]:
-    """Returns sentences on what is wrong with labels and boxes of a record."""
+  @property
+  def known_classes(self) -> tuple[str, ...]:
+    """Names of the classes."""
+    return self.classes.names
+
+  def examine(self, record: Record) -> Examined:
+    """Reads labels and boxes of a record."""
     return self.open(self.title, (record,)).examine(record)
 
 

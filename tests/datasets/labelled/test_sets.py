@@ -175,6 +175,11 @@ def test_any_folders_give_labels_and_boxes(folder):
   assert sample["objects"].max() == 2 and sample["labels"].max() == 2
   report = inspect.check(dataset, 8)
   assert report.problems == () and report.counts == {"train": 2}
+  assert not any("classes" in note for note in report.notes)
+  for name in ("x", "y"):
+    put(folder, f"c/{name}.png", labels(0, 255))  # a mask of which white is ignored
+  report = inspect.check(dataset, 8)
+  assert "classes that nothing is labelled with (1): man" in report.notes
   alone = load("labelled_folder", folder, **FOLDER | {"boxes": ""})
   assert set(alone.source("train")[0]) == {"visible", "infrared", "labels"}
   with pytest.raises(InputError, match="data.labels and data.boxes are both ''"):
