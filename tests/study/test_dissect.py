@@ -16,6 +16,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.datasets.synthetic import SyntheticLabels
 from cfi_jax.datasets.world.scenes import BOTH, INFRARED, VISIBLE
 from cfi_jax.engine.workdir import record
+from cfi_jax.metrics import segmentation
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import models
 from cfi_jax.study.dissect import dissection, measure, plots, results, sentences
@@ -149,7 +150,23 @@ def test_contributions_are_shapley_values_of_the_right_class(found):
   shares = [mean(numbers, "late", results.SHARE, f"{m}, visible alone") for m in measure.MODALITIES]
   assert sum(shares) == pytest.approx(both - none, abs=1e-6)
   assert shares[0] > 0.9 and abs(shares[1]) < 0.1
+  # Either image is enough where both show an object: each is owed a half.
+  halves = [mean(numbers, "late", results.SHARE, f"{m}, both") for m in measure.MODALITIES]
+  assert halves == pytest.approx([0.5, 0.5], abs=0.05)
   assert {results.SHARE} < {quantity for _, quantity, _, _ in numbers}
+
+
+def test_scores_are_those_of_the_matrix_and_of_the_pixels(found):
+  own, numbers = found
+  for row in ("visible", "late"):
+    matrices = own.look(row, 0, 10).confusions[:, 0]
+    assert mean(numbers, row, results.MIOU, "both") == pytest.approx(
+      segmentation.mean_iou(matrices)
+    )
+  # Classes that nothing shows are in no mean.
+  assert mean(numbers, "late", results.MIOU, "both") > 0.9
+  assert mean(numbers, "visible", results.FOUND, "visible alone") > 0.9
+  assert mean(numbers, "visible", results.FOUND, "infrared alone") < 0.1
 
 
 def test_both_images_beat_each_where_only_the_other_shows_an_object(found):
