@@ -7,8 +7,9 @@ Trains the same network with the same budget and seeds on the visible images alo
 alone, both side by side, and the images fused by each entry of `fused`, on the embedded world, of
 which classes and boxes are exact. Further ones: --fused=NAME:DIR or NAME:FILE of the first command.
 Labelled images instead: --config=configs/downstream.py:fmb --config.probe.data.root=PATH; also
-msrs_labels, mfnet, pst900, nyudv2, m3fd_boxes, llvip_boxes; recipes as in configs/perception.py,
-scored on the split `split`. Writes summary.md, findings.csv and report.html into the workdir.
+msrs_labels, mfnet, pst900, nyudv2, m3fd_boxes, llvip_boxes, labelled_folder; recipes as in
+configs/perception.py, scored on the split `split`.
+Writes summary.md, findings.csv and report.html into the workdir.
 Cost: seven rows from three seeds took some 20 minutes of one CPU core, a minute each.
 Expect: docs/downstream.md.
 """
@@ -39,6 +40,6 @@ def get_config(data="synthetic_labels"):
       fused=fused,
       order=("visible", "infrared", "both", *fused),
       seeds=(0, 1, 2),
-      split="test",
+      split="validation" if data in ("m3fd_boxes", "labelled_folder") else "test",
     )
   )

@@ -12,6 +12,14 @@ from cfi_jax.datasets.splits import SPLITS, hold_out, require_fraction, require_
 
 
 @dataclasses.dataclass(frozen=True)
+class Examined:
+  """Contents of a record's annotations: sentences on what is wrong, and names of the classes."""
+
+  problems: tuple[str, ...] = ()
+  classes: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
 class FileDataset:
   """A data set of image files. A subclass names its layout; all else follows from that.
 
@@ -107,7 +115,12 @@ class FileDataset:
     """Opens records of the data set as a source."""
     return FileSource(title, self.store, records, folders=self.chosen)
 
-  def examine(self, record: Record) -> list[str]:
-    """Returns sentences on what is wrong with the files of a record in `annotations`."""
+  @property
+  def known_classes(self) -> tuple[str, ...]:
+    """Names of the classes that `annotations` may show."""
+    return ()
+
+  def examine(self, record: Record) -> Examined:
+    """Reads the files of a record in `annotations`."""
     del record
-    return []
+    return Examined()

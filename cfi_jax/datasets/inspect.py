@@ -13,7 +13,7 @@ from cfi_jax.data.listing import File, Listing, Record, Store, shorten
 from cfi_jax.data.source import require_one_size
 from cfi_jax.data.threads import each
 from cfi_jax.datasets import Dataset
-from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.files import Examined, FileDataset
 from cfi_jax.datasets.splits import SPLITS
 from cfi_jax.fusion.inputs import FALSE_COLOUR
 from cfi_jax.fusion.types import MODALITIES
@@ -73,12 +73,16 @@ class _Image:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-  """A record of one split, its decoded images by name, and what is wrong with it."""
+  """A record of one split, its decoded images by name, and what is wrong with it.
+
+  classes: names of those that its annotations show.
+  """
 
   split: str
   record: Record
   images: Mapping[str, _Image]
   problems: tuple[str, ...]
+  classes: frozenset[str]
 
   @property
   def size(self) -> tuple[int, int]:
@@ -116,6 +120,8 @@ def check(
   small = [s.record.name for s in whole if min(s.size) < crop]
   constant = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.constant]
   coloured = [s.record.name for s in seen if _is_coloured(s)]
+  shown = frozenset().union(*(s.classes for s in seen))
+  absent = [] if problems else [name for name in dataset.known_classes if name not in shown]
   lacking = [s.record.files[n].path for s in seen for n, i in s.images.items() if i.missing]
   noun = todo[0][1].noun if todo else "pair"
   padded = f"{noun}s with a side below the crop of {crop}, to be reflect-padded"
@@ -132,6 +138,7 @@ def check(
       *_named(f"files that belong to no {noun}", strays),
       *_named(padded, small),
       *_named("constant images", constant),
+      *_named("classes that nothing is labelled with", absent),
       *_named(LACKING, lacking),
       *_named(f"infrared pictures in colours: {FALSE_COLOUR}", coloured),
       *_named("cases in several splits", _leaks(dataset, seen)),
@@ -188,8 +195,8 @@ def _examine(dataset: FileDataset, normalizer: Normalizer, split: str, record: R
     require_one_size(store, record, {name: image.size for name, image in found.items()})
   except InputError as error:
     problems.append(str(error))
-  problems += [] if problems else dataset.examine(record)
-  return _Seen(split, record, found, tuple(problems))
+  truth = Examined() if problems else dataset.examine(record)
+  return _Seen(split, record, found, (*problems, *truth.problems), truth.classes)
 
 
 def _decode(store: Store, file: File, name: str, normalizer: Normalizer) -> _Image:

@@ -50,7 +50,7 @@ def parse_fused(texts: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
   for text in texts:
     name, colon, source = text.partition(":")
     own = rule_options.is_rule(text) or text in shipped.SHA256 or storage.is_remote(text)
-    if own or not colon:
+    if text and (own or not colon):
       name, source = _name(text), text
     if not (name and source):
       raise InputError(f"--fused={text}: expected NAME:DIR, NAME:WEIGHTS or WEIGHTS")

@@ -137,8 +137,6 @@ def evaluate_perception(
     raise InputError(f"--split={split}; allowed: {', '.join(HELD_OUT)}")
   perceiver = load_perceiver(weights, built)
   source = open_split(built, split)
-  if not len(source):
-    raise InputError(f"{source.title} has no image to be scored on")
   require_folder(output)
 
   def show(index: int, sample: Labelled, seen: Seen) -> None:

@@ -1,11 +1,12 @@
 """Objects painted into pairs that look like faults and are none, for training; ours.
 
 A network that is shown holes learns that what is flat, and ends sharply, is a hole. Hot objects
-that saturate an infrared camera and white walls are flat and end sharply too, and small lights are
-as single as lost pixels.
+that saturate an infrared camera and white walls are flat and end sharply too, small lights are as
+single as lost pixels, and nothing is as flat as what lies beyond a scanner's field of view.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ class DecoyOptions:
     image, drawn for each by itself. size: least and greatest height and width of one in pixels,
     their logarithms uniform. levels: least and greatest grey level of one. lights: least and
     greatest number of small lights, each in either image or in both.
+  narrow: probability that one of both images is black beyond a field of view of its own, as the
+    scanners of one patient differ.
   """
 
   probability: float
@@ -31,11 +34,13 @@ class DecoyOptions:
   size: tuple[int, int]
   levels: tuple[float, float]
   lights: tuple[int, int]
+  narrow: float
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
-    if not 0 <= self.probability <= 1:
-      raise InputError(f"decoys.probability is {self.probability}; allowed: 0 to 1")
+    for name in ("probability", "narrow"):
+      if not 0 <= (value := getattr(self, name)) <= 1:
+        raise InputError(f"decoys.{name} is {value}; allowed: 0 to 1")
     for name, least in (("bright", 0), ("size", 1), ("lights", 0)):
       low, high = getattr(self, name)
       if not least <= low <= high:
@@ -54,6 +59,8 @@ def add(key: Array, pair: Pair, options: DecoyOptions) -> Pair:
     found = Pair(**{m: _with_bright(keys.fold(key, m), x, options) for m, x in images.items()})
   if options.lights[1]:
     found = _with_lights(keys.fold(key, "lights"), found, options)
+  if options.narrow:
+    found = _narrowed(keys.fold(key, "narrow"), found, options.narrow)
   chosen = jax.random.bernoulli(keys.fold(key, "decoys"), options.probability)
   return jax.tree.map(lambda new, old: jnp.where(chosen, new.astype(old.dtype), old), found, pair)
 
@@ -79,16 +86,7 @@ def _with_bright(key: Array, image: Array, options: DecoyOptions) -> Array:
   place *= jnp.array(image.shape[:2], jnp.float32).reshape(1, 2, 1, 1)
   power, headed = jax.random.uniform(form_key, (2, most, 1, 1))
   edge = jax.random.uniform(edge_key, (most, 1, 1), minval=0.15, maxval=1.2)  # pixels
-
-  def form(place: Array, size: Array) -> Array:
-    """The cover of every pixel by each object, [most, H, W] in [0, 1]."""
-    rows = jnp.arange(image.shape[0]).reshape(1, -1, 1)
-    columns = jnp.arange(image.shape[1]).reshape(1, 1, -1)
-    away = jnp.abs(jnp.stack(jnp.broadcast_arrays(rows - place[:, 0], columns - place[:, 1]), 1))
-    exponent = 2 + 6 * power  # 2: an ellipse
-    radius = ((2 * away / size + 1e-6) ** exponent[:, None]).sum(1) ** (1 / exponent)
-    return jax.nn.sigmoid((1 - radius) * size.min(1) / 2 / edge)
-
+  form = functools.partial(_form, image.shape, power=power, edge=edge)
   body = form(place, size)
   above = place - size * jnp.array([0.6, 0.0]).reshape(1, 2, 1, 1)
   head = form(above, jnp.maximum(size.min(1, keepdims=True) * 0.6, 1.0) * jnp.ones_like(size))
@@ -97,6 +95,35 @@ def _with_bright(key: Array, image: Array, options: DecoyOptions) -> Array:
   level = jax.random.uniform(level_key, (most, 1, 1), minval=low, maxval=high)
   painted = image[None, ..., 0] * (1 - cover) + level * cover
   return jnp.maximum(image, painted.max(0)[..., None])
+
+
+def _form(shape: tuple[int, ...], place: Array, size: Array, power: Array, edge: Array) -> Array:
+  """The cover of every pixel by superellipses, [n, H, W] in [0, 1].
+
+  place, size: [n, 2, 1, 1], of rows and columns in pixels. power: [n, 1, 1], from 0 of an ellipse
+  to 1 of nearly a rectangle. edge: [n, 1, 1], its blur in pixels.
+  """
+  rows = jnp.arange(shape[0]).reshape(1, -1, 1)
+  columns = jnp.arange(shape[1]).reshape(1, 1, -1)
+  away = jnp.abs(jnp.stack(jnp.broadcast_arrays(rows - place[:, 0], columns - place[:, 1]), 1))
+  exponent = 2 + 6 * power
+  radius = ((2 * away / size + 1e-6) ** exponent[:, None]).sum(1) ** (1 / exponent)
+  return jax.nn.sigmoid((1 - radius) * size.min(1) / 2 / edge)
+
+
+def _narrowed(key: Array, pair: Pair, probability: float) -> Pair:
+  """The pair, of which one image may be black beyond a superellipse about as large as the crop."""
+  chosen_key, side_key, size_key, place_key, form_key = jax.random.split(key, 5)
+  height, width = pair.visible.shape[:2]
+  sides = jnp.array([height, width], jnp.float32).reshape(1, 2, 1, 1)
+  size = sides * jax.random.uniform(size_key, (1, 2, 1, 1), minval=0.5, maxval=1.6)
+  place = sides * jax.random.uniform(place_key, (1, 2, 1, 1))
+  power = jax.random.uniform(form_key, (1, 1, 1))
+  seen = _form(pair.visible.shape, place, size, power, jnp.full((1, 1, 1), 0.3))[0, ..., None]
+  seen = jnp.where(jax.random.bernoulli(chosen_key, probability), seen, 1)
+  narrowed = jax.random.randint(side_key, (), 0, len(MODALITIES))
+  images = (getattr(pair, m) * jnp.where(narrowed == i, seen, 1) for i, m in enumerate(MODALITIES))
+  return Pair(*images)
 
 
 def _with_lights(key: Array, pair: Pair, options: DecoyOptions) -> Pair:

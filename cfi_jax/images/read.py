@@ -62,7 +62,10 @@ def read_image(
 
 
 def read_classes(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-  """Reads a label image as `read_image` does, but a palette as its indices, the classes."""
+  """Reads a label image as `read_image` does, but a palette as its indices, the classes.
+
+  One bit is 0 and 1.
+  """
   try:
     with storage.open_binary(path) as file:
       return decode_classes(file, os.fspath(path), max_pixels)
@@ -74,9 +77,9 @@ def decode_classes(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> 
   """Reads an open seekable file as `read_classes` does; `label` names it in errors."""
   with _readable(label):
     picture = None if tiff.is_rare(file) else _open(file, max_pixels)
-    if picture is not None and picture.mode == "P":
+    if picture is not None and picture.mode in ("P", "1"):
       ImageOps.exif_transpose(picture, in_place=True)
-      return np.array(picture)[..., None]
+      return np.array(picture, np.uint8)[..., None]
   return decode(file, label, max_pixels)
 
 

@@ -86,6 +86,13 @@ def write_animation(
   write_atomically(path, content.getvalue())
 
 
+def encode_png(image: np.ndarray, level: int) -> bytes:
+  """The PNG of [H, W, C], uint8 or uint16 (C = 1, 3, 4); level: of its compression, 0 to 9."""
+  if image.dtype == np.uint16:
+    return _png_16(image, level)
+  return _encode("an image", image, "PNG", {"compress_level": level})
+
+
 def _is_tiff(path: str | os.PathLike) -> bool:
   return os.path.splitext(path)[1].lower() in (".tif", ".tiff")
 

@@ -6,10 +6,8 @@ import math
 import numpy as np
 from scipy import special
 
+from cfi_jax.report import resampling
 from cfi_jax.report.estimates import LEVEL, Estimate, draws, percentiles
-from cfi_jax.report.resampling import DEFINED
-
-IMAGES = 1  # seed for `resampling.draws` of what `combine` takes; it draws the seeds by another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +63,22 @@ def closed(tally: Tally, start: Tally, end: Tally) -> Estimate:
   return percentiles(float(share[0]), share[1:])
 
 
+def image_draws(count: int, resamples: int) -> np.ndarray:
+  """`resampling.draws` of images for `combine`, [1 + resamples, count]; seeds are drawn apart."""
+  return resampling.draws(count, resamples, 1)
+
+
 def combine(values: np.ndarray) -> Estimate:
   """The mean over seeds of a statistic that is no sum over images, such as a similarity.
 
-  values: [seeds, 1 + resamples], of every seed the rows of the same `resampling.draws`: the value,
-    then that of each resample of images. As in `resampling.interval`, a seed's resamples are moved
+  values: [seeds, 1 + resamples], of every seed the rows of the same `image_draws`: the value, then
+    that of each resample of images. As in `resampling.interval`, a seed's resamples are moved
     so that their median is its value; as in `estimate`, seeds are drawn, too, and their part is
     widened. A paired difference is that of two such arrays. NaN where a seed has no value.
   """
   kept = values[:, 1:][:, np.isfinite(values[:, 1:]).all(axis=0)]
-  if not np.isfinite(values[:, 0]).all() or kept.shape[1] < DEFINED * (values.shape[1] - 1):
+  needed = resampling.DEFINED * (values.shape[1] - 1)
+  if not np.isfinite(values[:, 0]).all() or kept.shape[1] < needed:
     return Estimate(float(values[:, 0].mean()), math.nan, math.nan)
   kept = kept - np.median(kept, axis=1, keepdims=True) + values[:, :1]
   count, resamples = kept.shape

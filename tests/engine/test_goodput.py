@@ -87,3 +87,15 @@ def test_steps_that_must_be_taken_again_are_lost(tmp_path, clock, goodput):
 def test_logs_without_times_count_as_none(goodput):
   goodput.go_on([{"kind": "train", "step": 3, "loss": 1.0}], 2)
   assert set(seconds(goodput).values()) == {0.0} and goodput.row()["goodput"] == 0
+
+
+@pytest.mark.parametrize("until, steps, lost", [(0, 0, 80), (3, 10, 70), (5, 20, 60), (9, 80, 0)])
+def test_the_last_row_that_counts_tells_what_earlier_starts_took(goodput, until, steps, lost):
+  rows = [
+    {"step": step, "goodput": 0.5} | dict.fromkeys((f"seconds_{kind}" for kind in KINDS), 0.0)
+    for step in (2, 4, 6, 8)
+  ]
+  for row, taken in zip(rows, (10.0, 20.0, 40.0, 80.0), strict=True):
+    row["seconds_steps"] = taken
+  goodput.go_on(rows, until)
+  assert (seconds(goodput)["steps"], seconds(goodput)["lost"]) == (steps, lost)

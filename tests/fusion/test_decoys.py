@@ -14,8 +14,9 @@ from cfi_jax.fusion.types import Pair
 from cfi_jax.systems.isfuse import recipes
 
 BRIGHT = DecoyOptions(
-  probability=1.0, bright=(1, 3), size=(6, 20), levels=(0.8, 0.9), lights=(0, 0)
+  probability=1.0, bright=(1, 3), size=(6, 20), levels=(0.8, 0.9), lights=(0, 0), narrow=0.0
 )
+NARROW = dataclasses.replace(BRIGHT, bright=(0, 0), narrow=1.0)
 LIGHTS = dataclasses.replace(BRIGHT, bright=(0, 0), lights=(1, 4))
 GREY = Pair(np.full((64, 80, 1), 0.3, np.float32), np.full((64, 80, 1), 0.5, np.float32))
 add = jax.jit(decoys.add, static_argnums=2)
@@ -67,6 +68,29 @@ def test_lights_are_small_and_in_either_image_or_in_both():
   assert kinds == {(True, False), (False, True), (True, True)}
 
 
+def test_beyond_a_field_of_view_one_image_is_black_and_the_other_as_it_was():
+  narrowed, shares = [], []
+  for found in drawn(NARROW, 40):
+    kept = [getattr(found, m) / getattr(GREY, m) for m in ("visible", "infrared")]
+    assert min(x.min() for x in kept) >= 0 and max(x.max() for x in kept) <= 1
+    assert max(x.min() for x in kept) == 1  # the other
+    (own,) = [i for i, x in enumerate(kept) if x.min() < 1] or [None]
+    if own is not None:
+      narrowed.append(own)
+      shares.append((kept[own] < 0.01).mean())
+      assert ((kept[own] > 0.01) & (kept[own] < 0.99)).mean() < 0.2  # it ends sharply
+  assert {*narrowed} == {0, 1} and np.quantile(shares, 0.9) > 0.4
+
+
+def test_narrow_pairs_are_as_many_as_asked():
+  found = drawn(dataclasses.replace(NARROW, narrow=0.5), 60)
+  wider = [all(getattr(f, m).min() > 0.2 for m in ("visible", "infrared")) for f in found]
+  assert 0.35 < np.mean(wider) < 0.75
+  everyone = jax.tree.map(np.asarray, GREY)
+  none = drawn(dataclasses.replace(NARROW, narrow=0.0), 2)
+  np.testing.assert_array_equal(none[0].visible, everyone.visible)
+
+
 def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
   batch = jax.tree.map(lambda x: np.repeat(x[None], 40, 0), GREY)
   half = dataclasses.replace(BRIGHT, probability=0.5)
@@ -88,6 +112,7 @@ def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
   "change, message",
   [
     ({"probability": 1.5}, "decoys.probability is 1.5; allowed: 0 to 1"),
+    ({"narrow": -0.1}, "decoys.narrow is -0.1; allowed: 0 to 1"),
     ({"bright": (2, 1)}, r"decoys.bright is \(2, 1\); allowed: 0 <= least"),
     ({"size": (0, 4)}, r"decoys.size is \(0, 4\); allowed: 1 <= least"),
     ({"lights": (-1, 2)}, "decoys.lights"),

@@ -121,6 +121,9 @@ def test_empty_images_and_absent_classes():
   both = ap50((boxes((*ONE, 0.9)), truth(ONE)), (nothing, truth()), classes=2)
   assert both[0] == 1 and np.isnan(both[1])
   assert np.isnan(detection.summarise(np.full((2, 10), np.nan))["AP50"])
+  # A class that is never found counts, one that is nowhere does not.
+  rows = np.array([[1.0] * 10, [0.0] * 10, [np.nan] * 10])
+  assert detection.summarise(rows) == {"AP50": 0.5, "AP50:95": 0.5}
   # A mistake in an image without objects counts.
   assert ap50((boxes((*ONE, 0.5)), truth(ONE)), (boxes((*TWO, 0.9)), truth()))[0] == 0.5
 

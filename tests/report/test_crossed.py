@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfi_jax.report.crossed import Tally, closed, combine, difference, estimate
+from cfi_jax.report.crossed import Tally, closed, combine, difference, estimate, image_draws
 from cfi_jax.report.resampling import draws
 
 
@@ -68,6 +68,20 @@ def test_three_seeds_that_differ_by_chance_seldom_leave_out_zero():
     found = estimate(tally(rng.normal(size=(3, 1)) + rng.normal(size=(3, 40))))
     outside += found.low > 0 or found.high < 0
   assert outside < 0.1 * studies
+
+
+def test_images_are_drawn_apart_from_seeds():
+  """As many of both: were they drawn alike, one difference would hide the other."""
+  of = np.arange(3.0)
+  images = image_draws(3, 2000) @ of / 3
+  widths = [half_width(combine(of[:, None] + sign * images)) for sign in (1, -1)]
+  assert widths[0] == pytest.approx(widths[1], rel=0.1)
+
+
+def test_two_seeds_say_as_little_as_students_t_of_one_degree():
+  found = combine(np.repeat([[0.0], [1.0]], 401, 1))  # no chance of images
+  assert found.mean == 0.5
+  assert half_width(found) == pytest.approx(12.706 / 1.96 * np.sqrt(2) / 2, rel=1e-3)
 
 
 def test_the_share_of_a_distance_is_that_of_means_and_paired():

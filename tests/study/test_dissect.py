@@ -16,6 +16,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.datasets.synthetic import SyntheticLabels
 from cfi_jax.datasets.world.scenes import BOTH, INFRARED, VISIBLE
 from cfi_jax.engine.workdir import record
+from cfi_jax.metrics import segmentation
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import models
 from cfi_jax.study.dissect import dissection, measure, plots, results, sentences
@@ -149,7 +150,23 @@ def test_contributions_are_shapley_values_of_the_right_class(found):
   shares = [mean(numbers, "late", results.SHARE, f"{m}, visible alone") for m in measure.MODALITIES]
   assert sum(shares) == pytest.approx(both - none, abs=1e-6)
   assert shares[0] > 0.9 and abs(shares[1]) < 0.1
+  # Either image is enough where both show an object: each is owed a half.
+  halves = [mean(numbers, "late", results.SHARE, f"{m}, both") for m in measure.MODALITIES]
+  assert halves == pytest.approx([0.5, 0.5], abs=0.05)
   assert {results.SHARE} < {quantity for _, quantity, _, _ in numbers}
+
+
+def test_scores_are_those_of_the_matrix_and_of_the_pixels(found):
+  own, numbers = found
+  for row in ("visible", "late"):
+    matrices = own.look(row, 0, 10).confusions[:, 0]
+    assert mean(numbers, row, results.MIOU, "both") == pytest.approx(
+      segmentation.mean_iou(matrices)
+    )
+  # Classes that nothing shows are in no mean.
+  assert mean(numbers, "late", results.MIOU, "both") > 0.9
+  assert mean(numbers, "visible", results.FOUND, "visible alone") > 0.9
+  assert mean(numbers, "visible", results.FOUND, "infrared alone") < 0.1
 
 
 def test_both_images_beat_each_where_only_the_other_shows_an_object(found):
@@ -194,6 +211,63 @@ def test_independent_features_are_specific_and_random_labels_mean_nothing():
     null = numbers["late", results.SEMANTIC, space, None].estimate
     assert null.low < 0 < null.high and abs(null.mean) < 0.01
   assert own.scenes.has_carriers
+
+
+@pytest.fixture(scope="module")
+def of_features():
+  """Findings of networks of which only the features are known.
+
+  Of "late" the visible encoder is that of the visible network of its seed, and the infrared one
+  has the first of its three channels. Seeds have nothing in common but the infrared network.
+  """
+  rng = np.random.default_rng(2)
+  scenes = make_scenes(places=40)
+  visible = {seed: rng.normal(size=(IMAGES, 40, 3)) for seed in (0, 1)}
+  infrared = rng.normal(size=(IMAGES, 40, 3))
+  looks = {}
+  for seed, own in visible.items():
+    for row, shown in (
+      ("visible", {"visible": own}), ("infrared", {"infrared": infrared}),
+      ("late", {"visible": own, "infrared": own[..., :1]}),
+    ):  # fmt: skip
+      given = measure.look(Rule(row), {}, scenes)
+      features = {(name, 1): x.astype(np.float32) for name, x in shown.items()}
+      looks[row, seed] = dict.fromkeys((0, 10), dataclasses.replace(given, features=features))
+  study = make_study(order=("visible", "infrared", "late"), seeds=(0, 1))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(dissection, "RESAMPLES", 60)
+    return results.find(Dissection.of(study, scenes, looks.__getitem__), (0, 1))
+
+
+@pytest.mark.parametrize(
+  ("row", "quantity", "condition", "expected"),
+  [
+    ("late", results.CKA, "level 1", 3**-0.5),
+    ("late", results.FLOOR, "level 1", 0),  # features of each image are its own
+    (APART, results.CKA, "level 1", 0),
+    ("late", minus(results.CKA, APART), "level 1", 3**-0.5),
+    ("late", results.SPECIFIC, "visible 1", 2 / 3),
+    ("late", results.SPECIFIC, "infrared 1", 0),
+    ("late", minus(results.SPECIFIC, APART), "infrared 1", -1),
+    (APART, results.CEILING, "visible 1", 0),
+    (APART, results.CEILING, "infrared 1", 1),
+    ("late", results.TWIN, "visible 1", 1),
+    ("late", results.TWIN, "infrared 1", 0),
+    ("late", results.OTHER_TWIN, "visible 1", 0),
+    ("late", minus(results.OTHER_TWIN, results.CEILING), "infrared 1", -1),
+  ],
+)
+def test_features_of_seeds_and_twins_have_known_answers(
+  of_features, row, quantity, condition, expected
+):
+  assert mean(of_features, row, quantity, condition) == pytest.approx(expected, abs=0.08)
+
+
+def test_consistency_is_undefined_where_seeds_have_nothing_in_common(of_features, found):
+  assert np.isnan(mean(of_features, APART, results.CONSISTENT, "level 1"))
+  _, numbers = found  # equal from every seed: ceilings of 1
+  similar = mean(numbers, "late", results.CKA, "level 1")
+  assert mean(numbers, "late", results.CONSISTENT, "level 1") == pytest.approx(similar, rel=1e-3)
 
 
 def test_classes_are_in_features_that_show_them(found):

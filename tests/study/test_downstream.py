@@ -23,10 +23,12 @@ from cfi_jax.study import __main__ as command
 from cfi_jax.study import models
 from cfi_jax.study.downstream import measure, report
 from cfi_jax.study.downstream.settings import Study
+from cfi_jax.systems.perception import recipes
 from cfi_jax.systems.perception.inference import Seen
 from cfi_jax.systems.perception.scores import Measured
 
 TINY = str(ROOT / "tests" / "systems" / "perception" / "tiny.py")
+PERCEPTION = str(ROOT / "configs" / "perception.py")
 CAR = 2
 
 
@@ -129,6 +131,7 @@ def test_every_row_is_the_same_probe_and_the_table_joins_them(trained, tmp_path)
   assert "Scored are 4 images of the split test" in text and "average: `rule average`" in text
   better = max(means, key=means.get)
   assert f"mIoU, minus {better}" in text and "| average | " in text
+  assert "**" not in text.split("## Scores\n")[1].split("##")[0]  # values; differences may be bold
   assert "On objects that the infrared image alone carries, both is" in text
   page = (workdir / "report.html").read_text()
   assert "average, fused" in page and "both, perceived" in page and page.count("<svg") == 4
@@ -200,6 +203,11 @@ def test_a_folder_of_fused_images_is_checked_before_anything_is_trained(trained,
     ({"both": "fused"}, "config.both is 'fused'; allowed: a fusion of two images"),
     ({"both": "pixels"}, "model.fusion is 'pixels'; valid"),
     ({"split": "train"}, "config.split is 'train'; allowed: test, validation"),
+    (
+      {"probe": config_lib.load(f"{PERCEPTION}:visible:m3fd_boxes").to_dict()},
+      "config.split is 'test'; allowed with data.name='m3fd_boxes': validation",
+    ),
+    ({"fused": {"a": "maximum:x"}, "order": ("a",)}, "config.fused.a: .*'maximum:x'"),
     ({"fused": {"both": "average"}}, "config.fused has 'both', which is a row of its own"),
     ({"fused": {"a/b": "average"}}, "config.fused has 'a/b'; allowed: names that files can have"),
     ({"fused": {"a": "nowhere/x"}}, "config.fused.a is 'nowhere/x', which does not exist"),
@@ -212,6 +220,23 @@ def test_bad_values_are_named(tmp_path, changes, words):
   assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize("data", recipes.DATA)
+def test_every_data_set_is_scored_on_a_split_that_it_has(data):
+  made = config_lib.load(f"{ROOT / 'configs' / 'downstream.py'}:{data}").to_dict()
+  del made["study"]
+  study = config_lib.build(Study, made)
+  expected = "validation" if data in ("m3fd_boxes", "labelled_folder") else "test"
+  assert study.split == expected and study.probe.data["name"] == data
+
+
+def test_a_split_without_images_is_refused_before_anything_is_trained(trained, tmp_path):
+  given = values(tmp_path / "cache")
+  given["probe"]["data"]["test_scenes"] = 0
+  with pytest.raises(InputError, match="Synthetic test has no image to be scored on"):
+    command.run(given, tmp_path / "study")
+  assert not trained and not (tmp_path / "study").exists()
+
+
 def test_statistics_are_those_of_the_metrics_on_the_images_that_count():
   rng = np.random.default_rng(0)
   study = config_lib.load(str(ROOT / "configs" / "downstream.py")).to_dict()
@@ -220,6 +245,7 @@ def test_statistics_are_those_of_the_metrics_on_the_images_that_count():
   count = len(classes.names)
   confusions = rng.integers(0, 9, (5, count, count))
   confusions[:, 3] = confusions[:, :, 3] = 0  # a class that is nowhere
+  confusions[4] = 0  # an image of which no pixel is judged
   low = rng.integers(0, 20, (5, 2))
   pairs = [
     (Boxes(np.array([[*a, *a + 9]], float), np.array([1]), rng.random(1)),
@@ -236,7 +262,7 @@ def test_statistics_are_those_of_the_metrics_on_the_images_that_count():
     chosen = np.repeat(np.arange(5), times)
     matrix = confusions[chosen]
     assert found["mIoU", ""][row] == pytest.approx(segmentation.mean_iou(matrix))
-    each = segmentation.mean_iou_per_image(matrix).mean()
+    each = np.nanmean(segmentation.mean_iou_per_image(matrix))
     assert found["mIoU per image", ""][row] == pytest.approx(each)
     shares = carried["both images"][chosen].sum(0)
     assert found["right pixels", "both images"][row] == pytest.approx(shares[0] / shares[1])
@@ -290,6 +316,7 @@ def test_fused_is_a_folder_weights_or_a_rule(texts, expected):
   ("texts", "words"),
   [
     ((":DIR",), "--fused=:DIR: expected NAME:DIR"),
+    (("",), "--fused=: expected NAME:DIR"),
     ((".",), "--fused=. is a folder; expected NAME:DIR"),
     (("a:x", "a:y"), "--fused=a:y: the name 'a' is taken; taken: visible, a"),
     (("visible:x",), "the name 'visible' is taken"),

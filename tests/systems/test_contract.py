@@ -198,7 +198,7 @@ def test_runs_that_are_killed_and_stopped_end_as_the_undisturbed_one(
   ("name", "device_gb"),
   [
     ("one", 0), ("frozen", 1), ("duel", 0), ("duel", 1),
-    pytest.param("dfcnet", 0, marks=only_full),
+    pytest.param("dfcnet", 0, marks=only_full), pytest.param("perception", 0, marks=only_full),
   ],
 )  # fmt: skip
 def test_one_and_four_devices_take_the_same_steps(

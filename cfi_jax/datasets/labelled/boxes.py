@@ -5,6 +5,7 @@ A box is [top, left, bottom, right] in pixels, lower and right ends excluded.
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,11 +50,20 @@ def read_voc(text: str, label: str, classes: Classes, height: int, width: int) -
   return _inside(boxes, numbers, label, height, width)
 
 
-def read_yolo(text: str, label: str, classes: Classes, height: int, width: int) -> Boxes:
+def read_yolo(
+  text: str,
+  label: str,
+  classes: Classes,
+  height: int,
+  width: int,
+  numbering: Sequence[int] = (),
+) -> Boxes:
   """Boxes of lines "class x y width height", in shares of the image, by their middles.
 
-  Raises InputError like `read_voc`, naming the line.
+  numbering: class by the number that stands for it; () for the order of `classes`. Raises
+  InputError like `read_voc`, naming the line.
   """
+  numbering = numbering or range(len(classes.names))
   boxes, numbers = [], []
   for number, line in enumerate(text.splitlines(), start=1):
     if not line.strip():
@@ -64,14 +74,14 @@ def read_yolo(text: str, label: str, classes: Classes, height: int, width: int) 
       index, shares = -1.0, []
     if len(shares) != 4 or not np.isfinite(shares).all():
       raise InputError(f"{label}, line {number} is {line!r}; allowed: class x y width height")
-    if index not in range(len(classes.names)):
+    if index not in range(len(numbering)):
+      names = ", ".join(classes.names[known] for known in numbering)
       raise InputError(
-        f"{label}, line {number}: class {index:g}; allowed: 0 to {len(classes.names) - 1} "
-        f"({', '.join(classes.names)})"
+        f"{label}, line {number}: class {index:g}; allowed: 0 to {len(numbering) - 1} ({names})"
       )
     x, y, w, h = np.array(shares) * [width, height, width, height]
     boxes.append((y - h / 2, x - w / 2, y + h / 2, x + w / 2))
-    numbers.append(int(index))
+    numbers.append(numbering[int(index)])
   return _inside(boxes, numbers, label, height, width)
 
 
@@ -106,9 +116,6 @@ def _inside(boxes: list, numbers: list[int], label: str, height: int, width: int
       f"allowed: boxes of a pixel or more inside {height} rows and {width} columns"
     )
   return Boxes(clipped, np.array(numbers, np.int64))
-
-
-READERS = {".xml": read_voc, ".txt": read_yolo}
 
 
 def require_slots(boxes: Boxes, slots: int, label: str) -> None:

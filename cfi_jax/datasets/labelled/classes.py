@@ -61,11 +61,13 @@ class Classes:
   def read(self, file: BinaryIO, label: str) -> np.ndarray:
     """Reads a label image to uint8 [H, W, 1]: classes by their index, `IGNORED` elsewhere.
 
-    Of a palette the indices count; of equal channels one; other RGB is looked up in `colours`.
+    Of a palette the indices count; of equal channels one, where all are classes; other RGB is
+    looked up in `colours`.
     Raises InputError, with the label of the file, for numbers and colours that are no class.
     """
     image = decode_classes(file, label)
-    if image.shape[-1] >= 3 and (image[..., :1] != image[..., :3]).any():
+    coloured = image.shape[-1] >= 3
+    if coloured and (image[..., :1] != image[..., :3]).any():
       return self._of_colours(image[..., :3], label)
     numbers = image[..., :1].astype(np.int64)
     if image.dtype.kind == "f" and (numbers != image[..., :1]).any():
@@ -73,6 +75,8 @@ class Classes:
     indices = numbers - self.first
     ignored = np.isin(numbers, self.ignored)
     wrong = ~ignored & ((indices < 0) | (indices >= len(self.names)))
+    if wrong.any() and coloured:  # colours may be grey, too
+      return self._of_colours(image[..., :3], label)
     if wrong.any():
       found = np.unique(numbers[wrong])
       more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -160,10 +164,12 @@ MFNET = Classes(
     *((64, 64, 128), (192, 128, 128), (192, 64, 0)),
   ),
 )
-# Order of PST900 (Shivakumar et al. 2020); the colours are ours.
+# Order of PST900 (Shivakumar et al. 2020); the colours are ours. Nothing is ignored: in colours 255
+# is a survivor.
 PST900 = Classes(
   ("background", "fire extinguisher", "backpack", "hand drill", "survivor"),
   ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)),
+  ignored=(),
 )
 # Order and colours of FMB (Liu et al. 2023).
 FMB = Classes(

@@ -10,7 +10,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store, files_in, is_folder, shorten
 from cfi_jax.data.matching import match_folders
 from cfi_jax.datasets import lists as lists_lib
-from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.files import Examined, FileDataset
 from cfi_jax.datasets.labelled import classes as classes_lib
 from cfi_jax.datasets.labelled.boxes import EXTENSIONS
 from cfi_jax.datasets.labelled.classes import Classes
@@ -45,8 +45,13 @@ class LabelledDataset(FileDataset):
       numbering=self.numbering,
     )  # fmt: skip
 
-  def examine(self, record: Record) -> list[str]:
-    """Returns sentences on what is wrong with labels and boxes of a record."""
+  @property
+  def known_classes(self) -> tuple[str, ...]:
+    """Names of the classes."""
+    return self.classes.names
+
+  def examine(self, record: Record) -> Examined:
+    """Reads labels and boxes of a record."""
     return self.open(self.title, (record,)).examine(record)
 
 
@@ -299,7 +304,10 @@ def add_boxes(listing: Listing, root: str, folder: str) -> Listing:
 
 
 def numbering(folder: str, classes: Classes) -> tuple[int, ...]:
-  """Class by its number in text files, by classes.txt in their folder; () without one."""
+  """Class by its number in text files, by classes.txt in their folder; () without one.
+
+  Raises InputError for names that are no class, and for one that is there twice.
+  """
   path = storage.path(folder, ORDER_FILE)
   if not path.is_file():
     return ()
@@ -308,6 +316,10 @@ def numbering(folder: str, classes: Classes) -> tuple[int, ...]:
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"{path} cannot be read as text (UTF-8): {error}") from error
   try:
-    return tuple(classes.number(name) for name in names)
+    found = tuple(classes.number(name) for name in names)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
+  twice = [classes.names[number] for i, number in enumerate(found) if number in found[:i]]
+  if twice:
+    raise InputError(f"{path}: the class {twice[0]!r} is given twice")
+  return found

@@ -8,8 +8,9 @@ import numpy as np
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Record
 from cfi_jax.data.source import FileSource, require_one_size
+from cfi_jax.datasets.files import Examined
 from cfi_jax.datasets.labelled import boxes as boxes_lib
-from cfi_jax.datasets.labelled.classes import Classes, looks_interpolated
+from cfi_jax.datasets.labelled.classes import IGNORED, Classes, looks_interpolated
 from cfi_jax.images import read as images
 from cfi_jax.images.read import Header
 from cfi_jax.metrics.detection import Boxes
@@ -44,15 +45,17 @@ class LabelledSource(FileSource):
       found[OBJECTS] = boxes_lib.encode(boxes, height, width, self.slots, label)
     return found
 
-  def examine(self, record: Record) -> list[str]:
-    """Returns sentences on what is wrong with the labels and boxes of a record of sound images."""
-    problems = []
+  def examine(self, record: Record) -> Examined:
+    """Reads the labels and boxes of a record of sound images."""
+    problems: list[str] = []
+    classes: set[int] = set()
     size = next(self._size(file) for name, file in record.files.items() if name not in TRUTH)
     if LABELS in record.files:
       file = record.files[LABELS]
       label = self.store.label(file.path)
       try:
         labels = self._decode(LABELS, file)
+        classes |= {*np.unique(labels).tolist()} - {IGNORED}
         if labels.shape[:2] != size:
           problems.append(
             f"{label} has {labels.shape[0]} rows and {labels.shape[1]} columns, its images "
@@ -67,10 +70,10 @@ class LabelledSource(FileSource):
         problems.append(str(error))
     if BOXES in record.files:
       try:
-        self._check_boxes(record.files[BOXES], *size)
+        classes |= {*self._boxes(record.files[BOXES], *size).classes.tolist()}
       except InputError as error:
         problems.append(str(error))
-    return problems
+    return Examined(tuple(problems), frozenset(self.classes.names[index] for index in classes))
 
   def _to_compute(self, name: str, image: np.ndarray) -> np.ndarray:
     return image if name in (LABELS, OBJECTS) else super()._to_compute(name, image)
@@ -91,7 +94,7 @@ class LabelledSource(FileSource):
     if BOXES in record.files:
       first = next(iter(headers.values()))
       try:
-        self._check_boxes(record.files[BOXES], first.height, first.width)
+        self._boxes(record.files[BOXES], first.height, first.width)
       except InputError as error:
         return str(error)
       headers[OBJECTS] = Header(first.height, first.width, np.uint8, self.slots)
@@ -101,20 +104,17 @@ class LabelledSource(FileSource):
     with self.store.open(file.path) as stream:
       return images.inspect(stream, self.store.label(file.path))
 
-  def _check_boxes(self, file: File, height: int, width: int) -> None:
-    boxes = self._boxes(file, height, width)
-    boxes_lib.require_slots(boxes, self.slots, self.store.label(file.path))
-
   def _boxes(self, file: File, height: int, width: int) -> Boxes:
+    """The boxes of a file; InputError for more than slots."""
     label = self.store.label(file.path)
     with self.store.open(file.path) as stream:
       try:
         text = stream.read().decode("utf-8-sig")
       except UnicodeDecodeError as error:
         raise InputError(f"{label}: cannot be read as text (UTF-8): {error}") from error
-    extension = os.path.splitext(file.path)[1].lower()
-    boxes = boxes_lib.READERS[extension](text, label, self.classes, height, width)
-    if extension == ".txt" and self.numbering:
-      numbering = np.array(self.numbering)
-      return dataclasses.replace(boxes, classes=numbering[boxes.classes])
+    if os.path.splitext(file.path)[1].lower() == ".xml":
+      boxes = boxes_lib.read_voc(text, label, self.classes, height, width)
+    else:
+      boxes = boxes_lib.read_yolo(text, label, self.classes, height, width, self.numbering)
+    boxes_lib.require_slots(boxes, self.slots, label)
     return boxes

@@ -4,11 +4,12 @@ import dataclasses
 import io
 from typing import BinaryIO
 
-from PIL import Image
+import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore
 from cfi_jax.images import read as images
+from cfi_jax.images.write import encode_png
 
 CHANNELS = {"visible": slice(0, 3), "infrared": slice(3, 4)}
 
@@ -23,22 +24,18 @@ class PackedStore(FolderStore):
   """A folder whose paths FILE#visible and FILE#infrared are parts of a file of four channels."""
 
   def open(self, path: str) -> BinaryIO:
-    """Opens a file, or a part of one as an uncompressed bitmap; InputError names the file."""
+    """Opens a file, or a part of one as a PNG that is not compressed; InputError names the file."""
     file, mark, name = path.rpartition("#")
     if not mark or name not in CHANNELS:
       return super().open(path)
     with super().open(file) as stream:
       image = images.decode(stream, self.label(file))
-    if image.shape[-1] != 4:
+    if image.shape[-1] != 4 or image.dtype not in (np.uint8, np.uint16):
       raise InputError(
-        f"{self.label(file)} has {image.shape[-1]} channels; allowed in this layout: 4, red, "
-        "green, blue and thermal"
+        f"{self.label(file)} has {image.shape[-1]} channels of {image.dtype}; allowed in this "
+        "layout: 4 of 8 or 16 bits, red, green, blue and thermal"
       )
-    channels = image[..., CHANNELS[name]]
-    stream = io.BytesIO()
-    Image.fromarray(channels[..., 0] if channels.shape[-1] == 1 else channels).save(stream, "BMP")
-    stream.seek(0)
-    return stream
+    return io.BytesIO(encode_png(image[..., CHANNELS[name]], level=0))
 
   def peek(self, path: str) -> BinaryIO:
     """Opens a file, or a part of one, of which little will be read; as `open` does."""

@@ -1,7 +1,7 @@
 """Numbers of networks that were looked at, each with its values in resamples of the images.
 
 A number of one network is an array [1 + resamples]: its value on all images, then in every resample
-of them (`resampling.draws`); all networks share the resamples, so that differences are paired.
+of them (`crossed.image_draws`); all networks share the resamples, so that differences are paired.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from cfi_jax.features import spaces
 from cfi_jax.features.spaces import Space
 from cfi_jax.metrics import segmentation
 from cfi_jax.report import crossed
-from cfi_jax.report.resampling import draws
 from cfi_jax.study.dissect.measure import GIVEN, Look, Looks, Scenes
 from cfi_jax.study.dissect.settings import Study
 from cfi_jax.study.grid import Run
@@ -40,7 +39,7 @@ class Dissection:
   @classmethod
   def of(cls, study: Study, scenes: Scenes, looks: Callable[[Run], Looks]) -> "Dissection":
     """The dissection of a study, with its resamples."""
-    weights = draws(len(scenes.samples.labels), RESAMPLES, crossed.IMAGES)
+    weights = crossed.image_draws(len(scenes.samples.labels), RESAMPLES)
     return cls(study, scenes, functools.cache(looks), weights)
 
   @property

@@ -3,6 +3,8 @@
 import pathlib
 
 from cfi_jax.core.files import write_atomically
+from cfi_jax.core.types import InputError
+from cfi_jax.data.source import Source
 from cfi_jax.engine.workdir.lock import Lock
 from cfi_jax.engine.workdir.record import Identity
 from cfi_jax.report.findings import to_csv
@@ -23,7 +25,7 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   under the same names. Weights fuse before that, too; what they fuse is kept.
   """
   first = study.seeds[0]
-  sources = {row: open_split(study.config(row, first), study.split) for row in study.order}
+  sources = {row: _open(study, row, first) for row in study.order}
   described = models.describe(sources)
   with Lock(workdir) as lock:
     cells = grid.Grid(study, workdir, f"{MEASURED}/{{}}.npz", lock)
@@ -57,3 +59,13 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
       print(f"{len(seeds)} of {len(study.seeds)} seeds: {workdir / 'summary.md'}", flush=True)
 
     return cells.complete(finish, tabulate, whole_seeds=True)
+
+
+def _open(study: Study, row: str, seed: int) -> Source:
+  """The images that a row is scored on; InputError names the entry of what fuses for it."""
+  try:
+    return open_split(study.config(row, seed), study.split)
+  except InputError as error:
+    if row not in study.fused:
+      raise
+    raise InputError(f"config.fused.{row}: {error}") from error

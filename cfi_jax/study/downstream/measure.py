@@ -13,7 +13,7 @@ from cfi_jax.core.types import InputError
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.labelled.classes import Classes
 from cfi_jax.metrics import detection, segmentation
-from cfi_jax.report import crossed, resampling
+from cfi_jax.report import crossed
 from cfi_jax.report.page import spread
 from cfi_jax.systems.perception import scores as scores_lib
 from cfi_jax.systems.perception.inference import Perceiver, Seen
@@ -43,9 +43,9 @@ PROTOCOL = Protocol(RESAMPLES)
 class Kept:
   """All that is kept of a trained probe.
 
-  images: number of scenes. scores: [1 + RESAMPLES] each, by the rows of `resampling.draws`. pixels:
-  of the objects by what carries them. pictures: by scene the two images as the network got them,
-  the truth and what was perceived, uint8 RGB [H, W, 3].
+  images: number of scenes. scores: [1 + RESAMPLES] each, by the rows of `crossed.image_draws`.
+  pixels: of the objects by what carries them. pictures: by scene the two images as the network got
+  them, the truth and what was perceived, uint8 RGB [H, W, 3].
   """
 
   images: int
@@ -68,7 +68,7 @@ def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
 
   measured = scores_lib.measure(source, perceiver, classes, show)
   pixels = {name: int(counts[:, 1].sum()) for name, counts in measured.carried.items()}
-  weights = resampling.draws(len(source), RESAMPLES, crossed.IMAGES)
+  weights = crossed.image_draws(len(source), RESAMPLES)
   found = statistics(measured, weights)
   return Kept(len(source), found, pixels, pictures)
 
@@ -76,7 +76,8 @@ def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
 def statistics(measured: Measured, weights: np.ndarray) -> dict[Score, np.ndarray]:
   """Every score [R] where images count as the rows of weights [R, N] say, the first all once.
 
-  Classes that all images lack have no score and enter no mean.
+  A class that neither truth nor perception has in any image has no IoU and enters no mean, one that
+  is perceived and nowhere true has 0; one without true boxes has no AP.
   """
   found: dict[Score, np.ndarray] = {}
   names = measured.classes.names

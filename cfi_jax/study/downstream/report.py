@@ -88,13 +88,19 @@ def describe(study: Study, seeds: Sequence[int], kept: Mapping[str, Sequence[Kep
   fused = "; ".join(
     f"{plain(row)}: `{plain(label(study.fused[row]))}`" for row in study.order if row in study.fused
   )
+  given = {
+    "each image alone": any(row in MODALITIES for row in study.order),
+    f"both (fused `{study.both}`)": BOTH in study.order,
+    "images fused before": bool(fused),
+  }
   pixels = ", ".join(f"{count} carried by {name}" for name, count in one.pixels.items())
   return (
     f"One network (width {probe.model.width}) was trained from seed{'s' * (len(seeds) > 1)} "
     f"{', '.join(map(str, seeds))}, {length} of {probe.batch_size} crops of "
-    f"{probe.input.crop}x{probe.input.crop} each, on each image alone, on both (fused "
-    f"`{study.both}`), and on images fused before; nothing is chosen by a score, the last step "
-    f"counts. Scored are {one.images} images of the split {study.split}."
+    f"{probe.input.crop}x{probe.input.crop} each, on "
+    + ", on ".join(name for name, there in given.items() if there)
+    + "; nothing is chosen by a score, the last step counts. Scored are "
+    f"{one.images} images of the split {study.split}."
     + (f" Fused: {fused}." if fused else "")
     + (f" Pixels of objects: {pixels}." if pixels else "")
     + "\n\nIoU is that of the sum of all images' confusion matrices; beside it the average of the "

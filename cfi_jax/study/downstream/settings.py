@@ -4,7 +4,7 @@ import dataclasses
 import os
 from typing import Any
 
-from cfi_jax import systems
+from cfi_jax import datasets, systems
 from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import config as engine_config
@@ -45,8 +45,7 @@ class Study(grid.Rows):
     object.__setattr__(self, "probe", probe)
     if self.both in SINGLE:
       raise InputError(f"config.both is {self.both!r}; allowed: a fusion of two images")
-    if self.split not in SPLITS:
-      raise InputError(f"config.split is {self.split!r}; allowed: {', '.join(SPLITS)}")
+    self._require_split()
     for name, source in self.fused.items():
       if name in (*MODALITIES, BOTH):
         raise InputError(f"config.fused has {name!r}, which is a row of its own; rename it")
@@ -54,6 +53,17 @@ class Study(grid.Rows):
         raise InputError(f"config.fused has {name!r}; allowed: names that files can have")
       self._require(name, source)
     self.check_rows((*MODALITIES, BOTH, *self.fused))
+
+  def _require_split(self) -> None:
+    if self.split not in SPLITS:
+      raise InputError(f"config.split is {self.split!r}; allowed: {', '.join(SPLITS)}")
+    there = datasets.load(self.probe.data).splits
+    if self.split not in there:
+      valid = ", ".join(split for split in SPLITS if split in there) or "none"
+      raise InputError(
+        f"config.split is {self.split!r}; allowed with data.name={self.probe.data['name']!r}: "
+        f"{valid}"
+      )
 
   def _require(self, name: str, source: str) -> None:
     if rule_options.is_rule(source) or source in shipped.SHA256 or PART in source:

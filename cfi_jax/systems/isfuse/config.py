@@ -47,6 +47,7 @@ class Config(ScoredConfig):
     "masks.brightest": 1.0,
     "cameras": _as_read(UNVARIED),
     "decoys": _as_read(UNDECORATED),
+    "decoys.narrow": 0.0,
     "loss.invariance.filling": 0.0,
     "loss.invariance.absence": 0.0,
     "loss.robustness": {"weight": 0.0, "views": []},

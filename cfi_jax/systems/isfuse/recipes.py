@@ -25,7 +25,9 @@ UNVARIED = dict(
   inverted=0.0,
 )
 # Of `fusion.decoys.DecoyOptions`, by which nothing is painted.
-UNDECORATED = dict(probability=0.0, bright=(0, 0), size=(1, 1), levels=(1.0, 1.0), lights=(0, 0))
+UNDECORATED = dict(
+  probability=0.0, bright=(0, 0), size=(1, 1), levels=(1.0, 1.0), lights=(0, 0), narrow=0.0
+)
 # Of the release; other recipes change some.
 MODEL = dict(
   name="isfuse",
@@ -229,7 +231,7 @@ def trusting() -> ConfigDict:
   )
   # Saturated objects are as flat as holes; lights are as single as lost pixels.
   config.decoys = dict(
-    probability=0.6, bright=(0, 4), size=(3, 64), levels=(0.75, 1.0), lights=(0, 8)
+    probability=0.6, bright=(0, 4), size=(3, 64), levels=(0.75, 1.0), lights=(0, 8), narrow=0.0
   )
   config.loss.fusion = dict(multiscale=1.0)
   config.loss.target = dict(planes=4, exponent=4.0, gain=1.03, spread=0.7, brighter=0.0)
@@ -260,6 +262,9 @@ def trusting_medical() -> ConfigDict:
   # Chosen as that of `trusting`, on held-out cases of CT-MRI, PET-MRI and SPECT-MRI.
   config.model.prior = "wavelet:planes=4,exponent=4,gain=1,spread=0.6,brighter=0.6"
   config.loss.target.update(gain=1.0, spread=0.6, brighter=0.6)
+  # Black is what is around a head, and beyond what a scanner saw: never a hole.
+  config.masks.fills = ("any value", "noise", "elsewhere")
+  config.decoys.narrow = 0.5
   config.cameras.update(
     probability=0.5,
     gamma=(0.7, 1.4),

@@ -52,7 +52,7 @@ class Config(engine_config.Config):
         f"{', '.join(wrong)}; allowed: auto, full, or rules of visible and infrared by name"
       )
     if self.fused.given != (self.model.fusion == "fused"):
-      values = f"config.fused.weights is {self.fused.weights!r}, folder {self.fused.folder!r}"
+      values = f"fused.weights is {self.fused.weights!r}, folder {self.fused.folder!r}"
       raise InputError(
         f"{values} and model.fusion {self.model.fusion!r}; allowed: weights or a folder with "
         "'fused', none with others"

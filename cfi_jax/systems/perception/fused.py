@@ -139,7 +139,7 @@ def replace(source: Source, options: FusedOptions, part: str, normalize: str) ->
 def _of_folder(source: Source, folder: str) -> FusedSource:
   root = os.path.expanduser(folder)
   if not storage.path(root).is_dir():
-    raise InputError(f"config.fused.folder is {folder}, which is no folder")
+    raise InputError(f"fused.folder is {folder}, which is no folder")
   found = find(root, {"fused": ""}, PLAIN)["fused"]
   keys = {name: PLAIN.key(name) for name in source.names}
   problems = [found.twice[key] for key in keys.values() if key in found.twice]
@@ -199,7 +199,7 @@ def _load(weights: str) -> _Model:
     model = files.make_fuser(*files.read(weights), label=weights)
     return _Model(model, files.digest(weights))
   except InputError as error:
-    raise InputError(f"config.fused.weights: {error}") from error
+    raise InputError(f"fused.weights: {error}") from error
 
 
 def _cache(options: FusedOptions) -> pathlib.Path:
@@ -208,7 +208,7 @@ def _cache(options: FusedOptions) -> pathlib.Path:
   folder = compilation.cache_folder()
   if folder is None:
     raise InputError(
-      "config.fused.cache is '' and there is no cache folder of the user; allowed: a folder"
+      "fused.cache is '' and there is no cache folder of the user; allowed: a folder"
     )
   return folder / "fused"
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cfi_jax.core.progress import track
+from cfi_jax.core.types import InputError
 from cfi_jax.data.normalised import normalise
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.labelled.classes import IGNORED, Classes
@@ -47,8 +48,10 @@ class Measured:
 
 
 def open_split(config: Config, split: str) -> Source:
-  """The images of a split by the config's rules of values."""
+  """The images of a split by the config's rules of values; InputError where it has none."""
   own, options = stream(config, split), config.input
+  if not len(own.source):
+    raise InputError(f"{own.source.title} has no image to be scored on")
   if options.normalize_over == "image":
     return normalise(own.source, options.normalize, options.normalize_over)
   return feed.normalise({"samples": stream(config, "train")}, own)[1].source

@@ -238,6 +238,14 @@ def test_floor_is_what_place_explains(rng):
   assert values_of(found, "cka floor")["visible 1 ~ infrared 1"].mean == pytest.approx(1, abs=0.01)
 
 
+def test_what_spaces_share_of_the_place_is_alike(rng):
+  """Half of the variance is the place's: a batch of one place of all images would not see it."""
+  place = rng.normal(size=(1, 200, 4))
+  own = [(place + rng.normal(size=(30, 200, 4))).astype(np.float32) for _ in range(2)]
+  found = analyse("m", Observations({("visible", 1): own[0], ("infrared", 1): own[1]}, {}))
+  assert values_of(found, "cka")["visible 1 ~ infrared 1"].mean == pytest.approx(1 / 4, abs=0.05)
+
+
 def test_ceiling_and_consistency(rng):
   own = planted(rng)
   turned = {space: x @ rotation(6, rng) for space, x in own.features.items()}

@@ -35,6 +35,10 @@ def test_yolo_is_in_shares_of_the_image():
   np.testing.assert_allclose(found.boxes, [[0, 12, 10, 18], [0, 0, 20, 30]])
   np.testing.assert_array_equal(found.classes, [1, 0])
   assert len(boxes_lib.read_yolo("", "a", CLASSES, *SIZE).classes) == 0
+  renumbered = boxes_lib.read_yolo("0 0.5 0.5 1 1", "a", CLASSES, *SIZE, numbering=(1,))
+  np.testing.assert_array_equal(renumbered.classes, [1])
+  with pytest.raises(InputError, match=r"a, line 1: class 1; allowed: 0 to 0 \(Car\)"):
+    boxes_lib.read_yolo("1 0.5 0.5 1 1", "a", CLASSES, *SIZE, numbering=(1,))
 
 
 @pytest.mark.parametrize(

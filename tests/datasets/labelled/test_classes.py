@@ -38,11 +38,28 @@ def test_of_a_palette_the_indices_count():
   np.testing.assert_array_equal(read(image), [[0, 1], [2, 2]])
 
 
+def test_one_bit_is_the_first_class_and_the_second():
+  image = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
+  two = Classes(THREE.names[:2], THREE.colours[:2])
+  np.testing.assert_array_equal(read(image, two), [[0, 1], [1, 0]])
+
+
+def test_no_colour_of_a_class_is_read_as_another_number():
+  for dataset in datasets.DATASETS.values():
+    classes = getattr(dataset, "classes", None)
+    for index, colour in enumerate(classes.colours if isinstance(classes, Classes) else ()):
+      image = Image.fromarray(np.full((1, 1, 3), colour, np.uint8))
+      assert read(image, classes) == index or colour == (0, 0, 0), (classes.names, colour)
+
+
 def test_colours_are_looked_up():
   image = np.array([[(0, 0, 0), (0, 0, 255)], [(255, 0, 0), (0, 0, 0)]], np.uint8)
   np.testing.assert_array_equal(read(Image.fromarray(image)), [[0, 2], [1, 0]])
   np.testing.assert_array_equal(THREE.palette[[[0, 2], [1, 0]]], image)
   assert (THREE.palette[IGNORED] == 255).all()
+  grey = Classes(("none", "man"), ((0, 0, 0), (255, 255, 255)), ignored=())
+  alike = np.repeat(np.array([[[0], [255]]], np.uint8), 3, -1)
+  np.testing.assert_array_equal(read(Image.fromarray(alike), grey), [[0, 1]])
   image[0, 0] = (1, 2, 3)
   with pytest.raises(InputError, match=r"a.png: 1 pixels have a colour of no class.*\[1, 2, 3\]"):
     read(Image.fromarray(image))

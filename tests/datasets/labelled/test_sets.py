@@ -14,6 +14,7 @@ from cfi_jax.datasets.labelled.classes import IGNORED
 from cfi_jax.datasets.world import scenes as world
 from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.images.read import Header
+from cfi_jax.images.write import write_image
 
 SIZE = (12, 16)
 RNG = np.random.default_rng(0)
@@ -70,9 +71,10 @@ def test_layouts_of_labels(tmp_path, name, split, folders, high):
   assert len(source.files()) == 3 and source[0]["visible"].shape == (*SIZE, 1)
 
 
-def test_images_of_four_channels_are_two(tmp_path):
-  image = RNG.integers(1, 256, (*SIZE, 4), np.uint8)
-  put(tmp_path, "images/1D.png", Image.fromarray(image))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_of_four_channels_are_two(tmp_path, dtype):
+  image = RNG.integers(1, np.iinfo(dtype).max, (*SIZE, 4), dtype)
+  write_image(tmp_path / "images" / "1D.png", image)
   put(tmp_path, "labels/1D.png", labels(0, 2))
   for part, names in (("train", "1D\n"), ("val", ""), ("test", "")):
     put(tmp_path, f"{part}.txt", names)
@@ -80,9 +82,10 @@ def test_images_of_four_channels_are_two(tmp_path):
   sample = dataset.source("train").coloured(("visible",))[0]
   np.testing.assert_array_equal(sample["visible"], image[..., :3])
   np.testing.assert_array_equal(sample["infrared"], image[..., 3:])
-  assert inspect.check(dataset, 8).problems == ()
+  report = inspect.check(dataset, 8)
+  assert report.problems == () and report.unseen == {}
   put(tmp_path, "images/1D.png", picture())
-  with pytest.raises(InputError, match="has 3 channels; allowed in this layout: 4"):
+  with pytest.raises(InputError, match="has 3 channels of uint8; allowed in this layout: 4"):
     dataset.source("train").check_headers()
 
 
@@ -128,6 +131,12 @@ def test_a_list_of_classes_says_what_numbers_mean(tmp_path):
   put(tmp_path, "labels/classes.txt", "People\nCar\nBus\nLamp\nMotorcycle\nTruck\n")
   source = load("m3fd_boxes", tmp_path, most_boxes=3).source("train")
   assert source[0]["objects"].max() == 5  # the lamp, fifth of its authors' order
+  put(tmp_path, "labels/classes.txt", "People\nCar\n")
+  with pytest.raises(InputError, match=r"1.txt, line 1: class 3; allowed: 0 to 1 \(People, Car\)"):
+    load("m3fd_boxes", tmp_path, most_boxes=3).source("train").check_headers()
+  put(tmp_path, "labels/classes.txt", "Car\nPeople\nCar\n")
+  with pytest.raises(InputError, match="classes.txt: the class 'Car' is given twice"):
+    load("m3fd_boxes", tmp_path, most_boxes=3).source("train")
   put(tmp_path, "labels/classes.txt", "People\nCart\n")
   with pytest.raises(InputError, match="classes.txt: no class 'Cart'; valid: People, Car"):
     load("m3fd_boxes", tmp_path, most_boxes=3).source("train")
@@ -166,6 +175,11 @@ def test_any_folders_give_labels_and_boxes(folder):
   assert sample["objects"].max() == 2 and sample["labels"].max() == 2
   report = inspect.check(dataset, 8)
   assert report.problems == () and report.counts == {"train": 2}
+  assert not any("classes" in note for note in report.notes)
+  for name in ("x", "y"):
+    put(folder, f"c/{name}.png", labels(0, 255))  # a mask of which white is ignored
+  report = inspect.check(dataset, 8)
+  assert "classes that nothing is labelled with (1): man" in report.notes
   alone = load("labelled_folder", folder, **FOLDER | {"boxes": ""})
   assert set(alone.source("train")[0]) == {"visible", "infrared", "labels"}
   with pytest.raises(InputError, match="data.labels and data.boxes are both ''"):

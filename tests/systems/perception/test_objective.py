@@ -71,6 +71,20 @@ def test_the_truth_costs_nothing_and_is_found_again():
   assert (np.asarray(chances[:2]) > 0.99).all() and (np.asarray(chances[2:]) < 1e-6).all()
 
 
+def test_middles_are_the_peaks_of_their_surroundings():
+  heat = np.full((8, 8, 2), -9.0, np.float32)
+  heat[2:5, 3:6, 0] = [[0, 1, 0], [1, 2, 1], [0, 1, 0]]  # one object
+  heat[3, 4, 1], heat[6, 1, 1] = 1.5, 0.5  # another class in its place, and one elsewhere
+  maps = Detection(jnp.asarray(heat), *jnp.zeros((2, 8, 8, 2)))
+  boxes, classes, scores = (np.asarray(x) for x in find_boxes(maps, 128))
+  sure = scores > 0.1
+  expected = [1 / (1 + np.exp(-x)) for x in (2, 1.5, 0.5)]
+  np.testing.assert_allclose(scores[sure], expected, rtol=1e-5)
+  np.testing.assert_array_equal(classes[sure], [0, 1, 1])
+  # A size of one cell, its upper left corner being the middle.
+  np.testing.assert_allclose(boxes[sure], [[5, 7, 7, 9], [5, 7, 7, 9], [11, 1, 13, 3]])
+
+
 def test_terms_of_detection_by_hand():
   found = perfect()
   wrong = found.replace(size=found.size + 0.5, offset=found.offset - 0.25)
