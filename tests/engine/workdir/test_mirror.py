@@ -16,7 +16,7 @@ from cfi_jax.engine.workdir.checkpoint import Checkpoints
 from cfi_jax.engine.workdir.manager import CheckpointOptions
 from cfi_jax.engine.workdir.mirror import COMMIT, Mirror, read_parts
 
-RUN = storage.path("gs://b/run")
+RUN = storage.path("s3://b/run")
 
 
 class Objects(dict):
@@ -37,9 +37,16 @@ class Objects(dict):
       return {"name": key, "type": "directory", "size": 0}
     raise FileNotFoundError(key)
 
-  def find(self, key, detail):
-    """All objects below a key."""
-    return {k: self._describe(k) for k in self if k.startswith(f"{key}/")}
+  req_kw: dict = {}
+
+  def split_path(self, key):
+    """Bucket, key and version."""
+    return *key.partition("/")[::2], None
+
+  def call_s3(self, method, Bucket, Prefix):
+    """All objects below a prefix."""
+    found = sorted(key for key in self if key.startswith(f"{Bucket}/{Prefix}"))
+    return {"Contents": [{"Key": k.partition("/")[2], **self._describe(k)} for k in found]}
 
   def cat_file(self, key, start=None, end=None):
     """The content, or a part."""
@@ -208,7 +215,7 @@ def test_what_fails_beside_is_told_when_it_is_asked_for_and_at_the_end(objects, 
   objects.broken = True
   own = open_mirror()
   (own.folder / "run.json").write_bytes(b"{}")
-  with pytest.raises(InputError, match="^gs://b/run/run.json: no permission"), own:
+  with pytest.raises(InputError, match="^s3://b/run/run.json: no permission"), own:
     own._thread.join(30)
     with pytest.raises(InputError, match="no permission"):
       own.require()
@@ -220,7 +227,7 @@ def test_what_fails_beside_is_told_when_it_is_asked_for_and_at_the_end(objects, 
 
 def test_a_workdir_that_is_another_process_s_gets_nothing(objects, seldom):
   def require():
-    raise StorageError("gs://b/run: is another's")
+    raise StorageError("s3://b/run: is another's")
 
   own = Mirror(RUN, require)
   save(own.folder, 5)
@@ -252,7 +259,7 @@ def test_a_workdir_on_a_file_system_is_left_alone(tmp_path):
 def test_checkpoints_of_a_bucket_are_read_there_and_written_by_a_mirror(objects):
   put(objects, 4)
   options = CheckpointOptions(every=1, keep=1, best="loss", direction="lower")
-  with pytest.raises(ValueError, match="gs://b/run: checkpoints are written by a `Mirror`"):
+  with pytest.raises(ValueError, match="s3://b/run: checkpoints are written by a `Mirror`"):
     Checkpoints(RUN, options)
   assert mirror.fetched(RUN) != RUN and (mirror.fetched(RUN) / "checkpoints" / "4" / "c").exists()
 
@@ -260,24 +267,24 @@ def test_checkpoints_of_a_bucket_are_read_there_and_written_by_a_mirror(objects)
 @pytest.mark.parametrize(
   "root, processes, process, listed",
   [
-    ("gs://b", 1, 0, False),
-    ("gs://b", 2, 0, True),
-    ("gs://b", 2, 1, False),
+    ("s3://b", 1, 0, False),
+    ("s3://b", 2, 0, True),
+    ("s3://b", 2, 1, False),
     ("/data", 2, 0, False),
   ],
 )
 def test_process_0_alone_lists_a_bucket(objects, monkeypatch, root, processes, process, listed):
   objects["b/x.png"] = b"123"
   looks, told = [], []
-  find = Objects.find
-  monkeypatch.setattr(Objects, "find", lambda *a, **k: (looks.append(1), find(*a, **k))[1])
+  find = Objects.call_s3
+  monkeypatch.setattr(Objects, "call_s3", lambda *a, **k: (looks.append(1), find(*a, **k))[1])
   monkeypatch.setattr(jax, "process_count", lambda: processes)
   monkeypatch.setattr(jax, "process_index", lambda: process)
-  answer = b'{"gs://b": [["x.png", 3, 1.0, "", ""]]}'
+  answer = b'{"s3://b": [["x.png", 3, 1.0, "", ""]]}'
   monkeypatch.setattr(
     sharding, "tell", lambda name, content: (told.append(content), content if listed else answer)[1]
   )
   run_lib.share_listing(root)
-  assert len(looks) == listed and len(told) == (processes > 1 and root == "gs://b")
+  assert len(looks) == listed and len(told) == (processes > 1 and root == "s3://b")
   if told:
-    assert [e.name for e in storage.entries("gs://b")] == ["x.png"] and len(looks) == listed
+    assert [e.name for e in storage.entries("s3://b")] == ["x.png"] and len(looks) == listed
