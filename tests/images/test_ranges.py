@@ -315,6 +315,11 @@ def test_a_window_of_temperatures_is_refused_where_values_have_no_unit(values, w
     Rule.parse("window=0C:40C").find(values, label="ir")
 
 
+def test_frost_just_above_zero_is_celsius_and_no_fraction():
+  frost = np.linspace(-5, 0.5, 64, dtype=np.float32).reshape(8, 8, 1)
+  assert window("-10C:40C", frost) == pytest.approx((-10, 40))
+
+
 @pytest.mark.parametrize(
   "text", ["0C:40K", "0C:40", "40C:0C", "0X:40X", "0:40:C", "0C:40C:X", "C:K"]
 )

@@ -505,6 +505,20 @@ def test_a_jpeg_2000_without_its_stream_is_named():
     images._jpeg_2000_bits(io.BytesIO(b"boxes" + siz + bytes([7, 1, 1, 11, 1, 1, 0x87, 1, 1])))
     == 12
   )
+  assert images._jpeg_2000_bits(io.BytesIO(siz + bytes([7, 1, 1, 8, 1, 1, 6, 1, 1]))) == 9
+  late = bytes(2**16 - len(siz)) + siz + bytes([11, 1, 1] * 3)
+  assert images._jpeg_2000_bits(io.BytesIO(late)) == 12
   for content in (b"boxes", siz):
     with pytest.raises(InputError, match="a JPEG 2000 file without a code stream"):
       images._jpeg_2000_bits(io.BytesIO(content))
+
+
+def test_pages_of_a_tiff_are_read_one_by_one(tmp_path):
+  pages = [Image.fromarray(GREY + k) for k in range(3)]
+  path = tmp_path / "x.tif"
+  pages[0].save(path, save_all=True, append_images=pages[1:])
+  with path.open("rb") as file:
+    found = list(images.decode_pages(file, "x"))
+  assert [page.shape for page in found] == [(6, 9, 1)] * 3
+  for page, given in zip(found, pages, strict=True):
+    np.testing.assert_array_equal(page[..., 0], np.asarray(given))
