@@ -6,7 +6,9 @@ number) renews the fixture, by
   python -m pytest -n 0 tests/systems/isfuse/test_golden.py --renew_golden
 
 and its commit says which numbers moved and why. Bits depend on the processor and on XLA: on another
-machine than the fixture's the logged values are compared to a relative 1e-4, and hashes are not.
+machine than the fixture's hashes are not compared, and logged values to a relative 1e-4 in the
+first step and to 0.1 after it: the rounding of an update can move a pixel over the gates' and
+masks' thresholds (0.05 is the most seen, between processors with and without avx512).
 """
 
 import hashlib
@@ -97,6 +99,7 @@ def test_a_run_is_the_golden_one(name, golden, trainer, tmp_path, checkpoint_lea
     assert found == expected, "bits changed; see the docstring of this file"
   for ours, theirs in zip(found["log"], expected["log"], strict=True):
     assert ours.pop("kind") == theirs["kind"]
+    relative = 1e-4 if theirs["step"] == 1 else 0.1
     assert ours == pytest.approx(
-      {k: v for k, v in theirs.items() if k != "kind"}, rel=1e-4, abs=1e-6
+      {k: v for k, v in theirs.items() if k != "kind"}, rel=relative, abs=1e-6
     )
