@@ -22,9 +22,10 @@ FLOORS = [
   {"data", "metrics", "volumes"},
   {"engine", "fusion", "report"},
   {"datasets", "features", "registration", "sequences"},
+  {"keypoints"},
   {"systems"},
   {"align", "analyze", "benchmark", "check", "convert", "evaluate", "export", "fuse", "prepare"}
-  | {"keypoints", "study", "transfer", "weather"},
+  | {"study", "transfer", "weather"},
   {"downstream"},  # a study with flags of its own
   {"__init__"},
   {"main", "__main__"},

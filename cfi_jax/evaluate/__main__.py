@@ -38,7 +38,7 @@ from cfi_jax.data.parts import request_of
 from cfi_jax.data.shards import FLAGS as SHARDS
 from cfi_jax.evaluate import PROTOCOLS, Request, bulk, evaluate, perceptions
 from cfi_jax.evaluate.temporal import evaluate_temporal, to_text
-from cfi_jax.evaluate.transfers import evaluate_transfers
+from cfi_jax.evaluate.transfers import Given, evaluate_transfers
 from cfi_jax.metrics import CONVENTIONS
 from cfi_jax.report.evaluation import write_means
 from cfi_jax.systems.dfcnet.trials import HELD_OUT
@@ -63,10 +63,14 @@ FLAGS = {
   ),
   "config": cli.Flag("config of pose transfer or perception, whose held-out split is scored"),
   "split": cli.Flag(f"with --config: one of {', '.join(HELD_OUT)}; {HELD_OUT[0]} by default"),
+  "lpips": cli.Flag("with --config: state dict of lpips.LPIPS, saved by torch.save; adds LPIPS"),
+  "fid": cli.Flag("with --config: state dict of pytorch-fid's Inception; adds FID"),
+  "judge": cli.Flag("with --config: package or file of BlazePose, which then reads keypoints"),
   "skip_existing": cli.Flag("go on with the scores of an earlier start of this process", False),
   **SHARDS,
 }
-OF_TRANSFERS = ("config", "split", "weights", "output")
+NETWORKS = ("lpips", "fid", "judge")
+OF_TRANSFERS = ("config", "split", "weights", "output", *NETWORKS)
 
 OVER_TIME = ("visible", "infrared", "fused", "output", "temporal", *NAMES)
 
@@ -79,8 +83,9 @@ def main(given: dict[str, Any]) -> int:
   """Scores what the flags name."""
   if given["config"] is not None:
     return of_config(given)
-  if given["split"] is not None:
-    raise InputError(f"--split={given['split']} without --config")
+  for name in ("split", *NETWORKS):
+    if given[name] is not None:
+      raise InputError(f"--{name}={given[name]} without --config")
   for name in ("visible", "infrared"):
     if not given[name]:
       raise InputError(f"--{name} is missing; it is required: {FLAGS[name].text}")
@@ -154,13 +159,17 @@ def of_config(given: dict[str, Any]) -> int:
     raise InputError("--weights is missing; with --config it is required: weights to be scored")
   output = storage.path(given["output"])
   if given["config"].get("system") == "perception":
+    for name in NETWORKS:
+      if given[name] is not None:
+        raise InputError(f"--{name} is for pose transfer, and the config is one of perception")
     split = given["split"] or perceptions.HELD_OUT[0]
     result = perceptions.evaluate_perception(given["config"], given["weights"], split, output)
     print(result.to_text())
     print(f"scored {len(result.names)} images: {output}")
     return 0
+  networks = Given(**{name: given[name] or "" for name in NETWORKS})
   scored = evaluate_transfers(
-    given["config"], given["weights"], given["split"] or HELD_OUT[0], output
+    given["config"], given["weights"], given["split"] or HELD_OUT[0], output, networks
   )
   print(scored.to_text())
   print(f"scored {len(scored.methods)} methods on {len(scored.names)} transfers: {output}")

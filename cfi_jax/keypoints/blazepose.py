@@ -170,6 +170,6 @@ def read_model(path: pathlib.Path, size: str) -> bytes:
           return archive.read(name)
   what = f"holds no {wanted}" if path.exists() else "does not exist"
   raise InputError(
-    f"--model={path}: {what}; allowed: that file, or a package or folder that holds it, such as "
+    f"{path}: {what}; allowed: that file, or a package or folder that holds it, such as "
     f"that of {PACKAGE}"
   )

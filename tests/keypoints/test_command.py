@@ -128,7 +128,7 @@ def test_what_cannot_be_used_is_named(frames, tmp_path, monkeypatch, capsys):
     ((f"--images={tmp_path}", f"--model={model}"), "holds no pictures; read are .png"),
     (
       (f"--images={frames}", "--model=no.tgz"),
-      "--model=no.tgz: does not exist; allowed: that file",
+      "no.tgz: does not exist; allowed: that file",
     ),
     ((f"--images={frames}", f"--model={model}", "--size=tiny"), "allowed: lite, full, heavy"),
   ):

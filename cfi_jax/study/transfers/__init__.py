@@ -18,7 +18,7 @@ from cfi_jax.study import grid, models
 from cfi_jax.study.transfers import report
 from cfi_jax.study.transfers.settings import Cell, Protocol, Study
 from cfi_jax.systems import files
-from cfi_jax.systems.dfcnet import trials
+from cfi_jax.systems.dfcnet import judges, trials
 from cfi_jax.systems.dfcnet.inference import Transferrer
 from cfi_jax.systems.dfcnet.scores import DIRECTIONS
 
@@ -71,10 +71,11 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
   judge.
   """
   models_by_file = _load(study)
+  judge = models_by_file.get(study.judge) or _judge(study)
   place = Workdir(study, workdir, {path: files.digest(path) for path in study.files})
   sources = {split: study.dataset.source(split) for split in study.splits}
   described = models.describe(sources)
-  protocol = Protocol(study.data, place.digests[study.judge])
+  protocol = Protocol(study.data, files.digest(study.judge))
   records = {f"{SCORES}/{s}": Identity(protocol, {s: described[s]}) for s in study.splits}
   cells = [cell for split in study.splits for cell in study.cells(split)]
 
@@ -89,7 +90,7 @@ def run(study: Study, workdir: pathlib.Path) -> bool:
     own = trials.score(
       source,
       {cell.method: draw},
-      models_by_file[study.judge],
+      judge,
       workdir / PICTURES / place.file(cell).relative_to(workdir / SCORES).with_suffix(""),
     )
     place.write(cell, source.names, {name: values for (_, name), values in own.items()})
@@ -124,3 +125,11 @@ def _load(study: Study) -> dict[str, Transferrer]:
     except InputError as error:
       raise InputError(f"config.{where}: {error}") from error
   return found
+
+
+def _judge(study: Study) -> judges.Independent:
+  """BlazePose, by the judge of the settings; refuses what is none."""
+  try:
+    return judges.load(study.judge)
+  except InputError as error:
+    raise InputError(f"config.judge: {error}") from error

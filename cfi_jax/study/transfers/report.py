@@ -1,5 +1,6 @@
 """The tables and sentences of a study of pose transfer."""
 
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from cfi_jax.report.crossed import Tally
 from cfi_jax.report.findings import Finding
 from cfi_jax.report.markdown import document, interval, number, plain, table
 from cfi_jax.study.transfers.settings import Study
+from cfi_jax.systems.dfcnet import judges
 from cfi_jax.systems.dfcnet.scores import DIRECTIONS
 from cfi_jax.systems.files import label
 
@@ -54,8 +56,7 @@ def write_summary(study: Study, found: Findings, splits: Sequence[str]) -> str:
   setting = (
     f"Transfers between people of {study.dataset.title} (seed {study.dataset.seed}, "
     f"{study.dataset.size} pixels) with their exact keypoints; scores are defined in "
-    f"docs/dfcnet.md. Keypoints of all pictures are read by the estimator of "
-    f"`{label(study.judge)}`, which a training of these weights has seen, too; its own error "
+    f"docs/dfcnet.md. Keypoints of all pictures are read by {_judge(study)}; its own error "
     'stands in the row "truth". Weights by training seed: '
     f"{weights or 'none'}.\n\n"
     "Brackets: 95 % intervals from a bootstrap that draws transfers and, where a method was "
@@ -73,6 +74,13 @@ def write_summary(study: Study, found: Findings, splits: Sequence[str]) -> str:
       f"Minus {plain(study.reference)}:\n\n{_table(found, split, DIFFERENCE)}",
     ]
   return document("Pose transfer beside trivial transfers", parts)
+
+
+def _judge(study: Study) -> str:
+  """What reads the keypoints, in words."""
+  if judges.is_blazepose(study.judge):
+    return f"BlazePose (`{pathlib.Path(study.judge).name}`), which no training has seen"
+  return f"the estimator of `{label(study.judge)}`, which a training of these weights has seen, too"
 
 
 def findings(study: Study, found: Findings, split: str) -> Iterator[str]:

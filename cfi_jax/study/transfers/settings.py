@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.transfers import Figures
 from cfi_jax.study import grid
-from cfi_jax.systems.dfcnet import trials
+from cfi_jax.systems.dfcnet import judges, trials
 from cfi_jax.systems.dfcnet.baselines import BASELINES
 from cfi_jax.systems.dfcnet.scores import DIRECTIONS
 
@@ -25,7 +25,7 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """Settings that decide the scores of a workdir; judge: SHA-256 of its weights."""
+  """Settings that decide the scores of a workdir; judge: SHA-256 of its file."""
 
   data: dict[str, Any]
   judge: str
@@ -37,7 +37,8 @@ class Study:
 
   data: settings of the people. splits: of `trials.HELD_OUT`.
   methods: by name weights, a file (or weights of the package) for each training seed.
-  judge: weights whose estimator reads keypoints off every picture, those of `methods` or others.
+  judge: weights whose estimator reads keypoints off every picture, those of `methods` or others; or
+    a file or package of BlazePose.
   reference: the trivial transfer that differences refer to.
   bars: by score the least gain over the reference that is asked of a method.
   """
@@ -72,7 +73,8 @@ class Study:
   @property
   def files(self) -> list[str]:
     """All weights, the judge's first, each once."""
-    return list(dict.fromkeys((self.judge, *(f for own in self.methods.values() for f in own))))
+    own = [] if judges.is_blazepose(self.judge) else [self.judge]
+    return list(dict.fromkeys((*own, *(f for files in self.methods.values() for f in files))))
 
   def cells(self, split: str) -> list[Cell]:
     """The cells of a split: the trivial transfers first."""

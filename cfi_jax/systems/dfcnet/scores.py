@@ -21,6 +21,8 @@ DIRECTIONS = {
   "identity error": "lower", "keypoint error": "lower", "PCK": "higher", "missing rate": "lower",
   "pose leak": "higher", "identity leak": "higher",
 }  # fmt: skip
+# With networks that the user gives; the second is of all pictures together.
+OF_NETWORKS = {"LPIPS": "lower", "FID": "lower"}
 GARMENTS = {
   "shirt": ("torso",),
   "arms": ("upper arm", "forearm"),

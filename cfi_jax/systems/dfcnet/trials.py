@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,12 +19,14 @@ from cfi_jax.images.write import write_image
 from cfi_jax.systems.dfcnet import scores
 from cfi_jax.systems.dfcnet.baselines import BASELINES, Training
 from cfi_jax.systems.dfcnet.inference import Transferrer
+from cfi_jax.systems.dfcnet.judges import Judge
 from cfi_jax.systems.dfcnet.samples import Transfer, make_transfer
 
 HELD_OUT = ("test", "known", "validation")
 ROWS = 20  # records of a batch, and pictures that are written
 
 Draw = Callable[[Transfer], Array]  # pictures [B, S, S, 3] in [0, 1] of samples
+Compare = Callable[[Array, Array], Array]  # a score [B] of pictures against the truth
 
 
 # Here, so that methods that are scored one after the other share the programs.
@@ -69,21 +72,26 @@ def _apply(name: str, training: Training, samples: Transfer) -> Array:
 def score(
   source: FigureSource,
   methods: Mapping[str, Draw],
-  judge: Transferrer,
+  judge: Judge,
   pictures: pathlib.Path | None = None,
+  more: Mapping[str, Compare] = types.MappingProxyType({}),
+  watch: Callable[[str, Array], None] = lambda method, made: None,
 ) -> dict[tuple[str, str], np.ndarray]:
   """Scores [records] by method and score, NaN where a picture has nothing to measure.
 
   judge: reads the keypoints off what every method made. pictures: folder for pictures of the first
-  `ROWS` records: target | source | every method.
+  `ROWS` records: target | source | every method. more: scores beside those of `scores.every`.
+  watch: is given a method's pictures, each once, in the order of the records.
   """
   found: dict[tuple[str, str], list[np.ndarray]] = {}
   for names, samples in track(batches(source), "scoring", "chunk", -(-len(source) // ROWS)):
     made = {name: jnp.asarray(draw(samples)) for name, draw in methods.items()}
     for method, picture in made.items():
-      values = jax.device_get(_measure(picture, samples, judge.read(picture)))
-      for name in scores.DIRECTIONS:
-        found.setdefault((method, name), []).append(values[name][: len(names)])
+      values = _measure(picture, samples, judge.read(picture))
+      values |= {name: compare(picture, samples.truth) for name, compare in more.items()}
+      for name in (*scores.DIRECTIONS, *more):
+        found.setdefault((method, name), []).append(np.asarray(values[name])[: len(names)])
+      watch(method, picture[: len(names)])
     if pictures is not None and names[0] == source.names[0]:
       columns = jnp.concatenate([samples.target, samples.source, *made.values()], axis=-2)
       pictures.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,9 @@ from PIL import Image
 from cfi_jax.core import cli
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.figures.transfers import Figures
-from cfi_jax.evaluate import __main__ as evaluate_command
-from cfi_jax.evaluate.transfers import evaluate_transfers
 from cfi_jax.keypoints.command import to_json
 from cfi_jax.systems import dfcnet, files
-from cfi_jax.systems.dfcnet import baselines, inference, model, scores
+from cfi_jax.systems.dfcnet import baselines, inference, model
 from cfi_jax.systems.dfcnet.samples import make_transfer
 from cfi_jax.systems.dfcnet.warp import warp
 from cfi_jax.transfer import __main__ as command
@@ -130,8 +128,8 @@ def folder(pictures, tmp_path):
   return tmp_path
 
 
-def run(*arguments, main=command):
-  return cli.status(main.main, main.FLAGS, main.__doc__, arguments)
+def run(*arguments):
+  return cli.status(command.main, command.FLAGS, command.__doc__, arguments)
 
 
 def test_the_command_makes_one_picture_and_a_folder(folder, weights, capsys):
@@ -224,28 +222,6 @@ def test_what_the_command_cannot_use_is_named(changes, message, folder, weights,
   assert message in capsys.readouterr().err
 
 
-def test_transfers_are_scored_beside_the_baselines(values, weights, tmp_path):
-  config = values()
-  scored = evaluate_transfers(config, weights, "test", tmp_path)
-  assert scored.methods == ("people", *baselines.BASELINES)
-  means = {m: {s: scored.estimate(m, s).mean for s in scores.DIRECTIONS} for m in scored.methods}
-  assert means["truth"]["MSE"] == 0 and np.isnan(means["truth"]["PSNR"])
-  assert means["truth"]["SSIM"] == pytest.approx(1) and means["truth"]["identity error"] == 0
-  # Before training the network gives the skeleton warp.
-  for score in scores.DIRECTIONS:
-    assert means["people"][score] == pytest.approx(means["skeleton warp"][score], abs=2e-3), score
-  assert means["skeleton warp"]["foreground PSNR"] > means["copy target"]["foreground PSNR"]
-  assert means["copy source"]["identity leak"] < means["skeleton warp"]["identity leak"]
-  assert means["copy source"]["identity error"] > means["skeleton warp"]["identity error"]
-  lines = (tmp_path / "scores.csv").read_text().splitlines()
-  assert len(lines) == 1 + len(scored.methods) * len(scores.DIRECTIONS) * 4
-  text = (tmp_path / "summary.md").read_text()
-  assert "| skeleton warp |" in text and 'the row "truth" has its own error' in text
-  first = np.asarray(Image.open(tmp_path / "pictures" / "test-000000.png"))
-  assert first.shape == (16, 16 * (2 + len(scored.methods)), 3)
-  assert len(list((tmp_path / "pictures").iterdir())) == 4
-
-
 def test_baselines_are_what_they_say(toy, pictures):
   options = Figures(**{k: v for k, v in toy.config.data.items() if k != "name"})
   training, source = options.album("train"), options.source("train")
@@ -262,31 +238,3 @@ def test_baselines_are_what_they_say(toy, pictures):
   np.testing.assert_allclose(drawn["mean image"][0], training.images.mean(0) / 255, atol=1e-5)
   both = [json.dumps(picture.tolist()) for picture in (training.images / np.float32(255))]
   assert json.dumps(drawn["nearest by pose and colour"][0].tolist()) in both
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (("--visible=x",), "--visible is for fused images; allowed with --config: --weights, --split"),
-    (("--split=train",), "--split=train; allowed: test, known, validation"),
-    (("--weights=",), "--weights is missing; with --config it is required"),
-    (("--weights=medical",), "'isfuse', which transfers no poses"),
-    (("--config.data.size=24",), "was trained at 16 pixels and config.data.size is 24"),
-  ],
-)
-def test_evaluations_that_cannot_be_are_named(arguments, message, weights, tmp_path, capsys):
-  tiny = __file__.replace("test_inference.py", "tiny.py")
-  given = [f"--config={tiny}", f"--weights={weights}", f"--output={tmp_path}", *arguments]
-  assert run(*given, main=evaluate_command) == 2
-  assert message in capsys.readouterr().err
-
-
-def test_the_command_of_evaluation_prints_means(weights, tmp_path, capsys):
-  tiny = __file__.replace("test_inference.py", "tiny.py")
-  given = (f"--config={tiny}", f"--weights={weights}", f"--output={tmp_path / 'out'}")
-  assert run(*given, "--split=known", main=evaluate_command) == 0
-  printed = capsys.readouterr().out
-  assert printed.startswith("mean") and "nearest by pose and colour" in printed
-  assert "scored 8 methods on 4 transfers" in printed
-  assert run("--split=test", f"--output={tmp_path}", main=evaluate_command) == 2
-  assert "--split=test without --config" in capsys.readouterr().err

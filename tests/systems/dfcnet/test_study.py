@@ -4,11 +4,13 @@ import copy
 import json
 import shutil
 
+import numpy as np
 import pytest
 from command_line import ROOT
 
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
+from cfi_jax.keypoints import blazepose
 from cfi_jax.report.crossed import Tally
 from cfi_jax.study import __main__ as command
 from cfi_jax.study import rows as rows_lib
@@ -68,9 +70,25 @@ def test_weights_are_scored_beside_trivial_transfers(given, weights, tmp_path, c
     command.run(given(data__same=0.5), tmp_path)
 
 
+def test_blazepose_judges_by_its_file(given, tmp_path, monkeypatch):
+  package = tmp_path / "pose.tgz"
+  package.write_bytes(b"a package")
+  network = blazepose.BlazePose(None)
+  monkeypatch.setattr(blazepose, "load", lambda path, size: network)
+  monkeypatch.setattr(blazepose.BlazePose, "find", lambda self, picture: np.full((18, 3), 2.0))
+  assert command.run(given(judge=str(package)), tmp_path / "study")
+  text = (tmp_path / "study" / "summary.md").read_text()
+  assert "read by BlazePose (`pose.tgz`), which no training has seen; its own error" in text
+  package.write_bytes(b"another")
+  with pytest.raises(InputError, match="holds another run; .*judge"):
+    command.run(given(judge=str(package)), tmp_path / "study")
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
+    ({"judge": "no.tgz"}, "config.judge: no.tgz: does not exist; allowed: that file"),
+    ({"judge": ""}, "config.judge: "),
     ({"splits": ("train",)}, "config.splits: there is no 'train'; valid: test, known, validation"),
     ({"reference": "ours"}, "config.reference: there is no 'ours'; valid: skeleton warp, copy"),
     ({"bars": {"LPIPS": 1.0}}, "config.bars: there is no 'LPIPS'; valid: MSE, PSNR"),
