@@ -91,7 +91,7 @@ def compare(
   options: SimpleNamespace, size: tuple[int, int], variables: Mapping, card: Card
 ) -> results.Report:
   """All contenders on one case."""
-  subject = subjects.find(card.system)
+  subject = subjects.find_fusing(card.system, "fuse")
   usual = contenders.TORCH_NAMES["fuse"] * options.torch + contenders.JAX_NAMES["fuse"]
   names, notes = contenders.choose("fuse", usual, options)
   on_cpu = jax.default_backend() == "cpu"
@@ -124,7 +124,7 @@ def describe(options: SimpleNamespace, size: tuple[int, int]) -> dict:
 
 def make_floor(options: SimpleNamespace, size: tuple[int, int], card: Card) -> results.Floor:
   """The floor of fusing one batch on one device."""
-  subject = subjects.find(card.system)
+  subject = subjects.find_fusing(card.system, "fuse")
   needed = subject.fuse_cost(card.architecture, options.batch, *size, options.dtype)
   return results.Floor(needed, roofline.measure(options.dtype, 1, options), subject.SCHEDULE)
 
@@ -143,7 +143,7 @@ def write(
   ways: Mapping[str, Any],
 ) -> None:
   """The contenders' files: images, weights, and for PyTorch those under its names."""
-  subject = subjects.find(card.system)
+  subject = subjects.find_fusing(card.system, "fuse")
   weights.save(folder / "weights.safetensors", variables, card)
   settings = {"system": card.system, "model": card.architecture, "ways": ways}
   settings["momentum"] = 0.9  # for training

@@ -81,7 +81,7 @@ def measure(
   system: System, config: Config, names: list[str], options: SimpleNamespace
 ) -> results.Report:
   """All rows."""
-  subject = subjects.find(config.system)
+  subject = subjects.find_fusing(config.system, "input")
   runs = {name: ours.open_run(system, config, INPUT_PATHS[name]) for name in names}
   first, batch = runs[names[0]], config.batch_size
   dtype, crop = config.model["dtype"], config.input.crop

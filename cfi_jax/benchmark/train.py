@@ -3,13 +3,14 @@
   python -m cfi_jax.benchmark train --torch --output=FILE.json
   python -m cfi_jax.benchmark train --config=configs/msrs.py --batch=16 --dtype=bfloat16
   python -m cfi_jax.benchmark train --config=configs/amgfuse.py:small --torch
+  python -m cfi_jax.benchmark train --config=configs/figures.py
 
-Ours is the trainer's own compiled step. PyTorch's is the same network with the same objective and
-Adam: a pass per view, the treated images made beforehand (ours makes them in the step). It knows
-every setting of a config that changes results: of the model, the interventions, the terms of the
-loss, the statistics and the optimizer. On a GPU --torch compares plain float32, TF32, AMP in
-bfloat16, channels-last, torch.compile, and all of these together; --contenders=NAME,... chooses,
-`plain_step`, ours in plain JAX, among them.
+Ours is the trainer's own compiled step. PyTorch's, of ISFuse and AMG-Fuse, is the same network with
+the same objective and Adam: a pass per view, the treated images made beforehand (ours makes them in
+the step). It knows every setting of a config that changes results: of the model, the interventions,
+the terms of the loss, the statistics and the optimizer. On a GPU --torch compares plain float32,
+TF32, AMP in bfloat16, channels-last, torch.compile, and all of these together;
+--contenders=NAME,... chooses, `plain_step`, ours in plain JAX, among them.
 From the same weights and views the losses of the first step must agree: to 1e-4 in float32 on a
 CPU (of AMG-Fuse, where rounding exchanges pixels in sorts, to 1e-3), to 5e-2 where a contender
 computes in bfloat16 or a GPU in TF32. `difference` is the largest relative one.
@@ -39,7 +40,9 @@ def run(options: SimpleNamespace) -> int:
   subject = subjects.find(config.system)
   names, notes = contenders.choose("train", usual(options), options)
   with_torch = any(name in contenders.TORCH_NAMES["train"] for name in names)
-  dtype, crop = config.model["dtype"], config.input.crop
+  if with_torch:
+    subjects.find_fusing(config.system, "train --torch")
+  (dtype, _), crop = subject.dtypes(config), config.input.crop
   rates = roofline.measure(dtype, jax.device_count(), options)
   floor = results.Floor(subject.step_cost(config), rates, subject.SCHEDULE)
   with tempfile.TemporaryDirectory() as folder:
@@ -48,14 +51,15 @@ def run(options: SimpleNamespace) -> int:
     specs = [Spec("train", name, folder, dtype_of(name, config), True) for name in names]
     allowed = functools.partial(tolerance, subject.STEP_TOLERANCE)
     outcomes = compare.compare(specs, options, differ, allowed)
-  case = {"batch": config.batch_size, "size": f"{crop}x{crop}", "dtype": dtype}
+  rows = subject.rows(config)
+  case = {"batch": rows, "size": f"{crop}x{crop}", "dtype": dtype}
   case |= subject.case(config) | {"turns": options.turns}
   notes += [
     "TFLOP/s and GB/s: FLOPs and bytes accessed of our compiled program by XLA's cost analysis",
     "growth MB: above the resident size with libraries, weights and data loaded; the compiler's "
     "memory counts, program MB is what our compiled step alone needs",
   ]
-  report = compare.report(outcomes, options, case, config.batch_size, floor, notes)
+  report = compare.report(outcomes, options, case, rows, floor, notes)
   return results.publish(report, options)
 
 
@@ -69,17 +73,19 @@ def usual(options: SimpleNamespace) -> tuple[str, ...]:
 
 def dtype_of(name: str, config: Config) -> str:
   """The dtype that a contender computes in: PyTorch in that of the parameters, AMP apart."""
-  return config.model["dtype" if name in contenders.JAX_NAMES["train"] else "param_dtype"]
+  computed, stored = subjects.find(config.system).dtypes(config)
+  return computed if name in contenders.JAX_NAMES["train"] else stored
 
 
 def write(config: Config, values: dict, folder: pathlib.Path, weights: dict | None) -> None:
   """The contenders' files: settings and batch; with `weights` also these and PyTorch's own."""
-  subject, crop = subjects.find(config.system), config.input.crop
-  settings = {"system": config.system, "config": values, "model": config.model}
+  subject = subjects.find(config.system)
+  settings = {"system": config.system, "config": values}
   settings |= subject.settings(config, ours.STEPS)
   (folder / "settings.json").write_text(json.dumps(settings))
-  arrays = {"inputs": subject.images(config.batch_size, crop, crop)}
+  arrays = {"inputs": subject.inputs(config)}
   if weights is not None:
+    subject = subjects.find_fusing(config.system, "train --torch")
     np.savez(folder / "variables.npz", **traverse_util.flatten_dict(weights, sep="/"))
     arrays["state"] = subject.torch_state(weights, config.model)
     for name, more in subject.torch_files(config, arrays["inputs"]).items():

@@ -177,6 +177,10 @@ def test_fuse_compares_equal_images(measure, weights_file):
 AMGFUSE = f"--config={ROOT / 'tests' / 'systems' / 'amgfuse' / 'tiny.py'}"
 
 
+DFCNET = f"--config={ROOT / 'tests' / 'systems' / 'dfcnet' / 'tiny.py'}"
+PAIRS = f"--config={ROOT / 'configs' / 'figures.py'}:pairs"
+
+
 def test_fuse_of_a_config_of_another_system(measure):
   names = "torch_eager,plain_graph,cfi_jax" if TORCH else "plain_graph,cfi_jax"
   values = measure("fuse", AMGFUSE, f"--contenders={names}", "--size=8x12", "--in_process")
@@ -194,6 +198,14 @@ def test_train_of_another_system(measure):
   assert rows["cfi_jax"]["difference"] < 1e-4 and values["case"]["model"] == "amgfuse"
   if TORCH:
     assert rows["cfi_jax"]["difference"] > 0
+
+
+def test_train_of_a_system_of_two_streams(measure):
+  values = measure("train", DFCNET, "--contenders=cfi_jax", "--in_process")
+  (row,) = values["rows"]
+  assert row["samples"] == 8 and row["floor_seconds"] > 0  # 4 paired and 4 of support
+  assert values["case"]["batch"] == 8 and values["case"]["transport"] == "warp"
+  assert "dfcnet_floors" in values["floor"]["schedule"]
 
 
 def test_fuse_buckets(measure, weights_file):
@@ -280,6 +292,12 @@ def test_both_ways_of_feeding_give_the_same_batches(tmp_path):
     (["input", "--paths=disk"], "valid: host, device"),
     (["fuse"], "one of --weights and --config"),
     (["fuse", AMGFUSE, "--study=large"], "--study=large takes --weights"),
+    (["fuse", DFCNET], "`fuse` does not measure 'dfcnet'; valid: amgfuse, isfuse"),
+    (["input", DFCNET], "`input` does not measure 'dfcnet'"),
+    (["train", DFCNET, "--contenders=torch_eager"], "`train --torch` does not measure 'dfcnet'")
+    if TORCH
+    else (["train", DFCNET, "--contenders=torch_eager"], "none of torch_eager can run"),
+    (["train", PAIRS, "--config.data.root=x"], "is 'pose_pairs'; allowed here: figures"),
   ],
 )
 def test_bad_input(arguments, text, capsys):

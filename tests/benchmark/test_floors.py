@@ -1,10 +1,19 @@
 """Bytes and FLOPs against counts made by hand, and the floor they give."""
 
+import dataclasses
+from collections import Counter
+
+import jax
 import pytest
 
-from cfi_jax.benchmark.harness import amgfuse_floors, floors
+from cfi_jax.benchmark.harness import amgfuse_floors, dfcnet_floors, floors
 from cfi_jax.benchmark.harness.floors import Cost, Counts, Network
 from cfi_jax.benchmark.harness.roofline import Roofline
+from cfi_jax.core import config as config_lib
+from cfi_jax.systems.dfcnet import model as dfcnet
+from cfi_jax.systems.dfcnet import recipes
+from cfi_jax.systems.dfcnet.config import Config
+from cfi_jax.systems.dfcnet.discriminator import Discriminator
 
 VIEWS = ("complementary", "shared", "without_visible", "without_infrared")
 WHOLE = 1 + 1 / 4 + 1 / 16  # pixels of all levels
@@ -109,3 +118,77 @@ def test_a_step_of_amgfuse_costs_thrice_its_forward_pass():
   (coarse,) = (p for p in amgfuse_floors.block(2, 32) if p.macs > 15_000)
   assert coarse.macs == 4 * 32 * 85 + 4 * 34 * 85 and coarse.reads == coarse.writes == 32
   assert amgfuse_floors.fuse_cost(tiny, 1, 16, 16, "float32").flops < forward.flops
+
+
+def config_of(**changes):
+  """The config of the recipe `small` with changes by path."""
+  values = recipes.small()
+  values.update_from_flattened_dict(changes)
+  return config_lib.build(Config, values.to_dict())
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"model.width": 2, "model.estimator_width": 3},
+    {"model.blend": "fixed"},
+    {"model.blend": "fixed", "model.transport": "concat"},
+    {"model.blend": "fixed", "model.transport": "attend"},
+  ],
+)
+def test_the_counting_of_dfcnet_knows_every_convolution(changes):
+  """By the kernels [k, k, inputs, outputs] of the networks; the target's pose is read twice."""
+  config = config_of(**changes)
+  own, width = config.model, config.model.width
+  shapes = jax.eval_shape(lambda: dfcnet.init(own, jax.random.key(0)))
+  maps, _, picture, _ = dfcnet.blank(own)
+  judge = jax.eval_shape(lambda: Discriminator(width, 2).init(jax.random.key(0), picture, maps))
+  given = {name: value for name, value in shapes["network"].items() if name != "proportions"}
+  kernels = Counter(
+    leaf.shape for leaf in jax.tree.leaves((given, shapes["estimator"], judge)) if leaf.ndim == 4
+  )
+  counted = [
+    *dfcnet_floors.estimator(own.estimator_width),
+    *dfcnet_floors.encoder(18, 3, 1, width), *dfcnet_floors.encoder(3, 5, 2, width),
+    *dfcnet_floors.generator(own), *dfcnet_floors.discriminator(width, 2),
+  ]  # fmt: skip
+  assert kernels == Counter((c.kernel, c.kernel, c.inputs, c.outputs) for c in counted)
+
+
+def test_a_step_of_dfcnet_by_hand():
+  # Without losses that look at made pictures: the generator and the estimator learn.
+  none = {"loss.adversary": 0.0, "loss.pose": 0.0, "loss.static": 0.0}
+  config = config_of(**none, batch_size=3, support_rows=1)
+  parts = [
+    *dfcnet_floors.encoder(18, 3, 1, 1), *dfcnet_floors.encoder(3, 5, 2, 1),
+    *dfcnet_floors.generator(config.model), *dfcnet_floors.estimator(1),
+  ]  # fmt: skip
+  once = sum(c.kernel**2 * c.inputs * c.outputs * (64 / c.scale) ** 2 for c in parts)
+  alone = dfcnet_floors.train_cost(config)
+  assert alone.flops == 4 * 3 * 2 * once
+  moved = (
+    sum((64 / c.scale) ** 2 * (3 * c.inputs * c.stride**2 + 2 * c.outputs) for c in parts)
+    + 12 * 14 * 64**2
+  )
+  assert alone.bytes == 4 * 4 * moved
+  # The estimator looked through for one term or two; with the static one a layer of its branch.
+  pose, static, both = (
+    dfcnet_floors.train_cost(dataclasses.replace(config, loss=dataclasses.replace(
+      config.loss, **{"pose": 0.0, "static": 0.0} | terms)))
+    for terms in ({"pose": 1.0}, {"static": 1.0}, {"pose": 1.0, "static": 1.0})
+  )  # fmt: skip
+  looked = (
+    4
+    * 2
+    * 2
+    * sum(
+      c.kernel**2 * c.inputs * c.outputs * (64 / c.scale) ** 2 for c in dfcnet_floors.estimator(1)
+    )
+  )
+  assert pose.flops - alone.flops == looked
+  assert static.flops - pose.flops == 4 * 2 * 2 * 25 * 3 * 32 * 32**2 and both == static
+  # One more example costs as much as each other.
+  assert dfcnet_floors.train_cost(config_of(**none, batch_size=6, support_rows=2)).flops == (
+    2 * alone.flops
+  )

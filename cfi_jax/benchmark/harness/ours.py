@@ -38,11 +38,17 @@ class Train(Compiled):
     if spec.name == "plain_step":  # the reference of all ways of computing
       values = {**values, **subject.PLAIN, "model": values["model"] | subject.PLAIN["model"]}
     self.run_ = make_run(*systems.configure(values))
-    config, (self.stream,) = self.run_.config, self.run_.feeds
+    config = self.run_.config
     self.devices = self.run_.mesh.size
+    streams = subject.streams(config)
     with np.load(spec.file("inputs.npz")) as inputs:
-      images = {name: inputs[name] for name in subject.CHANNELS}
-    items = {self.stream: {m: x[..., None] if x.ndim == 3 else x for m, x in images.items()}}
+      items = {
+        stream: {
+          name: _with_channels(inputs[name if len(streams) == 1 else f"{stream}/{name}"])
+          for name in own.channels
+        }
+        for stream, own in streams.items()
+      }
     most = config.steps_per_dispatch
     self.inputs = {
       count: dispatch.put(self.run_.mesh, [items] * count, most) for count in range(1, most + 1)
@@ -67,11 +73,17 @@ class Train(Compiled):
     jax.block_until_ready((self.state, metrics))
 
   def _take(self, inputs: Any) -> tuple[Any, Mapping[str, jax.Array]]:
-    return self.step(self.state, {self.stream: ()}, self.run_.constants, inputs)
+    resident = dict.fromkeys(self.run_.feeds, ())
+    return self.step(self.state, resident, self.run_.constants, inputs)
 
   def output(self) -> dict[str, np.ndarray]:
     """The metrics of the first step: its losses, and more."""
     return self.losses
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+  """Images [B, H, W, C] of those or of [B, H, W]."""
+  return images[..., None] if images.ndim == 3 else images
 
 
 def settings(options: SimpleNamespace) -> dict[str, Any]:
@@ -93,14 +105,18 @@ def make_run(system: System, config: Config, steps: int = STEPS, mesh: Mesh | No
   """A run without images and work directory: enough to compile, and on this machine's devices,
   which are taken without a `mesh`, to take steps."""
   subject = subjects.find(config.system)
-  stream = Stream(None, config.batch_size, config.input, subject.finish(config))
-  fed = feed.Streamed(stream, dict(subject.CHANNELS), config.seed, 0.0)
+  feeds = {
+    name: feed.Streamed(
+      Stream(None, own.rows, config.input, own.finish), dict(own.channels), config.seed, 0.0
+    )
+    for name, own in subject.streams(config).items()
+  }
   return Run(
     config=config,
     workdir=pathlib.Path(),
     mesh=sharding.make_mesh(config.batch_size) if mesh is None else mesh,
     procedure=system.procedure(config, steps),
-    feeds={subject.STREAM: fed},
+    feeds=feeds,
     held_out=None,
     constants=system.constants(config)[0],
     begin=system.begin,
@@ -156,4 +172,4 @@ def make(spec: Spec) -> Contender:
   if spec.name in exports.FILES:
     return exports.Exported(spec)
   settings = json.loads(spec.file("settings.json").read_text())
-  return subjects.find(settings["system"]).FUSE[spec.name](spec)
+  return subjects.find_fusing(settings["system"], "fuse").FUSE[spec.name](spec)

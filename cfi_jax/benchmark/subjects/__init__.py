@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,27 +12,63 @@ from cfi_jax.core.types import InputError
 from cfi_jax.engine.config import Config
 
 Arrays = dict[str, np.ndarray]
-NAMES = ("amgfuse", "isfuse")
+NAMES = ("amgfuse", "dfcnet", "isfuse")
+FUSING = ("amgfuse", "isfuse")  # which are measured in fusing, and beside PyTorch, too
+
+
+class Sampled(NamedTuple):
+  """A stream of samples: rows of a batch, channels of the images by name, and its `finish`."""
+
+  rows: int
+  channels: Mapping[str, int]
+  finish: Callable[[dict, Any], Any]
 
 
 class Subject(Protocol):
-  """A system to measure: a module of this folder satisfies it.
+  """A system to measure in training: a module of this folder satisfies it.
 
-  FUSE: our contenders of fusing, by name. PLAIN: fields of a config, and of its model, that take
-  all plain ways of computing. STREAM, CHANNELS: the system's stream of samples, and the channels of
-  its images by name. SCHEDULE: where the counting of its costs is stated. STEP_TOLERANCE: the
-  largest relative difference of a loss between contenders in float32 on a CPU.
+  PLAIN: fields of a config, and of its model, that take all plain ways of computing. SCHEDULE:
+  where the counting of its costs is stated. STEP_TOLERANCE: the largest relative difference of a
+  loss between contenders in float32 on a CPU.
   """
 
-  FUSE: Mapping[str, Callable[[Spec], Contender]]
   PLAIN: Mapping[str, Any]
-  STREAM: str
-  CHANNELS: Mapping[str, int]
   SCHEDULE: str
   STEP_TOLERANCE: float
 
-  def finish(self, config: Config) -> Callable[[dict, Any], Any]:
-    """The `finish` of the stream."""
+  def streams(self, config: Config) -> dict[str, Sampled]:
+    """The system's streams of samples."""
+
+  def inputs(self, config: Config) -> Arrays:
+    """The images of a batch of `rows`, float32 in [0, 1], [B, H, W] or [B, H, W, C].
+
+    By name, of several streams by STREAM/NAME.
+    """
+
+  def rows(self, config: Config) -> int:
+    """Samples of a step."""
+
+  def step_cost(self, config: Config) -> Cost:
+    """The needs of a training step."""
+
+  def dtypes(self, config: Config) -> tuple[str, str]:
+    """The dtype that is computed in, and that of the parameters."""
+
+  def case(self, config: Config) -> dict[str, Any]:
+    """Entries of a report of training that tell of the config, beside sizes."""
+
+  def settings(self, config: Config, steps: int) -> dict[str, Any]:
+    """The model, and what PyTorch's step needs for a run of so many steps."""
+
+
+class FusingSubject(Subject, Protocol):
+  """A system that fuses, with PyTorch beside it.
+
+  FUSE: our contenders of fusing, by name. CHANNELS: of the images by name.
+  """
+
+  FUSE: Mapping[str, Callable[[Spec], Contender]]
+  CHANNELS: Mapping[str, int]
 
   def images(self, rows: int, height: int, width: int) -> Arrays:
     """The images of a batch by name, float32 in [0, 1], [B, H, W] or [B, H, W, C]."""
@@ -42,20 +78,11 @@ class Subject(Protocol):
   ) -> Cost:
     """The needs of fusing a batch."""
 
-  def step_cost(self, config: Config) -> Cost:
-    """The needs of a training step of `config.batch_size` samples."""
-
   def fuse_tolerance(self, *, exact: bool) -> float:
     """The largest difference of a pixel between contenders; exact: all in float32 on a CPU."""
 
   def differ(self, reference: np.ndarray, fused: np.ndarray) -> float:
     """The difference of fused images that `fuse_tolerance` is about."""
-
-  def case(self, config: Config) -> dict[str, Any]:
-    """Entries of a report of training that tell of the config, beside sizes."""
-
-  def settings(self, config: Config, steps: int) -> dict[str, Any]:
-    """Settings of a config that PyTorch's step needs, for a run of so many steps."""
 
   def torch_state(self, variables: Mapping, architecture: Mapping[str, Any]) -> Arrays:
     """Variables under the names of PyTorch's network."""
@@ -69,6 +96,13 @@ def find(system: str) -> Subject:
   if system not in NAMES:
     raise InputError(f"nothing measures the system {system!r}; valid: {', '.join(NAMES)}")
   return importlib.import_module(f"{__name__}.{system}")
+
+
+def find_fusing(system: str, part: str) -> FusingSubject:
+  """The subject of a system that `part` of the benchmarks can measure; InputError lists them."""
+  if system not in FUSING:
+    raise InputError(f"`{part}` does not measure {system!r}; valid: {', '.join(FUSING)}")
+  return find(system)
 
 
 def require(system: str, wanted: str, part: str) -> None:

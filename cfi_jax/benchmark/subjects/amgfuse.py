@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
+from cfi_jax.benchmark.subjects import Sampled
 from cfi_jax.systems import files
 from cfi_jax.systems.amgfuse import optimizer, torch_names, ways
 from cfi_jax.systems.amgfuse.config import Config
@@ -23,7 +24,6 @@ from cfi_jax.systems.amgfuse.samples import Scene
 
 NO_LIMIT_MB = 1e6  # of memory: whatever there is
 PLAIN = {"model": ways.PLAIN}
-STREAM = "scenes"
 CHANNELS = {
   "visible": 3, "infrared": 1, "clean_visible": 3, "clean_infrared": 1, "pseudo": 3,
 }  # fmt: skip
@@ -88,10 +88,10 @@ class Graph(Fuse):
 FUSE = {"plain_graph": Graph, "cfi_jax": Folder}
 
 
-def finish(config: Config) -> Callable[[dict, Any], Scene]:
+def streams(config: Config) -> dict[str, Sampled]:
   """See `Subject`."""
-  del config
-  return lambda images, key: Scene(**images)
+  scenes = Sampled(config.batch_size, CHANNELS, lambda images, key: Scene(**images))
+  return {"scenes": scenes}
 
 
 def images(rows: int, height: int, width: int) -> dict[str, np.ndarray]:
@@ -106,6 +106,21 @@ def images(rows: int, height: int, width: int) -> dict[str, np.ndarray]:
     "clean_infrared": infrared,
     "pseudo": (clean + infrared) / 2,
   }
+
+
+def inputs(config: Config) -> dict[str, np.ndarray]:
+  """See `Subject`."""
+  return images(config.batch_size, config.input.crop, config.input.crop)
+
+
+def rows(config: Config) -> int:
+  """See `Subject`."""
+  return config.batch_size
+
+
+def dtypes(config: Config) -> tuple[str, str]:
+  """See `Subject`."""
+  return config.model["dtype"], config.model["param_dtype"]
 
 
 fuse_cost = amgfuse_floors.fuse_cost
@@ -141,6 +156,7 @@ def settings(config: Config, steps: int) -> dict[str, Any]:
   """See `Subject`."""
   rate = optimizer.schedule(config.optim, config.epochs, steps)
   return {
+    "model": config.model,
     "loss": config.loss,
     "optim": dataclasses.asdict(config.optim),
     "rates": [float(rate(step)) for step in range(steps)],

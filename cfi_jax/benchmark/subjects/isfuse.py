@@ -1,7 +1,7 @@
 """ISFuse as the benchmarks know it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.benchmark.harness.torch_state import to_state
+from cfi_jax.benchmark.subjects import Sampled
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
@@ -26,7 +27,6 @@ from cfi_jax.systems.isfuse.procedure import make_pair, make_parts
 
 NO_LIMIT_MB = 1e6  # of memory: whole images
 PLAIN = {"model": operations.PLAIN, "fold_views": False}
-STREAM = "pairs"
 CHANNELS = dict.fromkeys(MODALITIES, 1)
 SCHEDULE = floors.SCHEDULE
 STEP_TOLERANCE = 1e-4
@@ -96,10 +96,24 @@ class Plain(Fuse):
 FUSE = {"plain_graph": Plain, "cfi_jax": Folded}
 
 
-def finish(config: Config) -> Callable[[dict, Any], Pair]:
+def streams(config: Config) -> dict[str, Sampled]:
   """See `Subject`."""
-  del config
-  return make_pair
+  return {"pairs": Sampled(config.batch_size, CHANNELS, make_pair)}
+
+
+def inputs(config: Config) -> dict[str, np.ndarray]:
+  """See `Subject`."""
+  return images(config.batch_size, config.input.crop, config.input.crop)
+
+
+def rows(config: Config) -> int:
+  """See `Subject`."""
+  return config.batch_size
+
+
+def dtypes(config: Config) -> tuple[str, str]:
+  """See `Subject`."""
+  return config.model["dtype"], config.model["param_dtype"]
 
 
 def network(architecture: Mapping[str, Any]) -> floors.Network:
@@ -147,6 +161,7 @@ def case(config: Config) -> dict[str, Any]:
 def settings(config: Config, steps: int) -> dict[str, Any]:
   """See `Subject`."""
   return {
+    "model": config.model,
     "views": config.loss.views,
     "momentum": config.statistics.momentum,
     "steps": steps,
