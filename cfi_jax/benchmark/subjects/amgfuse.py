@@ -14,7 +14,7 @@ from cfi_jax.benchmark.harness.floors import Cost
 from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
-from cfi_jax.benchmark.subjects import Sampled
+from cfi_jax.benchmark.subjects import Sampled, fused
 from cfi_jax.systems import files
 from cfi_jax.systems.amgfuse import optimizer, torch_names, ways
 from cfi_jax.systems.amgfuse.config import Config
@@ -29,6 +29,7 @@ CHANNELS = {
 }  # fmt: skip
 SCHEDULE = amgfuse_floors.SCHEDULE
 STEP_TOLERANCE = 1e-3
+rows, dtypes = fused.rows, fused.dtypes
 
 
 class Folder(Fuse):
@@ -111,16 +112,6 @@ def images(rows: int, height: int, width: int) -> dict[str, np.ndarray]:
 def inputs(config: Config) -> dict[str, np.ndarray]:
   """See `Subject`."""
   return images(config.batch_size, config.input.crop, config.input.crop)
-
-
-def rows(config: Config) -> int:
-  """See `Subject`."""
-  return config.batch_size
-
-
-def dtypes(config: Config) -> tuple[str, str]:
-  """See `Subject`."""
-  return config.model["dtype"], config.model["param_dtype"]
 
 
 fuse_cost = amgfuse_floors.fuse_cost

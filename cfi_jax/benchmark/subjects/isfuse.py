@@ -13,7 +13,7 @@ from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.benchmark.harness.torch_state import to_state
-from cfi_jax.benchmark.subjects import Sampled
+from cfi_jax.benchmark.subjects import Sampled, fused
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES, Pair
@@ -31,6 +31,7 @@ CHANNELS = dict.fromkeys(MODALITIES, 1)
 SCHEDULE = floors.SCHEDULE
 STEP_TOLERANCE = 1e-4
 images = make_images
+rows, dtypes = fused.rows, fused.dtypes
 
 
 class Folded(Fuse):
@@ -104,16 +105,6 @@ def streams(config: Config) -> dict[str, Sampled]:
 def inputs(config: Config) -> dict[str, np.ndarray]:
   """See `Subject`."""
   return images(config.batch_size, config.input.crop, config.input.crop)
-
-
-def rows(config: Config) -> int:
-  """See `Subject`."""
-  return config.batch_size
-
-
-def dtypes(config: Config) -> tuple[str, str]:
-  """See `Subject`."""
-  return config.model["dtype"], config.model["param_dtype"]
 
 
 def network(architecture: Mapping[str, Any]) -> floors.Network:
