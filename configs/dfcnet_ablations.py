@@ -11,8 +11,8 @@ have the same steps. New people in new poses are scored by the system's own vali
 and summary.md in the workdir, after every seed that all rows have.
 Other sizes with :large. Fewer rows: --config.order="('full','no_static')".
 A short training, for one core, with :short: 240 steps, the losses read off pictures from step 80.
-Cost, by the time of a step in configs/figures.py: ten rows of three seeds of 3,000 steps of 0.6 s
-are 15 hours of a CPU core; nobody has run it.
+Cost, by the time of a run of configs/figures.py: ten rows of three seeds are 11 hours of a CPU
+core; nobody has run it.
 """
 
 from cfi_jax.study.ablations.template import ablations

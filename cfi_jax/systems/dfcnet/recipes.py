@@ -46,7 +46,7 @@ def small() -> ConfigDict:
       support_rows=2,
       steps_per_dispatch=1,
       epochs=0.0,
-      steps=3000,
+      steps=1200,
       model=dict(
         name="dfcnet",
         side=64,
@@ -68,7 +68,7 @@ def small() -> ConfigDict:
         pose=1.0,
         static=0.3,
         ramp_steps=150,
-        consistency_from=600,
+        consistency_from=300,
         pose_reference="truth",
       ),
       optim=dict(
@@ -83,9 +83,9 @@ def small() -> ConfigDict:
         eps=1e-8,
         ema_decay=0.99,
       ),
-      checkpoint=dict(every=200, keep=2, best="loss", direction="lower"),
+      checkpoint=dict(every=100, keep=2, best="loss", direction="lower"),
       log_every=50,
-      validate_every=200,
+      validate_every=100,
       validation_pairs=64,
       pictures=8,
       memory_gb=0.0,
@@ -130,6 +130,8 @@ def characters() -> ConfigDict:
   config.data.update(held_out_people=16, held_out_poses=16)
   config.data.root = ""
   config.steps, config.loss.proportions, config.optim.proportions_steps = 4000, 10.0, 0
+  config.loss.consistency_from = 600
+  config.checkpoint.every = config.validate_every = 200
   config.input.crop = config.model.side = 128
   config.discriminator_scales = 2
   config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)

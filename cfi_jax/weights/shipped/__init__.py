@@ -12,7 +12,7 @@ FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
   "visible-infrared": "95df289268959d2f21d5917d2a8aab9fbafa7e04bd24782d1eb2060592d22486",
   "medical": "e624fbff34452ed047d5dae565fab95c036670750469a6c0a8f79a36dbc1affc",
-  "figures": "af9594685d8210b1d44498d3fb1314fdbff6d0494ea6bfba2fc4acc4879a5a3c",
+  "figures": "85fbf2e2614bf033d0e6ff21987b70202171cf74c96cf6ab745856121aa49901",
 }
 SYSTEMS = {"visible-infrared": "isfuse", "medical": "isfuse", "figures": "dfcnet"}
 DEFAULT, DEFAULT_TRANSFER = "visible-infrared", "figures"  # of fusion, and of pose transfer
