@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 from command_line import ROOT
@@ -179,6 +180,15 @@ def test_a_damaged_lock_names_what_is_known(tmp_path, monkeypatch):
   (tmp_path / FILE).write_text("{")
   lock.check(tmp_path)
   assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize(("late", "pid"), [(0, 7), (19, 7), (20, "unknown")])
+def test_the_first_bytes_of_a_lock_are_waited_for_two_seconds(monkeypatch, late, pid):
+  contents, waited = ["{"] * late + ['{"pid": 7}'], []
+  monkeypatch.setattr(lock.time, "sleep", waited.append)
+  path = types.SimpleNamespace(read_text=lambda: contents.pop(0))
+  assert lock._read(path)["pid"] == pid
+  assert waited == [0.1] * late
 
 
 def test_a_workdir_that_cannot_be_made_is_named(tmp_path):
