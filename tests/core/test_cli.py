@@ -262,8 +262,8 @@ def test_help_is_in_two_columns_of_a_hundred_characters():
     "  --count               " + "word " * 14 + "word",
     " " * 24 + "word word word word word (default: 3)",
   ]
-  assert cli.Flag("a", kind=list, valid=("b", "c"), required=True).describe("x" * 19) == (
-    f"  --{'x' * 19} a; one of b, c (required)"
+  assert cli.Flag("a", kind=list, valid=("b", "c"), required=True).describe("x" * 18) == (
+    f"  --{'x' * 18}  a; one of b, c (required)"
   )
   assert cli.Flag("a", False).describe("on") == "  --[no]on              a (default: False)"
   assert cli.Flag("a", kind=bool).describe("on") == "  --[no]on              a (default: none)"
