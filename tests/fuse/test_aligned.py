@@ -8,6 +8,7 @@ import pytest
 from cfi_jax.core.types import InputError
 from cfi_jax.fuse import aligned
 from cfi_jax.fuse.aligned import Aligner
+from cfi_jax.fusion.inputs import Prepared
 
 
 def rig(accepted):
@@ -35,6 +36,49 @@ def test_one_line_says_how_much_was_seen(made, shares, by, seen):
     f"aligned {by}: the infrared camera saw {seen} of the visible picture; elsewhere the result is "
     "the visible image"
   )
+
+
+class FakeRig:
+  """A rig whose infrared camera sees the left half of pictures of 4 x 8."""
+
+  def __init__(self, holds):
+    self.confidence = types.SimpleNamespace(holds=holds, describe=lambda: "too unlike")
+    self.required = []
+
+  def require(self, name, size, label):
+    self.required.append((name, size, label))
+
+  def warp(self, image):
+    mask = np.broadcast_to(np.arange(8) < 4, (4, 8))
+    return image + 1, mask & ~np.isnan(image[..., 0])
+
+
+def prepared(known=None):
+  plain = np.zeros((4, 8, 1), np.float32)
+  return Prepared(plain, plain, None, known)
+
+
+@pytest.mark.parametrize("itself", [False, True])
+def test_a_pair_is_brought_together_by_the_rig_or_its_own(itself, monkeypatch):
+  rig, asked = FakeRig(True), []
+  monkeypatch.setattr(aligned, "find", lambda *given: asked.append(given) or rig)
+  aligner, known = Aligner(None if itself else rig), np.ones((4, 8, 1), bool)
+  known[:2] = False
+  visible, infrared, holed = prepared(), prepared(), prepared(known)
+  found, mask = aligner.bring(visible, infrared)
+  assert asked == [([visible.plain], [infrared.plain])] * itself
+  assert (found.plain == 1).all() and found.valid is None and mask.sum() == 16
+  found, mask = aligner.bring(visible, holed)
+  assert mask.sum() == 8 and (found.valid[..., 0] == mask).all()
+  assert aligner.shares == [0.5, 0.25]
+  each = [(name, (4, 8), f"the {name} image") for name in ("visible", "infrared")]
+  assert rig.required == each * 2
+
+
+def test_a_pair_that_cannot_be_aligned_is_refused(monkeypatch):
+  monkeypatch.setattr(aligned, "find", lambda *given: FakeRig(False))
+  with pytest.raises(InputError, match="by itself: too unlike; python -m cfi_jax.align"):
+    Aligner().bring(prepared(), prepared())
 
 
 def test_the_option_names_a_rig_or_each_pair_by_itself(monkeypatch):
