@@ -138,7 +138,7 @@ def test_a_place_is_what_jax_is_told(initialised, state):
   assert watch.told == [("start", state.client, "first:1", 1, 2)]
   assert initialised == [
     {
-      "heartbeat_timeout_seconds": processes.HEARTBEAT_TIMEOUT,
+      "heartbeat_timeout_seconds": 45,
       "coordinator_address": "localhost:1",
       "num_processes": 2,
       "process_id": 1,
@@ -149,7 +149,7 @@ def test_a_place_is_what_jax_is_told(initialised, state):
 
 def test_with_auto_all_is_left_to_jax(initialised):
   processes._connect(Place("auto"), "again", 9)
-  assert initialised == [{"heartbeat_timeout_seconds": processes.HEARTBEAT_TIMEOUT}]
+  assert initialised == [{"heartbeat_timeout_seconds": 45}]
 
 
 def test_only_what_jax_cannot_detect_is_bad_input(initialised, monkeypatch):
