@@ -200,6 +200,13 @@ def test_a_lock_that_goes_while_it_is_given_back_is_no_error(tmp_path, monkeypat
     monkeypatch.setattr(lock, "_read", lambda path: {"token": own._token})
 
 
+def test_a_lock_that_is_gone_already_is_no_error(tmp_path):
+  with Lock(tmp_path) as own:
+    own.acquire()
+    (tmp_path / FILE).unlink()
+  assert lock._read(tmp_path / FILE) == {}
+
+
 def test_another_token_is_left_alone(tmp_path):
   with Lock(tmp_path) as own:
     own.acquire()
