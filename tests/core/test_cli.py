@@ -257,6 +257,19 @@ def fail(error):
   return main
 
 
+def test_help_is_in_two_columns_of_a_hundred_characters():
+  assert cli.Flag("word " * 19 + "word", 3).describe("count").splitlines() == [
+    "  --count               " + "word " * 14 + "word",
+    " " * 24 + "word word word word word (default: 3)",
+  ]
+  assert cli.Flag("a", kind=list, valid=("b", "c"), required=True).describe("x" * 18) == (
+    f"  --{'x' * 18}  a; one of b, c (required)"
+  )
+  assert cli.Flag("a", False).describe("on") == "  --[no]on              a (default: False)"
+  assert cli.Flag("a", kind=bool).describe("on") == "  --[no]on              a (default: none)"
+  assert cli.Flag("a", ["b", "c"]).describe("l") == "  --l                   a (default: b, c)"
+
+
 def test_help_and_version_are_no_work(capsys):
   assert outcome(fail(ValueError("ran")), "--version", "--nonsense") == 0
   assert capsys.readouterr().out == f"cfi_jax {cfi_jax.__version__}\n"

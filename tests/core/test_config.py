@@ -67,6 +67,8 @@ def test_headers_give_the_command_and_the_cost(name):
     ("batch_size", 4.5, "config.batch_size is 4.5; it must be a int"),
     ("batch_size", True, "config.batch_size is True"),
     ("masks.size", (1, 2, 3), "config.masks.size is"),
+    ("masks.size", 5, r"config.masks.size is 5; it must be a tuple\[int, int\]"),
+    ("optim.schedule", [1], r"config.optim.schedule is \[1\]; it must be a str"),
     ("loss.fusion.gradient", "x", "config.loss.fusion.gradient is 'x'; it must be a float"),
     ("masks.size", (16, 300), "masks.size goes up to 300 pixels, more than input.crop 256"),
     ("epochs", float("nan"), "config.epochs is nan"),

@@ -3,10 +3,11 @@
 import errno
 import os
 import pathlib
+import types
 
 import pytest
 
-from cfi_jax.core import files
+from cfi_jax.core import files, storage
 from cfi_jax.core.types import InputError, StorageError
 
 
@@ -81,3 +82,65 @@ def test_an_interrupted_write_leaves_nothing_and_stays_an_interruption(tmp_path,
   with pytest.raises(KeyboardInterrupt):
     files.write_atomically(tmp_path / "x", b"content")
   assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+  """A folder of a bucket, and what is done there; `fails` is raised by writing."""
+  told = types.SimpleNamespace(path=storage.path("s3://b/out"), done=[], fails=None, is_file=False)
+
+  def write(path, content):
+    told.done.append(("write", str(path), content))
+    if told.fails:
+      raise told.fails
+
+  monkeypatch.setattr(storage.BucketPath, "is_file", lambda path: told.is_file)
+  monkeypatch.setattr(storage.BucketPath, "write_bytes", write)
+  monkeypatch.setattr(
+    storage.BucketPath, "unlink", lambda path: told.done.append(("unlink", str(path)))
+  )
+  return told
+
+
+def test_whether_a_bucket_can_be_written_is_tried(bucket):
+  files.require_folder(bucket.path)
+  (_, probe, content), (_, removed) = bucket.done
+  assert probe.startswith("s3://b/out/.cfi_jax-") and removed == probe and content == b""
+
+
+@pytest.mark.parametrize(
+  ("error", "text"),
+  [
+    (FileNotFoundError(2, "x"), "there is no such bucket"),
+    (PermissionError(13, "no permission (HTTP 403)"), r"no permission \(HTTP 403\)"),
+  ],
+)
+def test_a_bucket_that_cannot_be_written_is_named(bucket, error, text):
+  bucket.fails = error
+  with pytest.raises(InputError, match=f"s3://b/out: the output cannot be written: {text}$"):
+    files.require_folder(bucket.path)
+
+
+def test_an_object_is_no_folder(bucket):
+  bucket.is_file = True
+  with pytest.raises(InputError, match="s3://b/out: the output must be a folder, it is an object"):
+    files.require_folder(bucket.path)
+  assert bucket.done == []
+
+
+def test_an_object_is_written_at_once(bucket):
+  files.write_atomically("s3://b/out", b"x")
+  assert bucket.done == [("write", "s3://b/out", b"x")]
+  bucket.fails = OSError(errno.EIO, "the store failed (HTTP 500)")
+  with pytest.raises(StorageError, match="s3://b/out: cannot be written: the store failed .HTTP"):
+    files.write_atomically("s3://b/out", b"x")
+
+
+@pytest.mark.parametrize(
+  ("flag", "why"), [(os.ST_RDONLY, "a read-only file system"), (0, "no permission")]
+)
+def test_a_read_only_file_system_is_called_so(tmp_path, monkeypatch, flag, why):
+  monkeypatch.setattr(os, "access", lambda path, mode: False)
+  monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(f_flag=flag | 1024))
+  with pytest.raises(InputError, match=f"cannot be written, {why} in {tmp_path}$"):
+    files.require_folder(tmp_path / "new")

@@ -66,6 +66,18 @@ def test_items_are_counted_as_they_are_done(clock, capsys):
   assert capsys.readouterr().err == "reading: 1 of 2 files (50 %), 0.1 files/s, 10 s left\n"
 
 
+def test_a_line_of_no_work_and_of_work_that_does_not_move(clock):
+  for total, text in ((0, "0 of 0 files (0 %), 0 files/s"), (4, "0 of 4 files (0 %), 0 files/s")):
+    told = Progress("reading", "file", total)
+    clock.now += 1
+    assert told._line() == f"reading: {text}"
+  told = Progress("reading", "file", 8, done=2)
+  clock.now += 4
+  told.note("loss 0.5")
+  told.update(2)
+  assert told._line() == "reading: 4 of 8 files (50 %), 0.5 files/s, 8 s left, loss 0.5"
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
   class Terminal(io.StringIO):
     def isatty(self):

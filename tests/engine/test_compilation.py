@@ -41,6 +41,23 @@ def test_a_second_start_finds_the_programs_of_the_first(tmp_path, no_cache_of_th
   assert folder.stat().st_mode & 0o077 == 0 and len(list(folder.glob("*-cache"))) == 2
 
 
+def test_nothing_is_counted_before_and_after():
+  def happen():
+    jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 1.5)
+    jax.monitoring.record_event("/jax/compilation_cache/cache_hits")
+    jax.monitoring.record_event_duration_secs("another", 1.5)
+    jax.monitoring.record_event("another")
+
+  compilations = Compilations()
+  happen()
+  with compilations as entered:
+    happen()
+    happen()
+  happen()
+  assert entered is compilations and (entered.count, entered.read) == (2, 2)
+  assert entered.describe() == ", 2 of 2 programs from the cache"
+
+
 def test_the_users_own_folder_is_left_alone(tmp_path, no_cache_of_the_user):
   jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
   use_cache()

@@ -59,8 +59,20 @@ def test_a_system_that_says_no_more_may_train_longer_and_is_judged_by_its_loss()
   assert Config.judges.fget(configure()) == {"loss": "lower"}
 
 
-def test_older_runs_dispatched_every_step_by_itself():
-  assert Config.OLDER["steps_per_dispatch"] == configure().steps_per_dispatch == 1
+def test_older_runs_behaved_by_these_values():
+  assert Config.OLDER["steps_per_dispatch"] == configure().steps_per_dispatch
+  assert {k: v for k, v in Config.OLDER.items() if not k.startswith("data:folder.")} == {
+    "system": "isfuse",
+    "steps_per_dispatch": 1,
+    "input.device_gb": 0.0,
+    "input.cache_gb": 16.0,
+    "input.shuffle": "records",
+    "input.normalize": "full",
+    "input.normalize_over": "image",
+    "init_from": "",
+    "hash_contents": False,
+    "profile_steps": "",
+  }
 
 
 def test_a_run_has_a_length():

@@ -235,3 +235,9 @@ def test_a_stream_may_not_be_called_what_the_record_uses(toy):
       run_lib.describe({"pairs": stream, name: stream}, None)
   found = run_lib.describe({"train": stream, "support": stream}, stream)
   assert list(found) == ["train", "support", "validation"] and found["train"]["pairs"] == 6
+
+
+@pytest.mark.parametrize(("taken", "whole"), [(4, False), (5, True), (6, True)])
+def test_steps_taken_tell_whether_they_are_all(taken, whole):
+  found = loop.Steps.of(taken, types.SimpleNamespace(steps=5))
+  assert found == taken and found.whole is whole

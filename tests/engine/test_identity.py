@@ -311,5 +311,8 @@ def test_a_part_may_be_added_to_weights():
 def test_a_run_without_a_checkpoint_has_no_weights(begun):
   for step in (begun / "run" / FOLDER).iterdir():
     shutil.rmtree(step) if step.is_dir() else step.unlink()
+  unfinished = begun / "run" / FOLDER / "1.orbax-checkpoint-tmp"  # a save that may be going on
+  unfinished.mkdir()
   with pytest.raises(InputError, match=f"run/{FOLDER}: holds no checkpoint"):
     files.read(begun / "run")
+  assert unfinished.is_dir()

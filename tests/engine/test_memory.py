@@ -114,8 +114,8 @@ def test_an_accelerator_tells_its_own_limit(monkeypatch, stats, free):
   ("backend", "free", "given", "default", "budget"),
   [
     ("gpu", 6e9, None, None, 3000.0),  # half of it
-    ("gpu", None, None, None, memory.DEFAULT_MB),
-    ("cpu", 6e9, None, None, memory.DEFAULT_MB),
+    ("gpu", None, None, None, 2048.0),
+    ("cpu", 6e9, None, None, 2048.0),
     ("gpu", 6e9, None, 70.0, 70.0),
     ("gpu", 6e9, 0.5, 70.0, 0.5),
   ],

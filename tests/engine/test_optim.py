@@ -35,6 +35,11 @@ def test_constant_and_cosine_with_warmup():
   assert all(a > b for a, b in zip(values[4:-1], values[5:], strict=True))
 
 
+def test_a_cosine_of_one_step_ends_at_0():
+  cosine = learning_rate(dataclasses.replace(ADAM, schedule="cosine", warmup_steps=4), 5)
+  np.testing.assert_allclose([float(cosine(s)) for s in (4, 5)], [1e-2, 0], atol=1e-9)
+
+
 def test_a_run_that_is_all_warmup_or_shorter_ends_in_it():
   for steps in (3, 4):
     cosine = learning_rate(dataclasses.replace(ADAM, schedule="cosine", warmup_steps=4), steps)

@@ -73,6 +73,33 @@ def test_devices_are_in_the_order_of_their_processes(monkeypatch):
   assert axes == (sharding.AXIS,)
 
 
+@pytest.mark.parametrize("length", [0, 1, 2**20, 2**20 + 1, 2**21])
+@pytest.mark.parametrize(("given", "seconds"), [({}, 3600), ({"seconds": 2}, 2)])
+def test_bytes_are_told_in_messages_of_a_megabyte(monkeypatch, length, given, seconds):
+  store, waits = {}, set()
+
+  def get(name, milliseconds):
+    waits.add(milliseconds)
+    return store[name]
+
+  client = types.SimpleNamespace(
+    key_value_set_bytes=store.__setitem__, blocking_key_value_get_bytes=get
+  )
+  state = types.SimpleNamespace(client=client)
+  module = types.SimpleNamespace(global_state=state)
+  monkeypatch.setattr(sharding.multihost_utils, "distributed", module)
+  content = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+  for process in range(3):
+    monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+    assert sharding.tell("names", content if process == 0 else b"other", **given) == content
+  assert waits == {seconds * 1000}
+  parts = [store[f"cfi_jax names {number}"] for number in range(len(store) - 1)]
+  assert b"".join(parts) == content
+  assert [len(part) for part in parts[:-1]] == [2**20] * (-(-length // 2**20) - 1)
+  state.client = None
+  assert sharding.tell("names", b"own") == b"own"
+
+
 @pytest.mark.parametrize(("given", "seconds"), [({}, 3600), ({"seconds": 2}, 2)])
 def test_processes_wait_for_each_other_through_their_coordinator(monkeypatch, given, seconds):
   waited = []

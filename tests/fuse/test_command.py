@@ -59,6 +59,42 @@ def test_a_full_disk_says_what_is_whole(run):
     run("", "", StorageError("full"))
 
 
+@pytest.mark.parametrize(
+  ("count", "over", "asked"),
+  [(1, "folder", ["0/1"]), (2, "folder", ["0/2", "0/1"]), (2, "image", ["0/2"])],
+)
+def test_a_range_of_a_folder_is_one_of_all_its_images(monkeypatch, tmp_path, count, over, asked):
+  searched, ranged = [], []
+
+  def find(given, shard):
+    searched.append(f"{shard.index}/{shard.count}")
+    job = types.SimpleNamespace(output=tmp_path / "a.png", shard=searched[-1])
+    return types.SimpleNamespace(jobs=[job], left_out=[], problems=["x is bad"])
+
+  fakes = {
+    "jax": types.SimpleNamespace(
+      process_index=lambda: 0, process_count=lambda: count, local_devices=list
+    ),
+    "sequence": types.SimpleNamespace(
+      options_of=lambda given: types.SimpleNamespace(normalize_over=over)
+    ),
+    "is_sequence": lambda given: False,
+    "volumes": types.SimpleNamespace(are_volumes=lambda given: False),
+    "_find": find,
+    "make_normalizer": lambda jobs, options: ranged.extend(job.shard for job in jobs),
+    "load_fuser": lambda weights, dtype, devices: (weights, dtype, devices),
+    "label": str.upper,
+    "_run": lambda *given: given,
+  }
+  for name, fake in fakes.items():
+    monkeypatch.setattr(command, name, fake)
+  monkeypatch.setattr(command.shards, "from_flags", lambda given: None)
+  flags = {"join": False, "output": str(tmp_path), "weights": "w", "dtype": "d"}
+  fusing, (job,), _, _, problems, *rest = command.fuse(flags | {"skip_existing": False})
+  assert (fusing, job.shard, problems) == (("w", "d", []), f"0/{count}", ["x is bad"])
+  assert rest == [0, "W", None] and searched == asked and ranged == asked[-1:]
+
+
 @pytest.mark.parametrize(("content", "written"), [(None, False), (b"", False), (b"x", True)])
 def test_a_result_is_there_where_it_holds_something(tmp_path, content, written):
   job = Job("x", tmp_path / "v.png", tmp_path / "i.png", tmp_path / "o.png")

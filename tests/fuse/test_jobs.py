@@ -1,6 +1,8 @@
 """Pairs of files and folders: every kind of picture, bad pairs, order, threads."""
 
 import dataclasses
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ from cfi_jax.core import cli, progress
 from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import command
+from cfi_jax.fuse import jobs as jobs_lib
 from cfi_jax.fuse.__main__ import FLAGS
 from cfi_jax.fuse.finding import find_jobs
 from cfi_jax.fuse.jobs import Options, fuse_jobs
@@ -147,6 +150,18 @@ def test_pairs_of_many_sizes_in_any_order(small, folders, random):
     both = [read_image(folder / f"{name}.png") for folder in (visible, infrared)]
     difference = small.fuse(*both, memory_mb=1e4).astype(int) - read_image(fused / f"{name}.png")
     assert np.abs(difference).max() <= 1 and (difference == 0).mean() > 0.99
+
+
+def test_two_threads_and_one_for_each_device_read_and_as_many_write(monkeypatch):
+  made = []
+  monkeypatch.setattr(
+    jobs_lib, "_pool", lambda count: made.append(count) or ThreadPoolExecutor(count)
+  )
+  fusing = types.SimpleNamespace(
+    devices=(0, 1, 2), takes_valid=True, reserve=lambda sizes, memory_mb: None
+  )
+  assert list(fuse_jobs(fusing, [], OPTIONS, "normalizer")) == []
+  assert made == [5, 5]
 
 
 def test_swapped_pictures_are_noticed(small, folders, random):

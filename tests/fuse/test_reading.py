@@ -15,7 +15,7 @@ from cfi_jax.fuse import __main__ as command_line
 from cfi_jax.fuse import command
 from cfi_jax.fuse.finding import find_jobs
 from cfi_jax.fuse.jobs import fuse_jobs
-from cfi_jax.fuse.reading import Options, make_normalizer, read_pair
+from cfi_jax.fuse.reading import Options, fit, make_normalizer, read_pair
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image
 
@@ -220,6 +220,22 @@ def test_another_aspect_ratio_is_not_squeezed_without_a_word(folders, size, resi
   else:
     found = read_pair(job, options)
     assert found[1].shape == (24, 32, 1) and (found[1] == 9).all()
+
+
+@pytest.mark.parametrize("sizes", [((7, 40), (40, 40)), ((40, 40), (40, 7))])
+def test_images_of_fewer_than_8_pixels_a_side_are_refused(sizes):
+  images = [np.zeros((*size, 1), np.uint8) for size in sizes]
+  small = "a is 40x7" if sizes[0][0] == 7 else "b is 7x40"
+  with pytest.raises(InputError, match=f"{small} .width x height.; allowed: .* from 8"):
+    fit(*images, OPTIONS, ("a", "b"))
+  found = fit(np.zeros((8, 40, 1)), np.zeros((8, 40, 1)), OPTIONS, ("a", "b"))
+  assert [image.shape for image in found] == [(8, 40, 1)] * 2
+
+
+def test_images_to_be_aligned_keep_their_sizes():
+  images = np.zeros((8, 40, 1)), np.zeros((40, 8, 1))
+  aligned = dataclasses.replace(OPTIONS, align="rig", resize="infrared")
+  assert fit(*images, aligned, ("a", "b")) == images
 
 
 def test_resizing_keeps_the_values_of_a_float_file(folders):

@@ -1,11 +1,12 @@
 """Objects that look like faults and are none: where, how many, how bright, and only where asked."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, special
 
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import decoys
@@ -106,6 +107,86 @@ def test_pairs_are_painted_as_often_as_asked_each_by_its_own_key():
     jax.random.key(1), batch, DecoyOptions(**recipes.UNDECORATED | {"probability": 1.0})
   )
   np.testing.assert_array_equal(none.infrared, batch.infrared)
+
+
+@pytest.fixture
+def numbers(monkeypatch):
+  """The uniform numbers drawn, in order, by the module on NumPy, which compiles nothing."""
+  rng, numbers = np.random.default_rng(0), []
+
+  def uniform(key, shape, minval=0.0, maxval=1.0):
+    numbers.append(rng.uniform(minval, maxval, shape))
+    return numbers[-1]
+
+  random = types.SimpleNamespace(
+    uniform=uniform,
+    split=lambda key, count: range(count),
+    randint=lambda key, shape, low, high: rng.integers(low, high, shape),
+    bernoulli=lambda key, probability: rng.random() < probability,
+  )
+  nn = types.SimpleNamespace(sigmoid=special.expit)
+  monkeypatch.setattr(decoys, "jax", types.SimpleNamespace(random=random, nn=nn))
+  monkeypatch.setattr(decoys, "jnp", np)
+  return numbers
+
+
+def assert_uniform(values, low, high):
+  share = np.sort((np.ravel(values) - low) / (high - low))
+  assert np.abs(share - np.linspace(0, 1, share.size)).max() < 0.1
+  assert 0 <= share[0] < 0.02 and 0.98 < share[-1] <= 1
+
+
+def test_a_form_is_a_superellipse_with_an_edge_of_its_width(numbers):
+  (y, x), (height, width), power, edge = (7.0, 9.0), (10.0, 6.0), 0.25, 0.3
+  place, size = (np.reshape(pair, (1, 2, 1, 1)) for pair in ((y, x), (height, width)))
+  found = decoys._form((16, 20, 1), place, size, np.full((1, 1, 1), power), np.array(edge))
+  rows, columns = np.mgrid[:16, :20]
+  p = 2 + 6 * power
+  away = np.abs(2 * (rows - y) / height) ** p + np.abs(2 * (columns - x) / width) ** p
+  expected = special.expit((1 - away ** (1 / p)) * width / 2 / edge)
+  np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
+def test_two_in_five_objects_have_a_head(numbers, monkeypatch):
+  count, forms = 400, []
+
+  def form(*given, power, edge):  # bodies cover nothing, the head of each its own column
+    forms.append((*given, power, edge))
+    return np.eye(count)[:, None] * (len(forms) - 1)
+
+  monkeypatch.setattr(decoys, "_form", form)
+  options = dataclasses.replace(BRIGHT, bright=(count, count), size=(1, 9), levels=(1.0, 1.0))
+  found = decoys._with_bright(None, np.zeros((2, count, 1)), options)
+  (_, place, size, power, edge), (_, head_place, head_size, *_) = forms
+  headed = numbers[2][1] < 0.4
+  np.testing.assert_array_equal(found[..., 0], [headed[:, 0, 0]] * 2)
+  np.testing.assert_allclose(head_place, place - size * [[[0.6]], [[0]]])
+  least = np.maximum(0.6 * size.min(1, keepdims=True), 1)
+  np.testing.assert_allclose(head_size, np.broadcast_to(least, size.shape))
+  assert (head_size == 1).any()
+  assert_uniform(np.log(size), np.log(1), np.log(9))
+  assert_uniform(power, 0, 1)
+  assert_uniform(edge, 0.15, 1.2)
+  assert_uniform(place[:, 0], 0, 2)
+  assert_uniform(place[:, 1], 0, count)
+
+
+def test_a_field_of_view_is_about_as_large_as_the_crop(numbers, monkeypatch):
+  forms = []
+
+  def form(shape, place, size, power, edge):
+    assert shape == (64, 80, 1) and place.shape == size.shape == (1, 2, 1, 1)
+    assert power.shape == edge.shape == (1, 1, 1) and edge == 0.3
+    forms.append([*np.ravel(place), *np.ravel(size), power.item()])
+    return np.zeros((1, 64, 80))
+
+  monkeypatch.setattr(decoys, "_form", form)
+  for _ in range(300):
+    found = decoys._narrowed(None, GREY, 1.0)
+    assert sorted(image.max() == 0 for image in vars(found).values()) == [False, True]
+  ranges = ((0, 64), (0, 80), (32, 102.4), (40, 128), (0, 1))
+  for values, (low, high) in zip(np.transpose(forms), ranges, strict=True):
+    assert_uniform(values, low, high)
 
 
 @pytest.mark.parametrize(

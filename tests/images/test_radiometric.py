@@ -111,6 +111,7 @@ PNG = thermal_files.thermal_record(thermal_files.counts(CELSIUS))
     ({32: thermal_files.camera()}, "lacks the thermal picture .record 1."),
     ({1: RAW}, "lacks the camera's constants .record 32."),
     ({1: RAW, 32: thermal_files.camera()[:200]}, "the camera's constants .record 32. is cut"),
+    ({1: RAW, 32: thermal_files.camera()[:783]}, "the camera's constants .record 32. is cut"),
     ({1: RAW[:-10], 32: thermal_files.camera()}, "4790 of 4800 bytes"),
     ({1: PNG[:300], 32: thermal_files.camera()}, "thermal picture is damaged .*found 1 of 1"),
     ({1: RAW[:32] + b"\xff\xd8\xff\xf7", 32: thermal_files.camera()}, "JPEG-LS"),
@@ -123,6 +124,12 @@ def test_what_is_damaged_or_unknown_inside_is_named(records, words):
   content = thermal_files.jpeg(thermal_files.segments(thermal_files.container(records)))
   with pytest.raises(InputError, match=f"^a.jpg: .*{words}"):
     decode(content)
+
+
+def test_constants_end_with_the_last_that_is_used():
+  records = {1: RAW, 32: thermal_files.camera()[:784]}
+  content = thermal_files.jpeg(thermal_files.segments(thermal_files.container(records)))
+  assert decode(content).shape == (*CELSIUS.shape, 1)
 
 
 def test_a_directory_that_points_beyond_is_named():

@@ -149,6 +149,8 @@ def test_a_process_that_stopped_is_not_lost_and_the_others_get_its_status():
 
 
 def test_all_is_over_within_a_minute():
+  times = (watch.SIGN_EVERY, watch.LOST_AFTER, watch.LOST_AFTER_FAILURE, watch.GRACE)
+  assert times == (2, 30, 8, 5)
   assert watch.LOST_AFTER + 2 * watch.SIGN_EVERY + watch.GRACE + 2 * watch.SIGN_EVERY < 60
   assert watch.LOST_AFTER + 2 * watch.SIGN_EVERY < processes.HEARTBEAT_TIMEOUT < 55
   assert watch.LOST_AFTER_FAILURE > 3 * watch.SIGN_EVERY

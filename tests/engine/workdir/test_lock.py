@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 from command_line import ROOT
@@ -36,6 +37,15 @@ def holder(tmp_path):
   yield process
   process.kill()
   process.communicate()
+
+
+@pytest.fixture
+def waited(monkeypatch):
+  """Seconds that are waited for a holder, on a clock that only waiting moves."""
+  waited = []
+  clock = types.SimpleNamespace(monotonic=lambda: sum(waited), sleep=waited.append)
+  monkeypatch.setattr(lock, "time", clock)
+  return waited
 
 
 def pretend(tmp_path, **changes):
@@ -109,6 +119,29 @@ def test_a_holder_elsewhere_is_dead_when_it_renews_no_more(tmp_path, monkeypatch
     alive.join()
 
 
+def test_a_holder_elsewhere_has_half_a_minute_for_a_sign_of_life(tmp_path, waited, capsys):
+  path = pretend(tmp_path, machine="another", host="node7", pid=3)
+  lock.check(tmp_path)
+  assert waited == [1.0] * 30 and not path.exists()
+  said = capsys.readouterr().out.splitlines()
+  assert said[0].startswith(f"{path}: held by process 3 on node7 since ")
+  assert said[0].endswith("; waiting for a sign of life")
+  assert said[1].startswith(f"{tmp_path}: taken over from process 3 on node7 since ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
+def test_a_machine_is_a_boot_of_a_host_with_its_table_of_processes(monkeypatch):
+  monkeypatch.setattr(lock.socket, "gethostname", lambda: "node7")
+  host, boot, table = lock._machine().split(" ")
+  assert host == "node7" and len(boot) == 36 and table.startswith("pid:[")
+
+  def refuse(path):
+    raise OSError
+
+  monkeypatch.setattr(lock.os, "readlink", refuse)
+  assert lock._machine() == f"node7 {boot}"
+
+
 def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
   monkeypatch.setattr(lock, "RENEW_EVERY", 0.02)
   with Lock(tmp_path) as own:
@@ -167,6 +200,13 @@ def test_a_lock_that_goes_while_it_is_given_back_is_no_error(tmp_path, monkeypat
     monkeypatch.setattr(lock, "_read", lambda path: {"token": own._token})
 
 
+def test_a_lock_that_is_gone_already_is_no_error(tmp_path):
+  with Lock(tmp_path) as own:
+    own.acquire()
+    (tmp_path / FILE).unlink()
+  assert lock._read(tmp_path / FILE) == {}
+
+
 def test_another_token_is_left_alone(tmp_path):
   with Lock(tmp_path) as own:
     own.acquire()
@@ -174,11 +214,19 @@ def test_another_token_is_left_alone(tmp_path):
   assert json.loads(path.read_text())["pid"] == 1
 
 
-def test_a_damaged_lock_names_what_is_known(tmp_path, monkeypatch):
-  monkeypatch.setattr(lock, "SILENT_AFTER", 0.2)
+def test_a_damaged_lock_names_what_is_known(tmp_path, waited, capsys):
   (tmp_path / FILE).write_text("{")
   lock.check(tmp_path)
+  assert "held by process unknown on unknown since unknown;" in capsys.readouterr().out
   assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize(("late", "pid"), [(0, 7), (19, 7), (20, "unknown")])
+def test_the_first_bytes_of_a_lock_are_waited_for_two_seconds(waited, late, pid):
+  contents = ["{"] * late + ['{"pid": 7}']
+  path = types.SimpleNamespace(read_text=lambda: contents.pop(0))
+  assert lock._read(path)["pid"] == pid
+  assert waited == [0.1] * late
 
 
 def test_a_workdir_that_cannot_be_made_is_named(tmp_path):
@@ -200,8 +248,7 @@ def test_a_holder_that_lost_its_lock_notices(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ['"x"', "[]", "{}", '{"machine": 1, "pid": "a"}', "\xff"])
-def test_a_lock_that_names_nobody_is_taken_over(tmp_path, monkeypatch, content):
-  monkeypatch.setattr(lock, "SILENT_AFTER", 0.2)
+def test_a_lock_that_names_nobody_is_taken_over(tmp_path, waited, content):
   (tmp_path / FILE).write_bytes(content.encode("latin-1"))
   with Lock(tmp_path) as own:
     own.acquire()

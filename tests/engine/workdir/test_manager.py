@@ -1,0 +1,60 @@
+"""Options of checkpoints at their limits, and which reports of Orbax reach the user."""
+
+import logging
+import sys
+import types
+import warnings
+
+import pytest
+from absl import logging as logging_absl
+
+from cfi_jax.core.types import InputError
+from cfi_jax.engine.workdir.manager import CheckpointOptions, Quiet, one_line
+
+
+def test_options_at_and_beyond_their_limits():
+  assert CheckpointOptions(1, 1, "loss", "higher").keep == 1
+  with pytest.raises(InputError, match="checkpoint.every is 0; allowed: 1 or more"):
+    CheckpointOptions(0, 1, "loss", "lower")
+  with pytest.raises(InputError, match="checkpoint.keep is 0; allowed: 1 or more"):
+    CheckpointOptions(1, 0, "loss", "lower")
+  with pytest.raises(InputError, match="checkpoint.direction is 'up'; valid: lower, higher"):
+    CheckpointOptions(1, 1, "loss", "up")
+
+
+def test_an_error_is_one_line_of_at_most_150_characters():
+  assert one_line(ValueError("a\n  b")) == "ValueError: a b"
+  assert one_line(ValueError("x" * 150)) == "ValueError: " + "x" * 150
+  assert one_line(ValueError("x" * 151)) == "ValueError: " + "x" * 150 + "..."
+
+
+def test_errors_of_threads_are_reported_but_for_those_of_a_closed_loop(monkeypatch):
+  told = []
+  hooks = (lambda *given: told.append(given)), (lambda given: told.append(given))
+  monkeypatch.setattr(sys, "excepthook", hooks[0])
+  monkeypatch.setattr(sys, "unraisablehook", hooks[1])
+  with Quiet():
+    for text in ("Event loop is closed", "another"):
+      error = RuntimeError(text)
+      unraisable = types.SimpleNamespace(exc_value=error)
+      sys.excepthook(RuntimeError, error, None)
+      sys.unraisablehook(unraisable)
+  assert told == [(RuntimeError, error, None), unraisable]
+  assert (sys.excepthook, sys.unraisablehook) == hooks
+
+
+@pytest.mark.parametrize("verbosity", [logging_absl.INFO, logging_absl.ERROR, logging_absl.FATAL])
+def test_reports_of_orbax_are_kept_back_meanwhile_unless_asked_for(verbosity, monkeypatch):
+  monkeypatch.setattr(logging_absl, "get_verbosity", lambda: verbosity)
+  logger = logging_absl.get_absl_logger()
+
+  def passes(path):
+    return bool(logger.filter(logging.LogRecord("absl", logging.ERROR, path, 1, "", (), None)))
+
+  with Quiet(), warnings.catch_warnings(record=True) as shown:
+    warnings.warn("coroutine 'a' was never awaited", RuntimeWarning, stacklevel=1)
+    warnings.warn("another", RuntimeWarning, stacklevel=1)
+    kept_back = verbosity <= logging_absl.ERROR
+    assert passes("/lib/jax/a.py") and passes("/lib/orbax/a.py") != kept_back
+  assert [str(one.message) for one in shown] == ["another"]
+  assert passes("/lib/orbax/a.py")
