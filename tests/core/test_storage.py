@@ -170,7 +170,8 @@ def test_users_queries_and_other_schemes_are_refused_and_not_shown(text, capsys)
     (PermissionError("x"), PermissionError, "no permission"),
     (Refused(412), FileExistsError, "exists"),
     (type("NoCredentialsError", (Exception,), {})("AKIA"), PermissionError, "no credentials"),
-    (Refused(400), OSError, "HTTP 400"),
+    (Refused(400), OSError, "the store refuses the request (HTTP 400), as for a name"),
+    (ValueError("AKIA"), OSError, "s3fs cannot use its credentials, its settings or this name (Va"),
     (OSError(errno.EBUSY, "SlowDown"), OSError, "several tries (HTTP 503)"),
   ),
 )

@@ -118,6 +118,10 @@ def _explain(error: BaseException, url: str) -> tuple[OSError, bool]:
     return OSError(errno.EIO, text, url), False
   passes = code == 429 and url.startswith("az://")
   passes |= not code and (isinstance(error, TimeoutError) or bool(kinds & set(_PASSING_KINDS)))
+  if not code and not passes and not isinstance(error, OSError):  # no store was asked
+    library = LIBRARIES[url.partition("://")[0]]
+    text = f"{library} cannot use its credentials, its settings or this name"
+    return OSError(errno.EIO, f"{text} ({type(error).__name__}; docs/buckets.md)", url), False
   said = f"HTTP {code}" if code else type(error).__name__
   after = " after several tries" if passes or code in _PASSING else ""
   return OSError(errno.EIO, f"the store failed{after} ({said})", url), passes
