@@ -240,7 +240,6 @@ def bucket(server, proxy, monkeypatch, tmp_path):
   """A new bucket, reached by the proxy, and an empty cache."""
   scheme, _ = server
   monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
-  monkeypatch.setattr(cache, "_room", 0.0)
   reach(scheme, proxy.url, monkeypatch)
   proxy.faults, proxy.matching = [], lambda method, path: True
   name = f"data-{uuid.uuid4().hex[:8]}"

@@ -131,6 +131,28 @@ def test_checking_and_weights_in_a_bucket(bucket, pairs, capsys):
   assert f"{bucket}/no.safetensors: does not exist" in capsys.readouterr().err
 
 
+def test_a_cache_that_takes_nothing_ends_a_command_by_one_line(
+  bucket, pairs, tmp_path, monkeypatch, capsys
+):
+  only_on("gs", bucket)
+  buckets.put(bucket / "data", pairs)
+  (tmp_path / "file").write_bytes(b"")
+  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "file"))
+  sources = [f"--{m}={bucket}/data/{m}" for m in ("visible", "infrared")]
+  shard = ("--process_index=0", "--process_count=1")
+  for command, *arguments in (
+    (check, "--config=configs/folder.py", f"--config.data.root={bucket}/data"),
+    (fuse, *sources, f"--output={tmp_path}/out", "--weights=average"),
+    (fuse, *sources, f"--output={tmp_path}/out", "--weights=average", "--normalize_over=folder"),
+    (evaluate, *sources, "--weights=average", f"--output={tmp_path}/scores", *shard),
+    (evaluate, *sources, "--weights=average", f"--output={tmp_path}/scores"),
+  ):
+    assert run(command, *arguments) == 2
+    told = capsys.readouterr().err
+    assert told.count("cannot be kept there") == 1 and "Traceback" not in told, told
+    assert f"error: {tmp_path}/file: what is fetched" in told and str(bucket) not in told, told
+
+
 @pytest.mark.parametrize("fault", (503, 429, "cut", "slow"))
 def test_faults_that_pass_are_waited_out(bucket, proxy, monkeypatch, fault):
   only_on("gs" if fault in (503, "cut") else "s3", bucket)
@@ -193,11 +215,11 @@ class Killed(BaseException):
 
 
 def test_a_run_in_a_bucket_killed_twice_ends_as_one_on_this_machine(
-  bucket, pairs, tmp_path, monkeypatch, checkpoint_leaves
+  bucket, pairs, tmp_path, monkeypatch, checkpoint_leaves, capsys
 ):
   only_on("s3", bucket)
   buckets.put(bucket / "data", pairs)
-  local, there = tiny(), tiny()
+  local, there = tiny(), tiny(profile_steps="6:8")
   local["data"]["root"], there["data"]["root"] = str(pairs), f"{bucket}/data"
   for values in (local, there):  # none goes before the mirror has seen it
     values["checkpoint"]["keep"] = 4
@@ -239,6 +261,9 @@ def test_a_run_in_a_bucket_killed_twice_ends_as_one_on_this_machine(
     (run / logs.PICTURES / p.name).read_bytes() == p.read_bytes() for p in pictures
   )
   assert any(key.startswith("tensorboard/events") for key in buckets.get(run))
+  traces = run / "profile" / "plugins" / "profile" / "steps_6_to_7"
+  assert f"profile of the steps 6 to 7: {traces}\n" in capsys.readouterr().out
+  assert (traces / "process_0.xplane.pb").is_file()
   stored = record.read(run)
   assert len(stored["starts"]) == 4 and stored["config"]["data"]["root"] == f"{bucket}/data"
   weights = files_of_weights(run), files_of_weights(tmp_path / "whole")
@@ -351,10 +376,14 @@ def test_two_processes_share_a_workdir_in_a_bucket(bucket, pairs, tmp_path, chec
     for steps in (4, 8):  # the second start goes on
       values["steps"] = steps
       flags = (f"--coordinator=localhost:{free_port()}", "--processes=2")
+      flags += ("--config.profile_steps=2:4",)
       both = [start(values, workdir, *flags, f"--process={k}") for k in (0, 1)]
       outputs = [process.communicate(timeout=300)[0] for process in both]
       assert [process.returncode for process in both] == [0, 0], outputs
   assert_equal_runs(bucket / "run", tmp_path / "whole", 8, checkpoint_leaves)
+  assert {key.rpartition("/")[2] for key in buckets.get(bucket / "run" / "profile")} == {
+    f"process_{k}.{kind}" for k in (0, 1) for kind in ("xplane.pb", "trace.json.gz")
+  }
 
 
 def test_prepared_records_come_from_a_bucket_shard_by_shard(bucket, pairs, tmp_path, monkeypatch):

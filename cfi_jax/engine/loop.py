@@ -177,7 +177,7 @@ def _loop(
   """Takes steps until the last or a signal; returns how many have been taken."""
   config, steps = run.config, run.steps
   every, goodput = config.checkpoint.every, ready.goodput
-  profile = Profile(mirror.folder, profiled(config.profile_steps))
+  profile = Profile(run.workdir, profiled(config.profile_steps))
   told = Progress("training", "step", steps, done=start, shown=jax.process_index() == 0)
   writing = logs.Writer(mirror.folder, config, start, steps, goodput)
   with writing as writer, told as progress, goodput.during("steps"), contextlib.closing(profile):

@@ -122,9 +122,8 @@ def share_listing(root: str) -> None:
     return
   found = b"{}"
   if jax.process_index() == 0:
-    with contextlib.suppress(
-      OSError
-    ):  # which every process meets, and tells, when it opens the data
+    # Every process meets the error, and tells it, when it opens the data.
+    with contextlib.suppress(OSError, InputError):
       storage.entries(root)
       found = json.dumps(storage.listings()).encode(errors="surrogateescape")
   storage.take_listings(json.loads(sharding.tell(f"listing {root} {next(_listings)}", found)))

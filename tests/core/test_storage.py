@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import errno
+import importlib.util
 import io
 import os
 import pathlib
@@ -95,7 +96,6 @@ def memory(monkeypatch, tmp_path):
   monkeypatch.setattr(requests, "_filesystem", lambda scheme, process: made)
   monkeypatch.setattr(requests, "FIRST_WAIT", 0.0)
   monkeypatch.setattr(listing, "_listings", {})
-  monkeypatch.setattr(cache, "_room", 0.0)
   monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
   return made
 
@@ -147,6 +147,7 @@ def test_local_paths_stay_those_of_pathlib(tmp_path):
     "s3://",
     "https://host/x",
     "file:///x",
+    "s3://b/x/../y",
   ),
 )
 def test_users_queries_and_other_schemes_are_refused_and_not_shown(text, capsys):
@@ -169,7 +170,8 @@ def test_users_queries_and_other_schemes_are_refused_and_not_shown(text, capsys)
     (PermissionError("x"), PermissionError, "no permission"),
     (Refused(412), FileExistsError, "exists"),
     (type("NoCredentialsError", (Exception,), {})("AKIA"), PermissionError, "no credentials"),
-    (Refused(400), OSError, "HTTP 400"),
+    (Refused(400), OSError, "the store refuses the request (HTTP 400), as for a name"),
+    (ValueError("AKIA"), OSError, "s3fs cannot use its credentials, its settings or this name (Va"),
     (OSError(errno.EBUSY, "SlowDown"), OSError, "several tries (HTTP 503)"),
   ),
 )
@@ -258,6 +260,15 @@ def test_a_name_that_would_be_a_query_is_refused_before_work(memory):
     storage.entries("s3://b/d")
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_no_path_has_is_refused_and_nothing_is_written_beside_a_folder(memory, name):
+  memory.objects |= {"b/d/1.png": b"1", f"b/d/x/{name}/../evil": b"2"}
+  with pytest.raises(InputError, match=f"^s3://b/d/x: holds '{name}'; allowed: names"):
+    list(storage.files_below(storage.path("s3://b/d")))
+  with pytest.raises(InputError, match="holds"):
+    storage.local("s3://b/d")
+
+
 def test_a_folder_goes_before_an_object_of_its_name(memory):
   memory.objects |= {"b/d/x": b"", "b/d/x/1": b"1", "b/d/y-/1": b"1", "b/d/y": b"2"}
   found = storage.entries("s3://b/d")
@@ -288,15 +299,20 @@ def answer(memory, monkeypatch, *contents):
   return left
 
 
+def kept_files():
+  """The files in the cache, without what is being fetched."""
+  return [file for file in cache.folder().glob("??/*") if file.suffix != cache.PART]
+
+
 def test_what_arrives_short_is_fetched_again_and_never_kept(memory, monkeypatch):
   memory.objects["b/k"] = b"whole"
   left = answer(memory, monkeypatch, b"who", b"whole")
   assert storage.open_binary("s3://b/k").read() == b"whole" and left == [b"whole"]
   memory.objects["b/l"] = b"whole"
   answer(memory, monkeypatch, b"who")
-  with pytest.raises(InputError, match="s3://b/l: has 3 bytes, and was listed with 5"):
+  with pytest.raises(InputError, match="s3://b/l: is not as it was listed .5 bytes; now 3"):
     storage.open_binary("s3://b/l")
-  assert len(list(cache._files())) == 1 and not list(cache.folder().rglob("*.part"))
+  assert len(kept_files()) == 1 and not list(cache.folder().rglob("*.part"))
 
 
 def test_a_hash_that_differs_is_fetched_again(memory, monkeypatch):
@@ -309,6 +325,31 @@ def test_a_hash_that_differs_is_fetched_again(memory, monkeypatch):
   memory.objects["b/l"] = b"jello"
   answer(memory, monkeypatch, b"jello")
   assert storage.open_binary("s3://b/l").read() == b"jello"
+  # One that was written anew since it was listed does so, too.
+  memory.objects["b/d/m"] = b"hello"
+  storage.entries("s3://b/d")
+  right["etag"] = "f"
+  with pytest.raises(InputError, match="s3://b/d/m: is not as it was listed .5 bytes"):
+    storage.open_binary("s3://b/d/m")
+
+
+def test_parts_of_two_versions_of_a_large_object_make_no_file(memory, monkeypatch):
+  monkeypatch.setattr(cache, "CHUNK", 2)
+  memory.objects["b/d/k"] = b"old!"  # of which the store tells no hash
+  storage.entries("s3://b/d")
+  read = memory.cat_file
+
+  def change(key, start=None, end=None):
+    found = read(key, start, end)
+    memory.objects["b/d/k"] = b"new!"
+    return found
+
+  monkeypatch.setattr(memory, "cat_file", change)
+  with pytest.raises(InputError, match="s3://b/d/k: is not as it was listed"):
+    storage.open_binary("s3://b/d/k")
+  assert not kept_files()
+  listing.forget("s3://b/d/k")
+  assert storage.open_binary("s3://b/d/k").read() == b"new!"
 
 
 def test_the_cache_keeps_to_its_size_and_drops_what_was_used_longest_ago(memory, monkeypatch):
@@ -318,11 +359,63 @@ def test_the_cache_keeps_to_its_size_and_drops_what_was_used_longest_ago(memory,
     file = storage.open_binary(f"s3://b/{k}")
     kept = cache._kept(storage.path(f"s3://b/{k}"), storage.path(f"s3://b/{k}").stat())
     os.utime(kept, (k, k))
-    assert sum(f.stat().st_size for f in cache._files()) <= 1000
+    assert sum(f.stat().st_size for f in kept_files()) <= 1000
     assert kept.exists() and file.read() == bytes([k]) * 200
   monkeypatch.setenv(cache.BOUND, "nothing")
   with pytest.raises(InputError, match="CFI_JAX_CACHE_GB=nothing: not a number"):
     cache.bound()
+
+
+def test_processes_that_share_a_cache_keep_to_its_size_together(memory, monkeypatch):
+  monkeypatch.setenv(cache.BOUND, "1e-6")  # 1000 bytes
+  memory.objects |= {f"b/{k}": bytes(10 if k < 16 else 80) for k in range(32)}
+
+  processes = []
+  for _ in range(16):  # a copy of the module each, as processes have one
+    spec = importlib.util.find_spec(cache.__name__)
+    processes.append(importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(processes[-1])
+  for first in (0, 16):  # at first all is free
+    for k, process in enumerate(processes):
+      process.open_binary(f"s3://b/{first + k}").close()
+  assert 800 <= sum(f.stat().st_size for f in kept_files()) <= 1000
+  (cache.folder() / "locks" / "room").write_text("cut o")  # its sum is made anew
+  memory.objects["b/x"] = bytes(900)
+  storage.open_binary("s3://b/x").close()
+  assert [f.stat().st_size for f in kept_files()] == [900]
+
+
+def test_a_file_that_another_process_drops_at_once_is_read_all_the_same(memory, monkeypatch):
+  memory.objects["b/k"] = b"content"
+  replace = os.replace
+  monkeypatch.setattr(os, "replace", lambda made, to: (replace(made, to), os.unlink(to)))
+  assert storage.open_binary("s3://b/k").read() == b"content"
+
+
+def test_a_cache_that_takes_nothing_is_told_of_itself_not_of_an_object(
+  memory, monkeypatch, tmp_path
+):
+  memory.objects |= {"b/d/k": b"content", "b/d/l": b"content"}
+  (tmp_path / "file").write_bytes(b"")
+  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "file"))
+  with pytest.raises(StorageError, match=f"^{tmp_path}/file: what is fetched cannot .* Not a dir"):
+    storage.open_binary("s3://b/d/k")
+  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "other"))
+
+  class Full(io.BytesIO):
+    def write(self, content):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  opened = pathlib.Path.open
+  monkeypatch.setattr(
+    pathlib.Path, "open", lambda p, mode="r": Full() if mode == "r+b" else opened(p, mode)
+  )
+  with pytest.raises(StorageError, match=f"^{tmp_path}/other: .* No space.*; CFI_JAX_CACHE names"):
+    storage.open_binary("s3://b/d/k")
+  monkeypatch.setattr(pathlib.Path, "open", opened)
+  memory.errors = [Refused(403)] * 2  # of the store
+  with pytest.raises(PermissionError, match="no permission"):
+    storage.open_binary("s3://b/d/k")
 
 
 def test_of_a_large_object_a_look_reads_parts_alone(memory):

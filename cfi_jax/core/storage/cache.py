@@ -21,13 +21,15 @@ from cfi_jax.core.storage import listing
 from cfi_jax.core.storage.pages import Stat
 from cfi_jax.core.storage.paths import BucketPath, files_below, path
 from cfi_jax.core.storage.requests import is_remote
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 
 FOLDER, BOUND = "CFI_JAX_CACHE", "CFI_JAX_CACHE_GB"  # in the environment, so that workers have them
 DEFAULT_GB = 16.0
 BLOCK = 2**16  # bytes that `peek` reads of an object at least
 CHUNK = 2**25  # bytes of one request for a large object
+PART = ".part"  # extension of what is being fetched
 _STRIPES = 64  # locks that objects share
+_ADVICE = f"{FOLDER} names another folder, {BOUND} (training: --config.input.cache_gb) its size"
 
 
 def folder() -> pathlib.Path:
@@ -83,9 +85,10 @@ def fetch_folder(remote: BucketPath, to: pathlib.Path) -> pathlib.Path:
   """Copies all objects below a prefix into a folder; returns it."""
   for found in files_below(cast(pathlib.Path, remote)):
     target = to / cast(BucketPath, found).relative_to(remote)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open_binary(found) as source, target.open("wb") as file:
-      shutil.copyfileobj(source, file)
+    with open_binary(found) as source, _writing(to, "TMPDIR names another folder"):
+      target.parent.mkdir(parents=True, exist_ok=True)
+      with target.open("wb") as file:
+        shutil.copyfileobj(source, file)
   return to
 
 
@@ -150,44 +153,63 @@ def _fetched(remote: BucketPath) -> tuple[BinaryIO, pathlib.Path]:
   """An object's content, open, and its file in the cache."""
   found = _stat(remote)
   kept = _kept(remote, found)
-  try:
-    file = kept.open("rb")
-  except FileNotFoundError:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(f"fetch-{int(kept.parent.name, 16) % _STRIPES}"):
-      if not kept.exists():
-        _fetch(remote, found, kept)
-      file = kept.open("rb")
+  with _writing(folder(), _ADVICE):
+    try:
+      file = cast(BinaryIO, kept.open("rb"))
+    except FileNotFoundError:
+      kept.parent.mkdir(parents=True, exist_ok=True)
+      with _locked(f"fetch-{int(kept.parent.name, 16) % _STRIPES}"):
+        file = cast(BinaryIO, kept.open("rb")) if kept.exists() else _fetch(remote, found, kept)
   with contextlib.suppress(OSError):
     os.utime(kept)  # used now
   return file, kept
 
 
-def _fetch(remote: BucketPath, found: Stat, kept: pathlib.Path) -> None:
-  """Fetches an object into the cache, whole or not at all.
+@contextlib.contextmanager
+def _writing(to: pathlib.Path, advice: str) -> Iterator[None]:
+  """Raises StorageError for an error of a folder on this machine; those of a store name an object.
 
-  What is not of the size and hash that were listed is fetched once more; a hash that differs twice
-  in the same way is no hash of the content, as where the store encrypts.
+  It would befall the next object, too.
   """
-  _make_room(found.st_size)
-  with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as file:
-    part = pathlib.Path(file.name)
+  try:
+    yield
+  except OSError as error:
+    if is_remote(str(error.filename or "")):
+      raise
+    raise StorageError(
+      f"{to}: what is fetched cannot be kept there: {error.strerror}; {advice}"
+    ) from error
+
+
+def _fetch(remote: BucketPath, found: Stat, kept: pathlib.Path) -> BinaryIO:
+  """Fetches an object into the cache, whole or not at all; opens it.
+
+  What is not of the size and hash that were listed is fetched once more. A hash that differs twice
+  in the same way is no hash of the content, as where the store encrypts, if the object is still the
+  one that was listed; so it must be where there is no hash and parts came one by one.
+  """
+  part = _begin(found.st_size, kept.parent)
   try:
     seen = ""
     for _ in range(3):
       digest, size = hashlib.md5(usedforsecurity=False), 0
-      with part.open("wb") as file:
+      with part.open("r+b") as file:
         for content in _chunks(remote, found.st_size):
           file.write(content)
           digest.update(content)
           size += len(content)
-      if size == found.st_size and (digest.hexdigest() in (found.md5, seen) or not found.md5):
-        os.replace(part, kept)
-        return
-      seen = digest.hexdigest()
+      told = digest.hexdigest()
+      certain = told == found.md5 or not (found.md5 or size > CHUNK)
+      likely = certain or not found.md5 or told == seen
+      if size == found.st_size and (certain or (likely and remote.stat().tag == found.tag)):
+        opened = part.open("rb")  # before others may drop it
+        with _locked("room"):  # never between the names for who counts
+          os.replace(part, kept)
+        return opened
+      seen = told
     raise InputError(
-      f"{remote}: has {size} bytes, and was listed with {found.st_size}; it has changed since, or "
-      "does not arrive whole"
+      f"{remote}: is not as it was listed ({found.st_size} bytes; now {size}); it has changed "
+      "since, or does not arrive whole"
     )
   finally:
     part.unlink(missing_ok=True)
@@ -202,50 +224,53 @@ def _chunks(remote: BucketPath, size: int) -> Iterator[bytes]:
     yield remote.read_bytes(start, min(start + CHUNK, size))
 
 
-_room = 0.0  # bytes that this process may fetch before it looks at the size of the cache again
+def _begin(size: int, below: pathlib.Path) -> pathlib.Path:
+  """Makes a file of a size in the cache, which is to be written and gets its name then.
 
-
-def _make_room(size: int) -> None:
-  """Removes the files used longest ago, where need be, until one of a size fits.
-
-  The folder is looked through now and then alone: a process may take an eighth of what is free
-  before it looks again, and then an eighth of the cache is freed at least.
+  The sum of all sizes is kept in a file, for all processes; what it counts too much, such as a
+  fetch that failed, is found when it is more than the bound. Then files go until an eighth is free.
   """
-  global _room
-  _room -= size
-  if _room >= 0:
-    return
-  with _locked("room"):
-    files = sorted(((f.stat(), f) for f in _files()), key=lambda each: each[0].st_mtime)
-    free = bound() - sum(known.st_size for known, _ in files) - size
-    for known, file in files if free < 0 else ():
-      if free >= bound() / 8:
-        break
+  with _locked("room") as sum_file:
+    sum_file.seek(0)
+    known = sum_file.read()
+    held = int(known) + size if known.isdigit() else -1
+    if not 0 <= held <= bound():
+      held = _make_room(size) + size
+    sum_file.truncate(0)
+    sum_file.write(str(held).encode())
+    with tempfile.NamedTemporaryFile(dir=below, suffix=PART, delete=False) as file:
+      os.truncate(file.fileno(), size)  # counted by others from now on
+    return pathlib.Path(file.name)
+
+
+def _make_room(size: int) -> int:
+  """Removes the files used longest ago, if more than the bound leaves for a size; their sum then.
+
+  What is being fetched stays, and so does, for a day, what is left of a fetch that was cut off.
+  """
+  files: list[tuple[float, int, pathlib.Path]] = []
+  for file in folder().glob("??/*"):
+    with contextlib.suppress(FileNotFoundError):  # a fetch that failed meanwhile
+      state = file.stat()
+      files.append((state.st_mtime, state.st_size, file))
+  held = sum(known for _, known, _ in files)
+  full = held + size > bound()
+  for used, known, file in sorted(files):
+    old = time.time() - used > 86400
+    if old if file.suffix == PART else full and held + size > bound() * 7 / 8:
       file.unlink(missing_ok=True)
-      free += known.st_size
-    _room = free / 8
-
-
-def _files() -> Iterator[pathlib.Path]:
-  """The files of the cache, without what is left of a fetch that was cut off a day ago."""
-  for below in folder().glob("??"):
-    for file in below.iterdir():
-      if file.suffix == ".part":
-        with contextlib.suppress(OSError):
-          if time.time() - file.stat().st_mtime > 86400:
-            file.unlink()
-      else:
-        yield file
+      held -= known
+  return held
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-  """One process, and one of its threads, at a time; a lock that ends with its process."""
+def _locked(name: str) -> Iterator[BinaryIO]:
+  """One process, and one of its threads, at a time; yields a file, whose lock ends with it."""
   locks = folder() / "locks"
   locks.mkdir(parents=True, exist_ok=True)
-  with (locks / name).open("wb") as file:
+  with (locks / name).open("a+b") as file:
     fcntl.flock(file, fcntl.LOCK_EX)
-    yield
+    yield file
 
 
 _folders: list[tempfile.TemporaryDirectory] = []  # until the process ends

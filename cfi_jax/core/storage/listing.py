@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cfi_jax.core.storage.pages import Stat, objects
-from cfi_jax.core.storage.requests import is_remote
+from cfi_jax.core.storage.requests import check, is_remote
 from cfi_jax.core.types import InputError
 
 # The objects of a folder and the folders in it, by name.
@@ -42,17 +42,19 @@ def entries(directory: str) -> list[Any]:
   """The entries of a folder in the order of their names; of a bucket `Entry`, else `os.DirEntry`.
 
   All that is below a folder of a bucket is listed at once, and kept (see `forget`). Raises
-  InputError for an object there whose name would be a query in a path.
+  InputError for an object there whose name no path has.
   """
   if not is_remote(directory):
     return sorted(os.scandir(directory), key=lambda entry: entry.name)
+  check(directory)
   found = _listed(directory, list_now=True)
   if not isinstance(found, dict):
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
-  if query := next((name for name in found if "?" in name), None):
+  strange = [name for name in found if "?" in name or name in ("", ".", "..")]
+  if strange:
     raise InputError(
-      f"{directory}: holds {query!r}; allowed: names without a question mark, which begins the "
-      "query of a URL"
+      f"{directory}: holds {strange[0]!r}; allowed: names without a question mark, which begins "
+      "the query of a URL, and without empty parts, '.' or '..' between slashes"
     )
   return [Entry(n, f"{directory.rstrip('/')}/{n}", found[n]) for n in sorted(found)]
 

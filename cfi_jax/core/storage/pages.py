@@ -38,15 +38,16 @@ def stat_of(info: dict[str, Any]) -> Stat:
     changed = datetime.datetime.fromisoformat(changed)
   seconds = changed if isinstance(changed, int | float) else changed.timestamp()
   size = next(info[name] for name in ("size", "Size") if name in info)
-  md5 = _md5(info)
-  tag = md5 or str(info.get("etag") or info.get("ETag") or "").strip('"')
-  return Stat(int(size), float(seconds), tag, md5)
+  tag = str(info.get("etag") or info.get("ETag") or "").strip('"')
+  return Stat(int(size), float(seconds), tag, _md5(info))
 
 
 def _md5(info: dict[str, Any]) -> str:
   """The MD5 of the content, hexadecimal, where the store tells it."""
   if encoded := info.get("md5Hash"):
     return base64.b64decode(encoded).hex()
+  if encoded := (info.get("content_settings") or {}).get("content_md5"):
+    return bytes(encoded).hex()
   tag = str(info.get("ETag") or "").strip('"')
   return tag if re.fullmatch(r"[0-9a-f]{32}", tag) else ""
 

@@ -59,7 +59,10 @@ def check_secret(text: str) -> None:
 
 
 def check(text: str) -> None:
-  """Raises InputError for a URL of another scheme, with a user or a query, or without a bucket."""
+  """Raises InputError for a URL of another scheme, with a user or a query, without a bucket or up.
+
+  A store knows no folder above another: `..` would be a part of a name.
+  """
   found = _SCHEME.match(text)
   if found is None:
     return
@@ -69,6 +72,8 @@ def check(text: str) -> None:
     raise InputError(f"{text}: {found[1]}:// is not read; allowed: local paths, {schemes}")
   if not text[found.end() :].strip("/"):
     raise InputError(f"{text}: names no bucket; allowed: {found[0]}BUCKET/PATH")
+  if ".." in text.split("/"):
+    raise InputError(f"{text}: goes up by '..'; allowed: {found[0]}BUCKET/PATH without it")
 
 
 def attempt(url: str, work: Callable[[Any, str], T]) -> T:
@@ -108,8 +113,15 @@ def _explain(error: BaseException, url: str) -> tuple[OSError, bool]:
     return PermissionError(errno.EACCES, text, url), False
   if code in (401, 403) or isinstance(error, PermissionError):
     return PermissionError(errno.EACCES, f"no permission (HTTP {code or 403})", url), False
+  if code == 400:
+    text = "the store refuses the request (HTTP 400), as for a name that it does not allow"
+    return OSError(errno.EIO, text, url), False
   passes = code == 429 and url.startswith("az://")
   passes |= not code and (isinstance(error, TimeoutError) or bool(kinds & set(_PASSING_KINDS)))
+  if not code and not passes and not isinstance(error, OSError):  # no store was asked
+    library = LIBRARIES[url.partition("://")[0]]
+    text = f"{library} cannot use its credentials, its settings or this name"
+    return OSError(errno.EIO, f"{text} ({type(error).__name__}; docs/buckets.md)", url), False
   said = f"HTTP {code}" if code else type(error).__name__
   after = " after several tries" if passes or code in _PASSING else ""
   return OSError(errno.EIO, f"the store failed{after} ({said})", url), passes

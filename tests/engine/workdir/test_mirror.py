@@ -264,6 +264,31 @@ def test_checkpoints_of_a_bucket_are_read_there_and_written_by_a_mirror(objects)
   assert mirror.fetched(RUN) != RUN and (mirror.fetched(RUN) / "checkpoints" / "4" / "c").exists()
 
 
+def test_what_grows_while_it_is_sent_is_sent_as_it_was(objects, seldom, monkeypatch):
+  """A file opened by a library is longer at its end than at its beginning."""
+
+  def put_file(file, key):
+    with pathlib.Path(file).open("ab") as grown:
+      grown.write(b"more")
+    objects.pipe_file(key, pathlib.Path(file).read_bytes())
+
+  monkeypatch.setattr(objects, "put_file", put_file)
+  with open_mirror() as own:
+    (own.folder / "events").write_bytes(b"one")
+    own.sync()
+    assert objects["b/run/events"] == b"one"
+
+
+def test_a_root_that_cannot_be_listed_is_told_by_every_process(objects, monkeypatch):
+  objects["b/x?.png"] = b"123"
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(sharding, "tell", lambda name, content: content)
+  for root, wrong in (("s3://b", "question mark"), ("ftp://b", "ftp:// is not read")):
+    run_lib.share_listing(root)
+    with pytest.raises(InputError, match=wrong):
+      storage.entries(root)
+
+
 @pytest.mark.parametrize(
   "root, processes, process, listed",
   [
