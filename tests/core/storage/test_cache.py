@@ -87,39 +87,53 @@ def test_the_folder_is_given_or_that_of_the_user(monkeypatch):
   assert cache.folder() == pathlib.Path("/h/.cache/cfi_jax/objects")
 
 
-def test_what_is_left_of_a_fetch_goes_after_a_day(monkeypatch, tmp_path):
+@pytest.fixture
+def below(monkeypatch, tmp_path):
+  """A folder of a cache of 1000 bytes, in which nine files of 100 bytes are, 0 used longest ago."""
   monkeypatch.setenv("CFI_JAX_CACHE", str(tmp_path))
-  (tmp_path / "ab").mkdir()
-  ages = {"whole": 200_000, "new.part": 86_300, "old.part": 86_500}
-  for name, age in ages.items():
-    (tmp_path / "ab" / name).touch()
-    os.utime(tmp_path / "ab" / name, (time.time() - age,) * 2)
-  assert [path.name for path in cache._files()] == ["whole"]
-  assert sorted(path.name for path in (tmp_path / "ab").iterdir()) == ["new.part", "whole"]
-
-
-def test_the_cache_is_looked_through_when_an_eighth_of_what_was_free_is_taken(
-  monkeypatch, tmp_path
-):
-  monkeypatch.setenv("CFI_JAX_CACHE", str(tmp_path))
-  monkeypatch.setenv("CFI_JAX_CACHE_GB", "1e-6")  # 1000 bytes
-  monkeypatch.setattr(cache, "_room", 0.0)
-  (tmp_path / "ab").mkdir()
+  monkeypatch.setenv("CFI_JAX_CACHE_GB", "1e-6")
+  folder = tmp_path / "ab"
+  folder.mkdir()
   for k in range(9):
-    (tmp_path / "ab" / str(k)).write_bytes(bytes(100))
-    os.utime(tmp_path / "ab" / str(k), (k, k))
-  kept = [path.name for path in sorted((tmp_path / "ab").iterdir())]
-  cache._make_room(100)
-  assert sorted(path.name for path in cache._files()) == kept and cache._room == 0
-  cache._make_room(175)  # 75 too many: the two used longest ago go, which frees an eighth
-  assert sorted(path.name for path in cache._files()) == kept[2:]
-  assert cache._room == 125 / 8
+    (folder / str(k)).write_bytes(bytes(100))
+    os.utime(folder / str(k), (k, k))
+  return folder
+
+
+def names(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_left_of_a_fetch_goes_after_a_day(below):
+  for name, age in {"new.part": 86_300, "old.part": 86_500}.items():
+    (below / name).write_bytes(bytes(10))
+    os.utime(below / name, (time.time() - age,) * 2)
+  assert cache._make_room(0) == 910
+  assert names(below) == [*map(str, range(9)), "new.part"]
+  assert cache._make_room(1000) == 10 and names(below) == ["new.part"]  # which is being fetched
+
+
+def test_when_it_is_full_the_longest_unused_go_until_an_eighth_is_free(below):
+  assert cache._make_room(100) == 900 and len(names(below)) == 9
+  assert cache._make_room(101) == 700 and names(below) == [*"2345678"]
+
+
+def test_the_sum_of_the_cache_is_kept_for_all_processes(below, monkeypatch):
   looked = []
-  monkeypatch.setattr(cache, "_files", lambda: looked.append(1) or [])
-  cache._make_room(15)
-  assert not looked
-  cache._make_room(1)
-  assert looked
+  found = cache._make_room
+  monkeypatch.setattr(cache, "_make_room", lambda size: looked.append(size) or found(size))
+  first = cache._begin(60, below)
+  assert first.parent == below and first.suffix == ".part" and first.stat().st_size == 60
+  assert looked == [60]  # nobody had counted
+  cache._begin(40, below)  # full to the byte
+  assert looked == [60]
+  first.unlink()  # a fetch that failed, which is still in the sum
+  cache._begin(1, below)
+  assert looked == [60, 1] and len(names(below)) == 11
+  for wrong in ("", "text", "-5", "99999"):
+    (below.parent / "locks" / "room").write_text(wrong)
+    cache._begin(1, below)
+  assert looked == [60, 1, 1, 1, 1, 1]
 
 
 def test_an_object_keeps_its_extension_and_another_version_is_another_file(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from cfi_jax.core.storage.pages import Stat, stat_of
 
 NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 MD5 = "5d41402abc4b2a76b9719d911017c592"  # of b"hello"
+HASH = bytearray(bytes.fromhex(MD5))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,10 @@ MD5 = "5d41402abc4b2a76b9719d911017c592"  # of b"hello"
     ({"size": 5, "last_modified": NOON}, Stat(5, NOON.timestamp(), "", "")),
     ({"Size": 5, "ETag": f'"{MD5}"'}, Stat(5, 0.0, MD5, MD5)),
     ({"Size": 5, "ETag": f'"{MD5}-2"'}, Stat(5, 0.0, f"{MD5}-2", "")),
-    ({"size": 5, "etag": "e", "md5Hash": "XUFAKrxLKna5cZ2REBfFkg=="}, Stat(5, 0.0, MD5, MD5)),
+    ({"size": 5, "etag": "e", "md5Hash": "XUFAKrxLKna5cZ2REBfFkg=="}, Stat(5, 0.0, "e", MD5)),
+    ({"size": 5, "etag": "e", "content_settings": {"content_md5": HASH}}, Stat(5, 0.0, "e", MD5)),
+    ({"size": 5, "etag": "e", "content_settings": {"content_md5": None}}, Stat(5, 0.0, "e", "")),
+    ({"size": 5, "etag": "e", "content_settings": None}, Stat(5, 0.0, "e", "")),
   ],
 )
 def test_a_description_becomes_size_time_and_tag(info, stat):

@@ -89,6 +89,8 @@ def test_what_a_status_becomes(code):
   assert not passes  # the libraries have tried
   if code == 404:
     assert (kind, number) == (FileNotFoundError, errno.ENOENT)
+  elif code == 400:
+    assert (kind, number) == (OSError, errno.EIO) and "refuses the request (HTTP 400)" in text
   elif code in (409, 412):
     assert (kind, number) == (FileExistsError, errno.EEXIST)
   elif code in (401, 403):
@@ -105,7 +107,8 @@ def test_errors_without_a_status():
   for name in ("NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"):
     error = explain(type(name, (Exception,), {})())
     assert error[0] is PermissionError and error[2].startswith("no credentials were found")
-  assert explain(ValueError())[2:] == ("the store failed (ValueError)", False)
+  text = "s3fs cannot use its credentials, its settings or this name (ValueError; docs/buckets.md)"
+  assert explain(ValueError())[2:] == (text, False)
   text = "the store failed after several tries (HTTP 429)"
   assert explain(Answer(code=429), "az://b/k")[2:] == (text, True)
   assert explain(Answer(code=503), "az://b/k")[3] is False
