@@ -50,6 +50,7 @@ LONG += ("test_gpu", "test_results", "test_export", "test_fuse", "test_losses", 
 def pytest_addoption(parser: pytest.Parser) -> None:
   """Declares the flags of tests/systems/isfuse/test_golden.py, test_kills.py and test_fuzz.py."""
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
+  parser.addoption("--add_golden", action="store_true", help="add this machine's golden runs")
   parser.addoption("--kills", type=int, default=0, help="kills of a run, see test_kills.py")
   parser.addoption(
     "--fuzz", type=int, default=200 if FULL else 100, help="damaged files, see test_fuzz.py"

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,16 +152,10 @@ def _layer(layer: Conv | Pool | Block, x: Array, apply: Apply, prefix: str = "")
 
 def _pool(layer: Pool, x: Array) -> Array:
   """At stride 1 of the size of the input, at others of whole windows only."""
-  window, strides = (1, 3, 3, 1), (1, layer.stride, layer.stride, 1)
-  padding = "SAME" if layer.stride == 1 else "VALID"
+  where = THREE, (layer.stride,) * 2, "SAME" if layer.stride == 1 else "VALID"
   if layer.kind == "max":
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
-  total = lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
-  height, width = (np.full(n, 3.0, np.float32) for n in x.shape[1:3])
-  for counts in (height, width):  # of pixels within a window; an average has stride 1
-    counts[0] -= 1
-    counts[-1] -= 1
-  return total / np.outer(height, width)[None, ..., None]
+    return nn.max_pool(x, *where)
+  return nn.avg_pool(x, *where, count_include_pad=False)
 
 
 def shapes() -> dict[str, tuple[int, ...]]:

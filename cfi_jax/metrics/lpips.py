@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,7 +102,7 @@ def _unit(features: Array) -> Array:
 
 
 def _features(network: str, params: Mapping[str, Array], picture: Array) -> Sequence[Array]:
-  """What the blocks give of pictures in [0, 1]; the network's input is scaled by channel."""
+  """Outputs of the blocks for pictures in [0, 1]; the network's input is scaled by channel."""
   shift, scale = (
     params[f"scaling_layer.{name}"].reshape(1, 1, 1, 3) for name in ("shift", "scale")
   )
@@ -109,9 +110,7 @@ def _features(network: str, params: Mapping[str, Array], picture: Array) -> Sequ
   found = []
   for number, block in enumerate(NETWORKS[network][0], 1):
     if block.pool:
-      x = lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, block.pool, block.pool, 1), (1, 2, 2, 1), "VALID"
-      )
+      x = nn.max_pool(x, (block.pool,) * 2, (2, 2))
     for index in block.indices:
       kernel = params[f"net.slice{number}.{index}.weight"].transpose(2, 3, 1, 0)
       x = lax.conv_general_dilated(

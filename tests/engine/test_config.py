@@ -1,5 +1,7 @@
 """Limits of the config that every run has: hit exactly, and exceeded by one."""
 
+import copy
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -59,20 +61,15 @@ def test_a_system_that_says_no_more_may_train_longer_and_is_judged_by_its_loss()
   assert Config.judges.fget(configure()) == {"loss": "lower"}
 
 
-def test_older_runs_behaved_by_these_values():
-  assert Config.OLDER["steps_per_dispatch"] == configure().steps_per_dispatch
-  assert {k: v for k, v in Config.OLDER.items() if not k.startswith("data:folder.")} == {
-    "system": "isfuse",
-    "steps_per_dispatch": 1,
-    "input.device_gb": 0.0,
-    "input.cache_gb": 16.0,
-    "input.shuffle": "records",
-    "input.normalize": "full",
-    "input.normalize_over": "image",
-    "init_from": "",
-    "hash_contents": False,
-    "profile_steps": "",
-  }
+def test_a_config_of_before_these_fields_is_taken_as_what_runs_did_then():
+  whole = config_lib.load(f"{ROOT / 'tests' / 'toys' / 'tiny.py'}:one").to_dict()
+  whole |= {"system": "isfuse", "input": whole["input"] | {"normalize": "full"}}
+  older = copy.deepcopy(whole)
+  for path in Config.OLDER:
+    *parents, key = path.replace("data:folder", "data").split(".")
+    del functools.reduce(dict.__getitem__, parents, older)[key]
+  assert len(older) < len(whole) and len(older["data"]) < len(whole["data"])
+  assert config_lib.complete(older, Config.OLDER)[0] == whole
 
 
 def test_a_run_has_a_length():

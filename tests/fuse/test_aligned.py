@@ -1,4 +1,4 @@
-"""What is said of aligned pairs, and the visible image where the infrared camera sees nothing."""
+"""Notes on aligned pairs, and the visible image where the infrared camera sees nothing."""
 
 import types
 

@@ -15,44 +15,44 @@ from cfi_jax.systems.dfcnet.samples import make_transfer
 PLAIN: dict[str, Any] = {"model": {}}  # there is one way of computing
 SCHEDULE = dfcnet_floors.SCHEDULE
 STEP_TOLERANCE = 1e-4
-SPLITS = {"pairs": "train", "support": "support"}
 step_cost = dfcnet_floors.train_cost
 
 
 def streams(config: Config) -> dict[str, Sampled]:
   """See `Subject`."""
-  rows = {"pairs": config.batch_size, "support": config.support_rows}
-  found = {}
-  for stream, images in _records(config).items():
-    channels = {name: image.shape[-1] for name, image in images.items()}
-    found[stream] = Sampled(rows[stream], channels, make_transfer)
-  return found
+  return {
+    stream: Sampled(
+      len(images["source"]), {name: x.shape[-1] for name, x in images.items()}, make_transfer
+    )
+    for stream, images in _batches(config).items()
+  }
 
 
 def inputs(config: Config) -> dict[str, np.ndarray]:
   """See `Subject`; two rendered people in two poses."""
   return {
     f"{stream}/{name}": image
-    for stream, images in _records(config).items()
+    for stream, images in _batches(config).items()
     for name, image in images.items()
   }
 
 
-def _records(config: Config) -> dict[str, dict[str, np.ndarray]]:
-  """Images of the batches by stream and name."""
+def _batches(config: Config) -> dict[str, dict[str, np.ndarray]]:
+  """Images of the batches [B, S, S, C] by stream and name."""
   if config.data["name"] != "figures":
     raise InputError(f"config.data.name is {config.data['name']!r}; allowed here: figures")
   few = {"people": 2, "poses": 2, "groups": 1, "support": 2, "pairs": config.batch_size}
   people = datasets.load({**config.data, **few})
   found = {}
-  for stream, rows in (("pairs", config.batch_size), ("support", config.support_rows)):
-    if rows:
-      source = people.source(SPLITS[stream])
-      records = [source[index % len(source)] for index in range(rows)]
-      names = set.intersection(*(set(record) for record in records))
+  for stream, split, count in (
+    ("pairs", "train", config.batch_size), ("support", "support", config.support_rows)
+  ):  # fmt: skip
+    if count:
+      source = people.source(split)
+      records = [source[index % len(source)] for index in range(count)]
       found[stream] = {
         name: np.stack([record[name] for record in records]).astype(np.float32) / 255
-        for name in sorted(names)
+        for name in records[0]
       }
   return found
 

@@ -77,7 +77,7 @@ def write_summary(study: Study, found: Findings, splits: Sequence[str]) -> str:
 
 
 def _judge(study: Study) -> str:
-  """What reads the keypoints, in words."""
+  """Words for the judge, which reads the keypoints."""
   if judges.is_blazepose(study.judge):
     return f"BlazePose (`{pathlib.Path(study.judge).name}`), which no training has seen"
   return f"the estimator of `{label(study.judge)}`, which a training of these weights has seen, too"

@@ -1,4 +1,4 @@
-"""What stores tell of an object, in their words."""
+"""Descriptions of an object in the words of each store."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""How long requests are tried again, and what errors of the libraries become; without a server."""
+"""Requests that are tried again, for how long, and errors of the libraries; without a server."""
 
 import errno
 

@@ -1,14 +1,15 @@
-"""Golden runs: what tiny trainings log and save, bit by bit on a machine like the fixture's.
+"""Golden runs: what tiny trainings log and save, bit by bit on machines like the fixture's.
 
 A refactoring changes none of it. A change that is meant to (another order of sums, another random
 number) renews the fixture, by
 
   python -m pytest -n 0 tests/systems/isfuse/test_golden.py --renew_golden
 
-and its commit says which numbers moved and why. Bits depend on the processor and on XLA: on another
-machine than the fixture's hashes are not compared, and logged values to a relative 1e-4 in the
-first step and to 0.1 after it: the rounding of an update can move a pixel over the gates' and
-masks' thresholds (0.05 is the most seen, between processors with and without avx512).
+and its commit says which numbers moved and why. That forgets the bits of other machines; where
+nothing has changed, `--add_golden` adds those of one more. Bits depend on the processor and on XLA:
+on a machine that the fixture does not know hashes are not compared, and logged values to a relative
+1e-4 in the first step and to 0.1 after it: the rounding of an update can move a pixel over the
+gates' and masks' thresholds (0.05 is the most seen, between processors with and without avx512).
 """
 
 import hashlib
@@ -73,15 +74,20 @@ def describe(workdir, leaves) -> dict:
   }
 
 
+def writes(request) -> bool:
+  """Whether this machine's runs are written, and not compared."""
+  return any(request.config.getoption(f"--{how}_golden") for how in ("renew", "add"))
+
+
 @pytest.fixture(scope="module")
 def golden(request):
-  """The fixture; with --renew_golden an empty one that is written at the end."""
-  if not request.config.getoption("--renew_golden"):
-    yield json.loads(FIXTURE.read_text())
-    return
-  renewed = {"machine": machine(), "runs": {}}
-  yield renewed
-  FIXTURE.write_text(json.dumps(renewed, indent=1) + "\n")
+  """Runs by machine and name; with one of the flags this machine's are written at the end."""
+  known = {} if request.config.getoption("--renew_golden") else json.loads(FIXTURE.read_text())
+  if writes(request):
+    known[machine()] = {}
+  yield known
+  if writes(request):
+    FIXTURE.write_text(json.dumps(known, indent=1) + "\n")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -90,12 +96,13 @@ def test_a_run_is_the_golden_one(name, golden, trainer, tmp_path, checkpoint_lea
   status, output = trainer.run(tmp_path / "run", *SHORT, *values, recipe=recipe)
   assert status == 0, output
   found = describe(tmp_path / "run", checkpoint_leaves(tmp_path / "run", 3))
-  if request.config.getoption("--renew_golden"):
-    golden["runs"][name] = found
+  if writes(request):
+    golden[machine()][name] = found
     return
-  expected = golden["runs"][name]
+  known = machine() in golden
+  expected = golden[machine() if known else next(iter(golden))][name]
   assert len(found["log"]) == len(expected["log"])
-  if golden["machine"] == machine():
+  if known:
     assert found == expected, "bits changed; see the docstring of this file"
   for ours, theirs in zip(found["log"], expected["log"], strict=True):
     assert ours.pop("kind") == theirs["kind"]
