@@ -11,8 +11,9 @@ package: a change in cfi_jax/ROOM/NAME.py
 is shown to the tests in tests/ROOM/, one in cfi_jax/ROOM/NAME/FILE.py to those in tests/ROOM/NAME/
 and then tests/ROOM/. A first pass over these test files records the statements
 that each test runs, in its own process and in the commands that it starts. Those that run the
-changed one come first, quick ones before slow ones, then the others of these folders, until the
-first failure or until --seconds of tests have passed. A change that computes for a multiple of
+changed one come first, then the others of these folders; of both those of test_NAME.py (or
+test_FILE.py) before others and quick ones before slow ones, until the first failure or until
+--seconds of tests have passed. A change that computes for a multiple of
 their usual time, or waits for a multiple of that, hangs; it counts as noticed, and is listed. Runs
 on Linux, whose /proc tells what a process has computed.
 
@@ -266,11 +267,13 @@ def choose(mutant: Mutant, tests: dict[str, dict], seconds: float) -> tuple[list
   """The tests that a change is shown to, and the seconds that they usually take."""
   files = mirrors(mutant.path)
   statement = f"{mutant.path}:{mutant.statement}"
+  own = f"test_{pathlib.PurePath(mutant.path).stem}"
 
   def rank(name):
     ran = tests[name]["ran"]
     touched = any(each.startswith(f"{mutant.path}:") for each in ran)
-    return (-(statement in ran) or -touched / 2, tests[name]["seconds"])
+    is_own = pathlib.PurePath(name.split("::")[0]).stem == own
+    return (-(statement in ran) or -touched / 2, not is_own, tests[name]["seconds"])
 
   chosen, total = [], 0.0
   for name in sorted((n for n in tests if n.split("::")[0] in files), key=rank):
