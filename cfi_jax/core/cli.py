@@ -22,7 +22,7 @@ from ml_collections import config_dict, config_flags
 
 from cfi_jax.core import files, storage
 from cfi_jax.core.config import guess, load
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 from cfi_jax.core.version import VERSION
 
 # How JAX's error begins where there is no device, and the file of JAX that looks for devices.
@@ -99,7 +99,7 @@ def status(
 ) -> int:
   """The exit status of a command; no traceback follows what is not the program's fault.
 
-  2 after an `InputError`, an accident of the file system or a device that is not there, which are
+  2 after a `KnownError`, an accident of the file system or a device that is not there, which are
   printed; 130 after Ctrl-C.
   """
   try:
@@ -112,7 +112,7 @@ def status(
     given = parse(flags, arguments)
     logging.set_verbosity(given.pop("verbosity"))
     return main(given)
-  except InputError as error:
+  except KnownError as error:
     return refuse(error)
   except (OSError, RuntimeError, AssertionError) as error:
     reason = files.accident(error) if isinstance(error, OSError) else _missing_device(error)

@@ -7,7 +7,7 @@ import tempfile
 import uuid
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError, KnownError, StorageError
 
 # Errors that the next write would meet, too: full, over quota, read-only or broken.
 LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -18,7 +18,7 @@ ACCIDENTS = (
 )
 
 
-def accident(error: BaseException, path: object = None) -> InputError | None:
+def accident(error: BaseException, path: object = None) -> KnownError | None:
   """User's error for an accident of the file system; None where it may be the program's.
 
   An error that is no OSError, as of a library in another language, is told by its words.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import FolderStore, enumerate_problems
 from cfi_jax.data.matching import (
   PLAIN,
@@ -276,8 +276,6 @@ def _header(path: pathlib.Path) -> images.Header | InputError:
     with FolderStore("").peek(os.fspath(path)) as file:
       header = images.read_header(file, os.fspath(path))
     eight_bits(np.zeros((1, 1, 1), header.depth), os.fspath(path))  # refused before any is scored
-  except StorageError:
-    raise
   except InputError as error:
     return error
   return header

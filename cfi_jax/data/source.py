@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Record, Store, enumerate_problems
 from cfi_jax.data.threads import each
 from cfi_jax.images import read as images
@@ -215,8 +215,6 @@ class FileSource:
           header = images.read_header(stream, self.store.label(file.path))
         headers[name] = dataclasses.replace(header, channels=3 if name in self.colour else 1)
       require_one_size(self.store, record, {n: (h.height, h.width) for n, h in headers.items()})
-    except StorageError:
-      raise
     except InputError as error:
       return str(error)
     return headers

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Listing, Record, Store, shorten
 from cfi_jax.data.source import require_one_size
 from cfi_jax.data.threads import each
@@ -189,8 +189,6 @@ def _examine(dataset: FileDataset, normalizer: Normalizer, split: str, record: R
       continue
     try:
       found[name] = _decode(store, file, name, normalizer)
-    except StorageError:
-      raise
     except InputError as error:
       problems.append(str(error))
   try:

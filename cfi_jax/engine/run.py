@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 from cfi_jax.engine import feed as feed_lib
 from cfi_jax.engine import product, sharding
 from cfi_jax.engine.config import Config
@@ -123,7 +123,7 @@ def share_listing(root: str) -> None:
   found = b"{}"
   if jax.process_index() == 0:
     # Every process meets the error, and tells it, when it opens the data.
-    with contextlib.suppress(OSError, InputError):
+    with contextlib.suppress(OSError, KnownError):
       storage.entries(root)
       found = json.dumps(storage.listings()).encode(errors="surrogateescape")
   storage.take_listings(json.loads(sharding.tell(f"listing {root} {next(_listings)}", found)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cfi_jax.core import storage
 from cfi_jax.core.progress import Progress
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Opened, Scene, Unscored, look, merge, open_scenes
 from cfi_jax.data.parts import CHUNK, Part, Parts
 from cfi_jax.data.shards import Shard, stretches
@@ -81,8 +81,6 @@ def _score(request: Request, scenes: Sequence[Scene], models: Models) -> list[di
     return []
   try:
     rows = score_scenes(request, scenes, models, progress=False).rows
-  except StorageError:
-    raise
   except InputError as error:
     if len(scenes) == 1:
       return [{"name": scenes[0].name, "failure": str(error)}]

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import jax
 import numpy as np
 
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.fuse.computing import fuse_ready
 from cfi_jax.fuse.reading import Job, Options, Ready, make_normalizer, read_ready
 from cfi_jax.fusion.fuser import Fuser
@@ -127,8 +127,6 @@ def _try(function: Callable, *arguments):
   """The result, or the error as a value; too little memory is one too, a full disk is none."""
   try:
     return function(*arguments)
-  except StorageError:
-    raise
   except InputError as error:
     return error
   except MemoryError as error:

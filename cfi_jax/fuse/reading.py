@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.threads import each
 from cfi_jax.fuse.aligned import Aligner
 from cfi_jax.fusion import arrays, masks
@@ -122,8 +122,6 @@ def make_normalizer(jobs: Sequence[Job], options: Options) -> Normalizer:
         if normalizer.rule(name).keeps(np.dtype(header.depth)):
           return None
       image = read_masked(job, name, options)
-    except StorageError:
-      raise
     except (InputError, OSError):
       return None
     values = images.luma(np.ma.getdata(image))

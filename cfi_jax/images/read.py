@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.images import radiometric, tiff
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2")
@@ -237,7 +237,7 @@ def _readable(label: str) -> Iterator[None]:
     yield
   except InputError as error:
     raise InputError(f"{label}: {error}") from error
-  except MemoryError:
+  except (MemoryError, StorageError):
     raise
   except Exception as error:  # pillow's decoders raise nearly any type on damaged bytes
     raise InputError(f"{label}: cannot be read as an image ({error})") from error

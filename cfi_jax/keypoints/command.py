@@ -10,7 +10,7 @@ import numpy as np
 from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import track
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import shorten
 from cfi_jax.data.pictures import pictures_in, read_rgb
 from cfi_jax.keypoints import blazepose
@@ -29,8 +29,6 @@ def find_all(given: Mapping[str, Any]) -> int:
   for path in track(pictures, "finding keypoints", "picture"):
     try:
       found = network.find(read_rgb(path, given["max_pixels"]))
-    except StorageError:
-      raise
     except InputError as error:
       failures.append(str(error))
       continue

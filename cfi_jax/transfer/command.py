@@ -12,7 +12,7 @@ from PIL import Image
 from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.pictures import pictures_in, read_rgb
 from cfi_jax.datasets.posed.keypoints import find_file, read_file
 from cfi_jax.images import write as pictures
@@ -73,8 +73,6 @@ def _run(
       pose = None if job.keypoints is None else read_file(job.keypoints)
       (person, own) = target
       made = transferring.transfer(read_rgb(job.source, max_pixels), person, pose, own)
-    except StorageError:
-      raise
     except InputError as error:
       failures.append(f"{job.source}: {error}")
     else:

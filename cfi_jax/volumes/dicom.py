@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.volumes.volume import Volume, need
 
 EXTENSIONS = (".dcm", ".dicom", ".ima")
@@ -91,6 +91,8 @@ def _header(path: pathlib.Path) -> Any | None:
       return None
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
+  except StorageError:
+    raise
   except Exception as error:
     raise InputError(f"{path}: cannot be read as DICOM ({error})") from error
   kind = header.get("PhotometricInterpretation", "missing")
@@ -204,8 +206,9 @@ def _images(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
   open_path, data, stored = None, None, None
   for plane in planes:
     if plane.path != open_path:
+      kept = storage.local(plane.path)
       try:
-        data = library.dcmread(storage.local(plane.path), force=True)
+        data = library.dcmread(kept, force=True)
         stored = np.asarray(data.pixel_array)
       except Exception as error:  # of whichever decoder
         syntax = getattr(plane.header.file_meta.get("TransferSyntaxUID", ""), "name", "unknown")

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfi_jax.core import storage
 from cfi_jax.core.files import write_atomically
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.volumes.volume import Volume, need
 
 EXTENSIONS = (".nii", ".nii.gz")
@@ -31,6 +31,8 @@ def read(path: pathlib.Path) -> Volume:
     raise InputError(f"{path}: {error}") from error
   except OSError as error:
     raise InputError(f"{path}: {error.strerror or error}") from error
+  except StorageError:
+    raise
   except Exception as error:  # nibabel raises many types on damaged files
     raise InputError(f"{path}: cannot be read as NIfTI ({error})") from error
   header = image.header

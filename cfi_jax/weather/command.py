@@ -13,7 +13,7 @@ import numpy as np
 from cfi_jax.core import storage
 from cfi_jax.core.files import require_folder, write_atomically
 from cfi_jax.core.progress import Progress
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data import naming
 from cfi_jax.data.pairs import PairFiles, find_pairs, require_alike
 from cfi_jax.fusion import weather as weather_lib
@@ -43,8 +43,6 @@ def make(given: Mapping[str, Any]) -> int:
     for job in jobs:
       try:
         drawn = _make_one(job, output, given["seed"], options, normalizer, taken)
-      except StorageError:
-        raise
       except InputError as error:
         failures.append(f"{job.name}: {error}")
       else:

@@ -17,7 +17,7 @@ import pytest
 
 from cfi_jax.core import cli, files, storage
 from cfi_jax.core.storage import cache, listing, requests
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError, KnownError, StorageError
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECRETS = ("hunter2", "sig=", "AKIA")
@@ -181,7 +181,7 @@ def test_errors_that_stay_are_told_at_once_and_name_the_object(memory, error, ki
     storage.path("s3://b/key").read_bytes()
   assert caught.value.filename == "s3://b/key" and word in str(caught.value)
   assert len(memory.calls) == 1 and not any(s in str(caught.value) for s in SECRETS)
-  assert isinstance(files.accident(caught.value), InputError) or kind is FileNotFoundError
+  assert isinstance(files.accident(caught.value), KnownError) or kind is FileNotFoundError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 
 LIBRARIES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}  # the package of each scheme
 # For connections that break and answers that do not come, in seconds. What a server answers (429,
@@ -85,7 +85,7 @@ def attempt(url: str, work: Callable[[Any, str], T]) -> T:
   for tried in range(1, TRIES + 1):
     try:
       return work(_filesystem(scheme, os.getpid()), key)
-    except InputError:
+    except KnownError:
       raise
     except Exception as error:  # each library has errors of its own
       found, passes = _explain(error, url)

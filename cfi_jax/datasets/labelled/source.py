@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, Record
 from cfi_jax.data.source import FileSource, require_one_size
 from cfi_jax.datasets.files import Examined
@@ -66,15 +66,11 @@ class LabelledSource(FileSource):
             f"{label}: along borders lie classes between those on both sides: it was resized like "
             "a picture; labels are resized by their nearest neighbour"
           )
-      except StorageError:
-        raise
       except InputError as error:
         problems.append(str(error))
     if BOXES in record.files:
       try:
         classes |= {*self._boxes(record.files[BOXES], *size).classes.tolist()}
-      except StorageError:
-        raise
       except InputError as error:
         problems.append(str(error))
     return Examined(tuple(problems), frozenset(self.classes.names[index] for index in classes))
@@ -99,8 +95,6 @@ class LabelledSource(FileSource):
       first = next(iter(headers.values()))
       try:
         self._boxes(record.files[BOXES], first.height, first.width)
-      except StorageError:
-        raise
       except InputError as error:
         return str(error)
       headers[OBJECTS] = Header(first.height, first.width, np.uint8, self.slots)

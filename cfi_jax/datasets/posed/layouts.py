@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data import augment
 from cfi_jax.data.listing import File, Listing, Record, files_in, is_folder
 from cfi_jax.datasets.posed import keypoints as readers
@@ -155,8 +155,6 @@ class PoseFrames(Posed):
       seen.add(stem)
       try:
         person = readers.READERS[ending](self.text(file.path), self.store.label(file.path))
-      except StorageError:
-        raise
       except InputError as error:
         problems.append(str(error))
         continue

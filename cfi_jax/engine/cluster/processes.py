@@ -10,7 +10,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from cfi_jax.core import files
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 from cfi_jax.engine.cluster.flags import FLAGS
 from cfi_jax.engine.cluster.watch import LOST_AFTER, End, Watch
 
@@ -70,7 +70,7 @@ def run(
 
   All end together: with a process that was lost or that stopped, within a minute, the others end
   as well, with a status other than 0 and a line that names it and then says `again`. An
-  `InputError` that all processes meet is printed once; the status is 2. With several processes this
+  `KnownError` that all processes meet is printed once; the status is 2. With several processes this
   function does not return from a failure: the process ends.
   """
   if place is None:
@@ -82,7 +82,7 @@ def run(
     client.wait_at_barrier("cfi_jax finished", timeout_in_ms=LONGEST_WAIT * 1000)
     watch.stop()
     return status
-  except InputError as error:
+  except KnownError as error:
     watch.announce(End(2, str(error)))
     watch.leave(2, "" if watch.said_by_first(str(error)) else f"error: {error}")
   except KeyboardInterrupt:

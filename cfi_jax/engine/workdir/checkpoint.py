@@ -14,7 +14,7 @@ from flax import serialization, traverse_util
 from jax.sharding import Mesh
 
 from cfi_jax.core import files, storage
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.workdir import damage, mirror, record
 from cfi_jax.engine.workdir.manager import CheckpointOptions, Quiet, one_line, open_manager
@@ -64,7 +64,7 @@ class Checkpoints:
         self._manager = open_manager(self._folder, options, read_only=read_only, alone=alone)
     except BaseException as error:
       self._quiet.__exit__()
-      if isinstance(error, InputError) or not isinstance(error, Exception):
+      if isinstance(error, KnownError) or not isinstance(error, Exception):
         raise
       raise damage.DamagedError(f"{self._folder} cannot be opened ({one_line(error)})") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cfi_jax.core import storage
 from cfi_jax.core.progress import track
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, FolderStore, enumerate_problems, shorten
 from cfi_jax.data.matching import PLAIN, find
 from cfi_jax.data.source import Derived, Source, rgb
@@ -90,8 +90,6 @@ class FusedSource(Derived):
         _require_size(label, (own.height, own.width), _size(headers["visible"]))
         own = dataclasses.replace(own, channels=3 if self.colour else 1)
         found.append(headers | {"visible": own})
-      except StorageError:
-        raise
       except InputError as error:
         problems.append(str(error))
     if problems:
