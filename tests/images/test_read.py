@@ -9,7 +9,7 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.images import read as images
-from cfi_jax.images import tiff
+from cfi_jax.images.tiff import count_pages
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), np.uint8)
@@ -530,5 +530,5 @@ def test_pages_of_a_tiff_are_read_one_by_one(tmp_path):
 def test_the_pages_of_a_tiff_are_counted(dtype, count):
   file = io.BytesIO()
   tifffile.imwrite(file, np.zeros((count, 9, 13), dtype), photometric="minisblack")
-  assert tiff.count_pages(file) == count
-  assert tiff.count_pages(io.BytesIO(b"no TIFF")) == 1
+  assert count_pages(file) == count
+  assert count_pages(io.BytesIO(b"no TIFF")) == 1
