@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import decode, read_image
 
@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
   (tmp_path / "x.png").write_text("old")
   monkeypatch.setattr("os.replace", fail)
-  with pytest.raises(InputError, match="x.png: cannot be written: No space"):
+  with pytest.raises(StorageError, match="x.png: cannot be written: No space"):
     pictures.write_image(tmp_path / "x.png", np.zeros((8, 8, 1), np.uint8))
   assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
   assert (tmp_path / "x.png").read_text() == "old"
