@@ -12,7 +12,8 @@ and summary.md in the workdir, after every seed that all rows have.
 Other sizes with :large. Fewer rows: --config.order="('full','no_static')".
 A short training, for one core, with :short: 240 steps, the losses read off pictures from step 80.
 Cost, by the time of a run of configs/figures.py: ten rows of three seeds are 11 hours of a CPU
-core; nobody has run it.
+core; nobody has run it. With :short the first seven rows took two hours of a core that shared a
+processor; docs/studies.md says what they say.
 """
 
 from cfi_jax.study.ablations.template import ablations
