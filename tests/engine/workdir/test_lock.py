@@ -276,3 +276,27 @@ def test_the_lock_of_a_new_holder_is_given_back(tmp_path):
   lock._remove(path, {"token": "new"})
   lock._remove(path, {"token": "new"})  # another process was faster
   assert list(tmp_path.iterdir()) == [] and lock._renewed(path) is None
+
+
+def test_the_end_waits_for_the_last_renewal(tmp_path):
+  seen = []
+  with Lock(tmp_path) as own:
+    own.acquire()
+    assert own._thread.daemon
+    own._thread = types.SimpleNamespace(join=lambda: seen.append((tmp_path / FILE).exists()))
+  assert seen == [True] and not (tmp_path / FILE).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
+def test_the_start_of_a_process_is_told_in_ticks():
+  fields = pathlib.Path("/proc/self/stat").read_text().split()
+  assert lock._started(os.getpid()) == fields[22 - 52 - 1]  # the 22nd of 52; names have spaces
+  assert lock._started(1) != lock._started(os.getpid())
+
+
+def test_a_lock_that_goes_while_it_is_watched_is_held_by_nobody(tmp_path, waited, monkeypatch):
+  path = pretend(tmp_path, machine="another")
+  holder = lock._read(path)
+  assert lock._lives(path, holder, "who") is False and len(waited) == 30
+  monkeypatch.setattr(lock.time, "sleep", lambda seconds: path.unlink())
+  assert lock._lives(path, holder, "who") is False
