@@ -67,9 +67,7 @@ def test_reports_of_orbax_are_kept_back_meanwhile_unless_asked_for(verbosity, mo
   ("read_only", "alone", "create"),
   [(False, False, True), (True, False, False), (False, True, False), (True, True, False)],
 )
-def test_who_makes_and_cleans_the_folder(
-  tmp_path, monkeypatch, process, read_only, alone, create
-):
+def test_who_makes_and_cleans_the_folder(tmp_path, monkeypatch, process, read_only, alone, create):
   given = []
   monkeypatch.setattr(jax, "process_index", lambda: process)
   monkeypatch.setattr(
