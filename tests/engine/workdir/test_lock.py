@@ -11,7 +11,6 @@ import types
 import pytest
 from command_line import ROOT
 
-from cfi_jax.core import files
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.workdir import lock
 from cfi_jax.engine.workdir.lock import FILE, Lock
@@ -171,14 +170,6 @@ def test_one_of_many_takes_it(tmp_path):
   assert len(held) >= 1
   for out, error in ends:
     assert ("held" in out) != ("is being written by process" in error), (out, error)
-
-
-@pytest.mark.parametrize("make", [files.create, files._create_exclusively])
-def test_whoever_makes_a_file_is_told_so_and_nobody_else(make, tmp_path):
-  path = tmp_path / "lock"
-  assert make(path, b"whole") is True
-  assert make(path, b"second") is False
-  assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
 
 
 def test_works_without_hard_links(tmp_path, monkeypatch):
