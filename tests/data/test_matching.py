@@ -213,3 +213,11 @@ def test_shards_share_records_and_strays_and_count_all_images(tmp_path):
   assert all(share.found["visible"].total == 9 for share in shares)
   strays = [matching.strays(list(share.found.values())) for share in shares]
   assert all(strays) and len(strays[0] + strays[1]) == 18 == len({*strays[0], *strays[1]})
+
+
+def test_a_file_of_no_image_name_is_one_shards(tmp_path):
+  touch(tmp_path, "vi/1_v.png", "ir/1.png", *(f"vi/{k}.png" for k in range(9)))
+  naming = from_options(OPTIONS | {"visible_suffix": "_v"})
+  shares = [matching.match(str(tmp_path), VI_IR, naming, Shard(k, 2)) for k in range(2)]
+  strays = [matching.strays(list(share.found.values())) for share in shares]
+  assert all(strays) and sorted(sum(strays, ())) == [f"vi/{k}.png" for k in range(9)]

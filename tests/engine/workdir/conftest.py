@@ -39,6 +39,8 @@ class Objects(dict):
 
   def cat_file(self, key, start=None, end=None):
     """The content, or a part."""
+    if key not in self:
+      raise FileNotFoundError(key)
     return self[key][start:end]
 
   def pipe_file(self, key, content, mode="overwrite"):
