@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import io
 import re
 import subprocess
 import sys
@@ -320,58 +319,3 @@ def test_a_command_is_chosen_by_its_name(capsys):
     cli.choose(commands, "All.", [])
   with pytest.raises(InputError, match="no command 'chek' .did you mean 'check'.*; valid: check, "):
     cli.choose(commands, "All.", ["chek"])
-
-
-def test_a_line_of_help_has_a_hundred_characters_at_most():
-  for length, lines in ((5, 1), (6, 2)):
-    text = cli._entry("--x", f"{'a' * 70} {'b' * length}").splitlines()
-    assert len(text) == lines and max(map(len, text)) <= 100
-
-
-def test_what_was_said_is_out_before_an_interrupted_command_ends(monkeypatch):
-  class Stream(io.StringIO):
-    flushed = 0
-
-    def flush(self):
-      self.flushed += 1
-
-  def leave(status):
-    raise SystemExit(status, cli.sys.stdout.flushed)
-
-  def main(given):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(cli.app, "run", lambda finish, argv: finish(argv))
-  monkeypatch.setattr(cli.os, "_exit", leave)
-  monkeypatch.setattr(cli.sys, "argv", ["command"])
-  monkeypatch.setattr(cli.sys, "stdout", Stream())
-  with pytest.raises(SystemExit) as ended:
-    cli.run(main, {}, "Says something.")
-  assert ended.value.args == (130, 1)
-
-
-def test_what_libraries_report_is_set_before_a_command_begins(monkeypatch):
-  told = []
-  monkeypatch.setattr(cli.logging, "set_verbosity", told.append)
-  for arguments, level in (((), -2), (("--verbosity=-1",), -1)):
-    assert outcome(lambda given: told.append(sorted(given)) or 0, *arguments) == 0
-    assert told == [level, ["config", "count", "root"]]
-    told.clear()
-
-
-def test_an_assertion_where_jax_looks_for_devices_is_a_device_that_is_not_there(
-  monkeypatch, capsys
-):
-  def main(given):
-    exec(compile("assert False", "/jax/_src/xla_bridge.py", "exec"))
-
-  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-  assert outcome(main) == 2
-  assert capsys.readouterr().err.startswith(
-    "error: JAX_PLATFORMS=cuda: there is no such device, or JAX has no plugin for it; without"
-  )
-
-
-def test_a_config_without_a_file_is_none_and_the_last_one_counts():
-  assert cli.parse(OTHERS, ["--config"])["config"] is None
-  assert cli._take_config(["--config", "a", "x", "-config=b"]) == ("b", ["x"])
