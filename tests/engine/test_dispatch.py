@@ -99,3 +99,16 @@ def test_rows_are_divided_among_the_devices_and_steps_are_not(most):
       assert stacked["a"].sharding.spec == PartitionSpec(None, sharding.AXIS)
       assert (count.shape, count.dtype) == ((), np.int32)
       assert count.sharding == sharding.replicated(mesh)
+
+
+def test_a_step_is_traced_once_though_its_shapes_are_asked_for_first():
+  traced = []
+
+  def one_step(state, kept, items):
+    traced.append(1)
+    return add_up(state, kept, items)
+
+  scalar, rows = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((4, 2, 1), np.float32)
+  inputs = {"a": rows, "b": rows}, jax.ShapeDtypeStruct((), np.int32)
+  _, metrics = jax.eval_shape(dispatch.make_program(one_step, 4), scalar, scalar, inputs)
+  assert traced == [1] and metrics["b"].shape == (4,)

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from cfi_jax.core import storage
+from cfi_jax.core.storage import listing
 
 FOLDER = storage.path("s3://b/d")
 
@@ -83,3 +84,30 @@ def test_a_path_below_another_is_of_the_same_store(other):
   assert (FOLDER / "a").is_relative_to(FOLDER) and str((FOLDER / "a").relative_to(FOLDER)) == "a"
   assert [str(path) for path in (FOLDER / "a").parents] == ["s3://b/d", "s3://b"]
   assert str(FOLDER.with_suffix(".png")) == "s3://b/d.png"
+
+
+def test_local_files_are_told_by_size_and_those_below_are_sorted(tmp_path):
+  (tmp_path / "c").mkdir()
+  for name, content in (("d", b""), ("c/x", b"1"), ("a", b"xyz")):
+    (tmp_path / name).write_bytes(content)
+  (tmp_path / "b").symlink_to(tmp_path / "nowhere")
+  assert [storage.size(e) for e in storage.entries(str(tmp_path)) if not e.is_dir()] == [3, 0, 0]
+  below = [str(path.relative_to(tmp_path)) for path in storage.files_below(tmp_path)]
+  assert below == ["a", "c/x", "d"]
+  assert storage.join("", "a") == "a" and storage.join("a", "b", "/c") == "/c"
+
+
+def test_an_entry_is_that_of_a_listing_or_none(objects, memory):
+  objects |= {"b/d/x/1": b"12"}
+  assert listing.entry("s3://b/d/x/1") is None and not memory.calls  # nothing was listed
+  storage.entries("s3://b/d")
+  found = listing.entry("s3://b/d/x/1")
+  assert (found.name, found.path, found.is_dir(), found.stat().st_size) == (
+    "1", "s3://b/d/x/1", False, 2
+  )  # fmt: skip
+  folder = listing.entry("s3://b/d/x")
+  assert folder.is_dir() and folder.name == "x"
+  with pytest.raises(FileNotFoundError) as error:
+    folder.stat()
+  assert error.value.filename == "s3://b/d/x"
+  assert listing.entry("s3://b/d/none") is listing.entry("s3://b/d/x/1/2") is None
