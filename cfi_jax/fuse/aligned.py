@@ -85,8 +85,10 @@ def compose(
 def _unfused(visible: Prepared, gray: bool, dtype: np.dtype) -> np.ndarray:
   """The visible image in the type of the result: its own values, where that is its own type."""
   stored = images.luma(visible.stored) if gray else visible.stored
-  if dtype == stored.dtype or dtype.kind != "u":
-    return ranges.to_type(stored, dtype) if dtype != stored.dtype else stored
+  if dtype == stored.dtype:
+    return stored
+  if dtype.kind != "u":
+    return ranges.to_type(stored, dtype)
   colours = visible.range.to_unit(stored[..., :3], np.dtype(np.float64)) * ranges.largest(dtype)
   alpha = stored[..., 3:] * (ranges.largest(dtype) / ranges.largest(stored.dtype))
   return ranges.to_type(np.concatenate([colours, alpha], -1), dtype)

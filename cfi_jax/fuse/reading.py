@@ -244,9 +244,8 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   if valid is None:
     return ranges.to_type(values, image.dtype)
   weight = _bilinear(valid, size)
-  known = weight >= 0.5
-  values = np.where(known, values / np.maximum(weight, 0.5), 0)
-  return validity.apply(ranges.to_type(values, image.dtype), known)
+  values = ranges.to_type(values / np.maximum(weight, 0.5), image.dtype)
+  return validity.apply(values, weight >= 0.5)
 
 
 def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -80,7 +80,7 @@ def fuse_volumes(given: Mapping[str, Any]) -> int:
 def _output(given: Mapping[str, Any]) -> tuple[pathlib.Path, str]:
   """The file or folder to write, and the extension of its pictures; see `fuse_volumes`."""
   for name, usual in ELSEWHERE.items():
-    if given.get(name, usual[0]) not in usual:
+    if given[name] not in usual:
       raise InputError(f"--{name}={given[name]} is of pictures; volumes do not take it")
   target = storage.path(given["output"])
   if not nifti.is_name(target) and target.suffix and not target.is_dir():
@@ -102,8 +102,8 @@ def fuse_greys(
   infrared: Greys,
   reference: Volume,
   plane: str,
-  gray: bool = False,
-  memory_mb: float | None = None,
+  gray: bool,
+  memory_mb: float | None,
 ) -> np.ndarray:
   """The fused greys, float32 [I, J, K], or RGB where `visible` has colours and not `gray`.
 

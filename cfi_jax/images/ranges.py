@@ -79,7 +79,7 @@ class Rule:
 
   def keeps(self, dtype: np.dtype) -> bool:
     """Whether images of a type mean 0 to its largest value, whatever they hold."""
-    return np.dtype(dtype) == np.uint8 and (
+    return dtype == np.uint8 and (
       self.kind in ("auto", "full") or (self.kind == "bits" and self.high == 255)
     )
 

@@ -27,6 +27,8 @@ ANIMATED: dict[str, tuple[str, dict]] = {
   ".gif": ("GIF", {"disposal": 1}),
   ".webp": ("WEBP", {"quality": 90, "method": 4}),
 }
+# What Pillow raises for sides that a format cannot hold.
+_TOO_LARGE = (OSError, ValueError, OverflowError, struct.error)
 _PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
 
@@ -81,7 +83,7 @@ def write_animation(
     first.save(
       content, name, save_all=True, append_images=others, duration=milliseconds, loop=0, **options
     )
-  except (OSError, ValueError, struct.error) as error:  # sides that the format cannot hold
+  except _TOO_LARGE as error:
     raise InputError(f"{path}: cannot be written as {name} ({error})") from error
   write_atomically(path, content.getvalue())
 
@@ -102,7 +104,7 @@ def _encode(path: str | os.PathLike, image: np.ndarray, name: str, options: dict
   try:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     picture.save(content, name, **options)
-  except (OSError, ValueError, struct.error) as error:  # sides that the format cannot hold
+  except _TOO_LARGE as error:
     height, width = image.shape[:2]
     raise InputError(
       f"{path}: {width}x{height} pixels cannot be written as {name} ({error}); write .png"

@@ -22,7 +22,7 @@ from cfi_jax.data import pairs
 from cfi_jax.data.shards import Shard
 from cfi_jax.fuse import command
 from cfi_jax.fuse.__main__ import FLAGS
-from cfi_jax.fuse.finding import find_jobs
+from cfi_jax.fuse.finding import find_embedded_jobs, find_jobs
 
 
 def write_pairs(root, count):
@@ -120,6 +120,9 @@ def test_one_file_is_fused_by_one_process(root, tmp_path):
   files = [root / folder / "001.png" for folder in ("visible", "infrared")]
   found = [find_jobs(*files, tmp_path / "x.png", ".png", shard=Shard(k, 3)).jobs for k in range(3)]
   assert sorted(map(len, found)) == [0, 0, 1]
+  one = root / "visible" / "001.png"
+  found = [find_embedded_jobs(one, tmp_path / "x.png", ".png", shard=Shard(k, 3)) for k in range(3)]
+  assert sorted(len(each.jobs) for each in found) == [0, 0, 1]
 
 
 class Entry:

@@ -92,6 +92,7 @@ def test_damaged_files_and_others_fail_by_name(folder, tmp_path, capsys):
     (["--flir=F/day"], "holds no radiometric JPEG of FLIR"),
     (["--flir=F/x"], "x: does not exist"),
     (["--flir=F", "--window=0C:40C", "--normalize=infrared:full"], "leave one out"),
+    (["--flir=F", "--format=gif"], "cannot write '.gif' files; allowed: .png"),
   ],
 )
 def test_flags_that_cannot_be_meant_are_refused(folder, capsys, flags, words):

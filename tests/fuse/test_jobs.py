@@ -1,8 +1,6 @@
 """Pairs of files and folders: every kind of picture, bad pairs, order, threads."""
 
 import dataclasses
-import types
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -13,7 +11,6 @@ from cfi_jax.core import cli, progress
 from cfi_jax.core.types import InputError
 from cfi_jax.data.naming import Naming
 from cfi_jax.fuse import command
-from cfi_jax.fuse import jobs as jobs_lib
 from cfi_jax.fuse.__main__ import FLAGS
 from cfi_jax.fuse.finding import find_jobs
 from cfi_jax.fuse.jobs import Options, fuse_jobs
@@ -150,18 +147,6 @@ def test_pairs_of_many_sizes_in_any_order(small, folders, random):
     both = [read_image(folder / f"{name}.png") for folder in (visible, infrared)]
     difference = small.fuse(*both, memory_mb=1e4).astype(int) - read_image(fused / f"{name}.png")
     assert np.abs(difference).max() <= 1 and (difference == 0).mean() > 0.99
-
-
-def test_two_threads_and_one_for_each_device_read_and_as_many_write(monkeypatch):
-  made = []
-  monkeypatch.setattr(
-    jobs_lib, "_pool", lambda count: made.append(count) or ThreadPoolExecutor(count)
-  )
-  fusing = types.SimpleNamespace(
-    devices=(0, 1, 2), takes_valid=True, reserve=lambda sizes, memory_mb: None
-  )
-  assert list(fuse_jobs(fusing, [], OPTIONS, "normalizer")) == []
-  assert made == [5, 5]
 
 
 def test_swapped_pictures_are_noticed(small, folders, random):
@@ -320,6 +305,17 @@ def test_results_that_would_be_sources_the_next_time_are_refused(tmp_path, rando
   with pytest.raises(InputError, match="results would be taken for visible images"):
     find_jobs(both, both, both / "out", ".png", rule)
   assert len(find_jobs(both, both, tmp_path / "out", ".png", rule).jobs) == 1
+
+
+def test_one_result_that_would_be_a_source_is_enough_to_refuse(tmp_path, random):
+  """Of a_t.png the result is a.png, which is no visible image; that of a_t_t.png is a_t.png."""
+  visible, infrared = tmp_path / "visible", tmp_path / "infrared"
+  for name in ("a", "a_t"):
+    save(visible, f"{name}_t.png", random_picture(random, 8, 8))
+    save(infrared, f"{name}.png", random_picture(random, 8, 8))
+  rule = Naming({"visible": ("", "_t")})
+  with pytest.raises(InputError, match="results would be taken for visible images"):
+    find_jobs(visible, infrared, visible / "out", ".png", rule)
 
 
 @pytest.mark.parametrize(

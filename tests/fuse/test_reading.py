@@ -1,6 +1,7 @@
 """Pairs of files whose values, sizes or colours do not mean what they seem to."""
 
 import dataclasses
+import types
 
 import jax
 import matplotlib
@@ -9,13 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cfi_jax.core import cli
+from cfi_jax.core import cli, progress
 from cfi_jax.core.types import InputError
 from cfi_jax.fuse import __main__ as command_line
-from cfi_jax.fuse import command
+from cfi_jax.fuse import command, reading
 from cfi_jax.fuse.finding import find_jobs
 from cfi_jax.fuse.jobs import fuse_jobs
-from cfi_jax.fuse.reading import Options, fit, make_normalizer, read_pair
+from cfi_jax.fuse.reading import Job, Options, fit, make_normalizer, read_pair
+from cfi_jax.images import validity
 from cfi_jax.images import write as pictures
 from cfi_jax.images.read import read_image
 
@@ -205,6 +207,8 @@ def test_false_colours_become_values(folders):
     ((24, 18), "", "18x24.*aspect ratios differ.*--resize=infrared,stretch"),
     ((24, 18), "infrared", "18x24.*aspect ratios differ.*--resize=infrared,stretch"),
     ((24, 30), "infrared", "aspect ratios differ"),
+    ((11, 16), "infrared", None),  # 24 * 16 - 32 * 11 is 32, the longest side
+    ((10, 15), "infrared", "aspect ratios differ"),  # and here 40
     ((24, 18), "infrared,stretch", None),
   ],
 )
@@ -220,6 +224,77 @@ def test_another_aspect_ratio_is_not_squeezed_without_a_word(folders, size, resi
   else:
     found = read_pair(job, options)
     assert found[1].shape == (24, 32, 1) and (found[1] == 9).all()
+
+
+def test_a_pixel_has_a_value_where_half_of_its_weight_has_one():
+  image = np.full((48, 16, 1), 100, np.uint8)
+  known = np.arange(48)[:, None, None] < 13  # row 6 of 24 is 1/8, 3/8, 3/8 and 1/8 of 11 to 14
+  found = reading._resize(validity.apply(image, np.broadcast_to(known, image.shape)), (24, 8))
+  np.testing.assert_array_equal(~np.ma.getmaskarray(found)[:, 3, 0], np.arange(24) <= 6)
+  assert found.dtype == np.uint8 and (found.compressed() == 100).all()
+  assert (np.ma.getdata(found)[7:] == 0).all()
+
+
+def test_messages_say_that_the_visible_picture_is_inside():
+  own, both = (Job("x", "v.png", "i.jpg", "o.png", embedded=inside) for inside in (False, True))
+  assert [own.label(name) for name in ("visible", "infrared")] == ["v.png", "i.jpg"]
+  inside = "v.png (the visible picture inside)"
+  assert [both.label(name) for name in ("visible", "infrared")] == [inside, "i.jpg"]
+  assert own.size == (0, 0) and not own.valid  # until the file is looked into
+
+
+@pytest.mark.parametrize(
+  ("options", "names"),
+  [
+    ({}, ["visible", "infrared"]),
+    ({"infrared_palette": "iron"}, ["visible"]),
+    ({"normalize": "visible:full"}, ["infrared"]),
+    ({"normalize": "infrared:window=0:9"}, ["visible"]),
+  ],
+)
+def test_ranges_of_a_folder_are_found_where_a_rule_leaves_them_open(options, names):
+  options = dataclasses.replace(OPTIONS, **options)
+  assert reading.open_names(options, reading.make_rules(options)) == names
+
+
+def test_an_unknown_palette_is_refused_before_files_are_read():
+  with pytest.raises(InputError, match="infrared_palette is 'blue'; allowed: iron"):
+    make_normalizer([], dataclasses.replace(OPTIONS, infrared_palette="blue"))
+
+
+def test_the_range_of_a_folder_of_colours_is_that_of_their_luma(folders, monkeypatch, capsys):
+  monkeypatch.setattr(progress, "FIRST", 0)
+  visible, infrared, _ = folders
+  wide = np.zeros((24, 32, 3), np.uint16)
+  wide[..., 1] = COUNTS
+  write(visible, "x.png", wide)
+  write(infrared, "x.png", COUNTS)
+  options = dataclasses.replace(OPTIONS, normalize_over="folder", normalize="percentile")
+  found = make_normalizer(find_jobs(*folders, ".png").jobs, options).ranges["visible", "uint16"]
+  low, high = np.percentile(0.587 * COUNTS, (1, 99))
+  assert (found.low, found.high) == (pytest.approx(low, abs=9), pytest.approx(high, abs=9))
+  assert "reading the values of all files: 1 of 2 files" in capsys.readouterr().err
+
+
+def test_a_fuser_without_masks_names_the_image_that_lacks_values():
+  whole, holed = np.ones((8, 8, 1), np.float32), np.full((8, 8, 1), np.nan, np.float32)
+  whole[:4], holed[:4] = 0, np.arange(8)[:, None]
+  holed = validity.apply(holed)
+  rig = types.SimpleNamespace(bring=lambda visible, infrared: (infrared, "mask"))
+  for images, name, align in (
+    ((holed, whole), "v.png", None),
+    ((whole, holed), "i.png", None),
+    ((holed, whole), "v.png", rig),
+  ):
+    options = dataclasses.replace(OPTIONS, align=align)
+    given = *images, options, reading.make_rules(options), ("v.png", "i.png"), "x"
+    with pytest.raises(InputError, match=f"^{name}: 32 of 64 pixels have no value"):
+      reading.make_ready(*given, takes_valid=False)
+    assert reading.make_ready(*given).visible is not None
+  aligned = dataclasses.replace(OPTIONS, align=rig)
+  given = whole, holed, aligned, reading.make_rules(aligned), ("v.png", "i.png"), "x"
+  found = reading.make_ready(*given, takes_valid=False)  # the result is the visible image there
+  assert found.mask == "mask" and found.infrared.valid.sum() == 32
 
 
 @pytest.mark.parametrize("sizes", [((7, 40), (40, 40)), ((40, 40), (40, 7))])

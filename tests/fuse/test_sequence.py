@@ -140,6 +140,7 @@ def test_a_rig_aligns_every_frame(folders, tmp_path, capsys):
     (["--sequence", "--output=O.webm"], "a sequence becomes .mkv, .mp4, .tif, .tiff or a folder"),
     (["--sequence", "--output=O.mp4"], "has no times; --rate=FRAMES_PER_SECOND"),
     (["--sequence", "--offset=1"], "--offset=1 needs times"),
+    (["--sequence", "--output=S"], "vi is one of the sequences themselves"),
     (["--rate=25"], "--rate=25 is for sequences"),
     (["--frames=shortest"], "--frames=shortest is for sequences"),
   ],

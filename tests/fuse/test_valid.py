@@ -148,9 +148,10 @@ def test_masks_are_paired_as_the_images_are(tmp_path):
   (problem,) = found.problems
   words = "1 of 3 pairs have no mask of the infrared image's name in --infrared_valid="
   assert problem.startswith(words) and problem.endswith(": 2")
+  assert found.failures == [("2", f"no mask of the infrared image's name in {masks}")]
   (masks / "01_heat.png").unlink()
   (masks / "sub" / "3_heat.png").unlink()
-  with pytest.raises(InputError, match="there is no pair with its masks"):
+  with pytest.raises(InputError, match="there is no pair with its masks\n.*3 of 3 pairs have no"):
     find_jobs(both, both, tmp_path / "out", ".png", naming, {"infrared": one.parent / "masks"})
 
 

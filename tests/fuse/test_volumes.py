@@ -100,13 +100,90 @@ def test_where_one_has_no_value_the_result_is_the_other():
   known[:, :5], first[0] = False, 0
   reference = Volume(first, AFFINE, "")
   greys = Greys(first, None, ""), Greys(np.where(known, second, 0), known, "")
-  fused = volumes.fuse_greys(load_fuser("average"), *greys, reference, "axial")
+  fuser = load_fuser("average")
+  fused = volumes.fuse_greys(fuser, *greys, reference, "axial", False, None)
   np.testing.assert_allclose(fused[~known], first[~known], atol=1e-6)
   np.testing.assert_allclose(fused[known], ((first + second) / 2)[known], atol=1e-6)
 
 
+class Grey:
+  """A fuser of two devices that gives 0.5 everywhere and keeps what it got."""
+
+  devices, takes_valid = (0, 1), True
+
+  def __init__(self):
+    self.got = []
+
+  def fuse_pairs(self, visibles, infrareds, *, gray, valid, **options):
+    self.got.append((visibles, infrareds, valid))
+    assert options == {"memory_mb": 9, "normalize": "full"}
+    return [np.full_like(v[..., :1] if gray else v, 0.5) for v in visibles]
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_slices_are_fused_one_per_device_and_what_neither_shows_is_black(gray, monkeypatch):
+  told = []
+
+  class Progress:
+    def __init__(self, *words):
+      told.append(words)
+      self.update = told.append
+
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *_):
+      pass
+
+  monkeypatch.setattr(volumes, "Progress", Progress)
+  visible, infrared = np.zeros((2, 3, 3, 3), np.float32), np.zeros((2, 3, 3), np.float32)
+  visible[0, 1], infrared[1, 2] = (0.25, 0, 0), 1  # red alone, and an infrared image alone
+  visible[1, 1], known = 1, np.ones((2, 3, 3), bool)
+  known[1, 1], known[:, :, 1] = False, True  # no infrared value
+  fuser, reference = Grey(), Volume(infrared, np.eye(4), "")
+  greys = Greys(visible, None, ""), Greys(infrared, known, "")
+  fused = volumes.fuse_greys(fuser, *greys, reference, "axial", gray, 9)
+  assert told == [("fusing", "slice", 3), 2, 1]
+  assert [len(visibles) for visibles, _, _ in fuser.got] == [2, 1]
+  assert {v.shape[-1] for visibles, _, _ in fuser.got for v in visibles} == {3}
+  assert [list(of) for _, _, valid in fuser.got for of in valid].count([]) == 1
+  wanted = np.full((2, 3, 3), 0.5, np.float32)
+  wanted[0, [0, 2]] = wanted[1, 0] = 0
+  wanted[~known] = 1
+  wanted = wanted if gray else np.stack([wanted] * 3, -1)
+  assert fused.dtype == np.float32
+  np.testing.assert_allclose(fused, wanted, rtol=1e-6)
+
+
+def test_where_the_visible_volume_has_no_value_the_result_is_the_luma_of_the_other():
+  values, known = np.zeros((2, 3, 3), np.float32), np.zeros((2, 3, 3), bool)
+  colours = np.zeros((2, 3, 3, 3), np.float32)
+  colours[..., 1] = 1
+  greys = Greys(values, known, ""), Greys(colours, None, "")
+  reference = Volume(values, np.eye(4), "")
+  fused = volumes.fuse_greys(Grey(), *greys, reference, "axial", False, 9)
+  np.testing.assert_allclose(fused, np.full((2, 3, 3), 0.587), rtol=1e-6)
+
+
+def test_masks_of_all_and_of_nothing_are_left_out():
+  mask = np.zeros((3, 2, 2, 1), bool)
+  mask[0], mask[1, 0] = True, True
+  assert volumes._masks([None, None], slice(0, 3)) is None
+  first, second, third = volumes._masks([None, mask], slice(0, 3))
+  assert (first, third) == ({}, {}) and list(second) == ["infrared"]
+  np.testing.assert_array_equal(second["infrared"], mask[1])
+
+
 REFUSED = {
-  "picture beside a volume": (["--infrared=x.png"], "is a volume and the other is none"),
+  "picture beside a volume": (
+    ["--infrared=x.png"],
+    r"--visible=\S*ct.nii.gz is a volume and the other is none",
+  ),
+  "volume beside a picture": (
+    ["--visible=x.png"],
+    r"--infrared=\S*mr.nii is a volume and the other is none",
+  ),
+  "format": (["--format=gif"], "cannot write '.gif'"),
   "flag of pictures": (["--resize=infrared"], "--resize=infrared is of pictures"),
   "limit of pixels": (["--max_pixels=9"], "--max_pixels=9 is of pictures"),
   "several processes": (["--coordinator=auto"], "--coordinator=auto is of pictures"),

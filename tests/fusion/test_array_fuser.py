@@ -57,6 +57,12 @@ def test_details_are_given_on_request():
   assert details.fused == 1
 
 
+def test_colours_are_kept_and_only_the_picture_is_given_unless_asked_otherwise():
+  fused = Brighter().fuse(RGB[0], GREY[1])
+  np.testing.assert_array_equal(fused, np.maximum(RGB[0], GREY[1, ..., None]))
+  assert Brighter().takes_valid is False
+
+
 def test_counts_are_fused_in_their_range_and_come_back_in_it():
   low, high = np.linspace(20_000, 21_000, 240), np.linspace(21_000, 20_000, 240)
   visible, infrared = (x.reshape(12, 20).astype(np.uint16) for x in (low, high))

@@ -126,3 +126,29 @@ def test_a_sample_has_its_own_draw_whatever_its_batch(pair):
 def test_ranges_that_draw_nothing_are_refused(field, value):
   with pytest.raises(InputError, match=f"cameras.{field} is .*; allowed: "):
     dataclasses.replace(NONE, **{field: value})
+
+
+def test_a_point_is_sampled_by_a_gaussian_of_a_quarter_of_a_pixel():
+  point = np.zeros((40, 56, 1), np.float32)
+  point[20, 30] = 1
+  found = varied(Pair(point, point)).visible[..., 0]
+  assert found[20, 31] / found[20, 30] == pytest.approx(np.exp(-8), rel=0.02)
+  assert found[21, 30] / found[20, 30] == pytest.approx(np.exp(-8), rel=0.02)
+
+
+@pytest.mark.parametrize(
+  ("zoom", "middle", "shift", "places", "width"),
+  [
+    (1.0, 0.0, -2.0, [2, 1, 0, 1, 2], 0.25),
+    (1.0, 0.5, 3.0, [3, 4, 3, 2, 1], 0.25),
+    (2.0, 0.5, 0.0, [1, 1.5, 2, 2.5, 3], 0.25),
+    (2.0, 1.0, 0.0, [2, 2.5, 3, 3.5, 4], 0.25),
+    (0.5, 0.5, 0.0, [2, 0, 2, 4, 2], 0.5),  # two pixels each
+  ],
+)
+def test_an_axis_is_sampled_around_a_place_and_mirrored_beyond_its_ends(
+  zoom, middle, shift, places, width
+):
+  found = cameras._sampling(5, *(jnp.float32(x) for x in (zoom, middle, shift, 0.25)))
+  weights = np.exp(-(((np.arange(5) - np.array(places)[:, None]) / width) ** 2) / 2)
+  np.testing.assert_allclose(found, weights / weights.sum(1, keepdims=True), atol=1e-6)

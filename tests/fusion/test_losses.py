@@ -217,3 +217,58 @@ def test_fusion_terms_are_per_example_and_differentiable(name):
   np.testing.assert_allclose(one, together[1], rtol=1e-5)
   gradient = jax.jit(jax.grad(lambda x: term(x, pair).sum()))(fused)
   assert np.isfinite(gradient).all() and np.all(np.any(gradient, axis=(1, 2, 3)))
+
+
+def test_edges_are_those_of_sobel(x64):
+  f, v, r = stand_ins(9, 7)
+
+  def sobel(x):
+    return sum(np.abs(ndimage.sobel(x, axis, mode="constant")) for axis in (0, 1))
+
+  expected = np.abs(sobel(f) - np.maximum(sobel(v), sobel(r))).mean()
+  assert on(losses.edges, f, v, r) == pytest.approx(expected)
+
+
+def test_shared_structure_weighs_the_ssim_of_both(x64):
+  f, v, r = stand_ins(14, 12)
+  taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+
+  def mean(x):
+    for axis in (0, 1):
+      x = ndimage.correlate1d(x, taps / taps.sum(), axis, mode="constant")
+    return x
+
+  def ssim(x, y):
+    mx, my, c1, c2 = mean(x), mean(y), 0.01**2, 0.03**2
+    xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    return ((2 * mx * my + c1) * (2 * xy + c2) / (mx**2 + my**2 + c1) / (xx + yy + c2)).mean()
+
+  found = on(functools.partial(losses.shared_structure, share=0.3), f, v, r)
+  assert found == pytest.approx(1 - 0.3 * ssim(f, v) - 0.7 * ssim(f, r))
+
+
+def test_chroma_is_the_distance_in_cb_and_cr(x64):
+  fused, visible = RNG.uniform(size=(2, 2, 5, 6, 3))
+  red, green, blue = np.moveaxis(fused - visible, -1, 0)
+  luma = 0.299 * red + 0.587 * green + 0.114 * blue
+  expected = (np.abs((blue - luma) / 1.772) + np.abs((red - luma) / 1.402)).mean((1, 2))
+  found = losses.chroma(jnp.asarray(fused), jnp.asarray(visible))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_absence_is_the_cross_entropy_of_trust_and_what_was_left(x64):
+  pair, trust = Pair(image(2, 4, 4), image(2, 4, 4)), Pair(image(2, 4, 4), image(2, 4, 4))
+  treated = Pair(pair.visible.at[0, :2].set(2), pair.infrared.at[:, 3].set(2))
+  trust = trust.replace(visible=trust.visible.at[0, 0, 0].set(1).at[1, 0, 0].set(0))
+  expected = np.zeros(2)
+  for modality in ("visible", "infrared"):
+    p = np.clip(getattr(trust, modality), 1e-6, 1 - 1e-6)
+    left = np.asarray(getattr(treated, modality) == getattr(pair, modality))
+    expected += -np.log(np.where(left, p, 1 - p)).mean((1, 2, 3)) / 2
+  np.testing.assert_allclose(losses.absence(trust, pair, treated), expected, rtol=1e-6)
+
+
+def test_difference_is_that_of_the_fused_images():
+  fused, view = fusion(2).fused, fusion(2)
+  expected = np.abs(np.asarray(fused) - np.asarray(view.fused)).mean((1, 2, 3))
+  np.testing.assert_allclose(losses.difference(fused, view), expected, rtol=1e-6)

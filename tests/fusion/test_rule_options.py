@@ -65,3 +65,12 @@ def test_limits_themselves_are_allowed(planes):
 )
 def test_a_text_names_a_rule_or_does_not(text, rule):
   assert rule_options.is_rule(text) is rule
+
+
+def test_a_prior_is_the_rule_wavelet_or_none():
+  assert rule_options.prior_of("none") is None
+  assert rule_options.prior_of("wavelet") == DEFAULTS["wavelet"]
+  assert rule_options.prior_of("wavelet:planes=2").planes == 2
+  for text in ("average", "", "wavelets", "None"):
+    with pytest.raises(InputError, match=f"model.prior='{text}'; valid: none, wavelet, wavelet:OP"):
+      rule_options.prior_of(text)

@@ -181,3 +181,27 @@ def test_a_rule_is_homogeneous(holed):
   for name in DEFAULTS:
     whole, less = (fuse(p, choice(name)) for p in (pair, half))
     np.testing.assert_allclose(2 * jnp.asarray(less), whole, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+  ("size", "depth"), [((15, 40), 0), ((16, 40), 1), ((40, 30), 1), ((31, 99), 2), ((64, 64), 3)]
+)
+def test_a_pyramid_ends_with_8_to_15_pixels(size, depth):
+  assert rules.depth(size) == depth
+
+
+@pytest.mark.parametrize(
+  ("text", "reach", "masked", "whole"),
+  [
+    ("wavelet:planes=4", 32, 164, 104),
+    ("wavelet:planes=2", 8, 112, 72),
+    ("laplacian", None, 88, 48),
+    ("average", 0, 20, 16),
+    ("maximum", 0, 20, 16),
+  ],
+)
+def test_reach_and_memory_of_each_rule(text, reach, masked, whole):
+  chosen = parse(text)
+  rule = rules.RULES[chosen.name]
+  assert rule.reach(chosen.options) == reach
+  assert [rule.bytes_per_pixel(chosen.options, m) for m in (True, False)] == [masked, whole]

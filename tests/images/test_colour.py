@@ -99,3 +99,18 @@ def test_more_colour_than_rounding_gives_is_shown(dtype, step, pixels, shown):
   picture.reshape(-1, 3)[1 : 1 + pixels, 1] = step
   assert colour.shows_colour((picture * top).astype(dtype)) is shown
   assert not colour.shows_colour((picture * top).astype(dtype)[..., 1:2])
+
+
+@pytest.mark.parametrize(("levels", "pixels", "shown"), [(8, 2000, False), (9, 11, True)])
+def test_nine_levels_in_more_than_a_thousandth_of_the_pixels_are_colour(levels, pixels, shown):
+  picture = np.full((100, 100, 3), 100, np.uint8)
+  picture.reshape(-1, 3)[:pixels, 2] += levels
+  assert colour.shows_colour(picture) is shown
+
+
+@pytest.mark.parametrize("luma", [0.8, 0.1])
+def test_floats_are_kept_in_0_to_1_unless_they_are_not_to_be(luma):
+  red = np.array([[[1.0, 0, 0]]])  # becomes 1.5 of red in the first, less than no green otherwise
+  free = colour.recolour(red, np.array([[luma]]), clip=False)
+  assert free.max() > 1.4 if luma == 0.8 else free.min() < -0.1
+  np.testing.assert_array_equal(colour.recolour(red, np.array([[luma]])), np.clip(free, 0, 1))

@@ -87,6 +87,17 @@ def test_colours_off_the_palette_are_refused_beyond_a_logo():
     palettes.values(picture, "inferno", "x.png")
 
 
+@pytest.mark.parametrize(("apart", "near"), [(22, True), (24, False)])
+def test_a_colour_of_the_palette_is_at_most_32_levels_away(apart, near):
+  """22 and 24 in two channels are 31.1 and 33.9 from grey."""
+  picture = np.full((8, 8, 3), (128 + apart, 128 - apart, 128), np.uint8)
+  if near:
+    assert (palettes.values(picture, "black_hot") == 127).all()
+  else:
+    with pytest.raises(InputError, match="100% of its pixels are no colours"):
+      palettes.values(picture, "black_hot")
+
+
 def test_grey_and_unknown_palettes_are_refused():
   with pytest.raises(InputError, match="no colours of the palette 'iron'; allowed: iron, rainbow"):
     palettes.values(SCENE.astype(np.uint8)[..., None], "iron")

@@ -1,6 +1,7 @@
 """Radiometric JPEG: temperatures, the visible picture inside, and what is damaged or another's."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ PNG = thermal_files.thermal_record(thermal_files.counts(CELSIUS))
     ({1: RAW[:-10], 32: thermal_files.camera()}, "4790 of 4800 bytes"),
     ({1: PNG[:300], 32: thermal_files.camera()}, "thermal picture is damaged .*found 1 of 1"),
     ({1: RAW[:32] + b"\xff\xd8\xff\xf7", 32: thermal_files.camera()}, "JPEG-LS"),
+    (
+      {1: PNG[:2] + struct.pack("<HH", 61, 40) + PNG[6:], 32: thermal_files.camera()},
+      "thermal picture is I.* of 60x40; allowed: 16 bits of 61x40; found 1 of 1",
+    ),
+    (
+      {1: thermal_files.thermal_record(np.zeros((40, 60), np.uint8)), 32: thermal_files.camera()},
+      "thermal picture is L of 60x40; allowed: 16 bits of 60x40",
+    ),
     ({1: RAW, 32: thermal_files.camera(emissivity=1.5)}, "emissivity is 1.5; allowed: above 0"),
     ({1: RAW, 32: thermal_files.camera(at_92=0.0)}, "Planck B is 0; allowed: above 0"),
     ({1: RAW, 32: thermal_files.camera(emissivity=0.9, at_40=0.0)}, "reflected temperature is 0"),
@@ -138,6 +147,26 @@ def test_a_directory_that_points_beyond_is_named():
     decode(thermal_files.jpeg(thermal_files.segments(content[:-1])))
   with pytest.raises(InputError, match="not FFF"):
     decode(thermal_files.jpeg(thermal_files.segments(b"ABC" + content[3:])))
+
+
+def test_a_directory_that_is_cut_is_named():
+  content = thermal_files.container({1: RAW, 32: thermal_files.camera()})
+  for more, words in (
+    (31, rf"directory of FLIR's records is cut at byte {len(content) + 31}; found 1 of 1"),
+    (32, "lacks the thermal picture"),  # one entry, of no type
+  ):
+    start = struct.pack(">II", len(content), 1)
+    moved = content[:24] + start + content[32:] + bytes(more)
+    with pytest.raises(InputError, match=words):
+      decode(thermal_files.jpeg(thermal_files.segments(moved)))
+
+
+def test_counts_that_mean_no_temperature_are_nan():
+  raw = thermal_files.counts(CELSIUS)
+  raw[0, 0], raw[0, 1] = 0, -thermal_files.PLANCK["O"]  # less than no radiation, and none
+  records = {1: thermal_files.thermal_record(raw, "<"), 32: thermal_files.camera()}
+  found = decode(thermal_files.jpeg(thermal_files.segments(thermal_files.container(records))))
+  assert np.argwhere(np.isnan(found[..., 0])).tolist() == [[0, 0], [0, 1]]
 
 
 def test_too_many_pixels_are_refused():

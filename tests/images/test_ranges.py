@@ -27,7 +27,9 @@ AUTO = {
   "celsius": (counts(-20, 15, np.float64), "percentile", -19.65, 14.65),
   "0..1": (counts(0.2, 0.3, np.float32), "full", 0, 1),
   "0..1 and rounding": (counts(0, 1 + 5e-4, np.float32), "full", 0, 1),
-  "0..1 and more": (counts(0, 1 + 5e-3, np.float32), "percentile", 0.01, 0.995),
+  "0..1 and rounding below": (counts(-9.5e-4, 1, np.float64), "full", 0, 1),
+  "0..1 and more": (counts(0, 1 + 1.05e-3, np.float64), "percentile", 0.01, 0.991),
+  "0..1 and less": (counts(-1.05e-3, 1, np.float64), "percentile", 0.009, 0.99),
   "0..255 in floats": (counts(0, 255, np.float32), "percentile", 2.55, 252.45),
   "signed 16 bits": (counts(-700, 800, np.int16), "percentile", -685, 785),
   "signed 32 bits": (counts(29_315, 30_815, np.int32), "percentile", 29_330, 30_800),
@@ -42,7 +44,7 @@ def test_auto(case):
   assert found.how == how
   scale = abs(high - low)
   assert (found.low, found.high) == pytest.approx((low, high), abs=2e-3 * scale)
-  assert found.used == (0, 255) if image.dtype == np.uint8 else (image.min(), image.max())
+  assert found.used == ((0, 255) if image.dtype == np.uint8 else (image.min(), image.max()))
 
 
 def test_dead_pixels_do_not_hide_that_an_image_is_narrow():
@@ -50,6 +52,15 @@ def test_dead_pixels_do_not_hide_that_an_image_is_narrow():
   image[:4] = 0
   image[-4:] = 65535
   assert Rule().find(image).how == "percentile"
+
+
+@pytest.mark.parametrize(("place", "value"), [(slice(0, None), 0), (slice(None, None, -1), 65535)])
+def test_a_thousandth_of_the_pixels_may_be_dead_at_either_end(place, value):
+  image = counts(29_315, 30_815, np.uint16)  # of 10,001 pixels
+  image[place][:10] = value
+  assert Rule().find(image).how == "percentile"
+  image[place][:11] = value
+  assert Rule().find(image).how == "full"
 
 
 def test_a_hot_spot_below_a_percent_is_stretched_from_all_values():
@@ -63,7 +74,7 @@ def test_a_hot_spot_below_a_percent_is_stretched_from_all_values():
 def test_a_constant_image_becomes_zero(dtype):
   image = np.full((8, 8, 1), 300, dtype)
   found = Rule("percentile").find(image)
-  assert found.high > found.low
+  assert (found.low, found.high) == (300, 301)
   np.testing.assert_array_equal(found.to_unit(image, np.float32), np.zeros((8, 8, 1)))
 
 
@@ -87,7 +98,8 @@ def test_rules(text, low, high):
 @pytest.mark.parametrize(
   "text",
   ["", "Auto", "bits", "bits=0", "bits=33", "bits=1.5", "window=3", "window=3:3", "window=4:3"]
-  + ["window=a:b", "window=0:inf", "window=nan:1", "window=1:2:3", "percentile=1"],
+  + ["window=a:b", "window=0:inf", "window=nan:1", "window=1:2:3", "percentile=1"]
+  + ["window=0:1e999", "window=-1e999:0"],
 )
 def test_what_is_no_rule_is_refused(text):
   with pytest.raises(InputError, match="normalize is .*allowed: "):
@@ -100,6 +112,9 @@ def test_rules_by_name():
   assert found.rule("infrared") == Rule("window", -20, 40)
   assert ranges.parse({"infrared": "full"}).rule("visible") == Rule()
   assert ranges.parse("full").rule("any") == Rule("full")
+  assert ranges.parse("bits=32").rule("any") == Rule("bits", 0, 2**32 - 1)
+  both = ranges.parse("visible:full,infrared:bits=9", iter(("visible", "infrared")))
+  assert both.rules == {"visible": Rule("full"), "infrared": Rule("bits", 0, 511)}
   for wrong in (None, 3, ["full"]):
     with pytest.raises(InputError, match="normalize is .*allowed: auto, full, .*NAME: RULE"):
       ranges.parse(wrong)
@@ -148,6 +163,25 @@ def test_a_window_or_bits_beyond_a_type_are_refused(text, dtype, fits):
     rule.find(image, label="ir")
   with pytest.raises(InputError, match="^ir is of "):  # before any is read
     range_lines.describe_types([("ir", np.dtype(dtype))], ranges.Normalizer(default=rule), "image")
+
+
+def test_full_takes_a_type_to_its_ends():
+  found = Rule("full").find(counts(0, 65535, np.uint16))
+  assert (found.low, found.high, found.used) == (0, 65535, (0, 65535))
+
+
+def test_large_numbers_keep_their_differences_in_a_narrow_window():
+  image = np.array([3_000_000_000, 3_000_000_375, 3_000_001_500], np.uint32)
+  found = Rule.parse("window=3000000000:3000001500").find(image)
+  np.testing.assert_array_equal(found.to_unit(image, np.dtype(np.float32)), [0, 0.25, 1])
+
+
+def test_a_summary_is_an_image_of_1024_pixels_itself_and_quantiles_of_a_larger_one(random):
+  image = random.normal(size=(32, 32, 1))
+  np.testing.assert_array_equal(ranges.summarise(image), image.ravel())
+  more = np.append(image, 9.0)
+  wanted = np.quantile(more, (np.arange(1024) + 0.5) / 1024)
+  np.testing.assert_allclose(ranges.summarise(more), wanted, rtol=1e-12)
 
 
 def test_a_window_clips_and_missing_values_are_its_lower_end():
@@ -225,42 +259,6 @@ def test_to_unsigned_keeps_what_a_rule_keeps_and_fills_16_bits_with_the_rest():
   np.testing.assert_array_equal(unit, np.rint(RAMP * 65535).astype(np.uint16))
 
 
-def test_one_line_says_what_was_done_to_how_many():
-  rule, eight, narrow = Rule(), counts(0, 255, np.uint8), counts(29_315, 30_815, np.uint16)
-  kelvin = np.concatenate([counts(293.15, 308.15, np.float32), [[[np.nan]]] * 3])
-  done = [("visible", eight.dtype, rule.find(eight))] * 2
-  done += [("infrared", i.dtype, rule.find(i)) for i in (narrow, narrow + 100, kelvin)]
-  assert range_lines.describe(done, "folder") == (
-    "values: visible: 2 of 8 bits, 0..255 taken as 0..1; infrared: 2 of 16 bits, "
-    "29330..30900 stretched to 0..1 (percentiles 1 and 99 of the folder), 1 of "
-    "floating-point 64 bits, 293.3..308 stretched to 0..1 (percentiles 1 and 99 of the folder), "
-    "3 pixels without a value"
-  )
-  window = Rule.parse("window=-20:40").find(kelvin)
-  assert range_lines.describe([("a", kelvin.dtype, window)]).startswith(
-    "values: a: 1 of floating-point 64 bits, -20..40 taken as 0..1"
-  )
-
-
-@pytest.mark.parametrize(("top", "hint"), [(16_383, "normalize=bits=14"), (16_384, None)])
-def test_the_line_names_bits_that_no_value_uses(top, hint):
-  image = counts(0, top, np.uint16)
-  line = range_lines.describe([("visible", image.dtype, Rule().find(image))])
-  assert "0..65535 taken as 0..1" in line
-  assert (hint in line) if hint else "normalize" not in line
-
-
-def test_the_line_before_files_are_read():
-  types = [("visible", np.dtype(np.uint8))] * 3 + [("infrared", np.dtype(np.uint16))] * 2
-  assert range_lines.describe_types(types, ranges.parse("auto"), "image") == (
-    "values: visible: 3 of 8 bits, 0..255 taken as 0..1; "
-    "infrared: 2 of 16 bits, each by the rule auto"
-  )
-  assert "infrared: 2 of 16 bits, 0..4095 taken as 0..1" in range_lines.describe_types(
-    types, ranges.parse("infrared:bits=12"), "image"
-  )
-
-
 @pytest.mark.parametrize("rule", [{"visible": 3}, {"infrared": None}])
 def test_a_rule_that_is_no_text_is_refused(rule):
   with pytest.raises(InputError, match="normalize is .*; allowed: auto, full"):
@@ -275,59 +273,6 @@ def test_values_become_those_that_a_type_holds(dtype, expected):
   found = ranges.to_type(np.array([-2.6, 0.4, 1.5, 300]), dtype)
   assert found.dtype == dtype
   np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def window(text, values):
-  """Values of an image [8, 8, 1] that mean 0 and 1 by a window."""
-  found = Rule.parse(f"window={text}").find(values)
-  return found.low, found.high
-
-
-@pytest.mark.parametrize(
-  ("text", "to_stored", "ends"),
-  [
-    ("0C:40C", lambda k: k.astype(np.float32), (273.15, 313.15)),
-    ("0C:40C", lambda k: k - 273.15, (0, 40)),
-    ("273.15K:313.15K", lambda k: k - 273.15, (0, 40)),
-    ("32F:104F", lambda k: k - 273.15, (0, 40)),
-    ("32F:104F:F", lambda k: (k - 273.15) * 1.8 + 32, (32, 104)),
-    ("0C:40C:K", lambda k: k - 100, (273.15, 313.15)),
-    ("-10C:40C:cK", lambda k: (100 * k).astype(np.uint16), (26315, 31315)),
-    ("0C:40C:dK", lambda k: (10 * k).astype(np.int16), (2731.5, 3131.5)),
-    ("27000:31000", lambda k: (100 * k).astype(np.uint16), (27000, 31000)),
-  ],
-)
-def test_windows_of_temperatures_are_of_the_scene_in_every_unit(text, to_stored, ends):
-  kelvin = np.linspace(270, 330, 64).reshape(8, 8, 1)
-  assert window(text, to_stored(kelvin)) == pytest.approx(ends)
-
-
-@pytest.mark.parametrize(
-  ("values", "words"),
-  [
-    (np.full((8, 8, 1), 29_000, np.uint16), "ir: .*integers do not say theirs; .*window=0C:40C:cK"),
-    (np.full((8, 8, 1), 90, np.uint8), "integers do not say theirs"),
-    (np.full((8, 8, 1), 0.5, np.float32), "values from 0 to 1; say the unit"),
-  ],
-)
-def test_a_window_of_temperatures_is_refused_where_values_have_no_unit(values, words):
-  with pytest.raises(InputError, match=words):
-    Rule.parse("window=0C:40C").find(values, label="ir")
-
-
-def test_frost_just_above_zero_is_celsius_and_no_fraction():
-  frost = np.linspace(-5, 0.5, 64, dtype=np.float32).reshape(8, 8, 1)
-  assert window("-10C:40C", frost) == pytest.approx((-10, 40))
-
-
-@pytest.mark.parametrize(
-  "text", ["0C:40K", "0C:40", "40C:0C", "0X:40X", "0:40:C", "0C:40C:X", "C:K"]
-)
-def test_what_is_no_window_of_temperatures_is_refused(text):
-  with pytest.raises(
-    InputError, match="normalize is .*allowed: window=LOW:HIGH, .*K, C, F, dK, cK"
-  ):
-    Rule.parse(f"window={text}")
 
 
 def test_a_window_beside_the_rules_is_that_of_one_name():

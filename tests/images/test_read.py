@@ -9,6 +9,7 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.images import read as images
+from cfi_jax.images.tiff import count_pages
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9), np.uint8)
@@ -522,3 +523,12 @@ def test_pages_of_a_tiff_are_read_one_by_one(tmp_path):
   assert [page.shape for page in found] == [(6, 9, 1)] * 3
   for page, given in zip(found, pages, strict=True):
     np.testing.assert_array_equal(page[..., 0], np.asarray(given))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float16])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_pages_of_a_tiff_are_counted(dtype, count):
+  file = io.BytesIO()
+  tifffile.imwrite(file, np.zeros((count, 9, 13), dtype), photometric="minisblack")
+  assert count_pages(file) == count
+  assert count_pages(io.BytesIO(b"no TIFF")) == 1

@@ -68,3 +68,47 @@ def test_sizes_have_their_borders_in_common():
 
 def test_a_step_of_the_grid_spans_pixels():
   assert warp.spacing(np.diag([2.0, 3.0, 1.0]), (10, 10)) == pytest.approx(np.sqrt(6))
+  sheared = np.array([[2.0, 1, 0], [1, 3, 0], [0, 0, 1]])
+  assert warp.spacing(sheared, (10, 10)) == pytest.approx(np.sqrt(5))
+  tilted = np.array([[1.0, 0, 0], [0, 1, 0], [0.01, 0, 1]])  # of 101 columns the middle is 50
+  assert warp.spacing(tilted, (5, 101)) == pytest.approx(np.sqrt((51 / 1.51 - 50 / 1.5) / 1.5))
+  fallen = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0.01, 1]])
+  assert warp.spacing(fallen, (101, 5)) == pytest.approx(np.sqrt((51 / 1.51 - 50 / 1.5) / 1.5))
+
+
+STRIPES = np.tile([0.0, 100], (16, 8))
+
+
+@pytest.mark.parametrize(("height", "value"), [(16, 50), (4, 50), (3, 0)])
+def test_a_grid_of_every_second_pixel_takes_means_unless_one_row_would_be_left(height, value):
+  values, _ = warp.warp(STRIPES[:height], np.diag([2.0, 2, 1]), (height // 2, 8))
+  np.testing.assert_allclose(values, value)
+
+
+def test_a_block_with_a_pixel_without_a_value_has_none():
+  image = STRIPES.copy()
+  image[4, 4] = np.nan
+  values, mask = warp.warp(image, np.diag([2.0, 2, 1]), (8, 8))
+  wanted = np.ones((8, 8), bool)
+  wanted[0] = wanted[:, 0] = False  # a quarter of a block before the first centre
+  wanted[2:4, 2:4] = False
+  np.testing.assert_array_equal(mask, wanted)
+  np.testing.assert_allclose(values[wanted], 50)
+
+
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (1, 1), (2, 2)])
+def test_images_of_one_row_or_column_are_sampled(random, size):
+  image = random.normal(size=size)
+  x, y = random.uniform(-1, 5, (2, 20))
+  expected = ndimage.map_coordinates(image, [y, x], order=1, mode="nearest")
+  np.testing.assert_allclose(warp.sample(image, x, y), expected, atol=1e-12)
+  assert warp.sample(image, np.array(np.nan), np.array(np.nan)) == image[0, 0]
+
+
+def test_resizing_takes_means_where_it_shrinks_and_interpolates_where_it_grows():
+  image = np.array([[0, 4, 8, 20], [0, 4, 8, 20]], np.float32)
+  assert warp.resize(image, (2, 4)) is image
+  np.testing.assert_allclose(warp.resize(image, (1, 2)), [[2, 14]])
+  np.testing.assert_allclose(warp.resize(image, (2, 8))[0], [0, 1, 3, 5, 7, 11, 17, 20])
+  as_many = warp.resize(image, (4, 2))  # pixels; smoothed by a triangle
+  np.testing.assert_allclose(as_many[0, 0], (0.75 * 4 + 0.25 * 8) / 1.75, rtol=1e-5)

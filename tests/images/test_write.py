@@ -1,11 +1,14 @@
 """Picture files: what is written is read back; half a file is never seen."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.images import write as pictures
-from cfi_jax.images.read import read_image
+from cfi_jax.images.read import decode, read_image
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -54,7 +57,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
   (tmp_path / "x.png").write_text("old")
   monkeypatch.setattr("os.replace", fail)
-  with pytest.raises(InputError, match="x.png: cannot be written: No space"):
+  with pytest.raises(StorageError, match="x.png: cannot be written: No space"):
     pictures.write_image(tmp_path / "x.png", np.zeros((8, 8, 1), np.uint8))
   assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
   assert (tmp_path / "x.png").read_text() == "old"
@@ -90,3 +93,59 @@ def test_the_type_of_a_result(name, dtype, channels, expected):
 def test_colour_of_16_bits_is_no_tiff(tmp_path):
   with pytest.raises(InputError, match="only be written as .png, in grey also as .tif"):
     pictures.write_image(tmp_path / "x.tif", np.zeros((8, 8, 3), np.uint16))
+
+
+@pytest.mark.parametrize("extension", pictures.FORMATS)
+def test_alpha_and_16_bits_of_every_format(tmp_path, random, extension):
+  path = tmp_path / f"x{extension}"
+  alpha = random.integers(1, 256, (9, 13, 4), np.uint8)
+  if extension in (".png", ".tif", ".tiff", ".webp"):
+    pictures.write_image(path, alpha)
+    np.testing.assert_array_equal(read_image(path), alpha)
+  else:
+    with pytest.raises(InputError, match=f"{extension} holds no alpha channel"):
+      pictures.write_image(path, alpha)
+  if extension != ".png":
+    with pytest.raises(InputError, match="16 bits per channel can only be written as .png"):
+      pictures.write_image(path, np.zeros((8, 8, 3), np.uint16))
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".jpeg"])
+def test_jpeg_is_of_quality_95(tmp_path, extension):
+  image = np.zeros((8, 8, 3), np.uint8)
+  pictures.write_image(tmp_path / f"x{extension}", image)
+  Image.fromarray(image).save(tmp_path / "wanted.jpg", quality=95)
+  found, wanted = (
+    Image.open(tmp_path / name).quantization for name in (f"x{extension}", "wanted.jpg")
+  )
+  assert found == wanted
+
+
+@pytest.mark.parametrize("extension", pictures.ANIMATED)
+def test_an_animation_repeats_its_frames_for_ever(tmp_path, extension):
+  frames = [np.full((8, 9, 3), level, np.uint8) for level in (0, 128, 255)]
+  path = tmp_path / f"x{extension}"
+  pictures.write_animation(path, frames, 120)
+  with Image.open(path) as picture:
+    assert picture.n_frames == 3 and picture.info["loop"] == 0
+    for k, frame in enumerate(frames):
+      picture.seek(k)
+      picture.load()
+      assert picture.info["duration"] == 120
+      assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - frame).max() <= 4
+
+
+def test_an_animation_whose_sides_its_format_cannot_hold_is_refused(tmp_path):
+  with pytest.raises(InputError, match="x.gif: cannot be written as GIF"):
+    pictures.write_animation(tmp_path / "x.gif", [np.zeros((1, 70_000, 3), np.uint8)], 100)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_encoded_png_is_read_back_and_smaller_at_a_higher_level(random, dtype, channels):
+  image = random.integers(0, 3, (32, 32, channels)).astype(dtype)
+  stored, small = (pictures.encode_png(image, level) for level in (0, 9))
+  for content in (stored, small):
+    np.testing.assert_array_equal(decode(io.BytesIO(content), "x"), image)
+  assert len(small) < len(stored) / 2

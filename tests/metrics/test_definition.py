@@ -1,5 +1,6 @@
 """Input checks of the metrics and of their lookup."""
 
+import math
 import re
 
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 from command_line import ROOT
 
 from cfi_jax.core.types import InputError
-from cfi_jax.metrics import METRICS, catalogue, find_metric, find_metrics, spell_metrics
+from cfi_jax.metrics import (
+  METRICS,
+  catalogue,
+  definition,
+  find_metric,
+  find_metrics,
+  spell_metrics,
+)
 from cfi_jax.metrics.catalogue import make_scorer, require_side
 from cfi_jax.metrics.definition import Score
 
@@ -66,6 +74,69 @@ def test_levels_beyond_eight_bits_are_refused():
     wide = np.zeros((48, 48), np.uint16)
     wide[0, 0] = 4000
     METRICS["EN"](IMAGE, IMAGE, wide, convention="tang")
+
+
+@pytest.mark.parametrize("level", [-1, 256])
+def test_levels_just_beyond_eight_bits_are_refused(level):
+  wide = np.full((48, 48), 9, np.int16)
+  wide[5, 7] = level
+  with pytest.raises(InputError, match=rf"visible: levels .*{level}.*; allowed: 0\.\.255"):
+    METRICS["EN"](wide, IMAGE, IMAGE, convention="tang")
+
+
+def test_one_channel_is_an_image_and_a_batch_is_none():
+  assert definition._levels(np.zeros((4, 5, 1), np.uint8), "x").shape == (4, 5)
+  with pytest.raises(InputError, match=r"x: metrics take one image .*got shape \(1, 4, 5\)"):
+    definition._levels(np.zeros((1, 4, 5), np.uint8), "x")
+
+
+SIDES = {
+  1: ("EN", "SD", "CE", "MI", "NMI", "CC", "SCD", "MSE", "PSNR"),
+  2: ("SF", "AG", "EI", "Qabf", "Nabf", "Nabf_asis"),
+  3: ("FMI_none", "FMI_gradient", "FMI_edge", "FMI_pixel", "FMI_dct"),
+  41: ("VIF",),
+}
+
+
+def test_every_metric_has_the_side_that_it_needs_and_its_conventions():
+  for side, names in SIDES.items():
+    for name in names:
+      sides = {METRICS[name].minimum_side(c) for c in METRICS[name].conventions}
+      assert sides == {side}, name
+  assert METRICS["SSIM"].minimum_sides == {"tang": 1, "cddfuse": 7, "strict": 11}
+  others = {name for names in SIDES.values() for name in names}
+  assert set(METRICS) - others == {"SSIM", "MS_SSIM"}
+
+
+def test_ranges_are_those_of_8_bits():
+  """Of n levels and differences of up to 255, and of Sobel differences of up to 4 times that."""
+  infinite, bit = math.inf, math.log(2)
+  ranges = {
+    "EN": [(0, 8)] * 3,
+    "SD": [(0, 255 / 2)] * 3,
+    "SF": [(0, 255 * math.sqrt(2))] * 3,
+    "AG": [(0, 4 * 255), (0, 255), (0, 255)],
+    "EI": [(0, 4 * 255 * math.sqrt(2))],
+    "CE": [(0, infinite)],
+    "MI": [(0, 16 + 4), (0, 16 * bit), (0, 16)],
+    "NMI": [(0, 2)],
+    "CC": [(-1, 1)] * 3,
+    "SCD": [(-2, 2)] * 3,
+    "MSE": [(0, 1), (0, 255**2), (0, 255**2)],
+    "PSNR": [(20 * math.log10(255), infinite), (-infinite, infinite), (0, infinite)],
+    "SSIM": [(-1, 1), (-2, 2), (-1, 1)],
+    "MS_SSIM": [(-1, 1), (0, 1)],
+    "VIF": [(0, infinite)] * 3,
+    "Nabf": [(0, 1)] * 2,
+    "Nabf_asis": [(0, 1)],
+    "FMI_dct": [(0, 1)] * 2,
+  }
+  for name, wanted in ranges.items():
+    assert list(METRICS[name].ranges.values()) == [pytest.approx(ends) for ends in wanted], name
+  perfect = 0.9994 / (1 + math.exp(-7.5)) * 0.9879 / (1 + math.exp(-4.4))
+  assert METRICS["Qabf"].ranges["strict"] == pytest.approx((0, perfect))
+  for convention in ("tang", "cddfuse"):
+    assert METRICS["Qabf"].ranges[convention] == pytest.approx((0, perfect + 6e-4), abs=1e-4)
 
 
 def test_shapes_are_checked():

@@ -149,11 +149,32 @@ def test_thresholds_of_overlap():
     (lambda: truth((5, 0, 4, 9, 0)), r"box \[5.0, 0.0, 4.0, 9.0\]; allowed: \[top, left"),
     (lambda: Boxes(np.zeros((2, 4)), np.zeros(1, int)), r"boxes are \[2, 4\] and classes \[1\]"),
     (lambda: boxes((*ONE, np.nan)), "scores are .*; allowed: 1 finite numbers"),
+    (lambda: boxes((*ONE, 0.5), (*ONE, np.inf)), "scores are .*; allowed: 2 finite numbers"),
+    (lambda: Boxes(np.zeros((2, 4)), np.zeros(2, int), np.ones(1)), "allowed: 2 finite numbers"),
+    (lambda: truth(ONE, (0, 0, np.inf, 9, 0)), r"box \[0.0, 0.0, inf, 9.0\]; allowed"),
+    (lambda: truth(ONE, (0, 5, 9, 4, 0)), r"box \[0.0, 5.0, 9.0, 4.0\]; allowed"),
   ],
 )
 def test_what_is_no_box_is_refused(make, words):
   with pytest.raises(InputError, match=words):
     make()
+
+
+def test_a_box_without_area_is_one_and_the_same_box_overlaps_wholly():
+  assert len(truth((5, 0, 5, 9, 0), (5, 3, 8, 3, 0)).boxes) == 2
+  assert detection.match(boxes((*ONE, 0.9)), truth(ONE), (1.0,)).hits.all()
+
+
+def test_a_bootstrap_in_parts_is_that_at_once(monkeypatch):
+  matches = [detection.match(d.of_class(0), t.of_class(0)) for d, t in made(7, images=6)]
+  weights = np.random.default_rng(1).multinomial(6, np.full(6, 1 / 6), 7)
+  weights[2] = 0
+  whole = detection.weighted_precision(matches, weights)
+  count = sum(len(m.scores) for m in matches)
+  for most in (1, 3 * count):  # one row at once, and three
+    monkeypatch.setattr(detection, "_MOST_COUNTS", most)
+    np.testing.assert_array_equal(detection.weighted_precision(matches, weights), whole)
+  assert np.isnan(whole[2]).all() and not np.isnan(whole).all()
 
 
 def test_weights_are_images_that_are_there_so_often():

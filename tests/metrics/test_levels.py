@@ -47,6 +47,12 @@ def test_quantise_rounds_half_up():
   [
     (np.full((4, 4), 0.7), r"pic: floating-point levels reach only 0\.7; .*multiply"),
     (np.full((4, 4), np.nan), "pic: .*NaN"),
+    (np.array([[9.0, np.inf], [7, 8]]), "pic: .*NaN or infinite"),
+    (np.array([[0.0, 1.0]]), r"pic: floating-point levels reach only 1; "),
+    (np.array([[255, 256]]), r"levels 255\.\.256; allowed: 0\.\.255"),
+    (np.array([[-1, 255]]), r"levels -1\.\.255"),
+    (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
+    (np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)"),
     (np.full((4, 4), 300), r"levels 300\.\.300; allowed: 0\.\.255"),
     (np.full((4, 4), -1), r"levels -1\.\.-1"),
     (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
@@ -68,3 +74,8 @@ def test_images_are_taken_as_fusing_takes_them():
   np.testing.assert_array_equal(grey_levels(wanted.tolist(), "strict"), wanted)
   with pytest.raises(InputError, match="x: the image has masked pixels"):
     grey_levels(np.ma.masked_array(wanted, wanted > 100), "strict", "x")
+
+
+def test_black_floats_and_those_just_above_one_are_levels():
+  assert grey_levels(np.zeros((2, 2)), "strict").tolist() == [[0, 0], [0, 0]]
+  assert grey_levels(np.array([[0.2, 1.001]]), "strict").tolist() == [[0, 1]]

@@ -57,6 +57,9 @@ def test_values_by_hand():
   assert segmentation.mean_iou(counts[None]) == pytest.approx((0.5 + 0.75 + 0) / 3)
   without = segmentation.intersection_over_union(counts, ignored=0)
   np.testing.assert_allclose(without, [np.nan, 3 / 4, 0, np.nan])
+  for beyond in (4, -1):  # no class
+    same = segmentation.intersection_over_union(counts, ignored=beyond)
+    np.testing.assert_array_equal(same, values)
 
 
 def test_global_and_per_image_averages_differ_as_they_should():
@@ -81,6 +84,9 @@ def test_an_image_without_a_judged_pixel_has_no_value():
     ([[0, 3]], [[0, 0]], r"the truth has the labels \[3\]; allowed: 0 to 2, and 255"),
     ([[0, 1]], [[0, -1]], r"the prediction has the labels \[-1\]; allowed: 0 to 2"),
     ([[0, 1]], [[0]], r"the truth is \[1, 2\] and the prediction \[1, 1\]"),
+    ([0, 1], [0, 1], r"the truth is \[2\] and the prediction \[2\]; allowed: one shape"),
+    ([[0, -1]], [[0, 1]], r"the truth has the labels \[-1\]; allowed"),
+    ([[0, 1]], [[0, 3]], r"the prediction has the labels \[3\]; allowed"),
   ],
 )
 def test_labels_out_of_range_are_named(truth, predicted, words):

@@ -117,6 +117,23 @@ def test_canvas_sides(side, canvas):
 
 
 @pytest.mark.parametrize(
+  ("shape", "known", "canvas"),
+  [
+    ((60, 64), [], (64, 64)),
+    ((60, 64), [(64, 128)], (64, 128)),  # twice the pixels
+    ((60, 64), [(66, 128)], (64, 64)),
+    ((60, 64), [(59, 64), (60, 63)], (64, 64)),
+    ((60, 64), [(64, 120), (60, 64), (64, 100)], (60, 64)),
+    ((64, 100), [(128, 128)], (128, 128)),
+  ],
+)
+def test_a_canvas_that_is_compiled_is_taken_unless_it_is_twice_too_large(shape, known, canvas):
+  before = list(known)
+  assert table._canvas(shape, known) == canvas
+  assert known == [*before, *[canvas] * (canvas not in before)]
+
+
+@pytest.mark.parametrize(
   ("backend", "canvas", "size"),
   [("cpu", (64, 64), 1), ("gpu", (64, 64), None), ("gpu", (2**14, 2**14), 1)],
 )

@@ -56,6 +56,17 @@ def test_where_all_moves_there_is_no_background():
   assert np.isnan(temporal.score(iter(noise), SOURCES)["f"]["background_step_mean"])
 
 
+@pytest.mark.parametrize(("change", "step"), [(2.9, 10), (3.2, 2.5)])
+def test_a_pixel_of_a_source_that_changes_by_more_than_three_levels_does_not_stand_still(
+  change, step
+):
+  """A quarter of 40 columns; two of these are among still ones in the windows of 5."""
+  moved = np.where(np.arange(40) >= 30, 1.0, 0.0) * np.ones((40, 1))
+  sources = [(np.zeros((40, 40)), np.zeros((40, 40))), (np.zeros((40, 40)), change * moved)]
+  found = temporal.background_step(np.full((40, 40), 50.0), 50 - 40 * moved, sources)
+  assert found == pytest.approx(step)
+
+
 def test_a_frame_unlike_its_neighbours_is_a_warping_error():
   found = scored(steady=frame, flickering=lambda k: frame(k) + 10 * (k % 2))
   assert found["steady"]["BiSWE_ilk"] < 6  # where the box leaves and arrives

@@ -18,20 +18,19 @@ def encode(keypoints: np.ndarray, size: int) -> np.ndarray:
   keypoints: [K, 3], x, y in pixels and a flag 0 (missing), 1 (hidden) or 2 (visible). Places nearer
   to the border than half a pixel are moved to the centres of the pixels there.
   """
+  mass = np.array(MASS, keypoints.dtype)[keypoints[:, 2].astype(np.int64)]
+  places = np.clip(keypoints[:, :2] - 0.5, 0, size - 1)
+  corners = np.minimum(places.astype(np.int64), size - 2)
+  ends = (places - corners).astype(places.dtype)
+  x, y = np.stack([1 - ends, ends]).transpose(2, 0, 1)
+  weights = (y[:, None] * x * mass).reshape(4, -1)
+  levels = np.floor(weights)
+  # What rounding down left goes where it is missed most, so that the sum is exact.
+  ranks = np.argsort(np.argsort(levels - weights, axis=0, kind="stable"), axis=0)
+  levels += ranks < mass - levels.sum(0)
   picture = np.zeros((size, size, len(keypoints)), np.uint8)
-  for k, (x, y, flag) in enumerate(keypoints):
-    mass = MASS[int(flag)]
-    if not mass:
-      continue
-    u, v = np.clip((x - 0.5, y - 0.5), 0, size - 1)
-    column, row = min(int(u), size - 2), min(int(v), size - 2)
-    right, below = u - column, v - row
-    weights = np.outer((1 - below, below), (1 - right, right)) * mass
-    levels = np.floor(weights).astype(np.int64)
-    # What rounding down left goes where it is missed most, so that the sum is exact.
-    order = np.argsort((levels - weights).ravel(), kind="stable")[: mass - levels.sum()]
-    levels.ravel()[order] += 1
-    picture[row : row + 2, column : column + 2, k] = levels
+  for own, (below, right) in zip(levels, np.ndindex(2, 2), strict=True):
+    picture[corners[:, 1] + below, corners[:, 0] + right, np.arange(len(keypoints))] = own
   return picture
 
 

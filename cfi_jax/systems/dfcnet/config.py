@@ -15,6 +15,8 @@ JUDGES = {
   "loss": "lower", "psnr": "higher", "ssim": "higher", "foreground_psnr": "higher",
   "identity_error": "lower", "pck": "higher",
 }  # fmt: skip
+# Data in the poses of the drawn people that proportions are fitted to.
+POSED_ALIKE = ("figures", "characters")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class OptimOptions:
     half a cosine to `final_share` of itself. discriminator_learning_rate: constant.
   estimator_learning_rate: with Adam's usual decays, falling to a tenth along half a cosine.
   proportions_steps: updates of the proportions before the first step, on keypoints of people drawn
-    for them alone, which costs seconds; 0 for none, and for other data than "figures".
+    for them alone, which costs seconds; 0 for none, and for other data than `POSED_ALIKE`.
   b1, b2: of the other two. eps: of all.
   ema_decay: of the moving average of branches and generator, which is validated and shipped; in
     step t at most (1 + t) / (10 + t). 0 for none.
@@ -90,12 +92,12 @@ class Config(engine_config.Config):
         f"config.discriminator_scales is {self.discriminator_scales}; allowed: 1 to 3"
       )
     if self.optim.proportions_steps and (
-      self.data["name"] != "figures" or self.model.proportions != "learned"
+      self.data["name"] not in POSED_ALIKE or self.model.proportions != "learned"
     ):
       raise InputError(
         f"optim.proportions_steps is {self.optim.proportions_steps}; allowed for data.name="
         f"{self.data['name']!r} with model.proportions={self.model.proportions!r}: 0, as they are "
-        "learned from people of figures"
+        "learned from people of figures, in their poses"
       )
     if self.input.flip or self.input.transpose:
       raise InputError(

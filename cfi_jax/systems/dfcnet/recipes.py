@@ -132,12 +132,10 @@ def characters() -> ConfigDict:
   )
   config.data.update(held_out_people=16, held_out_poses=16)
   config.data.root = ""
-  config.steps, config.loss.proportions, config.optim.proportions_steps = 4000, 10.0, 0
-  config.loss.consistency_from = 600
-  config.checkpoint.every = config.validate_every = 200
+  config.steps, config.loss.consistency_from = 400, 150
   config.input.crop = config.model.side = 128
   config.discriminator_scales = 2
-  config.optim.update(learning_rate=5e-4, discriminator_learning_rate=2e-4)
+  config.optim.update(learning_rate=1e-3, discriminator_learning_rate=2e-4)
   return config
 
 
