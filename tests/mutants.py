@@ -26,6 +26,7 @@ OPERATORS = {
 }  # fmt: skip
 NAMES = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
 COMMUTATIVE = ("maximum", "minimum", "max", "min", "logical_and", "logical_or", "approx")
+COMMUTATIVE += ("suppress",)  # takes kinds of errors
 NAMES |= {new: old for old, new in NAMES.items()}
 
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -275,7 +275,7 @@ def _header(path: pathlib.Path) -> images.Header | InputError:
   try:
     with FolderStore("").peek(os.fspath(path)) as file:
       header = images.read_header(file, os.fspath(path))
-    eight_bits(np.zeros((1, 1, 1), header.depth), os.fspath(path))  # refused before any is scored
+    eight_bits(np.array([], header.depth), os.fspath(path))  # refused before any is scored
   except InputError as error:
     return error
   return header

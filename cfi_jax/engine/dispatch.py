@@ -118,14 +118,14 @@ def chunks(
 
   While the devices work on one, the next `LOOK_AHEAD` are on their way to them.
   """
-  ahead: collections.deque[Chunk] = collections.deque()
+  ahead: collections.deque[tuple[int, int, Any]] = collections.deque()
   last = start
   while True:
     began = time.perf_counter()
     while len(ahead) < LOOK_AHEAD and (stop := next(stops, None)) is not None:
       inputs = put(mesh, [next(items) for _ in range(last, stop)], most)
-      ahead.append(Chunk(stop, stop - last, inputs, 0.0))
+      ahead.append((stop, stop - last, inputs))
       last = stop
     if not ahead:
       return
-    yield dataclasses.replace(ahead.popleft(), waited=time.perf_counter() - began)
+    yield Chunk(*ahead.popleft(), waited=time.perf_counter() - began)

@@ -69,14 +69,16 @@ class Goodput:
 
   def row(self) -> dict[str, float]:
     """The share of the time in steps, in [0, 1], and the seconds of every kind, until now."""
-    self.enter(self._kind)
-    total = sum(self._seconds.values())
-    share = self._seconds["steps"] / total if total else 0.0
-    return {"goodput": share} | {f"seconds_{kind}": s for kind, s in self._seconds.items()}
+    shares = self._shares()
+    return {"goodput": shares["steps"]} | {f"seconds_{k}": s for k, s in self._seconds.items()}
 
   def describe(self) -> str:
     """One line: the shares of all kinds."""
+    shares = [f"{100 * share:.0f} % {KINDS[kind]}" for kind, share in self._shares().items()]
+    return f"{duration(sum(self._seconds.values()))}: {', '.join(shares)}"
+
+  def _shares(self) -> dict[str, float]:
+    """The share of every kind until now, in [0, 1]; 0 where no time has passed."""
     self.enter(self._kind)
     total = sum(self._seconds.values())
-    shares = [f"{100 * s / max(total, 1e-9):.0f} % {KINDS[k]}" for k, s in self._seconds.items()]
-    return f"{duration(total)}: {', '.join(shares)}"
+    return {kind: s / total if total else 0.0 for kind, s in self._seconds.items()}

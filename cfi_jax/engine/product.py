@@ -15,7 +15,7 @@ from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import sharding
 from cfi_jax.engine.config import Config
-from cfi_jax.engine.procedure import Architecture, System, Variables
+from cfi_jax.engine.procedure import Architecture, State, System, Variables
 from cfi_jax.engine.workdir import mirror, record
 from cfi_jax.engine.workdir.checkpoint import FOLDER, Checkpoints
 from cfi_jax.weights import file, shipped
@@ -33,7 +33,7 @@ def from_workdir(
   """
   values, _ = config_lib.complete(stored["config"], system.Config.OLDER)
   config = config_lib.build(system.Config, values, f"{workdir / record.FILE}: config")
-  template = jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))
+  template = _state_shapes(system, config)
   with Checkpoints(workdir, config.checkpoint, read_only=True) as checkpoints:
     if not checkpoints.steps:
       raise InputError(f"{workdir / FOLDER}: holds no checkpoint")
@@ -51,6 +51,11 @@ def from_workdir(
     date=date.date().isoformat(),
     licence="not stated",
   )
+
+
+def _state_shapes(system: System, config: Config) -> State:
+  """Shapes and dtypes of the state, which are the same for any number of steps and any seed."""
+  return jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))
 
 
 def _recipe(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -79,8 +84,7 @@ def read_initial(
   if same and record.has_checkpoints(workdir):
     return None, {"init": stored["data"].get("init")}
   variables, card = _read(system, config)
-  state = jax.eval_shape(system.procedure(config, 1).init, jax.random.key(0))
-  wanted, architecture = system.product(config, state)
+  wanted, architecture = system.product(config, _state_shapes(system, config))
   added = _check_architecture(config, card.architecture, architecture)
   flat, shapes = (traverse_util.flatten_dict(dict(tree), sep="/") for tree in (variables, wanted))
   flat |= {n: np.zeros(x.shape) for n, x in shapes.items() if n.startswith(tuple(added))}

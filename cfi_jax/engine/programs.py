@@ -47,7 +47,7 @@ def lower_train_step(run: Run) -> jax.stages.Lowered:
   program = dispatch.make_program(one_step, config.steps_per_dispatch)
   program = jax.jit(program, donate_argnums=0, out_shardings=everywhere)
   canvases = {name: feed.canvases for name, feed in run.feeds.items()}
-  kept = (canvases, _as_shapes(run.constants), jax.ShapeDtypeStruct((), np.uint32))
+  kept = (canvases, run.constants, jax.ShapeDtypeStruct((), np.uint32))
   state, kept = sharding.as_shapes(everywhere, (run.state_shapes(), kept))
   items = {name: feed.item for name, feed in run.feeds.items()}
   inputs = dispatch.input_shapes(run.mesh, items, config.steps_per_dispatch)
@@ -89,14 +89,10 @@ def compile_eval_step(run: Run) -> EvalStep:
     return run.procedure.eval_step(state, samples, constants, key)
 
   everywhere = sharding.replicated(run.mesh)
-  kept = (run.state_shapes(), _as_shapes(run.constants))
+  kept = (run.state_shapes(), run.constants)
   seed = jax.ShapeDtypeStruct((), np.uint32, sharding=everywhere)
   images = sharding.as_shapes(sharding.split(run.mesh), run.held_out.item)
   compiled = jax.jit(program, out_shardings=everywhere)
   with jax.set_mesh(run.mesh):
     compiled = compiled.lower(*sharding.as_shapes(everywhere, kept), images, seed).compile()
   return EvalStep(compiled, run.seed())
-
-
-def _as_shapes(tree: Any) -> Any:
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

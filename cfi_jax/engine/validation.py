@@ -73,7 +73,7 @@ class Validation:
     for own, part in self._batches(state):
       parts.append(part)
       names += own
-      pictures |= dict(list(zip(own, part.pictures, strict=True))[: max(0, room - len(pictures))])
+      pictures |= dict(list(zip(own, part.pictures, strict=True))[: room - len(pictures)])
     values, scores = _join([p.values for p in parts]), _join([p.scores for p in parts])
     return Samples(tuple(names), values, scores), pictures
 

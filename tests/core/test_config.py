@@ -171,6 +171,7 @@ def test_a_field_of_one_data_set_is_completed_in_that_alone():
     ("\nx = (", "", "cannot be read: SyntaxError: .*never closed"),
     ("\nraise SystemExit('a\\n b')", "", r"cannot be read: SystemExit: a b \(line 2\)$"),
     ("def get_config():\n  return 1 / 0", "", r"c.py: ZeroDivisionError: .* \(line 2\)$"),
+    ("def a():\n  b()\ndef b():\n  0 / 0\nget_config = a", "", r"ZeroDivision.* \(line 4\)$"),
     ("def get_config():\n  return {}", "", "returns a dict; it must return a ml_collections.Conf"),
     ("def get_config():\n  return {}", ":big", r"c.py:big: TypeError: "),
   ],

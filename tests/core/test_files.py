@@ -144,3 +144,34 @@ def test_a_read_only_file_system_is_called_so(tmp_path, monkeypatch, flag, why):
   monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(f_flag=flag | 1024))
   with pytest.raises(InputError, match=f"cannot be written, {why} in {tmp_path}$"):
     files.require_folder(tmp_path / "new")
+
+
+@pytest.mark.parametrize("make", [files.create, files._create_exclusively])
+def test_whoever_makes_a_file_is_told_so_and_nobody_else(make, tmp_path):
+  path, before = tmp_path / "lock", os.umask(0o022)
+  try:
+    assert make(path, b"whole") is True
+    assert make(path, b"second") is False
+  finally:
+    os.umask(before)
+  assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+  assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_is_made_without_hard_links_too(tmp_path, monkeypatch):
+  def refuse(*paths):
+    raise OSError(38, "not here")
+
+  monkeypatch.setattr(os, "link", refuse)
+  path = tmp_path / "lock"
+  assert files.create(path, b"whole") is True and files.create(path, b"second") is False
+  assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_large_file_is_made_beside_its_place(tmp_path):
+  path = tmp_path / "film.mkv"
+  made = files.unfinished(path)
+  assert made.parent == tmp_path and made.name == ".film.mkv.tmp"
+  made.write_bytes(b"film")
+  files.finish(made, path)
+  assert path.read_bytes() == b"film" and list(tmp_path.iterdir()) == [path]

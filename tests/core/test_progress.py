@@ -2,6 +2,7 @@
 
 import io
 import sys
+import types
 
 import pytest
 
@@ -104,3 +105,38 @@ def test_a_terminal_gets_a_bar(monkeypatch):
 )
 def test_durations(seconds, text):
   assert duration(seconds) == text
+
+
+def test_a_bar_is_told_what_is_done_and_is_closed(monkeypatch):
+  told = []
+
+  class Bar:
+    def __init__(self, **given):
+      told.append(given)
+
+    def update(self, count):
+      told.append(count)
+
+    def set_postfix_str(self, text, refresh):
+      told.append((text, refresh))
+
+    def close(self):
+      told.append("closed")
+
+  monkeypatch.setattr(progress.tqdm, "tqdm", Bar)
+  monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: True))
+  with Progress("training", "step", 4, done=2) as bar:
+    bar.note("loss 0.5")
+    bar.update()
+  with Progress("training", "step", 4, shown=False):
+    pass
+  assert told == [
+    {"desc": "training", "total": 4, "initial": 2, "unit": "step", "delay": 2, "mininterval": 0.5},
+    *(("loss 0.5", False), 1, "closed"),
+  ]  # fmt: skip
+
+
+def test_a_number_that_is_given_counts_and_one_is_a_number(clock, capsys):
+  for _ in track([1, 2], "reading", "file", total=1):
+    clock.now += 10
+  assert capsys.readouterr().err.startswith("reading: 1 of 1 files (100 %), 0.1 files/s, 0 s left")

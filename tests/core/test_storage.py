@@ -23,83 +23,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 SECRETS = ("hunter2", "sig=", "AKIA")
 
 
-class Memory:
-  """A file system of fsspec's kind with its objects in a dict; the next calls raise `errors`."""
-
-  def __init__(self, **objects: bytes):
-    """Holds objects by key."""
-    self.objects = objects
-    self.errors: list[Exception] = []
-    self.calls: list[tuple] = []
-
-  def _begin(self, *call):
-    self.calls.append(call)
-    if self.errors:
-      raise self.errors.pop(0)
-
-  def info(self, key):
-    """Size of an object, or that there is a folder."""
-    self._begin("info", key)
-    if key in self.objects:
-      return self._describe(key)
-    if any(other.startswith(f"{key}/") for other in self.objects):
-      return {"name": key, "type": "directory", "size": 0}
-    raise FileNotFoundError(key)
-
-  def _describe(self, key):
-    content = self.objects[key]
-    return {
-      "name": key,
-      "type": "file",
-      "size": len(content),
-      "updated": 7,
-      "etag": str(hash(content)),
-    }
-
-  def split_path(self, key):
-    """Bucket, key and version."""
-    return *key.partition("/")[::2], None
-
-  req_kw: dict = {}
-
-  def call_s3(self, method, Bucket, Prefix, ContinuationToken="0"):
-    """A page of two objects below a prefix."""
-    self._begin("list", f"{Bucket}/{Prefix}")
-    keys = sorted(k for k in self.objects if k.startswith(f"{Bucket}/{Prefix}"))
-    first = int(ContinuationToken)
-    page = [{"Key": k.partition("/")[2], **self._describe(k)} for k in keys[first : first + 2]]
-    last = first + 2 >= len(keys)
-    return {"Contents": page} | ({} if last else {"NextContinuationToken": str(first + 2)})
-
-  def cat_file(self, key, start=None, end=None):
-    """The content, or a part."""
-    self._begin("cat_file", key, start, end)
-    return self.objects[key][start:end]
-
-  def pipe_file(self, key, content, mode="overwrite"):
-    """Writes an object."""
-    if mode == "create" and key in self.objects:
-      raise FileExistsError(key)
-    self.objects[key] = content
-    self._begin("pipe_file", key)  # an answer that is lost comes after the work
-
-  def rm_file(self, key):
-    """Removes an object."""
-    self._begin("rm_file", key)
-    del self.objects[key]
-
-
-@pytest.fixture
-def memory(monkeypatch, tmp_path):
-  """The one file system of s3://, and an empty cache."""
-  made = Memory()
-  monkeypatch.setattr(requests, "_filesystem", lambda scheme, process: made)
-  monkeypatch.setattr(requests, "FIRST_WAIT", 0.0)
-  monkeypatch.setattr(listing, "_listings", {})
-  monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
-  return made
-
-
 class Refused(Exception):
   """An error with an HTTP status, as some libraries have it; its text shows a secret."""
 
@@ -312,6 +235,11 @@ def test_what_arrives_short_is_fetched_again_and_never_kept(memory, monkeypatch)
   answer(memory, monkeypatch, b"who")
   with pytest.raises(InputError, match="s3://b/l: is not as it was listed .5 bytes; now 3"):
     storage.open_binary("s3://b/l")
+  memory.objects["b/m"] = b"whole"
+  left = answer(memory, monkeypatch, b"w", b"wh", b"who", b"whole")  # three times, no more
+  with pytest.raises(InputError, match="s3://b/m: is not as it was listed"):
+    storage.open_binary("s3://b/m")
+  assert left == [b"whole"]
   assert len(kept_files()) == 1 and not list(cache.folder().rglob("*.part"))
 
 
@@ -325,6 +253,9 @@ def test_a_hash_that_differs_is_fetched_again(memory, monkeypatch):
   memory.objects["b/l"] = b"jello"
   answer(memory, monkeypatch, b"jello")
   assert storage.open_binary("s3://b/l").read() == b"jello"
+  memory.objects["b/n"] = b"jello"
+  answer(memory, monkeypatch, b"jel", b"jello")  # cut off at first
+  assert storage.open_binary("s3://b/n").read() == b"jello"
   # One that was written anew since it was listed does so, too.
   memory.objects["b/d/m"] = b"hello"
   storage.entries("s3://b/d")
@@ -333,23 +264,33 @@ def test_a_hash_that_differs_is_fetched_again(memory, monkeypatch):
     storage.open_binary("s3://b/d/m")
 
 
+def change_after(memory, read, key):
+  """Reading that is followed by another version of an object."""
+
+  def change(asked, start=None, end=None):
+    found = read(asked, start, end)
+    memory.objects[key] = b"new!"
+    return found
+
+  return change
+
+
 def test_parts_of_two_versions_of_a_large_object_make_no_file(memory, monkeypatch):
   monkeypatch.setattr(cache, "CHUNK", 2)
   memory.objects["b/d/k"] = b"old!"  # of which the store tells no hash
   storage.entries("s3://b/d")
   read = memory.cat_file
-
-  def change(key, start=None, end=None):
-    found = read(key, start, end)
-    memory.objects["b/d/k"] = b"new!"
-    return found
-
-  monkeypatch.setattr(memory, "cat_file", change)
+  monkeypatch.setattr(memory, "cat_file", change_after(memory, read, "b/d/k"))
   with pytest.raises(InputError, match="s3://b/d/k: is not as it was listed"):
     storage.open_binary("s3://b/d/k")
   assert not kept_files()
   listing.forget("s3://b/d/k")
   assert storage.open_binary("s3://b/d/k").read() == b"new!"
+  monkeypatch.setattr(cache, "CHUNK", 4)  # in one piece it is of one version
+  memory.objects["b/d/l"] = b"old!"
+  storage.entries("s3://b/d")
+  monkeypatch.setattr(memory, "cat_file", change_after(memory, read, "b/d/l"))
+  assert storage.open_binary("s3://b/d/l").read() == b"old!"
 
 
 def test_the_cache_keeps_to_its_size_and_drops_what_was_used_longest_ago(memory, monkeypatch):
@@ -433,7 +374,7 @@ def test_of_a_large_object_a_look_reads_parts_alone(memory):
 
 
 def test_a_folder_of_a_bucket_becomes_one_of_this_machine(memory):
-  memory.objects |= {"b/d/x/1": b"1", "b/d/2": b"2"}
+  memory.objects |= {"b/d/x/1": b"1", "b/d/2": b"2", "b/d/3": b"3"}
   folder = storage.local("s3://b/d")
   assert (folder / "x" / "1").read_bytes() == b"1" and (folder / "2").read_bytes() == b"2"
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cfi_jax.core.types import InputError
-from cfi_jax.data.alignment import align, eight_bits, read
+from cfi_jax.data.alignment import Opened, Unscored, align, cut, eight_bits, merge, read
 from cfi_jax.data.naming import Naming
 
 
@@ -134,3 +134,69 @@ def test_a_rule_that_would_pair_is_named(folders):
   notes = align(folders, Naming(options="--")).notes
   assert "img_1 and img_01 differ only in zeros: --match=number pairs such names" in notes
   assert "img_1" in [scene.name for scene in align(folders, Naming(match="number")).scenes]
+
+
+def test_a_scene_is_in_the_folder_of_every_method(folders, tmp_path):
+  for name in ("a", "b"):
+    save(tmp_path / "other", f"{name}.png")
+  for role in (*folders, "other"):
+    save(tmp_path / role, "a-1.png")
+  found = align(folders | {"other": tmp_path / "other"})
+  assert [scene.name for scene in found.scenes] == ["a", "a-1", "b"]  # not as their files are
+  (note,) = found.notes
+  assert note == f"other ({tmp_path}/other) lacks 1 of 4 pairs: c"
+
+
+def test_all_16_bit_files_of_a_scene_are_counted(folders):
+  for role in ("visible", "infrared"):
+    Image.fromarray(np.full((6, 8), 29_000, np.uint16)).save(folders[role] / "a.png")
+  save(folders["net"], "a.bmp", (6, 8))
+  assert align(folders).notes == ("2 files hold 16 bits per channel, scored as round(value / 257)",)
+
+
+def test_all_that_is_wrong_with_a_scene_is_told(folders):
+  for role in ("visible", "infrared"):
+    (folders[role] / "a.png").write_bytes(b"")
+  with pytest.raises(InputError, match="^1 images cannot be read\n.*visible/a.png.*; .*infrared/a"):
+    align(folders)
+
+
+def test_a_note_has_400_characters():
+  assert cut("x" * 400) == "x" * 400 and cut("x" * 401) == "x" * 400 + " ..."
+
+
+def test_what_shards_did_not_score_is_joined():
+  def unscored(name, advice):
+    return Unscored(
+      folders={"v": "V", "m": "M"},
+      paired=3,
+      missing={"v": [], "m": [f"m{name}"]},
+      extra={"v": [f"e{name}"], "m": []},
+      advice=advice,
+      unread=[f"u{name}"],
+      left_out=[f"l{name}"],
+      differing=[f"d{name}"],
+      wide=2,
+      narrow=[f"n{name}"],
+    )
+
+  joined = merge([unscored("2", ""), unscored("1", "do so"), unscored("3", "or so")])
+  assert joined == Unscored(
+    folders={"v": "V", "m": "M"},
+    paired=9,
+    missing={"v": [], "m": ["m1", "m2", "m3"]},
+    extra={"v": ["e1", "e2", "e3"], "m": []},
+    advice="do so",
+    unread=["u1", "u2", "u3"],
+    left_out=["l1", "l2", "l3"],
+    differing=["d1", "d2", "d3"],
+    wide=6,
+    narrow=["n1", "n2", "n3"],
+  )
+  assert merge([unscored("1", "")]).advice == ""
+  first, *_, last = joined.sentences()
+  assert first == "v (V) has 3 images that belong to no pair: e1, e2, e3"
+  assert last.startswith("3 of them use so little of it") and last.endswith(": n1, n2, n3")
+  found = Opened([], ["d0"], {"s": 2, "t": 1}, {"s": ["n9", "n0"], "t": ["n5"]})
+  more = joined.and_sizes([found, Opened([])])
+  assert (more.wide, more.narrow, more.differing) == (9, ["n0", "n5", "n9"], ["d0"])

@@ -1,5 +1,7 @@
 """Lists of files in messages, and what counts as an image."""
 
+import os
+
 import pytest
 
 from cfi_jax.core.types import InputError
@@ -71,3 +73,17 @@ def test_all_problems_are_told_at_once():
 def test_a_file_that_is_gone_is_named(tmp_path):
   with pytest.raises(InputError, match=r"gone\.png: No such file"):
     FolderStore(str(tmp_path)).open("gone.png")
+
+
+def test_folders_below_are_listed_but_for_hidden_ones_and_those_apart(tmp_path):
+  for name in ("a.png", "s/b.png", ".trash/c.png"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+
+  def found(**options):
+    images, others = files_in(str(tmp_path), "", **options)
+    return [image.path for image in images], others
+
+  assert found() == (["a.png", "s/b.png"], [File(".trash", 0)])
+  assert found(apart={os.path.realpath(tmp_path / "s")}) == (["a.png"], [File(".trash", 0)])
+  assert found(subfolders=False) == (["a.png"], [])

@@ -5,8 +5,10 @@ import os
 import pytest
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import matching
 from cfi_jax.data.matching import match_folders, unread
 from cfi_jax.data.naming import OPTIONS, from_options
+from cfi_jax.data.shards import Shard
 
 
 def touch(root, *paths):
@@ -172,3 +174,50 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
   monkeypatch.setattr(os, "scandir", scandir)
   with pytest.raises(InputError, match="vi/s: cannot be listed: Permission denied"):
     match(tmp_path)
+
+
+def test_records_are_in_the_order_of_their_names_not_of_their_paths(tmp_path):
+  touch(tmp_path, "vi/a-1.png", "vi/a.png", "ir/a-1.png", "ir/a.png")
+  assert names(match(tmp_path)) == ["a", "a-1"]
+
+
+def test_a_record_is_in_every_folder(tmp_path):
+  touch(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "c/1.png")
+  found = match_folders(str(tmp_path), {"one": "a", "two": "b", "three": "c"})
+  assert names(found) == ["1"] and len(found.problems) == 2
+
+
+def test_an_empty_folder_beside_others_leaves_them_alone(tmp_path):
+  touch(tmp_path, "vi/1.png")
+  (tmp_path / "ir").mkdir()
+  found = match(tmp_path)
+  assert found.records == () and "1 of 1 images" in found.problems[0]
+  with pytest.raises(InputError, match=f"no image .* in {tmp_path}/ir .looked"):  # said once
+    match(tmp_path, {"visible": "ir", "infrared": "ir"}, visible_suffix="_v")
+
+
+def test_a_format_that_nobody_knows_is_no_half_of_a_pair(tmp_path):
+  touch(tmp_path, "vi/1.png", "ir/1.png", "vi/2.heic", "ir/2.txt", "vi/3.png", "ir/3.txt")
+  found = match(tmp_path)
+  (problem,) = found.problems
+  assert problem.startswith("1 left out for their format: ir/3.txt;")
+  assert found.strays == ("ir/2.txt", "vi/2.heic")
+
+
+def test_shards_share_records_and_strays_and_count_all_images(tmp_path):
+  numbers = [str(k) for k in range(9)]
+  touch(tmp_path, *(f"{folder}/{k}.png" for folder in ("vi", "ir") for k in numbers))
+  touch(tmp_path, *(f"vi/.{k}" for k in numbers), *(f"vi/{k}x.txt" for k in numbers))
+  shares = [matching.match(str(tmp_path), VI_IR, shard=Shard(k, 2)) for k in range(2)]
+  assert sorted(key for share in shares for key in share.keys) == numbers
+  assert all(share.found["visible"].total == 9 for share in shares)
+  strays = [matching.strays(list(share.found.values())) for share in shares]
+  assert all(strays) and len(strays[0] + strays[1]) == 18 == len({*strays[0], *strays[1]})
+
+
+def test_a_file_of_no_image_name_is_one_shards(tmp_path):
+  touch(tmp_path, "vi/1_v.png", "ir/1.png", *(f"vi/{k}.png" for k in range(9)))
+  naming = from_options(OPTIONS | {"visible_suffix": "_v"})
+  shares = [matching.match(str(tmp_path), VI_IR, naming, Shard(k, 2)) for k in range(2)]
+  strays = [matching.strays(list(share.found.values())) for share in shares]
+  assert all(strays) and sorted(sum(strays, ())) == [f"vi/{k}.png" for k in range(9)]

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from cfi_jax.core.types import InputError
+from cfi_jax.data import naming
 from cfi_jax.data.advice import advise
 from cfi_jax.data.naming import OPTIONS, Naming, from_options
 
@@ -89,3 +90,17 @@ def test_nothing_is_suggested_that_cannot_be_done():
   assert advise({"a": ["x_1"], "b": ["x_01"]}, False, Naming()) == ""
   suffixes = {"a": ["1_vis"], "b": ["1_ir"]}
   assert advise(suffixes, False, Naming()) == advise(suffixes, True, Naming(options="--")) == ""
+
+
+def test_folders_are_told_by_a_slash_where_the_system_has_another_mark(monkeypatch):
+  monkeypatch.setattr(naming.os, "sep", "\\")
+  assert RULE.name("visible", "a\\V-1_rgb.png") == "a/1" == Naming().name("visible", "a\\1.png")
+  for affix in ("a\\b", "a/b"):
+    with pytest.raises(InputError, match="visible_suffix=.*: must be a part of file names"):
+      Naming({"visible": ("", affix)})
+
+
+def test_options_name_the_affixes_of_both_images():
+  values = OPTIONS | {"visible_prefix": "a", "visible_suffix": "b", "infrared_suffix": "c"}
+  rule = from_options(values | {"match": "number"})
+  assert rule == Naming({"visible": ("a", "b"), "infrared": ("", "c")}, "number", "--")

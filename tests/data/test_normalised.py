@@ -10,7 +10,9 @@ from PIL import Image
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming, pipeline, resident
+from cfi_jax.data.listing import FolderStore
 from cfi_jax.data.normalised import normalise
+from cfi_jax.data.source import FileSource
 from cfi_jax.datasets import inspect
 
 Y, X = np.mgrid[:24, :20]
@@ -186,3 +188,26 @@ def test_check_names_infrared_pictures_in_colours(folder):
   Image.open(folder / "visible" / "3.png").convert("L").save(folder / "visible" / "3.png")
   swapped = check(folder)  # which is said once, and as a problem
   assert swapped.notes[0].endswith("(1): 1") and "look swapped" in swapped.problems[0]
+
+
+def test_8_bits_and_the_rule_full_keep_all_that_is_stored(folder):
+  source = dataset(folder).source("train")
+  assert not normalise(source, "auto", "image").keeps_all
+  assert not normalise(source, "visible:full,infrared:percentile", "image").keeps_all
+  for k in range(4):
+    grey = np.full((24, 20), k, np.uint8)
+    Image.fromarray(grey).save(folder / "infrared" / f"{k}.png")
+  assert normalise(dataset(folder).source("train"), "auto", "image").keeps_all
+
+
+def test_a_range_over_the_folder_is_that_of_the_images_that_need_one(folder):
+  Image.fromarray(np.zeros((24, 20), np.uint8)).save(folder / "infrared" / "0.png")
+  found = normalise(dataset(folder).source("train"), "auto", "folder")
+  (kept,) = found.normalizer.ranges.values()
+  assert 29_000 < kept.low < kept.high < 31_000
+
+
+def test_no_records_need_no_range():
+  empty = FileSource("none", FolderStore(""), ())
+  found = normalise(empty, "auto", "folder")
+  assert len(found) == 0 and found.stored == () and found.keeps_all

@@ -1,5 +1,8 @@
 """Parts of a summary: whole or named, of one request, joined in the order of names."""
 
+import json
+import types
+
 import pytest
 
 from cfi_jax.core.types import InputError
@@ -103,3 +106,55 @@ def test_a_damaged_or_lost_file_of_records_is_named(tmp_path):
 def test_flags_of_the_processes_are_not_of_the_request():
   given = {"weights": "x", "process_index": 1, "skip_existing": True, "output": "o", "join": False}
   assert parts.request_of(given) == {"weights": "x"}
+
+
+def done(output, index=0, count=1):
+  return json.loads((output / "parts" / f"{index}-of-{count}" / parts.DONE).read_text())
+
+
+def test_a_file_holds_256_records(tmp_path):
+  folder = tmp_path / "parts" / "0-of-1"
+  part = write(tmp_path, 0, [f"{k:03d}" for k in range(255)], count=1, finish=False)
+  assert not list(folder.glob("*.jsonl"))
+  for k in (255, 256):
+    part.add(record(str(k)))
+    (path,) = folder.glob("*.jsonl")
+  part.finish({})
+  assert len(path.read_text().splitlines()) == 256 and done(tmp_path)["files"] == 2
+
+
+@pytest.mark.parametrize(
+  ("first", "second", "ascending"), [("ab", "cd", True), ("ab", "bc", True), ("ac", "bd", False)]
+)
+def test_a_part_tells_whether_its_files_are_in_order(tmp_path, first, second, ascending):
+  part = write(tmp_path, 0, first, count=1, finish=False)
+  part.flush()
+  kept = [path.stat().st_ino for path in (tmp_path / "parts" / "0-of-1").glob("*.jsonl")]
+  again = Part(tmp_path, Shard(0, 1), types.MappingProxyType(REQUEST), keep=True)
+  assert kept == [path.stat().st_ino for path in (tmp_path / "parts" / "0-of-1").glob("*.jsonl")]
+  for name in second:
+    again.add(record(name))
+  again.finish({})
+  assert done(tmp_path)["ascending"] is ascending
+  assert names(tmp_path) == sorted(first + second)
+
+
+def test_a_part_may_be_told_to_go_on_before_it_began(tmp_path):
+  write(tmp_path, 0, ["a"], count=1, keep=True)
+  assert names(tmp_path) == ["a"]
+
+
+def test_the_first_of_several_differences_is_named_and_what_one_lacks_is_one():
+  ours, theirs = {"a": "1", "b": "1", "c": "1", "d": "1"}, {"a": "1", "c": "2", "d": "2", "e": "1"}
+  with pytest.raises(InputError, match="--b=1 of x, --b=None of y;"):
+    parts.require_alike({"x": ours, "y": theirs})
+  with pytest.raises(InputError, match="--b=None of y, --b=1 of x;"):
+    parts.require_alike({"y": theirs, "same": theirs, "x": ours})
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+def test_a_part_whose_end_cannot_be_read_is_not_finished(tmp_path, content):
+  write(tmp_path, 0, ["a"], count=1)
+  (tmp_path / "parts" / "0-of-1" / parts.DONE).write_text(content)
+  with pytest.raises(InputError, match="1 of 1 parts are missing or not finished: 0-of-1;"):
+    Parts(tmp_path, None)

@@ -72,6 +72,10 @@ def test_every_epoch_shows_every_record_once_in_a_new_order():
 def test_the_order_is_fixed_for_all_versions():
   planned = [pipeline.plan(5, position, 7) for position in range(8)]
   assert [(p.epoch, p.index) for p in planned] == [(0, i) for i in (4, 1, 2, 0, 3, 5, 6)] + [(1, 5)]
+  shards = tuple(np.repeat(np.arange(6), 2))
+  planned = [pipeline.plan(3, position, 12, shards).index for position in range(24)]
+  assert planned[:12] == [3, 2, 0, 10, 7, 11, 1, 6, 9, 8, 4, 5]
+  assert planned[12:] == [1, 8, 0, 11, 9, 10, 5, 4, 2, 6, 7, 3]
 
 
 def test_samples_are_what_plan_and_augmentation_say():
@@ -215,9 +219,11 @@ def test_impossible_options_are_refused():
     batches(0, 1, process_count=2)
 
 
-@pytest.mark.parametrize("name", ["crop", "workers", "threads", "prefetch", "device_gb"])
+@pytest.mark.parametrize(
+  "name", ["crop", "workers", "threads", "prefetch", "device_gb", "cache_gb"]
+)
 def test_options_at_their_least_are_allowed_and_below_are_not(name):
-  least = {"crop": 1, "workers": 0, "threads": 1, "prefetch": 1, "device_gb": 0}[name]
+  least = {"crop": 1, "threads": 1, "prefetch": 1}.get(name, 0)
   assert getattr(dataclasses.replace(OPTIONS, **{name: least}), name) == least
   with pytest.raises(InputError, match=f"input.{name}={least - 1}: must be at least {least}"):
     dataclasses.replace(OPTIONS, **{name: least - 1})
@@ -244,3 +250,21 @@ def test_by_shards_every_record_comes_once_and_few_shards_are_open_at_once():
     assert [len(turn) for turn in turns] == [4, 4, 3] and set().union(*turns) == set(range(11))
     assert seen != sorted(seen) and any(a != b for a, b in zip(seen, seen[1:], strict=False))
   assert [pipeline.plan(3, k, 77).index for k in range(77)] != first
+
+
+def test_options_that_are_not_given_are_those_of_a_run_from_buckets():
+  assert (OPTIONS.cache_gb, OPTIONS.shuffle, OPTIONS.normalize_over) == (16.0, "records", "image")
+
+
+@pytest.mark.parametrize(("threads", "prefetch", "used"), [(7, 2, 2), (1, 9, 1), (3, 3, 3)])
+def test_no_more_threads_are_used_than_batches_are_made_ahead(monkeypatch, threads, prefetch, used):
+  asked, make = [], pipeline.grain.ReadOptions
+
+  def note(count, *, prefetch_buffer_size):
+    asked.append((count, prefetch_buffer_size))
+    return make(count, prefetch_buffer_size=prefetch_buffer_size)
+
+  monkeypatch.setattr(pipeline.grain, "ReadOptions", note)
+  options = dataclasses.replace(OPTIONS, threads=threads, prefetch=prefetch)
+  pipeline.train_batches(Numbered(), options, 5, pipeline.Stretch(3, 0, 1))
+  assert asked == [(used, prefetch)]

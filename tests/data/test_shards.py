@@ -82,3 +82,7 @@ def test_items_are_made_when_they_are_asked_for():
   assert len(items) == 10 and items[3] == 30 and items[2:4] == [20, 30] and made == [3, 2, 3]
   assert [list(part) for part in stretches(items, 4)][-1] == [80, 90]
   assert ALL.holds("anything")
+
+
+def test_four_thousand_items_are_planned_at_once():
+  assert [len(part) for part in stretches(range(4097))] == [4096, 1]

@@ -1,5 +1,6 @@
 """Sources of image files: what identifies them, colours, and records of several sizes."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -8,9 +9,10 @@ from PIL import Image
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import File, FolderStore, Record
-from cfi_jax.data.pipeline import Input, Samples
+from cfi_jax.data.pipeline import Input, Samples, plan
 from cfi_jax.data.source import Derived, FileSource, rgb
 
+OPTIONS = Input(crop=4, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0)
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
 
 
@@ -96,11 +98,34 @@ def test_a_record_of_two_sizes_is_refused_read_or_not(make):
 
 @pytest.mark.parametrize(("seed", "words"), [(-1, "seed=-1: must not be negative"), (0, "")])
 def test_a_stream_has_images_and_a_seed(make, seed, words):
-  options = Input(crop=4, flip=True, transpose=True, workers=0, threads=1, prefetch=1, device_gb=0)
   if words:
     with pytest.raises(InputError, match=words):
-      Samples(make(), options, seed)
+      Samples(make(), OPTIONS, seed)
   else:
-    assert Samples(make(), options, seed)(0)["visible"].shape == (4, 4, 1)
+    assert Samples(make(), OPTIONS, seed)(0)["visible"].shape == (4, 4, 1)
   with pytest.raises(InputError, match="there is no image to train on"):
-    Samples(FileSource("none", FolderStore(""), ()), options, 0)
+    Samples(FileSource("none", FolderStore(""), ()), OPTIONS, 0)
+
+
+class Sharded(FolderStore):
+  """Files of shards: the visible images of the first record are in shard 4."""
+
+  def shard(self, path):
+    return 4 if path == "vi/a.png" else 0
+
+
+def test_shards_are_those_of_the_first_image_of_each_record(make, tmp_path):
+  source = make()
+  assert source.shards() == Derived(source).shards() == ()
+  sharded = dataclasses.replace(source, store=Sharded(str(tmp_path)))
+  assert sharded.shards() == Derived(sharded).shards() == (4, 0)
+  options = dataclasses.replace(OPTIONS, shuffle="shards")
+  with pytest.raises(InputError, match="input.shuffle='shards': some pairs has no shards; allowed"):
+    Samples(source, options, 0)
+  sizes = np.array([(6, 8), (6, 8)])
+  found = [Samples(sharded, options, 3).cut(position, sizes)[0] for position in range(8)]
+  assert found == [plan(3, position, 2, (4, 0)).index for position in range(8)]
+  plain = [Samples(sharded, OPTIONS, 3).cut(position, sizes)[0] for position in range(8)]
+  assert plain == [plan(3, position, 2).index for position in range(8)]
+  with pytest.raises(InputError, match="input.shuffle='x'; allowed: records, shards"):
+    dataclasses.replace(OPTIONS, shuffle="x")

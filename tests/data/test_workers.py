@@ -27,8 +27,15 @@ def ends(pid):
   return False
 
 
-def test_workers_hear_no_signal_of_the_run_and_end_with_its_iterator():
+def test_workers_hear_no_signal_of_the_run_and_end_with_its_iterator(monkeypatch):
   before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+  ensure = workers.resource_tracker.ensure_running
+
+  def ensure_and_unblock():  # as where it is not running yet
+    ensure()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, workers.SIGNALS)
+
+  monkeypatch.setattr(workers.resource_tracker, "ensure_running", ensure_and_unblock)
   read = workers.read_ahead(grain.MapDataset.range(50).map(about).to_iter_dataset(), 1)
   pid, blocked, first = next(read)
   assert first == 0 and pid != os.getpid() and set(workers.SIGNALS) <= set(blocked)
@@ -39,11 +46,44 @@ def test_workers_hear_no_signal_of_the_run_and_end_with_its_iterator():
 
 
 def test_a_worker_ends_with_the_process_that_started_it(monkeypatch):
-  killed, ended = threading.Event(), threading.Event()
+  killed, ended, left = threading.Event(), threading.Event(), []
   parent = types.SimpleNamespace(join=killed.wait)
   monkeypatch.setattr(workers.multiprocessing, "parent_process", lambda: parent)
-  monkeypatch.setattr(workers.os, "_exit", lambda status: ended.set())
+  monkeypatch.setattr(workers.os, "_exit", lambda status: left.append(status) or ended.set())
   workers.end_with_parent(0, 2)
   assert not ended.wait(0.05)
+  (thread,) = (each for each in threading.enumerate() if each.name == "cfi_jax parent")
+  assert thread.daemon
   killed.set()
-  assert ended.wait(5)
+  assert ended.wait(5) and left == [1]
+
+
+class Elements:
+  """Numbers, which somebody must close."""
+
+  closed = False
+
+  def __init__(self):
+    self.left = iter(range(5))
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    return next(self.left)
+
+  def close(self):
+    self.closed = True
+
+
+def test_workers_are_so_many_and_stop_when_nobody_reads_on():
+  elements, asked = Elements(), []
+
+  def prefetch(options, begin):
+    asked.append((options.num_workers, begin))
+    return elements
+
+  read = workers.read_ahead(types.SimpleNamespace(mp_prefetch=prefetch), 3)
+  assert next(read) == 0 and not elements.closed
+  read.close()
+  assert elements.closed and asked == [(3, workers.end_with_parent)]

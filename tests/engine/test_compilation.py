@@ -1,11 +1,14 @@
 """The cache in the user's folder, and the count of compilations."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from cfi_jax.engine.compilation import Compilations, use_cache
+from cfi_jax.engine import compilation
+from cfi_jax.engine.compilation import Compilations, cache_folder, use_cache
 
 
 @pytest.fixture
@@ -92,3 +95,12 @@ def test_a_user_without_a_home_has_no_cache(tmp_path, no_cache_of_the_user, monk
   monkeypatch.setenv("XDG_CACHE_HOME", "relative")
   use_cache()
   assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.parametrize("denied", [0, os.W_OK, os.X_OK])
+def test_a_folder_that_is_there_is_taken_if_it_can_be_written(tmp_path, monkeypatch, denied):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  folder = tmp_path / "cfi_jax"
+  assert cache_folder() == folder
+  monkeypatch.setattr(compilation.os, "access", lambda path, mode: not mode & denied)
+  assert cache_folder() == (None if denied else folder)

@@ -12,13 +12,16 @@ from command_line import ROOT
 
 from cfi_jax import systems
 from cfi_jax.core import config as config_lib
+from cfi_jax.core import progress
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import loop, programs
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine.cluster.preemption import Preemption
+from cfi_jax.engine.goodput import Goodput
 from cfi_jax.engine.procedure import Evaluation
 from cfi_jax.engine.workdir import logs, record
 from cfi_jax.engine.workdir.lock import FILE, Lock
+from cfi_jax.engine.workdir.mirror import Mirror
 
 toys.install()
 
@@ -120,18 +123,24 @@ def test_a_stopped_run_saves_there_and_ends_as_the_undisturbed_one(
 
 
 def test_the_host_waits_for_the_device_when_something_is_due_and_not_else(
-  toy, tmp_path, monkeypatch
+  toy, tmp_path, monkeypatch, capsys
 ):
-  waited, flush = [], logs.Writer.flush
+  waited, flush, inputs = [], logs.Writer.flush, []
 
   def counting(self, compilations):
     waited.append(self._pending[-1][0][-1])
     return flush(self, compilations)
 
   monkeypatch.setattr(logs.Writer, "flush", counting)
+  monkeypatch.setattr(Goodput, "waited", lambda self, seconds: inputs.append(seconds))
+  for name in ("FIRST", "EVERY"):
+    monkeypatch.setattr(progress, name, 0)  # every step is told
   rarely = {"log_every": 3, "validate_every": 99, "checkpoint": {"every": 5}, "steps": 11}
   loop.train(*toy(**rarely), tmp_path / "run")
   assert waited == [3, 5, 6, 9, 10, 11]
+  assert len(inputs) == 11 and min(inputs) > 0
+  told = [line for line in capsys.readouterr().err.splitlines() if "training: " in line]
+  assert [", loss " in line for line in told] == [False] * 3 + [True] * 8  # once it was fetched
 
 
 @pytest.mark.parametrize("due", ["log_every", "validate_every", "every", "stop"])
@@ -165,7 +174,8 @@ def test_a_run_without_held_out_pairs_has_no_validation_and_no_word_of_pictures(
   assert "validation" not in record.read(tmp_path / "run")["data"]
 
 
-def test_a_lock_that_was_taken_over_stops_the_run_before_it_saves(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("owner", [Lock, Mirror])
+def test_a_workdir_that_was_lost_stops_the_run_before_it_saves(toy, tmp_path, monkeypatch, owner):
   calls = []
 
   def require(self):
@@ -173,7 +183,7 @@ def test_a_lock_that_was_taken_over_stops_the_run_before_it_saves(toy, tmp_path,
     if len(calls) == 5:
       raise InputError("taken over")
 
-  monkeypatch.setattr(Lock, "require", require)
+  monkeypatch.setattr(owner, "require", require)
   with pytest.raises(InputError, match="taken over"):
     loop.train(*toy(**OFTEN), tmp_path / "run")
   assert course(tmp_path / "run")[2] == [4]

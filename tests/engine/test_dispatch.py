@@ -1,9 +1,12 @@
 """Dispatches of several steps, with a step that only adds up what it is given."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from cfi_jax.engine import dispatch, sharding
 
@@ -64,3 +67,48 @@ def test_inputs_are_put_on_the_devices_ahead():
   assert next(found).last == 2 and len(taken) == 4
   assert next(found).last == 4 and len(taken) == 6
   assert [(chunk.last, chunk.count) for chunk in found] == [(6, 2), (9, 3)]
+
+
+def test_the_time_that_inputs_are_waited_for_is_told(monkeypatch):
+  """Items take a second each, the work between two dispatches ten."""
+  clock = types.SimpleNamespace(now=100.0)
+  monkeypatch.setattr(dispatch, "time", types.SimpleNamespace(perf_counter=lambda: clock.now))
+
+  def slow():
+    for item in items(0, 6):
+      clock.now += 1
+      yield item
+
+  waited = []
+  for chunk in dispatch.chunks(sharding.make_mesh(2), slow(), 0, iter((2, 3, 6)), 3):
+    waited.append(chunk.waited)
+    clock.now += 10
+  assert waited == [3.0, 3.0, 0.0]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_rows_are_divided_among_the_devices_and_steps_are_not(most):
+  mesh, item = sharding.make_mesh(2), {"a": np.zeros((2, 5), "f")}
+  put = dispatch.put(mesh, [item], most)
+  for inputs in (dispatch.input_shapes(mesh, item, most), put):
+    if most == 1:
+      assert inputs["a"].shape == (2, 5) and inputs["a"].sharding == sharding.split(mesh)
+    else:
+      stacked, count = inputs
+      assert stacked["a"].shape == (3, 2, 5) and stacked["a"].dtype == np.float32
+      assert stacked["a"].sharding.spec == PartitionSpec(None, sharding.AXIS)
+      assert (count.shape, count.dtype) == ((), np.int32)
+      assert count.sharding == sharding.replicated(mesh)
+
+
+def test_a_step_is_traced_once_though_its_shapes_are_asked_for_first():
+  traced = []
+
+  def one_step(state, kept, items):
+    traced.append(1)
+    return add_up(state, kept, items)
+
+  scalar, rows = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((4, 2, 1), np.float32)
+  inputs = {"a": rows, "b": rows}, jax.ShapeDtypeStruct((), np.int32)
+  _, metrics = jax.eval_shape(dispatch.make_program(one_step, 4), scalar, scalar, inputs)
+  assert traced == [1] and metrics["b"].shape == (4,)

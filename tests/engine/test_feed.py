@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from cfi_jax.core import keys
 from cfi_jax.data import pipeline
 from cfi_jax.engine import feed
 from cfi_jax.engine.procedure import Stream
@@ -71,7 +72,12 @@ def test_the_first_stream_has_the_seed_of_the_run_and_others_one_of_their_name()
     == feed.seeds(7, ["pairs", "more"])["more"]
     != feed.seeds(8, ["x", "more"])["more"]
   )
-  assert all(0 <= seed < 2**31 for seed in found.values())
+  names = [f"stream {i}" for i in range(20)]
+  drawn = feed.seeds(7, names)
+  assert drawn[names[0]] == 7
+  for name in names[1:]:
+    words = np.random.SeedSequence((7, keys.name_number(name))).generate_state(1)
+    assert drawn[name] == words[0] % 2**31
 
 
 def test_samples_are_finished_one_by_one_with_a_key_each():
@@ -86,3 +92,21 @@ def test_samples_are_finished_one_by_one_with_a_key_each():
   assert len(np.unique(drawn)) == 3
   other = feed.finish(given, images, jax.random.key(0), "support")[1]
   assert not np.intersect1d(drawn, other).size
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_channels_are_those_of_the_records(count):
+  headers = [{"visible": Header(2, 2, np.uint8, 3), "infrared": Header(2, 2, np.uint8, 1)}] * count
+  assert feed._channels(headers) == ({"visible": 3, "infrared": 1} if count else {})
+
+
+def test_the_items_of_a_step_are_those_of_every_stream():
+  class Counted:
+    def __init__(self, name):
+      self.name = name
+
+    def items(self, start, stop):
+      return iter([f"{self.name}{step}" for step in range(start + 1, stop + 1)])
+
+  found = list(feed.items({"a": Counted("a"), "b": Counted("b")}, 2, 4))
+  assert found == [{"a": "a3", "b": "b3"}, {"a": "a4", "b": "b4"}]

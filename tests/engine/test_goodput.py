@@ -84,9 +84,20 @@ def test_steps_that_must_be_taken_again_are_lost(tmp_path, clock, goodput):
   assert row["goodput"] == pytest.approx(9 / 27)
 
 
-def test_logs_without_times_count_as_none(goodput):
-  goodput.go_on([{"kind": "train", "step": 3, "loss": 1.0}], 2)
+@pytest.mark.parametrize("some", [{}, {"goodput": 0.5}, dict.fromkeys(FIELDS[1:], 5.0)])
+def test_logs_without_all_times_count_as_none(goodput, some):
+  goodput.go_on([{"kind": "train", "step": 1, "loss": 1.0} | some], 2)
   assert set(seconds(goodput).values()) == {0.0} and goodput.row()["goodput"] == 0
+  assert goodput.describe() == "0 s: " + ", ".join(f"0 % {words}" for words in KINDS.values())
+
+
+@pytest.mark.parametrize("later", [20.0, 19.0])
+def test_steps_that_took_no_time_lose_none(goodput, later):
+  """The later row may be of a start that did not know of the earlier one."""
+  none = dict.fromkeys(FIELDS, 0.0)
+  rows = [none | {"step": 2, "seconds_steps": 20.0}, none | {"step": 4, "seconds_steps": later}]
+  goodput.go_on(rows, 2)
+  assert (seconds(goodput)["steps"], seconds(goodput)["lost"]) == (20.0, 0.0)
 
 
 @pytest.mark.parametrize("until, steps, lost", [(0, 0, 80), (3, 10, 70), (5, 20, 60), (9, 80, 0)])

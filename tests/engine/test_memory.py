@@ -44,13 +44,15 @@ def test_a_containers_limit_counts_without_its_file_cache(tmp_path, version):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
   assert memory._cgroup(tmp_path) == 600
+  (tmp_path / names[2]).write_text("anon 1\n")  # a kernel that does not tell
+  assert memory._cgroup(tmp_path) == 300
   assert memory._cgroup(tmp_path / "nowhere") is None
 
 
 def test_linux_tells_kibibytes(tmp_path):
   path = tmp_path / "meminfo"
   assert memory._meminfo(path) is None
-  path.write_text("MemTotal:  99 kB\nMemFree:  1 kB\nMemAvailable:   7 kB\nHugePages_Total:  0\n")
+  path.write_text("MemTotal:  99 kB\nMemAvailable:   7 kB\nHugePages_Total:  0\nOf: a: 1\n")
   assert memory._meminfo(path) == 7 * 1024
 
 

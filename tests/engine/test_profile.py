@@ -1,6 +1,7 @@
 """The trace of some steps: of these alone, one file a process, with the names of the program."""
 
 import re
+import types
 
 import jax
 import pytest
@@ -13,6 +14,7 @@ from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.engine import loop, programs
 from cfi_jax.engine.config import profiled
+from cfi_jax.engine.profile import Profile
 from cfi_jax.engine.run import open_run
 from cfi_jax.engine.workdir import logs
 
@@ -63,3 +65,18 @@ def test_steps_that_cannot_be_traced_are_refused(pairs, text):
 
 def test_steps_are_those_of_a_slice():
   assert list(profiled("10:13")) == [10, 11, 12] and not profiled("")
+
+
+def test_a_trace_waits_for_the_steps_before_it_and_for_its_last(monkeypatch, tmp_path):
+  done = []
+  monkeypatch.setattr(jax, "block_until_ready", done.append)
+  monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: done.append("start"))
+  monkeypatch.setattr(jax.profiler, "stop_trace", lambda: done.append("stop"))
+  traced = Profile(tmp_path, range(3, 6))
+  assert traced.ends == (2, 5) and traced.close() == ""
+  for last in (2, 4, 5, 6):
+    traced.before(types.SimpleNamespace(last=last), f"before {last}")
+    said = traced.after(last, f"after {last}")
+    assert said.startswith("profile of the steps 3 to 5: ") if last == 5 else said == ""
+  assert done == ["before 4", "start", "after 5", "stop"]
+  assert Profile(tmp_path, range(0)).ends == ()

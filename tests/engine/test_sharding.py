@@ -116,3 +116,41 @@ def test_processes_wait_for_each_other_through_their_coordinator(monkeypatch, gi
   state.client = None
   sharding.wait_for_processes("after compiling")
   assert len(waited) == 1
+
+
+def test_the_platform_is_that_of_the_mesh_or_that_of_jax(monkeypatch):
+  assert sharding.platform() == jax.default_backend()
+  described = types.SimpleNamespace(abstract_device=types.SimpleNamespace(platform="tpu"))
+  monkeypatch.setattr(jax.sharding, "get_abstract_mesh", lambda: described)
+  assert sharding.platform() == "tpu"
+
+
+@pytest.mark.parametrize(
+  ("empty", "size", "shared"), [(True, 0, False), (False, 1, False), (False, 2, True)]
+)
+def test_a_function_runs_on_shares_where_several_devices_share(monkeypatch, empty, size, shared):
+  def function(x):
+    return x
+
+  made = []
+
+  def shard_map(given, **options):
+    made.append((given, options))
+    return "on shares"
+
+  mesh = types.SimpleNamespace(empty=empty, size=size)
+  monkeypatch.setattr(jax.sharding, "get_abstract_mesh", lambda: mesh)
+  monkeypatch.setattr(jax, "shard_map", shard_map)
+  found = sharding.on_shares(function, sharding.SPLIT, sharding.WHOLE)
+  if shared:
+    options = {"in_specs": sharding.SPLIT, "out_specs": sharding.WHOLE, "check_vma": False}
+    assert found == "on shares" and made == [(function, options)]
+  else:
+    assert found is function and made == []
+
+
+def test_shapes_lie_where_arrays_will():
+  where = sharding.replicated(sharding.make_mesh(1))
+  found = sharding.as_shapes(where, {"a": np.zeros((2, 3), np.uint8), "b": ()})
+  assert (found["a"].shape, found["a"].dtype, found["a"].sharding) == ((2, 3), np.uint8, where)
+  assert found["b"] == ()

@@ -26,7 +26,7 @@ def path(text: str | os.PathLike, *below: str) -> pathlib.Path:
 def join(root: str, *parts: str) -> str:
   """`os.path.join`, in which a part in a bucket is absolute."""
   for part in parts:
-    root = part if is_remote(part) or not root else os.path.join(root, part)
+    root = part if is_remote(part) else os.path.join(root, part)
   return root
 
 

@@ -82,7 +82,9 @@ def attempt(url: str, work: Callable[[Any, str], T]) -> T:
   Raises an `OSError` that names the object, and nothing else of the request.
   """
   scheme, _, key = url.partition("://")
-  for tried in range(1, TRIES + 1):
+  tried = 0
+  while True:
+    tried += 1
     try:
       return work(_filesystem(scheme, os.getpid()), key)
     except KnownError:
@@ -92,7 +94,6 @@ def attempt(url: str, work: Callable[[Any, str], T]) -> T:
     if not passes or tried == TRIES:
       raise found from None
     time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1)) * random.uniform(0.5, 1.0))
-  raise AssertionError("not reached")
 
 
 def _explain(error: BaseException, url: str) -> tuple[OSError, bool]:

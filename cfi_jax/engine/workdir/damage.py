@@ -1,5 +1,6 @@
 """Damaged checkpoints: found, and moved out of the way of the whole ones."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -76,5 +77,5 @@ def set_aside(path: pathlib.Path) -> None:
   workdir = next(parent.parent for parent in path.parents if parent.name == record.CHECKPOINTS)
   name = "-".join(path.relative_to(workdir / record.CHECKPOINTS).parts)
   (workdir / DAMAGED).mkdir(exist_ok=True)
-  names = (name if not count else f"{name}.{count}" for count in range(1000))
+  names = (name if not count else f"{name}.{count}" for count in itertools.count())
   os.rename(path, next(to for each in names if not (to := workdir / DAMAGED / each).exists()))

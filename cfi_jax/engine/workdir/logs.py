@@ -48,8 +48,8 @@ class Events:
   """
 
   def __init__(self, folder: pathlib.Path, purge_step: int):
-    """Opens a new file; events of earlier files from `purge_step` on are hidden."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Opens a new file in a folder, made if need be; hides earlier events from `purge_step` on."""
+    folder.mkdir(exist_ok=True)
     self._writer = event_file_writer.EventsWriter(str(folder / "events"))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     self._write(purge_step, session_log=start)

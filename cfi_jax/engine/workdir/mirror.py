@@ -231,12 +231,14 @@ class Mirror:
     if path.name.startswith("."):
       return
     now = (state.st_mtime_ns, state.st_size)
-    before, when = self._known.get(path, ((0, 0), 0.0))
-    grown = time.monotonic() - when > state.st_size / GROWS
-    if now != before and (grown or last):
-      # As it is now: what grows while it is sent is not of the size that was announced.
-      (remote / path.relative_to(self.folder)).write_bytes(path.read_bytes())
-      self._known[path] = now, time.monotonic()
+    if path in self._known:
+      before, when = self._known[path]
+      early = time.monotonic() - when <= state.st_size / GROWS
+      if now == before or (early and not last):
+        return
+    # As it is now: what grows while it is sent is not of the size that was announced.
+    (remote / path.relative_to(self.folder)).write_bytes(path.read_bytes())
+    self._known[path] = now, time.monotonic()
 
 
 def _with_last(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
@@ -256,8 +258,7 @@ def _hash(content: bytes) -> str:
 
 def _remove(folder: BucketPath) -> None:
   """Removes a checkpoint from a bucket; first the object without which it is none."""
-  (folder / COMMIT).unlink(missing_ok=True)
-  listing.forget(str(folder))
+  (folder / COMMIT).unlink(missing_ok=True)  # and what was listed is looked at anew
   with contextlib.suppress(FileNotFoundError):
     _each(lambda path: path.unlink(missing_ok=True), list(storage.files_below(cast(Any, folder))))
 

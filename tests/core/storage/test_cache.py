@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-import time
+import types
 
 import pytest
 
@@ -104,10 +104,11 @@ def names(folder):
   return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_left_of_a_fetch_goes_after_a_day(below):
-  for name, age in {"new.part": 86_300, "old.part": 86_500}.items():
+def test_what_is_left_of_a_fetch_goes_after_a_day(below, monkeypatch):
+  monkeypatch.setattr(cache, "time", types.SimpleNamespace(time=lambda: 1e6))
+  for name, age in {"new.part": 86_400, "old.part": 86_401}.items():
     (below / name).write_bytes(bytes(10))
-    os.utime(below / name, (time.time() - age,) * 2)
+    os.utime(below / name, (1e6 - age,) * 2)
   assert cache._make_room(0) == 910
   assert names(below) == [*map(str, range(9)), "new.part"]
   assert cache._make_room(1000) == 10 and names(below) == ["new.part"]  # which is being fetched
@@ -155,3 +156,8 @@ def test_an_object_keeps_its_extension_and_another_version_is_another_file(monke
   assert len(names) == 7
   with_time = (cache._kept(storage.path("s3://b/a"), Stat(1, t, "t", "")) for t in (1.0, 2.0))
   assert len({*with_time}) == 1  # where there is a tag the time does not count
+
+
+def test_folders_for_a_while_are_one_for_each(tmp_path):
+  one, other = cache.temporary(), cache.temporary()
+  assert one != other and one.is_dir() and other.is_dir()

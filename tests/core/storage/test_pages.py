@@ -1,8 +1,10 @@
 """Descriptions of an object in the words of each store."""
 
 import datetime
+import types
 
 import pytest
+from fsspec import asyn
 
 from cfi_jax.core.storage import pages
 from cfi_jax.core.storage.pages import Stat, stat_of
@@ -83,3 +85,51 @@ def test_a_bucket_itself_has_no_prefix(monkeypatch):
   monkeypatch.setattr(pages, "attempt", lambda url, ask: ask(store, url.partition("://")[2]))
   assert [name for name, _ in pages.objects("gs://bucket")] == ["p/a"]
   assert store.asked[0][1]["prefix"] == ""
+
+
+class Blob(dict):
+  """A description as Azure's library gives it."""
+
+  name = property(lambda self: self["name"])
+  metadata = property(lambda self: self["metadata"])
+
+
+class Container:
+  """A container of one page; notes what is asked."""
+
+  continuation_token = "next"
+
+  def __init__(self):
+    self.asked = []
+
+  async def __aenter__(self):
+    return self
+
+  async def __aexit__(self, *exception):
+    self.asked.append("closed")
+
+  def list_blobs(self, **asked):
+    self.asked.append(asked)
+    return self
+
+  def by_page(self, token):
+    self.asked.append(token)
+    return self
+
+  async def __anext__(self):
+    async def page():
+      for name, metadata in (("p/a", None), ("p/b", {}), ("p/f", {"hdi_isfolder": "true"})):
+        yield Blob(name=name, metadata=metadata, size=1)
+
+    return page()
+
+
+def test_a_folder_of_azure_is_no_object():
+  container = Container()
+  client = types.SimpleNamespace(get_container_client=lambda bucket: container)
+  store = types.SimpleNamespace(service_client=client, loop=asyn.get_loop())
+  found, token = pages._azure(store, "bucket", "p/", "last")
+  assert [(name, info["size"]) for name, info in found] == [("p/a", 1), ("p/b", 1)]
+  assert token == "next"
+  asked = {"name_starts_with": "p/", "include": ["metadata"], "results_per_page": 5000}
+  assert container.asked == [asked, "last", "closed"]

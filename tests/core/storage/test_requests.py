@@ -1,6 +1,7 @@
 """Requests that are tried again, for how long, and errors of the libraries; without a server."""
 
 import errno
+import logging
 
 import fsspec
 import pytest
@@ -139,3 +140,5 @@ def test_a_request_takes_a_minute_at_most(scheme, options, monkeypatch):
   monkeypatch.setattr(fsspec, "filesystem", lambda *given, **options: (given, options))
   made = requests._filesystem.__wrapped__(scheme, 1)
   assert made == ((scheme,), {"use_listings_cache": False, **options})
+  for name in requests._LOGGERS:  # which would report whole requests
+    assert not logging.getLogger(name).isEnabledFor(logging.CRITICAL)

@@ -1,6 +1,8 @@
 """One command as several processes: what is said and done at each kind of end; nobody connects."""
 
 import errno
+import os
+import signal
 import types
 
 import jax
@@ -220,3 +222,25 @@ def test_with_several_processes_the_signal_is_left_to_jax(monkeypatch):
   before = preemption.signal.getsignal(preemption.signal.SIGTERM)
   with preemption.Preemption():
     assert preemption.signal.getsignal(preemption.signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("count", "handed"), [(1, []), (2, [signal.SIGTERM])])
+def test_among_several_processes_all_signals_become_the_one_that_jax_hears(
+  monkeypatch, capfd, count, handed
+):
+  killed = []
+  monkeypatch.setattr(preemption.os, "kill", lambda pid, number: killed.append((pid, number)))
+  monkeypatch.setattr(preemption.jax, "process_count", lambda: count)
+  monkeypatch.setattr(
+    preemption.multihost_utils, "reached_preemption_sync_point", lambda asked: False
+  )
+  own = preemption.Preemption()
+  own.begin()
+  own._request(signal.SIGINT, None)
+  assert own.asked_by == "SIGINT" and killed == [(os.getpid(), number) for number in handed]
+  assert capfd.readouterr().err == "SIGINT: saving after this step; once more stops at once\n"
+  assert own.reached(1) is (count == 1)  # several agree on a step
+  own._request(signal.SIGHUP, None)
+  assert own.asked_by == "SIGINT" and capfd.readouterr().err == ""
+  with pytest.raises(KeyboardInterrupt):
+    own._request(signal.SIGINT, None)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from absl import logging as logging_absl
 
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.engine import sharding
@@ -301,6 +302,29 @@ def test_what_is_no_damage_is_not_told_as_damage(tmp_path, monkeypatch, error):
     raise error
 
   monkeypatch.setattr(checkpoint, "open_manager", refuse)
+  filters = logging_absl.get_absl_logger().filters.copy()
   with pytest.raises(type(error)) as found:
     Checkpoints(tmp_path, OPTIONS)
-  assert found.value is error
+  assert found.value is error and logging_absl.get_absl_logger().filters == filters
+
+
+def test_a_checkpoint_of_an_older_version_has_no_checksums(three, tmp_path, mesh):
+  workdir = tmp_path / "run"
+  shutil.copytree(three, workdir)
+  path = workdir / FOLDER / "3" / record.METADATA
+  about = json.loads(path.read_text())
+  del about["custom_metadata"]["leaves"]
+  path.write_text(json.dumps(about))
+  with Checkpoints(workdir, OPTIONS, read_only=True) as checkpoints:
+    jax.tree.map(
+      np.testing.assert_array_equal, checkpoints.restore(make_state(), mesh), make_state(3)
+    )
+
+
+def test_of_several_damaged_rankings_the_first_is_named(three, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(three, workdir)
+  for step in (1, 2):
+    (workdir / FOLDER / str(step) / METRICS).write_text("")
+  with pytest.raises(DamagedError, match=r"/1/metrics/metrics is damaged"):
+    Checkpoints(workdir, OPTIONS, read_only=True)

@@ -11,7 +11,6 @@ import types
 import pytest
 from command_line import ROOT
 
-from cfi_jax.core import files
 from cfi_jax.core.types import InputError
 from cfi_jax.engine.workdir import lock
 from cfi_jax.engine.workdir.lock import FILE, Lock
@@ -173,14 +172,6 @@ def test_one_of_many_takes_it(tmp_path):
     assert ("held" in out) != ("is being written by process" in error), (out, error)
 
 
-@pytest.mark.parametrize("make", [files.create, files._create_exclusively])
-def test_whoever_makes_a_file_is_told_so_and_nobody_else(make, tmp_path):
-  path = tmp_path / "lock"
-  assert make(path, b"whole") is True
-  assert make(path, b"second") is False
-  assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
-
-
 def test_works_without_hard_links(tmp_path, monkeypatch):
   def refuse(*paths):
     raise OSError(38, "not here")
@@ -276,3 +267,27 @@ def test_the_lock_of_a_new_holder_is_given_back(tmp_path):
   lock._remove(path, {"token": "new"})
   lock._remove(path, {"token": "new"})  # another process was faster
   assert list(tmp_path.iterdir()) == [] and lock._renewed(path) is None
+
+
+def test_the_end_waits_for_the_last_renewal(tmp_path):
+  seen = []
+  with Lock(tmp_path) as own:
+    own.acquire()
+    assert own._thread.daemon
+    own._thread = types.SimpleNamespace(join=lambda: seen.append((tmp_path / FILE).exists()))
+  assert seen == [True] and not (tmp_path / FILE).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
+def test_the_start_of_a_process_is_told_in_ticks():
+  fields = pathlib.Path("/proc/self/stat").read_text().split()
+  assert lock._started(os.getpid()) == fields[22 - 52 - 1]  # the 22nd of 52; names have spaces
+  assert lock._started(1) != lock._started(os.getpid())
+
+
+def test_a_lock_that_goes_while_it_is_watched_is_held_by_nobody(tmp_path, waited, monkeypatch):
+  path = pretend(tmp_path, machine="another")
+  holder = lock._read(path)
+  assert lock._lives(path, holder, "who") is False and len(waited) == 30
+  monkeypatch.setattr(lock.time, "sleep", lambda seconds: path.unlink())
+  assert lock._lives(path, holder, "who") is False

@@ -38,6 +38,13 @@ def test_tensorboard_events_hold_the_same_values(tmp_path):
     writer.write("train", 1, {"loss": 0.25})
   (events,) = (tmp_path / logs.TENSORBOARD).iterdir()
   assert b"train/loss" in events.read_bytes()
+  assert writer._file.closed and writer._events._writer._py_recordio_writer._writer.closed
+
+
+def test_a_new_run_has_no_damaged_lines(tmp_path, capsys):
+  with logs.Logs(tmp_path / "new" / "run", 0) as writer:
+    writer.write("train", 1, {"loss": 0.25})
+  assert capsys.readouterr().out == ""
 
 
 def test_check_finite_names_step_and_parts():
@@ -90,6 +97,7 @@ def test_rows_are_of_the_steps_due_and_of_the_last(tmp_path, clock):
     assert writer.flush(4) == 10
   course = {"step_seconds": 4.0, "samples_per_second": 3.0, "input_wait": 0.25, "compilations": 4}
   assert rows_of(tmp_path)[2:] == [{"kind": "train", "step": 10, "loss": 10.0} | course]
+  assert writer._logs._file.closed
 
 
 def test_a_validation_does_not_count_as_training_time(tmp_path, clock):

@@ -5,10 +5,12 @@ import sys
 import types
 import warnings
 
+import jax
 import pytest
 from absl import logging as logging_absl
 
 from cfi_jax.core.types import InputError
+from cfi_jax.engine.workdir import manager
 from cfi_jax.engine.workdir.manager import CheckpointOptions, Quiet, one_line
 
 
@@ -58,3 +60,25 @@ def test_reports_of_orbax_are_kept_back_meanwhile_unless_asked_for(verbosity, mo
     assert passes("/lib/jax/a") and passes("/lib/orbax/a") != kept_back
   assert [str(one.message) for one in shown] == ["another"]
   assert passes("/lib/orbax/a")
+
+
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize(
+  ("read_only", "alone", "create"),
+  [(False, False, True), (True, False, False), (False, True, False), (True, True, False)],
+)
+def test_who_makes_and_cleans_the_folder(tmp_path, monkeypatch, process, read_only, alone, create):
+  given = []
+  monkeypatch.setattr(jax, "process_index", lambda: process)
+  monkeypatch.setattr(
+    manager.ocp, "CheckpointManager", lambda folder, **more: given.append((folder, more["options"]))
+  )
+  options = CheckpointOptions(1, 2, "loss", "lower")
+  manager.open_manager(tmp_path, options, read_only=read_only, alone=alone)
+  ((folder, made),) = given
+  assert folder == tmp_path and made.read_only == read_only and made.create == create
+  assert made.cleanup_tmp_directories == (not read_only)
+  assert read_only or made.save_interval_steps == 1
+  among = made.multiprocessing_options
+  expected = (process, {process}) if alone else (0, None)
+  assert (among.primary_host, among.active_processes) == expected

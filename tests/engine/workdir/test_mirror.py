@@ -2,12 +2,12 @@
 
 import pathlib
 import threading
+import types
 
 import jax
 import pytest
 
 from cfi_jax.core import storage
-from cfi_jax.core.storage import listing, requests
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.engine import run as run_lib
 from cfi_jax.engine import sharding
@@ -17,67 +17,6 @@ from cfi_jax.engine.workdir.manager import CheckpointOptions
 from cfi_jax.engine.workdir.mirror import COMMIT, Mirror, read_parts
 
 RUN = storage.path("s3://b/run")
-
-
-class Objects(dict):
-  """What `core.storage` asks a file system of fsspec for, of objects by key; writes are noted."""
-
-  def __init__(self):
-    """Begins empty."""
-    self.done, self.broken = [], False
-
-  def _describe(self, key):
-    return {"name": key, "type": "file", "size": len(self[key]), "mtime": 1000.0 + len(key)}
-
-  def info(self, key):
-    """Size of an object, or that there is a folder."""
-    if key in self:
-      return self._describe(key)
-    if any(other.startswith(f"{key}/") for other in self):
-      return {"name": key, "type": "directory", "size": 0}
-    raise FileNotFoundError(key)
-
-  req_kw: dict = {}
-
-  def split_path(self, key):
-    """Bucket, key and version."""
-    return *key.partition("/")[::2], None
-
-  def call_s3(self, method, Bucket, Prefix):
-    """All objects below a prefix."""
-    found = sorted(key for key in self if key.startswith(f"{Bucket}/{Prefix}"))
-    return {"Contents": [{"Key": k.partition("/")[2], **self._describe(k)} for k in found]}
-
-  def cat_file(self, key, start=None, end=None):
-    """The content, or a part."""
-    return self[key][start:end]
-
-  def pipe_file(self, key, content, mode="overwrite"):
-    """Writes an object."""
-    if self.broken:
-      raise PermissionError(key)
-    self.done.append(key.removeprefix("b/run/"))
-    self[key] = content
-
-  def put_file(self, file, key):
-    """Writes an object of the content of a file."""
-    self.pipe_file(key, pathlib.Path(file).read_bytes())
-
-  def rm_file(self, key):
-    """Removes an object."""
-    if key not in self:
-      raise FileNotFoundError(key)
-    del self[key]
-    self.done.append("-" + key.removeprefix("b/run/"))
-
-
-@pytest.fixture
-def objects(monkeypatch):
-  """The one bucket."""
-  made = Objects()
-  monkeypatch.setattr(requests, "_filesystem", lambda scheme, process: made)
-  monkeypatch.setattr(listing, "_listings", {})
-  return made
 
 
 @pytest.fixture
@@ -289,27 +228,97 @@ def test_a_root_that_cannot_be_listed_is_told_by_every_process(objects, monkeypa
       storage.entries(root)
 
 
-@pytest.mark.parametrize(
-  "root, processes, process, listed",
-  [
-    ("s3://b", 1, 0, False),
-    ("s3://b", 2, 0, True),
-    ("s3://b", 2, 1, False),
-    ("/data", 2, 0, False),
-  ],
-)
-def test_process_0_alone_lists_a_bucket(objects, monkeypatch, root, processes, process, listed):
-  objects["b/x.png"] = b"123"
-  looks, told = [], []
-  find = Objects.call_s3
-  monkeypatch.setattr(Objects, "call_s3", lambda *a, **k: (looks.append(1), find(*a, **k))[1])
-  monkeypatch.setattr(jax, "process_count", lambda: processes)
-  monkeypatch.setattr(jax, "process_index", lambda: process)
-  answer = b'{"s3://b": [["x.png", 3, 1.0, "", ""]]}'
-  monkeypatch.setattr(
-    sharding, "tell", lambda name, content: (told.append(content), content if listed else answer)[1]
-  )
-  run_lib.share_listing(root)
-  assert len(looks) == listed and len(told) == (processes > 1 and root == "s3://b")
-  if told:
-    assert [e.name for e in storage.entries("s3://b")] == ["x.png"] and len(looks) == listed
+def test_parts_are_in_the_order_of_their_numbers(objects):
+  objects |= {"b/run/rows.part9": b"a", "b/run/rows.part10": b"b"}
+  assert read_parts(RUN / "rows") == b"ab"
+
+
+def test_what_another_machine_wrote_since_is_seen(objects, monkeypatch):
+  put(objects, 4)
+  assert [*mirror.committed(RUN)] == [4]
+  put(objects, 6)
+  assert sorted(mirror.committed(RUN)) == [4, 6]
+
+  def none(place):
+    raise FileNotFoundError(place)
+
+  monkeypatch.setattr(mirror.storage, "entries", none)  # as of a bucket that is not there
+  assert mirror.committed(RUN) == {}
+
+
+def test_checkpoints_may_be_fetched_to_a_new_folder_and_again(objects, tmp_path):
+  put(objects, 4)
+  for _ in range(2):
+    to = mirror.fetch(RUN, tmp_path / "new" / "deep")
+    assert to == tmp_path / "new" / "deep"
+    assert (to / "checkpoints" / "4" / "c").read_text() == "4 c"
+
+
+def test_a_look_comes_every_five_seconds_and_parts_have_a_quarter_mebibyte(objects, monkeypatch):
+  own, waited = open_mirror(), []
+  own._left = types.SimpleNamespace(wait=lambda seconds: waited.append(seconds) or True)
+  own._keep()
+  assert waited == [5.0]
+  (own.folder / "checkpoints").mkdir(exist_ok=True)
+  (own.folder / "metrics.jsonl").write_bytes(bytes(2**18 + 1))
+  own.sync()
+  assert [len(content) for _, content in sorted(objects.items())] == [2**18, 1]
+
+
+def test_a_file_of_two_mebibytes_is_written_every_two_seconds(objects, seldom, monkeypatch):
+  clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+  with open_mirror() as own:
+    monkeypatch.setattr(mirror, "time", clock)
+    for now, size, there in ((0.0, -1, -1), (2.0, 0, -1), (2.1, 0, 0), (2.2, 1, 0)):
+      clock.now = now
+      (own.folder / "events").write_bytes(bytes(2**21 + size))
+      own.sync()
+      assert len(objects["b/run/events"]) == 2**21 + there
+
+
+def test_files_and_checkpoints_go_in_their_order(objects, seldom):
+  with open_mirror() as own:
+    for name in ("b", "a", "c"):
+      (own.folder / name).write_bytes(b"x")
+    for step in (8, 1):
+      save(own.folder, step)
+    own.sync()
+  assert objects.done[:3] == ["a", "b", "c"]
+  marks = [name for name in objects.done if name.endswith(COMMIT)]
+  assert marks == [f"checkpoints/{step}/{COMMIT}" for step in (1, 8)]
+
+
+def test_the_end_waits_for_what_is_written_beside(objects, seldom):
+  seen = []
+  with open_mirror() as own:
+    (own.folder / "run.json").write_bytes(b"{}")
+    assert own._thread.daemon
+    own._thread = types.SimpleNamespace(join=lambda: seen.append(dict(objects)))
+  assert seen == [{}] and [*objects] == ["b/run/run.json"]
+
+
+def test_what_is_gone_already_needs_no_removing(objects, seldom, monkeypatch):
+  monkeypatch.setattr(mirror, "PART", 4)
+  with open_mirror() as own:
+    (own.folder / "metrics.jsonl").write_bytes(b"12345678")
+    own.sync()
+    del objects["b/run/metrics.jsonl.part000001"]
+    (own.folder / "metrics.jsonl").write_bytes(b"1234")
+    own.sync()
+  assert [*objects] == ["b/run/metrics.jsonl.part000000"]
+  monkeypatch.setattr(mirror.storage, "files_below", lambda folder: iter([folder / "gone"]))
+  mirror._remove(RUN / "checkpoints" / "4")
+
+
+def test_an_error_that_is_no_accident_names_the_bucket(objects, seldom):
+  def require():
+    raise BrokenPipeError(32, "Broken pipe")
+
+  own = Mirror(RUN, require)
+  with pytest.raises(StorageError, match="^s3://b/run: Broken pipe$"):
+    own.sync()
+
+
+def test_the_error_of_one_of_many_is_raised():
+  with pytest.raises(ZeroDivisionError):
+    mirror._each(lambda x: 1 // x, [1, 0, 1])

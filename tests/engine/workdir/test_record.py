@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import types
 
@@ -124,6 +125,8 @@ def test_what_only_one_side_has_is_a_difference(tmp_path):
   ):
     assert text in str(error.value)
   assert "data.train.pairs" not in str(error.value)
+  named = re.findall(r"data\.[a-z.]+", str(error.value))
+  assert len(named) == 4 and named == sorted(named)
 
 
 def test_checking_writes_nothing(tmp_path):
@@ -213,6 +216,12 @@ def test_a_run_may_not_become_shorter_nor_longer_where_its_length_decides(tmp_pa
   assert f"--config.init_from={tmp_path}" in str(error.value)
 
 
+def test_a_config_without_a_length_may_not_change_its_steps(tmp_path):
+  record.write(tmp_path, dataclasses.replace(long(4), length=None))
+  with pytest.raises(InputError, match="config.steps: 4, 5"):
+    record.check(tmp_path, dataclasses.replace(long(5), length=None))
+
+
 IMAGES = {"train": {"visible/0.png": "10", "visible/1.png": "11"}, "validation": {"v": "1"}}
 
 
@@ -231,6 +240,7 @@ def test_images_that_changed_are_named(tmp_path):
     "(10 bytes, now 12 bytes)." in str(error.value)
   )
   assert "sha256" not in str(error.value) and "validation" not in str(error.value)
+  assert record.check(tmp_path, SAME) == []  # which knows no file by its name
   for content in ("", "{", "[]", '{"train": []}', '{"train": {"v": 1}}'):  # the hash still tells
     (tmp_path / record.IMAGES).write_text(content)
     assert record.check(tmp_path, with_images("abc", IMAGES["train"])) == []
@@ -301,3 +311,11 @@ def test_a_lost_record_is_made_again_of_the_newest_checkpoint(tmp_path, content)
     record.check(tmp_path, Identity(Settings(0.2, (1, 2)), DATA))
   record.write(tmp_path, SAME)
   assert record.check(tmp_path, SAME) == [] and len(record.read(tmp_path)["starts"]) == 1
+
+
+def test_records_are_read_by_people_too(tmp_path):
+  record.write(tmp_path, with_images("abc", IMAGES["train"]))
+  lines = (tmp_path / record.FILE).read_text().splitlines()
+  assert lines[0] == "{" and '  "config": {' in lines and '    "rate": 0.1,' in lines
+  lines = (tmp_path / record.IMAGES).read_text().splitlines()
+  assert lines[:3] == ["{", '"train": {', '"visible/0.png": "10",']  # one image a line
