@@ -39,6 +39,18 @@ def test_after_an_error_nothing_more_is_begun(monkeypatch):
   assert len(begun) < 79
 
 
+def test_after_an_interruption_nothing_more_is_begun(monkeypatch):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+  monkeypatch.setattr(threads, "track", interrupt)
+  begun = []
+  with pytest.raises(KeyboardInterrupt):
+    each(lambda number: begun.append(number) or time.sleep(0.01), range(80), "reading", "file")
+  assert len(begun) < 79
+
+
 class Source:
   """Numbers up to a limit; notes how many were taken, by which thread, and that it was closed."""
 

@@ -1,7 +1,8 @@
 """Damaged checkpoints out of the way, without Orbax; test_checkpoint.py damages real ones."""
 
+import sys
+
 import pytest
-from absl import logging as logging_absl
 
 from cfi_jax.engine.workdir import damage
 from cfi_jax.engine.workdir.checkpoint import FOLDER
@@ -36,6 +37,6 @@ def test_looking_whether_a_folder_opens_changes_nothing(tmp_path, monkeypatch):
     raise ValueError("no")
 
   monkeypatch.setattr(damage, "open_manager", refuse)
-  filters = logging_absl.get_absl_logger().filters.copy()
+  hooks = sys.excepthook, sys.unraisablehook
   assert damage.why_closed(tmp_path, OPTIONS) == "ValueError: no"
-  assert logging_absl.get_absl_logger().filters == filters
+  assert (sys.excepthook, sys.unraisablehook) == hooks

@@ -2,12 +2,12 @@
 
 import errno
 import pathlib
+import sys
 import types
 
 import jax
 import numpy as np
 import pytest
-from absl import logging as logging_absl
 
 from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.engine import sharding
@@ -54,12 +54,23 @@ def test_an_accident_at_the_end_is_told_unless_another_error_came_first(opened):
   def full():
     raise OSError(errno.ENOSPC, "full")
 
-  filters = logging_absl.get_absl_logger().filters.copy()
+  hooks = sys.excepthook, sys.unraisablehook
   with pytest.raises(StorageError, match="a checkpoint cannot be written"), opened(full)[0]:
     pass
   with pytest.raises(KeyError), opened(full)[0]:
     raise KeyError
-  assert logging_absl.get_absl_logger().filters == filters
+  assert (sys.excepthook, sys.unraisablehook) == hooks
+
+
+def test_errors_are_reported_as_before_where_nothing_can_be_opened(tmp_path, monkeypatch):
+  def refuse(*given, **more):
+    raise ValueError("no")
+
+  monkeypatch.setattr(checkpoint, "open_manager", refuse)
+  hooks = sys.excepthook, sys.unraisablehook
+  with pytest.raises(DamagedError, match="cannot be opened .ValueError: no"):
+    Checkpoints(tmp_path, OPTIONS)
+  assert (sys.excepthook, sys.unraisablehook) == hooks
 
 
 def test_all_that_does_not_fit_is_named_in_order():
