@@ -240,6 +240,6 @@ def test_frames_are_masked_where_they_have_no_value(recordings):
 def test_a_frame_without_values_is_named(recordings):
   both, closed = recordings
   found = sequence.readies(both, MATCHED, OPTIONS, make_rules(OPTIONS), False)
-  with pytest.raises(InputError, match="^i.mkv: frame 0: 32 of 64 pixels have no value"):
+  with pytest.raises(InputError, match="^i.mkv: frame 0: 32 of 64 pixels have no value") as error:
     next(found)
-  assert closed
+  assert closed, error  # whose traceback holds what was not closed
