@@ -11,7 +11,8 @@ without a network, copies, the mean picture and nearest pictures: summary.md, fi
 pictures in the workdir, after every split. Asked for are gains over the skeleton warp of 1.5 dB in
 PSNR and 1 dB over the person, without a loss of identity or pose.
 Goes on where it was stopped.
-Recipes: the people of configs/figures.py (default); of its 128x128 pixels with :large.
+Recipes: the people of configs/figures.py (default); of its 128x128 pixels with :large; its
+characters with :characters and --config.data.root=PATH.
 Cost: 50 s of processor time for the split "test" and one file, mostly to render training pictures.
 """
 
