@@ -35,7 +35,9 @@ def main() -> None:
   data = recipes.small().data.to_dict()
   if options.characters:
     data = recipes.characters().data.to_dict() | {"root": options.characters}
-  source = datasets.load(data).source(options.split)
+  dataset = datasets.load(data)
+  trials.require_side(transferring, dataset, options.weights, "data")
+  source = dataset.source(options.split)
   _, samples = next(trials.batches(source))
   warped = trials.baseline("skeleton warp", lambda: source.album("train"))(samples)
   columns = (samples.target, samples.source, warped, transferring.draw(samples), samples.truth)

@@ -83,7 +83,7 @@ def run(main: Callable[[dict[str, Any]], int], flags: Mapping[str, Flag], doc: s
     found = status(main, flags, doc, sys.argv[1:])
     if found == INTERRUPTED:
       # At once: where Ctrl-C comes while JAX (0.10) compiles, taking Python down ends in a crash.
-      sys.stdout.flush()  # what is told on stderr was flushed there
+      sys.stdout.flush()  # stderr is flushed at every line
       os._exit(found)
     return found
 

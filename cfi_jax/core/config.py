@@ -20,7 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cfi_jax.core import storage
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, KnownError
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 # Of the configs that travel with the package: in a wheel inside it, in a checkout beside it.
@@ -118,7 +118,7 @@ def load(path: str) -> Any:
     raise InputError(f"--config={path}: {file} defines no get_config()")
   try:
     found = get_config(*argument)
-  except InputError:
+  except KnownError:
     raise
   except (Exception, SystemExit) as error:
     raise InputError(f"--config={path}: {_describe(error, file)}") from error

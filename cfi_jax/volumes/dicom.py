@@ -206,10 +206,11 @@ def _images(planes: Sequence[Plane]) -> Iterator[np.ndarray]:
   open_path, data, stored = None, None, None
   for plane in planes:
     if plane.path != open_path:
-      kept = storage.local(plane.path)
       try:
-        data = library.dcmread(kept, force=True)
+        data = library.dcmread(storage.local(plane.path), force=True)
         stored = np.asarray(data.pixel_array)
+      except StorageError:
+        raise
       except Exception as error:  # of whichever decoder
         syntax = getattr(plane.header.file_meta.get("TransferSyntaxUID", ""), "name", "unknown")
         raise InputError(

@@ -7,7 +7,7 @@ from command_line import ROOT
 
 from cfi_jax import datasets
 from cfi_jax.core import config as config_lib
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.data.naming import OPTIONS
 from cfi_jax.systems.isfuse import recipes
 from cfi_jax.systems.isfuse.config import Config
@@ -183,10 +183,11 @@ def test_a_file_that_gives_no_config_is_named_with_the_line(tmp_path, text, argu
   assert str(error.value).startswith(f"--config={tmp_path / 'c.py'}{argument}: ")
 
 
-def test_an_error_of_the_users_input_passes_as_it_is(tmp_path):
+@pytest.mark.parametrize("kind", [InputError, StorageError])
+def test_a_known_error_passes_as_it_is(tmp_path, kind):
   (tmp_path / "c.py").write_text(
-    "from cfi_jax.core.types import InputError\n"
-    "def get_config(size):\n  raise InputError(f'no {size}')"
+    f"from cfi_jax.core.types import {kind.__name__} as Kind\n"
+    "def get_config(size):\n  raise Kind(f'no {size}')"
   )
-  with pytest.raises(InputError, match="^no big$"):
+  with pytest.raises(kind, match="^no big$"):
     config_lib.load(f"{tmp_path / 'c.py'}:big")

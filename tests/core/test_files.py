@@ -8,7 +8,7 @@ import types
 import pytest
 
 from cfi_jax.core import files, storage
-from cfi_jax.core.types import InputError, StorageError
+from cfi_jax.core.types import InputError, KnownError, StorageError
 
 
 def test_a_file_replaces_another_whole_and_may_be_read_by_all(tmp_path):
@@ -175,3 +175,8 @@ def test_a_large_file_is_made_beside_its_place(tmp_path):
   made.write_bytes(b"film")
   files.finish(made, path)
   assert path.read_bytes() == b"film" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_no_error_of_input():
+  assert issubclass(StorageError, KnownError) and issubclass(InputError, KnownError)
+  assert not issubclass(StorageError, InputError | ValueError | OSError)

@@ -50,9 +50,11 @@ def test_a_worker_ends_with_the_process_that_started_it(monkeypatch):
   parent = types.SimpleNamespace(join=killed.wait)
   monkeypatch.setattr(workers.multiprocessing, "parent_process", lambda: parent)
   monkeypatch.setattr(workers.os, "_exit", lambda status: left.append(status) or ended.set())
+  before = set(threading.enumerate())
   workers.end_with_parent(0, 2)
   assert not ended.wait(0.05)
-  (thread,) = (each for each in threading.enumerate() if each.name == "cfi_jax parent")
+  (thread,) = set(threading.enumerate()) - before
+  assert thread.name == "cfi_jax parent"
   assert thread.daemon
   killed.set()
   assert ended.wait(5) and left == [1]

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.images import read as images
 from cfi_jax.images.tiff import count_pages
 
@@ -532,3 +532,16 @@ def test_the_pages_of_a_tiff_are_counted(dtype, count):
   tifffile.imwrite(file, np.zeros((count, 9, 13), dtype), photometric="minisblack")
   assert count_pages(file) == count
   assert count_pages(io.BytesIO(b"no TIFF")) == 1
+
+
+class FullDisk(io.BytesIO):
+  """A file whose bytes cannot be kept."""
+
+  def read(self, *_):
+    raise StorageError("full")
+
+
+@pytest.mark.parametrize("read", [images.read_header, images.decode])
+def test_a_full_disk_of_what_is_fetched_is_no_damaged_picture(read):
+  with pytest.raises(StorageError, match="^full$"):
+    read(FullDisk(), "x.png")

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 from cfi_jax.images.ranges import Rule
-from cfi_jax.volumes import nifti, reading
+from cfi_jax.volumes import dicom, nifti, reading
 from cfi_jax.volumes import volume as volumes
 from cfi_jax.volumes.values import to_greys
 from cfi_jax.volumes.volume import Volume
@@ -146,6 +146,31 @@ def test_what_is_no_volume_is_refused(series, change, said):
   change(series)
   with pytest.raises(InputError, match=said):
     reading.read(series)
+
+
+@pytest.mark.parametrize("fetched", [0, 1, len(HU)])  # a header first; then all; then pixels
+def test_a_full_disk_of_what_is_fetched_is_no_damage(series, monkeypatch, fetched):
+  (series / "notes.txt").unlink()
+  left = iter(range(fetched))
+
+  def fetch(path):
+    if next(left, None) is None:
+      raise StorageError("full")
+    return path
+
+  monkeypatch.setattr(dicom.storage, "local", fetch)
+  with pytest.raises(StorageError, match="^full$"):
+    reading.read(series)
+
+
+def test_a_full_disk_of_a_fetched_volume_is_no_damage(tmp_path, monkeypatch):
+  def fetch(path):
+    raise StorageError("full")
+
+  save(tmp_path / "ct.nii.gz", np.zeros((4, 4, 4), np.int16))
+  monkeypatch.setattr(nifti.storage, "local", fetch)
+  with pytest.raises(StorageError, match="^full$"):
+    reading.read(tmp_path / "ct.nii.gz")
 
 
 def test_monochrome1_is_inverted_but_for_hounsfield_units(tmp_path):

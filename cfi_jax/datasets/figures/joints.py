@@ -18,12 +18,12 @@ def encode(keypoints: np.ndarray, size: int) -> np.ndarray:
   keypoints: [K, 3], x, y in pixels and a flag 0 (missing), 1 (hidden) or 2 (visible). Places nearer
   to the border than half a pixel are moved to the centres of the pixels there.
   """
-  mass = np.array(MASS, keypoints.dtype)[keypoints[:, 2].astype(np.int64)]
-  places = np.clip(keypoints[:, :2] - 0.5, 0, size - 1)
+  mass = np.array(MASS)[keypoints[:, 2].astype(np.int64)]
+  places = np.clip(np.where(mass[:, None] > 0, keypoints[:, :2], 0) - 0.5, 0, size - 1)
   corners = np.minimum(places.astype(np.int64), size - 2)
   ends = (places - corners).astype(places.dtype)
   x, y = np.stack([1 - ends, ends]).transpose(2, 0, 1)
-  weights = (y[:, None] * x * mass).reshape(4, -1)
+  weights = (y[:, None] * x * mass.astype(ends.dtype)).reshape(4, -1)
   levels = np.floor(weights)
   # What rounding down left goes where it is missed most, so that the sum is exact.
   ranks = np.argsort(np.argsort(levels - weights, axis=0, kind="stable"), axis=0)

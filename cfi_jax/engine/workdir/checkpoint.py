@@ -123,7 +123,7 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    """Raises an accident of a save, which may come long after it has begun, as an `InputError`."""
+    """Raises an accident of a save, which may come long after it has begun, as a `KnownError`."""
     try:
       yield
     except Exception as error:
