@@ -11,9 +11,9 @@ package: a change in cfi_jax/ROOM/NAME.py
 is shown to the tests in tests/ROOM/, one in cfi_jax/ROOM/NAME/FILE.py to those in tests/ROOM/NAME/
 and then tests/ROOM/. A first pass over these test files records the statements
 that each test runs, in its own process and in the commands that it starts. Those that run the
-changed one come first, then the others of these folders; of both those of test_NAME.py (or
-test_FILE.py) before others and quick ones before slow ones, until the first failure or until
---seconds of tests have passed. A change that computes for a multiple of
+changed one come first, then the others of these folders; of both, tests in the file that is named
+after the changed one before others, and quick ones before slow ones, until the first failure or
+until --seconds of tests have passed. A change that computes for a multiple of
 their usual time, or waits for a multiple of that, hangs; it counts as noticed, and is listed. Runs
 on Linux, whose /proc tells what a process has computed.
 
