@@ -3,7 +3,7 @@
 Columns: target, source, skeleton warp without a network, what the weights make, truth.
 
 python docs/transfer_picture.py --output=docs/figures.png
-python docs/transfer_picture.py --characters=PATH --weights=FILE --output=PICTURE.png
+python docs/transfer_picture.py --characters=PATH --weights=FILE --rows=6 --scale=1
 
 PATH: the --data_dir of `python -m cfi_jax.prepare --dataset=characters`.
 """
