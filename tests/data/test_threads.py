@@ -40,15 +40,23 @@ def test_after_an_error_nothing_more_is_begun(monkeypatch):
 
 
 def test_after_an_interruption_nothing_more_is_begun(monkeypatch):
+  begun, ended = [], threading.Event()
+
+  class Pool(threads.ThreadPoolExecutor):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+      super().shutdown(wait=False, cancel_futures=cancel_futures)
+      ended.set()
+      super().shutdown(wait)
+
   def interrupt(*_):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+  monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
   monkeypatch.setattr(threads, "track", interrupt)
-  begun = []
   with pytest.raises(KeyboardInterrupt):
-    each(lambda number: begun.append(number) or time.sleep(0.01), range(80), "reading", "file")
-  assert len(begun) < 79
+    each(lambda number: begun.append(number) or ended.wait(5), range(80), "reading", "file")
+  assert len(begun) <= 2
 
 
 class Source:

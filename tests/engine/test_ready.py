@@ -1,4 +1,4 @@
-"""What comes before a run's first step and after its last, in which order; nothing is compiled."""
+"""Order of what comes before a run's first step and after its last; nothing is compiled."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from cfi_jax.engine.goodput import Goodput
 
 @pytest.fixture
 def events(monkeypatch):
-  """What has happened; the places where processes wait for each other are noted here."""
+  """Happenings in their order; the places where processes wait for each other are noted here."""
   noted = []
   monkeypatch.setattr(sharding, "wait_for_processes", lambda place: noted.append(f"at {place}"))
   return noted

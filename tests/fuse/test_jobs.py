@@ -308,7 +308,7 @@ def test_results_that_would_be_sources_the_next_time_are_refused(tmp_path, rando
 
 
 def test_one_result_that_would_be_a_source_is_enough_to_refuse(tmp_path, random):
-  """Of a_t.png the result is a.png, which is no visible image; that of a_t_t.png is a_t.png."""
+  """The result of a_t.png is a.png, which is no visible image; that of a_t_t.png is a_t.png."""
   visible, infrared = tmp_path / "visible", tmp_path / "infrared"
   for name in ("a", "a_t"):
     save(visible, f"{name}_t.png", random_picture(random, 8, 8))

@@ -109,7 +109,7 @@ def test_every_metric_has_the_side_that_it_needs_and_its_conventions():
 
 
 def test_ranges_are_those_of_8_bits():
-  """Of n levels and differences of up to 255, and of Sobel differences of up to 4 times that."""
+  """The range for n levels: differences of up to 255, and of Sobel of up to 4 times that."""
   infinite, bit = math.inf, math.log(2)
   ranges = {
     "EN": [(0, 8)] * 3,

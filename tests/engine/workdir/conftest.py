@@ -8,7 +8,7 @@ from cfi_jax.core.storage import listing, requests
 
 
 class Objects(dict):
-  """What `core.storage` asks a file system of fsspec for, of objects by key; writes are noted."""
+  """A file system as `core.storage` uses those of fsspec, of objects by key; notes writes."""
 
   def __init__(self):
     """Begins empty."""

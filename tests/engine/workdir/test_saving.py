@@ -1,4 +1,4 @@
-"""What Orbax is asked for, by which process, and what is made of its errors; it writes nothing."""
+"""Requests to Orbax, by which process, and what is made of its errors; it writes nothing."""
 
 import errno
 import pathlib
