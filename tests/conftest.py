@@ -26,7 +26,6 @@ import pytest
 from buckets import bucket, proxy, server  # noqa: F401  (fixtures)
 from command_line import Started, run
 from flax import traverse_util
-from full import FULL
 from PIL import Image
 from random_weights import random_variables
 
@@ -52,9 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
   parser.addoption("--renew_golden", action="store_true", help="write the golden runs anew")
   parser.addoption("--add_golden", action="store_true", help="add this machine's golden runs")
   parser.addoption("--kills", type=int, default=0, help="kills of a run, see test_kills.py")
-  parser.addoption(
-    "--fuzz", type=int, default=200 if FULL else 100, help="damaged files, see test_fuzz.py"
-  )
+  parser.addoption("--fuzz", type=int, default=200, help="damaged files, see test_fuzz.py")
   parser.addoption("--fuzz_seed", type=int, default=0, help="of the first of them")
 
 

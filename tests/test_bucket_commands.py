@@ -9,6 +9,7 @@ import pytest
 import two_cameras
 import videos
 from buckets import get, only_on, put
+from full import only_full
 from PIL import Image
 
 from cfi_jax.align import __main__ as align
@@ -115,7 +116,13 @@ def files(tmp_path, pairs, monkeypatch):
   return root
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# Whose programs take longest to compile.
+SLOW = ("weather", "align", "analyze", "study")
+
+
+@pytest.mark.parametrize(
+  "name", [pytest.param(name, marks=[only_full] * (name in SLOW)) for name in COMMANDS]
+)
 def test_a_command_does_in_a_bucket_what_it_does_here(name, bucket, files, tmp_path, capsys):
   only_on("s3", bucket)
   put(bucket / "in", files)

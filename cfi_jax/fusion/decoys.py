@@ -89,7 +89,8 @@ def _with_bright(key: Array, image: Array, options: DecoyOptions) -> Array:
   form = functools.partial(_form, image.shape, power=power, edge=edge)
   body = form(place, size)
   above = place - size * jnp.array([0.6, 0.0]).reshape(1, 2, 1, 1)
-  head = form(above, jnp.maximum(size.min(1, keepdims=True) * 0.6, 1.0) * jnp.ones_like(size))
+  of_head = jnp.maximum(size.min(1, keepdims=True) * 0.6, 1.0)
+  head = form(above, jnp.broadcast_to(of_head, size.shape))
   cover = jnp.maximum(body, jnp.where(headed < 0.4, head, 0)) * shown
   low, high = options.levels
   level = jax.random.uniform(level_key, (most, 1, 1), minval=low, maxval=high)

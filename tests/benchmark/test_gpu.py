@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from full import only_full
 
 from cfi_jax.benchmark import __main__ as command
 from cfi_jax.benchmark import gpu
@@ -30,6 +31,7 @@ def chosen(monkeypatch, names):
   monkeypatch.setattr(cases, "timed", cut)
 
 
+@only_full
 def test_a_rehearsal_writes_all_tables(quick, monkeypatch, tmp_path, capsys):
   keys = [("train", "cfi_jax", "float32"), ("fuse_1", "cfi_jax", "bfloat16")]
   chosen(monkeypatch, keys)

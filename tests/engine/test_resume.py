@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, free_port, last_step, wait_for
 from command_line import run as run_command
+from full import FULL
 
 from cfi_jax.engine.workdir import logs
 
@@ -110,29 +111,38 @@ def double(trainer):
 def test_devices_and_processes_take_the_same_steps_and_restore_each_other(
   tmp_path, double, checkpoint_leaves
 ):
-  """Two processes from the start; eight devices from one device's step, and one from eight's."""
+  """Two processes of four devices from one device's step.
+
+  With CFI_JAX_FULL=1 such from the start, eight devices from one's step, and one from eight's.
+  """
 
   def read(name, step):
     return checkpoint_leaves(tmp_path / name, step)
 
-  def go_on(name, first, step, devices):
+  def go_on(name, first, step, devices, processes=1):
     shutil.copytree(tmp_path / first, tmp_path / name)
     for later in range(step + 1, 6):
       shutil.rmtree(tmp_path / name / "checkpoints" / str(later))
-    double(tmp_path / name, devices)
+    double(tmp_path / name, devices, processes)
 
   double(tmp_path / "1", 1)
-  double(tmp_path / "2x4", 4, processes=2)
-  go_on("1 to 8", "1", 1, devices=8)
-  go_on("8 to 1", "1 to 8", 3, devices=1)
+  go_on("1 to 2x4", "1", 1, devices=4, processes=2)
+  runs = ["1 to 2x4"]
+  if FULL:
+    double(tmp_path / "2x4", 4, processes=2)
+    go_on("1 to 8", "1", 1, devices=8)
+    go_on("8 to 1", "1 to 8", 3, devices=1)
+    runs += ["2x4", "1 to 8", "8 to 1"]
 
   names = [name for name in read("1", 1) if not has_no_gradient(name)]
   # With one encoder, one level and the paper's gate 3 biases of convolutions and 2 of keys have no
   # gradient, nor have Adam's two moments and the moving average of them.
   assert len(read("1", 1)) - len(names) == 4 * (3 + 2)
-  compare(read("2x4", 1), read("1", 1), names)
-  compare(read("1 to 8", 2), read("1", 2), names)
+  if FULL:
+    compare(read("2x4", 1), read("1", 1), names)
+  for name in [name for name in runs if name.startswith("1 to ")]:
+    compare(read(name, 2), read("1", 2), names)
   # Later the running means follow the biases that have no gradient.
   names = [name for name in names if not name.endswith("/mean")]
-  for name in ("2x4", "1 to 8", "8 to 1"):
+  for name in runs:
     compare(read(name, 5), read("1", 5), names)

@@ -309,7 +309,7 @@ def init(network: AMGFuse | Restoration, key: Array) -> dict:
     images.append(jnp.zeros((*sizes, 1)))
   # The parameters are those of any ways; these are traced fastest.
   plain = dataclasses.replace(network.ways, **ways_lib.PLAIN)
-  bounds = network.clone(ways=plain).init(key, *images)
+  bounds = jax.jit(network.clone(ways=plain).init)(key, *images)
   paths, tree = jax.tree_util.tree_flatten_with_path(bounds)
   count = sum(leaf.size for _, leaf in paths)
   numbers, start = jax.random.uniform(key, (count,), network.ways.param_dtype, -1, 1), 0

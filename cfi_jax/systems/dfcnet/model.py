@@ -277,8 +277,8 @@ def init(architecture: Architecture, key: Array) -> dict[str, Any]:
   first, second = jax.random.split(key)
   inputs = blank(architecture)
   return {
-    "estimator": Estimator(architecture.estimator_width).init(first, inputs[2])["params"],
-    "network": Network(architecture).init(second, *inputs)["params"],
+    "estimator": jax.jit(Estimator(architecture.estimator_width).init)(first, inputs[2])["params"],
+    "network": jax.jit(Network(architecture).init)(second, *inputs)["params"],
   }
 
 

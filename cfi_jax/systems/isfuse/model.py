@@ -274,4 +274,4 @@ def from_architecture(architecture: Mapping[str, Any], dtype: str) -> ISFuse:
 def init(network: ISFuse, key: Array) -> dict:
   """Variables before training, a pure function of the key."""
   blank = jnp.zeros((1, network.min_side, network.min_side, 1), network.param_dtype)
-  return network.init(key, Pair(visible=blank, infrared=blank))
+  return jax.jit(network.init)(key, Pair(visible=blank, infrared=blank))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -197,4 +198,4 @@ def init(architecture: Architecture, key: Array) -> dict:
   """Random parameters."""
   images = (jnp.zeros((1, STRIDE, STRIDE, 3 if architecture.colour else 1)),)
   images += (jnp.zeros((1, STRIDE, STRIDE, 1)),)
-  return Perception(architecture).init(key, *images)["params"]
+  return jax.jit(Perception(architecture).init)(key, *images)["params"]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full import only_full
 from random_weights import random_state
 
 from cfi_jax.core import config as config_lib
@@ -139,7 +140,9 @@ PAPER = {"gate": "paper", "shared_encoder": True, "levels": 1}
 
 
 @pytest.mark.parametrize(
-  ("network", "foldings"), [(RELEASED, (False,)), (PAPER, (False, True))], ids=str
+  ("network", "foldings"),
+  [pytest.param(RELEASED, (False,), marks=only_full), (PAPER, (False, True))],
+  ids=str,
 )
 def test_a_training_step_is_the_plain_one(x64, network, foldings):
   exact = step("plain", "float64", **network)

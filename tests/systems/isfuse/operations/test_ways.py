@@ -30,17 +30,13 @@ PACKED = PALLAS | {"layout": "packed"}
 # One level where sizes do not matter: a third of the network compiles in a third of the time.
 PAPER = {"gate": "paper", "shared_encoder": True, "padding": "reflect", "levels": 1}
 ONE = {"levels": 1}
-# Every way in one network, whose plain step is computed once; all of them together in the released
-# one, across levels, with the other normalisation. With CFI_JAX_FULL=1 in more.
-STEPS = [
-  (PACKED, {"levels": 2, "shared_encoder": True}, "original"),
-  (FUSED, PAPER, "own"),
-  (FOLDED, PAPER, "own"),
-  (PALLAS, PAPER, "own"),
-]
+# Every way, and all of them together, in one network, whose plain step is computed once. With
+# CFI_JAX_FULL=1 across levels, in the released network and with the other normalisation, too.
+STEPS = [(way, PAPER, "own") for way in (FUSED, FOLDED, PALLAS, PACKED)]
 if FULL:
+  STEPS += [(PACKED, {"levels": 2, "shared_encoder": True}, "original")]
   STEPS += [(FUSED, ONE, "own"), (PACKED, ONE, "original"), (PALLAS, ONE, "original")]
-  STEPS += [(PACKED, PAPER, "own"), (PACKED, PAPER, "original"), (PACKED, {"levels": 2}, "own")]
+  STEPS += [(PACKED, PAPER, "original"), (PACKED, {"levels": 2}, "own")]
 
 
 def parts_of(way, normalise="own", **network):
