@@ -166,6 +166,13 @@ def test_a_narrow_image_under_full_is_fused_as_it_is():
   np.testing.assert_array_equal(visible.restore(visible.plain, False)[..., 0], counts)
 
 
+def test_a_window_holds_for_an_image_of_all_16_bits_too():
+  image = np.linspace(0, 65535, 768).reshape(24, 32).astype(np.uint16)
+  _, infrared = prepared(GREY, image, "infrared:window=20000:40000")
+  expected = np.clip((image.astype(float) - 20000) / 20000, 0, 1)
+  np.testing.assert_allclose(infrared.plain[..., 0], expected, atol=1e-6)
+
+
 def test_missing_values_become_the_lower_end():
   scene = np.where(HOT > 0.9, np.nan, 20 + 15 * HOT)
   visible, infrared = prepared(scene, scene)

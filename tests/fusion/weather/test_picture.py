@@ -40,3 +40,8 @@ def test_depth_and_weather_have_keys_of_their_own(monkeypatch):
   depth = keys.fold(key, "depth"), "visible"
   assert found == (keys.fold(key, "degrade"), pair, depth, "weather", 0.25)
   assert asked == [(0, 1.5)]
+
+
+def test_the_last_seed_is_the_largest_that_a_key_takes_in_32_bits():
+  assert np.iinfo(np.int32).max == picture.LAST_SEED
+  jax.random.key(np.int32(picture.LAST_SEED))
