@@ -63,7 +63,7 @@ def to_filled(image: Any, name: str) -> np.ndarray:
   if not np.ma.is_masked(array):
     return np.ma.getdata(array)
   floating = np.promote_types(array.dtype, np.float32)
-  return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array)).astype(floating)
+  return np.where(np.ma.getmaskarray(array), np.nan, array).astype(floating)
 
 
 def _without_channel(image: np.ndarray) -> np.ndarray:

@@ -67,6 +67,14 @@ def test_iron_is_also_that_of_cameras_without_white():
   )
 
 
+def test_a_logo_in_the_colour_of_another_camera_decides_nothing():
+  table = palettes.table(palettes._COLOURS["iron"][1]).round().astype(np.uint8)
+  picture = table[np.tile(RAMP, (4, 1))]
+  picture[0] = 255  # white, which the other has: a thirtieth
+  found = palettes.values(picture, "iron")[..., 0].astype(int)
+  assert np.abs(found[1:] - RAMP[0]).max() <= 1
+
+
 def test_black_hot_is_turned_around():
   np.testing.assert_array_equal(palettes.values(RAMP[..., None], "black_hot")[..., 0], 255 - RAMP)
 
