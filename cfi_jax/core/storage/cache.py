@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import math
 import os
 import pathlib
 import shutil
@@ -233,8 +234,8 @@ def _begin(size: int, below: pathlib.Path) -> pathlib.Path:
   with _locked("room") as sum_file:
     sum_file.seek(0)
     known = sum_file.read()
-    held = int(known) + size if known.isdigit() else -1
-    if not 0 <= held <= bound():
+    held = int(known) + size if known.isdigit() else math.inf
+    if held > bound():
       held = _make_room(size) + size
     sum_file.truncate(0)
     sum_file.write(str(held).encode())

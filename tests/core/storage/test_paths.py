@@ -1,5 +1,6 @@
 """Objects and prefixes as paths: what there is, reading, writing, and listings that know of it."""
 
+import errno
 import pathlib
 
 import pytest
@@ -109,5 +110,5 @@ def test_an_entry_is_that_of_a_listing_or_none(objects, memory):
   assert folder.is_dir() and folder.name == "x"
   with pytest.raises(FileNotFoundError) as error:
     folder.stat()
-  assert error.value.filename == "s3://b/d/x"
+  assert (error.value.errno, error.value.filename) == (errno.ENOENT, "s3://b/d/x")
   assert listing.entry("s3://b/d/none") is listing.entry("s3://b/d/x/1/2") is None
