@@ -11,9 +11,13 @@ RNG = np.random.default_rng(0)
 VISIBLE, INFRARED = jnp.asarray(RNG.normal(size=(2, 2, 3, 3, 4)), jnp.float32)
 
 
+def begin(module, seed):
+  return jax.jit(module.init)(jax.random.key(seed), VISIBLE, INFRARED)["params"]
+
+
 def special():
   module = Special(jnp.float32)
-  return module, module.init(jax.random.key(0), VISIBLE, INFRARED)["params"]
+  return module, begin(module, 0)
 
 
 def count(params):
@@ -23,7 +27,7 @@ def count(params):
 def test_the_special_strategy_is_its_formula():
   module, params = special()
   params["biases"], params["scale"] = RNG.normal(size=(2, 4)), RNG.normal(size=4)
-  fused, error = module.apply({"params": params}, VISIBLE, INFRARED)
+  fused, error = jax.jit(module.apply)({"params": params}, VISIBLE, INFRARED)
   own, other = np.float64(VISIBLE), np.float64(INFRARED)
   kernels, biases = np.float64(params["predictors"]), params["biases"]
   told = [other @ kernels[0] + biases[0], own @ kernels[1] + biases[1]]
@@ -44,7 +48,7 @@ def test_the_special_strategy_is_its_formula():
 def test_twins_are_averaged_and_their_prediction_is_exact():
   module, params = special()
   params["predictors"] = jnp.stack([jnp.eye(4)] * 2)
-  fused, error = module.apply({"params": params}, VISIBLE, VISIBLE)
+  fused, error = jax.jit(module.apply)({"params": params}, VISIBLE, VISIBLE)
   np.testing.assert_allclose(fused, VISIBLE, atol=1e-5)
   np.testing.assert_allclose(error, 0, atol=1e-6)
 
@@ -56,7 +60,7 @@ def test_predictors_learn_to_predict_alone():
     fused, error = module.apply({"params": params}, visible, INFRARED)
     return jnp.stack([jnp.square(fused).sum(), error.sum()])
 
-  by_params, by_input = jax.jacobian(outputs, argnums=(0, 1))(params, VISIBLE)
+  by_params, by_input = jax.jit(jax.jacobian(outputs, argnums=(0, 1)))(params, VISIBLE)
   task = {name: np.abs(jax.tree.leaves(g)[0][0]).max() for name, g in by_params.items()}
   told = {name: np.abs(jax.tree.leaves(g)[0][1]).max() for name, g in by_params.items()}
   assert task["predictors"] == task["biases"] == 0 < min(task["Dense_0"], task["scale"])
@@ -66,9 +70,9 @@ def test_predictors_learn_to_predict_alone():
 
 def test_concatenation_is_a_perceptron_of_both_features():
   module = Concatenation(jnp.float32)
-  params = module.init(jax.random.key(1), VISIBLE, INFRARED)["params"]
+  params = begin(module, 1)
   params["scale"] = RNG.normal(size=4)
-  fused, error = module.apply({"params": params}, VISIBLE, INFRARED)
+  fused, error = jax.jit(module.apply)({"params": params}, VISIBLE, INFRARED)
   x = np.concatenate([VISIBLE, INFRARED], -1).astype(np.float64)
   for k in range(3):
     layer = params[f"Dense_{k}"]
@@ -80,8 +84,8 @@ def test_concatenation_is_a_perceptron_of_both_features():
 
 def test_gates_of_squeeze_and_excitation_are_those_of_the_whole_image():
   module = SqueezeExcitation(jnp.float32)
-  params = module.init(jax.random.key(2), VISIBLE, INFRARED)["params"]
-  fused, error = module.apply({"params": params}, VISIBLE, INFRARED)
+  params = begin(module, 2)
+  fused, error = jax.jit(module.apply)({"params": params}, VISIBLE, INFRARED)
   both = np.concatenate([VISIBLE, INFRARED], -1).astype(np.float64)
   hidden, gates = (
     (np.float64(params[name]["kernel"]), np.float64(params[name]["bias"]))
@@ -95,7 +99,7 @@ def test_gates_of_squeeze_and_excitation_are_those_of_the_whole_image():
 
 def test_strategies_have_equal_parameters():
   for kind in JOINS.values():
-    own = kind(jnp.float32).init(jax.random.key(0), VISIBLE, INFRARED)["params"]
+    own = jax.eval_shape(lambda kind=kind: begin(kind(jnp.float32), 0))
     assert count(own) == 4 * 4**2 + 4 * 4, kind
   sizes = {}
   for fusion in FUSIONS:
