@@ -186,9 +186,13 @@ def test_validation_begins_with_the_skeleton_warp(toy):
 @pytest.mark.parametrize(
   "changes",
   [
-    {"model__pose_input": "estimator", "model__amplifier": "learned"},
+    {
+      "model__pose_input": "estimator",
+      "model__amplifier": "learned",
+      "discriminator_scales": 2,
+      "loss__pose_reference": "source",
+    },
     {"model__transport": "attend", "model__blend": "fixed", "model__proportions": "source"},
-    {"model__blend": "fixed"},
     {
       "model__transport": "concat",
       "model__blend": "fixed",
@@ -196,7 +200,6 @@ def test_validation_begins_with_the_skeleton_warp(toy):
       "support_rows": 0,
     },
     {"loss__adversary": 0.0, "loss__pose": 0.0, "loss__static": 0.0},
-    {"discriminator_scales": 2, "loss__pose_reference": "source"},
   ],
 )
 def test_every_variant_keeps_shapes(changes, values, toy):
