@@ -38,7 +38,7 @@ class _Once:
   crashes JAX's libraries.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Has heard nothing yet."""
     self._heard = False
 
