@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from cfi_jax.core import storage
 from cfi_jax.core.types import InputError, StorageError
@@ -280,7 +280,7 @@ def _take_mode(picture: Image.Image) -> None:
       f"pixel type {picture.mode!r} of this {picture.format or 'image'} is not supported; allowed "
       "are 8-bit and 16-bit grey, RGB, RGBA and palette, and grey TIFF of any type"
     )
-  if picture.format == "TIFF":
+  if picture.format == "TIFF" and isinstance(picture, ImageFile.ImageFile):
     tiff.take_decoded_order(picture)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cfi_jax.core.types import InputError
 
@@ -43,7 +43,7 @@ def values(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
   return _meant(array, tags.get(_PHOTOMETRIC) == 0, tags.get(_NODATA))
 
 
-def take_decoded_order(picture: Image.Image) -> None:
+def take_decoded_order(picture: ImageFile.ImageFile) -> None:
   """Makes pillow take the values of a compressed TIFF, not loaded yet, as libtiff orders them."""
   picture.tile = [
     tile._replace(args=(_DECODED.get(tile.args[0], tile.args[0]), *tile.args[1:]))
