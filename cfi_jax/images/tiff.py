@@ -47,7 +47,7 @@ def take_decoded_order(picture: ImageFile.ImageFile) -> None:
   """Makes pillow take the values of a compressed TIFF, not loaded yet, as libtiff orders them."""
   picture.tile = [
     tile._replace(args=(_DECODED.get(tile.args[0], tile.args[0]), *tile.args[1:]))
-    if tile.codec_name == "libtiff"
+    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
     else tile
     for tile in picture.tile
   ]
