@@ -7,7 +7,11 @@ fast and touches no device.
 import importlib
 from typing import Any
 
+from cfi_jax.core import interruption
 from cfi_jax.core.version import VERSION as __version__
+
+if interruption.is_command():
+  interruption.hear()
 
 __all__ = ["__version__", "align", "load", "metrics"]
 

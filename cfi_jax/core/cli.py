@@ -20,7 +20,7 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_dict, config_flags
 
-from cfi_jax.core import files, storage
+from cfi_jax.core import files, interruption, storage
 from cfi_jax.core.config import guess, load
 from cfi_jax.core.types import InputError, KnownError
 from cfi_jax.core.version import VERSION
@@ -31,7 +31,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^,'\"\s]*")
 HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 SHOW_VERSION = ("--version", "-version")
 WIDTH = 100
-INTERRUPTED = 128 + 2  # the status of what SIGINT ended, as shells have it
+INTERRUPTED = interruption.STATUS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _read(system: System, config: Config) -> tuple[Variables, Card]:
   """The weights that `config.init_from` names."""
   path = shipped.resolve(config.init_from)
   step = None
-  if path.parent.name == FOLDER and path.name.isdigit():
+  if path.parent.name == FOLDER and path.name.isdecimal():
     path, step = path.parent.parent, int(path.name)
   stored = record.read(path) if path.is_dir() else None
   if stored:

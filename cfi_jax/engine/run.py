@@ -146,8 +146,9 @@ def identify(
 
   def length_of(stored: Mapping[str, Any]) -> int:
     steps, epochs = stored.get("steps"), stored.get("epochs")
-    if not all(isinstance(number, int | float) for number in (steps, epochs)):
-      raise InputError(f"{record.FILE}: damaged (steps {steps!r}, epochs {epochs!r})")
+    numbers = all(isinstance(x, int | float) and 0 <= x < math.inf for x in (steps, epochs))
+    if not numbers or steps == epochs == 0:
+      raise InputError(f"damaged (steps {steps!r}, epochs {epochs!r})")
     return _count(first, int(steps), epochs)
 
   return Identity(

@@ -3,9 +3,9 @@
 import sys
 import warnings
 
-from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
+from cfi_jax.fusion.inputs import ColouredWarning, OutsideWarning, SwappedWarning
 
-KINDS = (SwappedWarning, ColouredWarning)  # of doubtful pairs
+KINDS = (SwappedWarning, ColouredWarning, OutsideWarning)  # of doubtful pairs
 
 
 class Doubts:

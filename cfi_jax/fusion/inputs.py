@@ -30,6 +30,10 @@ class StretchedWarning(UserWarning):
   """Values that were not taken as 0 to the largest of their type, though nobody said so."""
 
 
+class OutsideWarning(UserWarning):
+  """An image whose values all lie below, or all above, those that a rule takes as 0 and 1."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepared:
   """An image ready to be fused, and the way back.
@@ -88,8 +92,9 @@ def prepare(
   visible, infrared: masked arrays where they have no value, or saying so as `images.validity` has
     it. Alpha of a visible pixel without a value becomes opaque where the infrared image has one.
   palette: of a false-coloured infrared image (`palettes.PALETTES`), "" for none. label: of the pair
-    in warnings. Warns of exchanged roles and of an infrared image in colours. Raises InputError for
-    an image without any value, for values that the rules do not take and for colours of no palette.
+    in warnings. Warns of exchanged roles, of an infrared image in colours and of an image outside
+    of the range that its rule gives. Raises InputError for an image without any value, for values
+    that the rules do not take and for colours of no palette.
   """
   where = f"{label}: " if label else ""
   valid = [validity.of(image) for image in (visible, infrared)]
@@ -113,7 +118,20 @@ def prepare(
     )
   pair = zip(MODALITIES, (visible, images.luma(infrared)), valid, strict=True)
   first, second = (_prepare(image, own, normalizer, name) for name, image, own in pair)
+  for ready, name in zip((first, second), MODALITIES, strict=True):
+    if ready.range.is_outside:
+      warnings.warn(f"{where}{_outside(ready.range, name)}", OutsideWarning, stacklevel=2)
   return first, second
+
+
+def _outside(found: Range, name: str) -> str:
+  (least, most), (low, high) = (
+    map(ranges.number_text, ends) for ends in (found.used, (found.low, found.high))
+  )
+  return (
+    f"the {name} image has values from {least} to {most}, none of them from {low} to {high}, which "
+    f"its {found.how} takes as 0 to 1: nothing of it is seen"
+  )
 
 
 def _values(infrared: np.ndarray, valid: np.ndarray | None, palette: str) -> np.ndarray:

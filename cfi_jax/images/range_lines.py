@@ -22,6 +22,8 @@ class _Group:
   high: float = -math.inf
   top: float = -math.inf
   missing: int = 0
+  fills: set[float] = dataclasses.field(default_factory=set)
+  outside: int = 0
 
   def add(self, found: Range, count: int = 1) -> None:
     """Takes the range of so many images."""
@@ -29,6 +31,8 @@ class _Group:
     self.low, self.high = min(self.low, found.low), max(self.high, found.high)
     self.top = max(self.top, found.used[1])
     self.missing += count * found.missing
+    self.fills |= set() if found.fill is None else {found.fill}
+    self.outside += count * found.is_outside
 
 
 class Tally:
@@ -75,7 +79,9 @@ def describe_types(types: Iterable[tuple[str, np.dtype]], normalizer: Normalizer
     if found is None and rule.is_open(dtype):
       text = f"{count} of {type_text(dtype)}, each by the rule {rule.kind}"
     else:
-      found = found or rule.find(np.zeros(1, dtype), label=name)
+      if found is None:
+        found = rule.find(np.zeros(1, dtype), label=name)
+        found = dataclasses.replace(found, used=(found.low, found.high))  # which nobody knows yet
       group = _Group()
       group.add(dataclasses.replace(found, missing=0), count)
       text = _sentence(dtype, found.how, group, over)
@@ -87,11 +93,14 @@ def _sentence(dtype: np.dtype, how: str, found: _Group, over: str) -> str:
   text = f"{found.count} of {type_text(dtype)}, {number_text(found.low)}..{number_text(found.high)}"
   if how == "percentile":
     first, last = ranges.PERCENTILES
-    text += f" stretched to 0..1 (percentiles {first} and {last} of the {over})"
+    others = "".join(f", but for pixels of {number_text(x)}" for x in sorted(found.fills))
+    text += f" stretched to 0..1 (percentiles {first} and {last} of the {over}{others})"
   else:
     text += " taken as 0..1"
   wide = dtype.kind == "u" and dtype.itemsize > 1
   if how == "full" and wide and 0 < 4 * found.top < ranges.largest(dtype):
     bits = int(found.top).bit_length()
     text += f", though none exceeds {number_text(found.top)}: see normalize=bits={bits}"
+  if found.outside:
+    text += f", between which {found.outside} of them have no value"
   return text + (f", {found.missing} pixels without a value" if found.missing else "")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from cfi_jax.core.types import InputError
-from cfi_jax.images import temperature
+from cfi_jax.images import fills, temperature
 
 RULES = "auto, full, percentile, window=LOW:HIGH, bits=N"
 OVER = ("image", "folder")
@@ -28,6 +28,7 @@ class Range:
   """The values that mean 0 and 1. how: "full", "percentile", "window" or "bits".
 
   used: what the image uses, its low and high end. missing: number of its pixels without a value.
+  fill: the value (`images.fills`) that does not count for percentiles; None without one.
   """
 
   low: float
@@ -35,6 +36,12 @@ class Range:
   how: str
   used: tuple[float, float]
   missing: int = 0
+  fill: float | None = None
+
+  @property
+  def is_outside(self) -> bool:
+    """Whether all values of the image lie below the one, or all above the other."""
+    return self.used[1] < self.low or self.used[0] > self.high
 
   def to_unit(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Maps values to [0, 1], clipped; a missing value (NaN) is 0."""
@@ -116,19 +123,23 @@ class Rule:
       low, high = self._ends(present, label)
       self._require_reach(low, high, dtype, label)
       return Range(low, high, self.kind, used, missing)
-    if self.kind == "full" and not _is_within(used, natural, dtype):
+    fits = _is_within(used, natural, dtype)
+    if self.kind == "full" and not fits:
       has, takes = (
         f"from {number_text(low)} to {number_text(high)}" for low, high in (used, natural)
       )
       raise InputError(
         f"{label} has values {has}, and normalize=full takes {dtype} {takes}; other rules: {RULES}"
       )
-    if self.kind == "full" or (self.kind == "auto" and _means_full(present, used, natural, dtype)):
+    if self.kind == "full" or (dtype.kind == "f" and self.kind == "auto" and fits):
       return Range(*natural, "full", used, missing)
-    low, high = (float(p) for p in np.percentile(present, PERCENTILES))
+    fill, judged = fills.find(present, dtype)
+    if self.kind == "auto" and _is_wide(judged, natural, dtype):
+      return Range(*natural, "full", used, missing)
+    low, high = (float(p) for p in np.percentile(judged, PERCENTILES))
     if not high > low:  # nearly all are one value
       low, high = used
-    return Range(low, high if high > low else low + 1, "percentile", used, missing)
+    return Range(low, high if high > low else low + 1, "percentile", used, missing, fill)
 
   def _ends(self, present: np.ndarray, label: str) -> tuple[float, float]:
     """The window, or the values of N bits, in the values of an image."""
@@ -286,15 +297,11 @@ def _present(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
   return values[~np.isnan(values)] if values.dtype.kind == "f" else values.reshape(-1)
 
 
-def _means_full(
-  present: np.ndarray, used: tuple[float, float], natural: tuple[float, float], dtype: np.dtype
-) -> bool:
-  """Whether "auto" takes values as 0 to the type's largest."""
-  if dtype.kind == "f":
-    return _is_within(used, natural, dtype)
-  if dtype.kind == "i":
+def _is_wide(values: np.ndarray, natural: tuple[float, float], dtype: np.dtype) -> bool:
+  """Whether "auto" takes integers as 0 to the type's largest."""
+  if dtype.kind != "u":
     return False
-  low, high = np.percentile(present, USED)
+  low, high = np.percentile(values, USED)
   return bool(high - low >= NARROW * natural[1])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from cfi_jax.core import storage
 from cfi_jax.core.types import InputError, StorageError
@@ -114,14 +114,14 @@ def decode_pages(file: BinaryIO, label: str, max_pixels: int = MAX_PIXELS) -> It
     picture = _open(file, max_pixels, pages=True)
     for page in range(getattr(picture, "n_frames", 1)):
       picture.seek(page)
-      _check_mode(picture)
+      _take_mode(picture)
       yield _to_array(picture.copy(), tags=dict(picture.tag_v2))
 
 
 def from_pillow(picture: Image.Image, label: str) -> np.ndarray:
   """The values of a pillow image, [H, W, C], as `read_image` gives those of a file."""
   with _readable(label):
-    _check_mode(picture)
+    _take_mode(picture)
     thermal = radiometric.of_pillow(picture)
     if thermal is not None:
       return thermal.kelvin(MAX_PIXELS)[..., None]
@@ -261,7 +261,7 @@ def _open(file: BinaryIO, max_pixels: int, pages: bool = False) -> Image.Image:
   # "MPO" is a phone's JPEG with a second view or a preview behind the picture.
   if not pages and picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
     raise InputError(f"has {picture.n_frames} frames, expected a single picture")
-  _check_mode(picture)
+  _take_mode(picture)
   if picture.format == "TIFF" and picture.mode not in _GREY_TIFF:
     bits = picture.tag_v2.get(tiff.BITS_PER_SAMPLE, (8,))
     if max(bits) > 8:
@@ -273,12 +273,15 @@ def _open(file: BinaryIO, max_pixels: int, pages: bool = False) -> Image.Image:
   return picture
 
 
-def _check_mode(picture: Image.Image) -> None:
+def _take_mode(picture: Image.Image) -> None:
+  """Refuses pixels that are not read; those of a compressed TIFF are taken in their order."""
   if picture.mode not in (*_MODES, *_GREY_TIFF, "P"):
     raise InputError(
       f"pixel type {picture.mode!r} of this {picture.format or 'image'} is not supported; allowed "
       "are 8-bit and 16-bit grey, RGB, RGBA and palette, and grey TIFF of any type"
     )
+  if picture.format == "TIFF" and isinstance(picture, ImageFile.ImageFile):
+    tiff.take_decoded_order(picture)
 
 
 def _jpeg_2000_bits(file: BinaryIO) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cfi_jax.core.types import InputError
 
@@ -20,7 +20,12 @@ _NODATA = 42113
 _MISSING = -9999.0  # stands for a missing value where signed or floating-point files do not say
 _NO_CELSIUS = -273.15  # what cameras' kits write where they have no temperature, zero kelvin
 _CLOSE = 0.13  # spacing of float16 there, halved
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ENDLESS = 3.4e38  # what geographic programs write, with or without a tag: an end of float32
+_BIG_ENDIAN_BIG = b"MM\0+"
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", _BIG_ENDIAN_BIG)
+# Raw modes that pillow (13) gives compressed values of big-endian files, and those of the order in
+# which libtiff hands them over, this machine's.
+_DECODED = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
 
 def values(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
@@ -36,6 +41,16 @@ def values(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
   else:
     array = array.astype(np.uint16) if bits <= 16 else array.view(np.uint32)
   return _meant(array, tags.get(_PHOTOMETRIC) == 0, tags.get(_NODATA))
+
+
+def take_decoded_order(picture: ImageFile.ImageFile) -> None:
+  """Makes pillow take the values of a compressed TIFF, not loaded yet, as libtiff orders them."""
+  picture.tile = [
+    tile._replace(args=(_DECODED.get(tile.args[0], tile.args[0]), *tile.args[1:]))
+    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
+    else tile
+    for tile in picture.tile
+  ]
 
 
 def eight_bits(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
@@ -57,8 +72,11 @@ def eight_bits(array: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
 def is_rare(file: BinaryIO) -> bool:
   """Whether the file is a TIFF of pixels that pillow has no type for, such as float16."""
   file.seek(0)
-  if file.read(4) not in _MAGIC:
+  magic = file.read(4)
+  if magic not in _MAGIC:
     return False
+  if magic == _BIG_ENDIAN_BIG:  # of which pillow (13) says that it is damaged
+    return True
   file.seek(0)
   try:
     Image.open(file, formats=("TIFF",))
@@ -112,10 +130,11 @@ def _decode_page(page: Any, file: BinaryIO, max_pixels: int) -> np.ndarray:
   if math.prod(page.shape[:2]) > max_pixels:
     size = "x".join(map(str, page.shape[1::-1]))
     raise InputError(f"{size} pixels exceed the limit of {max_pixels} (max_pixels)")
-  if len(page.shape) != 2 or page.photometric not in (0, 1):
+  numbers = page.dtype is not None and page.dtype.kind in "uif"
+  if len(page.shape) != 2 or page.photometric not in (0, 1) or not numbers:
     raise InputError(
       f"a TIFF of shape {page.shape} and type {page.dtype} is not supported; allowed are 8-bit "
-      "grey, RGB, RGBA and palette, and grey of any type"
+      "grey, RGB, RGBA and palette, and grey of any integer or floating-point type"
     )
   orientation = page.tags.valueof(ORIENTATION, 1)
   if orientation != 1:
@@ -124,8 +143,6 @@ def _decode_page(page: Any, file: BinaryIO, max_pixels: int) -> np.ndarray:
   array = _decompress(page)
   nodata = page.tags.valueof(_NODATA)
   white_is_zero = page.photometric == 0
-  if array.dtype.kind == "f":
-    array = array.astype(np.promote_types(array.dtype, np.float32))
   return _meant(array.astype(array.dtype.newbyteorder("=")), white_is_zero, nodata)[..., None]
 
 
@@ -167,21 +184,24 @@ def _meant(array: np.ndarray, white_is_zero: bool, nodata: Any) -> np.ndarray:
   """The values of a TIFF with NaN for missing ones, and inverted where white is zero.
 
   Integers become floating point where a value is missing, or a tag says which means that: the
-  images of a folder that have the tag are of one type, whether they lack values or not.
+  images of a folder that have the tag are of one type, whether they lack values or not. Floating
+  point becomes float32 or float64, after what stands for a missing value was rounded as its own.
   """
-  missing, tagged = np.zeros(array.shape, bool), False
-  if array.dtype.kind != "u":
-    missing |= ~np.isfinite(array) | (array == _MISSING)
-  if array.dtype.kind == "f":
-    missing |= np.abs(array - _NO_CELSIUS) < _CLOSE
-  with contextlib.suppress(TypeError, ValueError):
-    missing |= array == float(nodata)
-    tagged = True
+  missing, tagged, kind = np.zeros(array.shape, bool), False, array.dtype.kind
+  own = array.dtype.type if kind == "f" else float
+  with np.errstate(over="ignore", invalid="ignore"):
+    if kind != "u":
+      missing |= ~np.isfinite(array) | (array == own(_MISSING))
+    if kind == "f":
+      missing |= (np.abs(array - own(_NO_CELSIUS)) < _CLOSE) | (np.abs(array) > own(_ENDLESS))
+    with contextlib.suppress(TypeError, ValueError):
+      missing |= array == own(float(nodata))
+      tagged = True
   if white_is_zero:
-    if array.dtype.kind != "u":
+    if kind != "u":
       raise InputError(f"white is zero in {array.dtype} values; save it with black as zero")
     array = np.iinfo(array.dtype).max - array
-  if not tagged and not missing.any():
+  if kind != "f" and not tagged and not missing.any():
     return array
   floating = np.promote_types(array.dtype, np.float32)  # holds every integer of up to 32 bits
   return np.where(missing, np.nan, array).astype(floating)

@@ -129,7 +129,7 @@ def read(path: str | os.PathLike) -> tuple[Mapping, Card]:
     raise InputError(f"{found}: does not exist")
   if found.is_file():
     return from_release(found)
-  if found.parent.name == FOLDER and found.name.isdigit():
+  if found.parent.name == FOLDER and found.name.isdecimal():
     return from_workdir(found.parent.parent, int(found.name))
   return from_workdir(found)
 

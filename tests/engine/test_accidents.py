@@ -16,7 +16,7 @@ import toys
 from command_line import ROOT
 
 from cfi_jax import main
-from cfi_jax.core import cli, files
+from cfi_jax.core import cli, files, interruption
 from cfi_jax.engine import programs
 from cfi_jax.engine.cluster.preemption import Preemption
 from cfi_jax.engine.workdir import logs, record
@@ -163,6 +163,20 @@ def test_a_ctrl_c_that_python_dropped_before_the_first_step_is_not_lost():
     os.kill(os.getpid(), signal.SIGTERM)  # which waits for the first step
     preemption.begin()
     assert preemption.asked_by == "SIGTERM"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_one_more_ctrl_c_than_stops_at_once_puts_nothing_away(monkeypatch, begun):
+  left = []
+  monkeypatch.setattr(interruption, "exit_at_once", lambda: left.append(True))
+  with Preemption() as preemption:
+    if begun:
+      preemption.begin()
+      os.kill(os.getpid(), signal.SIGINT)
+    for expected in ([], [True]):
+      with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+      assert left == expected
 
 
 def test_signals_that_are_ignored_stay_ignored():

@@ -57,12 +57,16 @@ def paths(values, where=""):
       yield from paths(value, f"{where}{name}.")
 
 
-@pytest.mark.parametrize("changed", [{"steps": "4"}, {"epochs": None}, {"steps": None}])
+@pytest.mark.parametrize(
+  "changed",
+  [{"steps": "4"}, {"epochs": None}, {"steps": None}, {"steps": 0}]
+  + [{"steps": number} for number in (-1, float("inf"), float("nan"))],
+)
 def test_a_record_whose_length_is_no_number_is_damaged(begun, changed):
   stored = json.loads((begun / "run" / record.FILE).read_text())
   stored["config"] |= changed
   (begun / "run" / record.FILE).write_text(json.dumps(stored))
-  with pytest.raises(InputError, match="damaged .steps .*epochs"):
+  with pytest.raises(InputError, match=r"run/run\.json: damaged .steps .*epochs"):
     run_lib.open_run(*systems.configure(values_of(begun / "pairs")), begun / "run")
 
 

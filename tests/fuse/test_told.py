@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from cfi_jax.fuse.told import Doubts
-from cfi_jax.fusion.inputs import ColouredWarning, SwappedWarning
+from cfi_jax.fusion.inputs import ColouredWarning, OutsideWarning, SwappedWarning
 
 
 @pytest.mark.parametrize(("count", "more"), [(1, ""), (2, " (and 1 more such pairs)")])
@@ -17,6 +17,7 @@ def test_doubtful_pairs_are_counted_and_other_words_said_once(count, more, capsy
       for text in ("other", "other", "another"):
         warnings.warn(text, UserWarning, stacklevel=1)
       warnings.warn(f"coloured {k}", ColouredWarning, stacklevel=1)
+      warnings.warn(f"outside {k}", OutsideWarning, stacklevel=1)
       warnings.warn(f"swapped {k}", SwappedWarning, stacklevel=1)
     doubts.take(found)
     assert found == []
@@ -24,6 +25,7 @@ def test_doubtful_pairs_are_counted_and_other_words_said_once(count, more, capsy
   assert capsys.readouterr().err.splitlines() == [
     f"warning: swapped 0{more}",
     f"warning: coloured 0{more}",
+    f"warning: outside 0{more}",
     "warning: other",
     "warning: another",
   ]

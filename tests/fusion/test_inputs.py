@@ -262,6 +262,17 @@ def test_swapped_and_coloured_images_are_noticed():
   assert warned(RGB, GREY) == [] and warned(GREY, np.stack([GREY] * 3, -1)) == []
 
 
+@pytest.mark.parametrize(("rule", "ends"), [("window=5:40", "5 to 40"), ("bits=8", "0 to 255")])
+def test_an_image_outside_of_its_rule_is_noticed(rule, ends):
+  raw = (29_315 + 100 * HOT).astype(np.uint16)
+  ((kind, text),) = warned(RGB, raw, label="x", rule=f"infrared:{rule}")
+  assert kind is inputs.OutsideWarning
+  assert text == (
+    f"x: the infrared image has values from 29315 to {raw.max()}, none of them from {ends}, which "
+    f"its {rule.partition('=')[0]} takes as 0 to 1: nothing of it is seen"
+  )
+
+
 def test_a_palette_makes_values_and_silence():
   values = (40 + 200 * HOT).astype(np.uint8)
   table = (matplotlib.colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)

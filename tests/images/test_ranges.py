@@ -54,13 +54,66 @@ def test_dead_pixels_do_not_hide_that_an_image_is_narrow():
   assert Rule().find(image).how == "percentile"
 
 
-@pytest.mark.parametrize(("place", "value"), [(slice(0, None), 0), (slice(None, None, -1), 65535)])
+@pytest.mark.parametrize(("place", "value"), [(slice(0, None), 1), (slice(None, None, -1), 65534)])
 def test_a_thousandth_of_the_pixels_may_be_dead_at_either_end(place, value):
   image = counts(29_315, 30_815, np.uint16)  # of 10,001 pixels
   image[place][:10] = value
   assert Rule().find(image).how == "percentile"
   image[place][:11] = value
   assert Rule().find(image).how == "full"
+
+
+@pytest.mark.parametrize(
+  ("scene", "end"),
+  [
+    (counts(29_315, 30_815, np.uint16), 0),
+    (counts(29_315, 30_815, np.uint16), 65_535),
+    (counts(29_315, 30_815, np.uint32), 0),
+    (counts(293, 308, np.float32), 0),
+    (counts(-700, 543, np.int16), -32_768),
+  ],
+)
+@pytest.mark.parametrize("share", [0.0011, 0.05, 0.5])
+def test_a_border_of_one_end_of_the_type_does_not_count(scene, end, share):
+  image = np.concatenate([scene, np.full((round(len(scene) * share / (1 - share)), 1, 1), end)])
+  found = Rule().find(image.astype(scene.dtype))
+  assert (found.low, found.high) == tuple(np.percentile(scene, (1, 99)))
+  assert found.how == "percentile" and found.fill == end
+  kept = np.asarray(found.to_unit(image, np.dtype(np.float64))).ravel()
+  assert (kept[len(scene) :] == (end > 0)).all() and kept[: len(scene)].std() > 0.25
+
+
+def test_what_interpolation_makes_of_a_borders_edge_does_not_count_either():
+  scene = counts(29_315, 30_815, np.uint16)
+  border, edge = np.zeros((500, 1, 1), np.uint16), counts(100, 29_000, np.uint16)[::200]
+  found = Rule().find(np.concatenate([border, edge, scene]))
+  assert (found.fill, found.low) == (0, pytest.approx(29_330, abs=20))
+  rule = ranges.Normalizer().of_folder(
+    ("infrared", ranges.summarise(np.concatenate([border, edge, scene])), np.dtype(np.uint16))
+    for _ in range(3)
+  )
+  assert rule.ranges["infrared", "uint16"].low == pytest.approx(29_330, abs=20)
+
+
+@pytest.mark.parametrize(
+  ("image", "how", "low"),
+  [
+    (np.concatenate([np.zeros((10_002, 1, 1)), counts(29_315, 30_815, np.uint16)]), "full", 0),
+    (np.concatenate([np.zeros((900, 1, 1)), counts(1_000, 2_100, np.uint16)]), "percentile", 0),
+    (np.concatenate([np.zeros((900, 1, 1)), counts(20_000, 60_000, np.uint16)]), "full", 0),
+    (np.concatenate([np.zeros((900, 1, 1)), np.full((999, 1, 1), 30_000)]), "full", 0),
+  ],
+)
+def test_an_end_of_the_type_counts_where_it_may_be_a_value(image, how, low):
+  found = Rule().find(image.astype(np.uint16))
+  assert found.how == how and found.low == pytest.approx(low, abs=0.2)
+
+
+def test_an_image_below_or_above_its_window_is_outside():
+  rule = Rule.parse("window=10:20")
+  for low, high, outside in [(0, 9, True), (0, 10, False), (20, 30, False), (21, 30, True)]:
+    assert rule.find(counts(low, high, np.float32)).is_outside == outside
+  assert not Rule().find(np.zeros((8, 8, 1), np.uint16)).is_outside
 
 
 def test_a_hot_spot_below_a_percent_is_stretched_from_all_values():

@@ -284,6 +284,17 @@ TIFF = {
   "float16": ((BASE - 3.5).astype(np.float16), {}, np.float32),
   "deflated float16": ((BASE - 3.5).astype(np.float16), {"compression": "zlib"}, np.float32),
   "big-endian float64": (BASE - 3.5, {"byteorder": ">"}, np.float64),
+  "big-endian BigTIFF": (BASE.astype(np.uint16), {"byteorder": ">", "bigtiff": True}, np.uint16),
+}
+ORDERED = {"byteorder": ">", "compression": "zlib"}  # which pillow takes in the wrong order
+TIFF |= {
+  f"big-endian deflated {np.dtype(kind).name}{' in tiles' if tile else ''}": (
+    (BASE + 3).astype(kind),
+    ORDERED | ({"tile": (16, 16)} if tile else {}),
+    kind,
+  )
+  for kind in (np.uint16, np.int16, np.uint32, np.int32, np.float32)
+  for tile in (False, True)
 }
 
 
@@ -301,6 +312,22 @@ def test_grey_tiff_keeps_its_values_and_their_type(tmp_path, kind):
   np.testing.assert_array_equal(found, array[..., None].astype(dtype))
   with open(path, "rb") as file:
     assert images.read_header(file, "x") == images.Header(2, 4, dtype)
+
+
+def test_pages_and_pillow_images_of_big_endian_values_are_in_order(tmp_path):
+  both = np.stack([BASE - 3, BASE + 9])
+  path = tiff(tmp_path, both.astype(np.int32), photometric="minisblack", **ORDERED)
+  with path.open("rb") as file:
+    found = list(images.decode_pages(file, "x"))
+  np.testing.assert_array_equal(found, both[..., None])
+  path = tiff(tmp_path, (BASE - 3).astype(np.float32), **ORDERED)
+  with Image.open(path) as picture:
+    np.testing.assert_array_equal(images.from_pillow(picture, "x")[..., 0], BASE - 3)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+  with pytest.raises(InputError, match=r"x.tif: .* type complex64 is not supported; allowed are"):
+    images.read_image(tiff(tmp_path, BASE.astype(np.complex64)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
@@ -324,6 +351,10 @@ MISSING = {
   "the same in float16": (np.where(BASE > 5, -273.15, BASE).astype(np.float16), None),
   "nodata of floats": (np.where(BASE > 5, 7.5, BASE).astype(np.float32), "7.5"),
   "nodata of 16 bits": (np.where(BASE > 5, 65535, BASE).astype(np.uint16), "65535"),
+  "-9999 in float16": (np.where(BASE > 5, -9999, BASE).astype(np.float16), None),
+  "the end of float32": (np.where(BASE > 5, -3.4028235e38, BASE).astype(np.float32), None),
+  "a tag that is nearly that": (np.where(BASE > 5, -3.4028235e38, BASE), "-3.40282e+38"),
+  "a tag that float16 rounds": (np.where(BASE > 5, 9999, BASE).astype(np.float16), "9999"),
   "nodata of float16": (np.where(BASE > 5, 7.5, BASE).astype(np.float16), "7.5"),
 }
 

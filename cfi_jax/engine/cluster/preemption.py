@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from cfi_jax.core import interruption
+
 SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
 
 
@@ -18,7 +20,8 @@ class Preemption:
 
   With several processes JAX's own service hears SIGTERM, whichever process gets it, and agrees on
   one step that every process has yet to finish; the other signals are handed on as SIGTERM. Ctrl-C
-  (SIGINT) stops at once before `begin`, when there is nothing to save, and when it comes again.
+  (SIGINT) stops at once before `begin`, when there is nothing to save, and when it comes again; a
+  third puts nothing away.
   asked_by: name of the signal that came; "" before.
   """
 
@@ -26,6 +29,7 @@ class Preemption:
     """Does nothing until entered."""
     self.asked_by = ""
     self._begun = False
+    self._raised = False
     self._previous: dict[int, Callable | int | None] = {}
 
   def __enter__(self) -> "Preemption":
@@ -57,6 +61,9 @@ class Preemption:
     again = bool(self.asked_by)
     self.asked_by = self.asked_by or signal.Signals(number).name
     if number == signal.SIGINT and (again or not self._begun):
+      if self._raised:  # what the one before puts away may take its time, too
+        interruption.exit_at_once()
+      self._raised = True
       raise KeyboardInterrupt
     if number == signal.SIGINT:
       start = "\n" if sys.stderr.isatty() else ""  # after a progress bar

@@ -28,7 +28,7 @@ def set_aside_unreadable(workdir: pathlib.Path, options: CheckpointOptions) -> l
   for path, reason in damaged_rankings(folder, options.best):
     set_aside(path / METRICS.parent)
     lines.append(f"{path / METRICS} is damaged ({reason}); the checkpoint cannot be the best")
-  steps = [path for path in sorted(folder.glob("*")) if path.name.isdigit()]
+  steps = [path for path in sorted(folder.glob("*")) if path.name.isdecimal()]
   if not steps or why_closed(folder, options) is None:
     return lines
   reasons = {}
@@ -61,7 +61,7 @@ def damaged_rankings(folder: pathlib.Path, best: str) -> list[tuple[pathlib.Path
   """The checkpoints whose validation values cannot be read, and why."""
   damaged = []
   for path in sorted(folder.glob("*")):
-    if not path.name.isdigit() or not (path / METRICS).exists():
+    if not path.name.isdecimal() or not (path / METRICS).exists():
       continue
     try:
       values = json.loads((path / METRICS).read_bytes())

@@ -54,7 +54,7 @@ def committed(workdir: BucketPath) -> dict[int, BucketPath]:
   return {
     int(folder.name): folder
     for folder in _folders(workdir / record.CHECKPOINTS)
-    if folder.name.isdigit() and listing.entry(str(folder / COMMIT)) is not None
+    if folder.name.isdecimal() and listing.entry(str(folder / COMMIT)) is not None
   }
 
 
@@ -135,7 +135,7 @@ class Mirror:
     if jax.process_index() == 0:
       self._steps = set(committed(self._remote))
       for folder in _folders(self._remote / record.CHECKPOINTS):
-        if not folder.name.isdigit() or int(folder.name) not in self._steps:
+        if not folder.name.isdecimal() or int(folder.name) not in self._steps:
           _remove(folder)
       content = read_parts(cast(pathlib.Path, self._remote / PARTED))
       if content is not None:
@@ -197,7 +197,7 @@ class Mirror:
     checkpoints = self.folder / record.CHECKPOINTS
     self._require_own()
     # Looked at first: the rows of a checkpoint were written before it.
-    steps = {int(p.name): p for p in checkpoints.iterdir() if p.name.isdigit()}
+    steps = {int(p.name): p for p in checkpoints.iterdir() if p.name.isdecimal()}
     self._sync_metrics(remote)
     for path in sorted(self.folder.rglob("*")):
       if path.is_file() and checkpoints not in path.parents and path.name != PARTED:

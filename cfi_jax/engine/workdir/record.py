@@ -100,7 +100,7 @@ def check(workdir: pathlib.Path, identity: Identity) -> list[str]:
   lines = [lost] if lost else []
   lines += [f"{workdir} is of an older version, taken as: {', '.join(filled)}"] if filled else []
   lines += _take_length(workdir, identity.length, there["config"], found)
-  images = _changed_images(workdir, identity.files)
+  images = _changed_images(workdir, identity.files, found)
   if images:
     found = {name: values for name, values in found.items() if not name.endswith(".sha256")}
   if found or images:
@@ -127,7 +127,10 @@ def _take_length(
   fields = [name for name in ("config.steps", "config.epochs") if name in found]
   if length is None or not fields:
     return []
-  before = length.of(there)
+  try:
+    before = length.of(there)
+  except InputError as error:
+    raise InputError(f"{workdir / FILE}: {error}") from error
   if length.steps > before and length.fixed:
     raise InputError(
       f"{workdir} is a run of {before} steps and cannot go on to {length.steps}: {length.fixed}; "
@@ -144,18 +147,25 @@ def _take_length(
   return [longer] if length.steps > before else []
 
 
-def _changed_images(workdir: pathlib.Path, files: Mapping[str, Mapping[str, str]]) -> list[str]:
-  """Sentences on the images of each part that are not those of the record, by name."""
+def _changed_images(
+  workdir: pathlib.Path, files: Mapping[str, Mapping[str, str]], found: Mapping[str, Any]
+) -> list[str]:
+  """Sentences on the images of each part that are not those of the record, by name.
+
+  found: the differences. Where the hash of a part is none of them, its names and sizes are the same
+  and what their list says against it is damage of the list; hashes of contents count still.
+  """
   sentences = []
   for part, there in _read_images(workdir).items():
     now = files.get(part, {})
+    known = f"data.{part}.sha256" not in found
     kinds = {
-      "gone": [name for name in there if name not in now],
-      "new": [name for name in now if name not in there],
+      "gone": [] if known else [name for name in there if name not in now],
+      "new": [] if known else [name for name in now if name not in there],
       "changed": [
         f"{name} ({_describe(there[name])}, now {_describe(now[name])})"
         for name in there
-        if name in now and not _is_same(there[name], now[name])
+        if name in now and not _is_same(there[name], now[name], known)
       ],
     }
     listed = [f"{kind}: {shorten(names)}" for kind, names in kinds.items() if names]
@@ -163,9 +173,13 @@ def _changed_images(workdir: pathlib.Path, files: Mapping[str, Mapping[str, str]
   return sentences
 
 
-def _is_same(there: str, now: str) -> bool:
-  """Whether identities of files agree; hashes of contents count where both have one."""
-  return all(a == b for a, b in zip(there.split(), now.split(), strict=False))
+def _is_same(there: str, now: str, known: bool) -> bool:
+  """Whether identities of files agree; hashes of contents count where both have one.
+
+  known: whether the sizes are known to agree.
+  """
+  both = list(zip(there.split(), now.split(), strict=False))
+  return all(a == b for a, b in both[known:])
 
 
 def _describe(identity: str) -> str:
@@ -213,7 +227,7 @@ def _read(workdir: pathlib.Path) -> tuple[dict | None, str]:
     return stored, ""
   folder = workdir / CHECKPOINTS
   found = folder.iterdir() if folder.is_dir() else ()
-  steps = sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
+  steps = sorted((path for path in found if path.name.isdecimal()), key=lambda path: int(path.name))
   for path in reversed(steps):
     with contextlib.suppress(InputError, KeyError, TypeError):
       stored = _require_record(_read_json(path / METADATA)["custom_metadata"][RUN], path)
@@ -250,7 +264,7 @@ def _read_images(workdir: pathlib.Path) -> dict[str, dict[str, str]]:
   return {
     part: files
     for part, files in parts
-    if isinstance(files, dict) and all(isinstance(x, str) and x for x in files.values())
+    if isinstance(files, dict) and all(isinstance(x, str) and x.split() for x in files.values())
   }
 
 

@@ -260,6 +260,18 @@ def test_a_damaged_part_of_the_list_of_images_does_not_hide_the_others(tmp_path,
   assert "data.validation" not in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", [{}, {"visible/0.png": "12"}, {"visible/0.pnh": "10"}, {"v": " "}])
+def test_a_damaged_list_of_images_that_did_not_change_is_not_believed(tmp_path, bad):
+  record.write(tmp_path, with_images("abc", IMAGES["train"]))
+  (tmp_path / record.IMAGES).write_text(json.dumps({"train": bad}))
+  assert record.check(tmp_path, with_images("abc", IMAGES["train"])) == []
+  with pytest.raises(InputError, match="data.train"):
+    record.check(tmp_path, with_images("def", {"visible/0.png": "10"}))
+  record.write(tmp_path, with_images("abc", IMAGES["train"]))
+  listed = json.loads((tmp_path / record.IMAGES).read_text())["train"]
+  assert listed.keys() == IMAGES["train"].keys()
+
+
 def test_hashes_of_contents_count_once_they_are_known(tmp_path):
   plain, first, second = ({"a.png": f"10{end}"} for end in ("", " 1234567890", " 2234567890"))
   record.write(tmp_path, with_images("abc", plain))
