@@ -38,10 +38,18 @@ def test_rows_follow_the_input_whatever_the_sizes():
 
 def test_batches_give_the_values_of_single_images(monkeypatch):
   """Full and padded batches, as on an accelerator, against one image at a time."""
-  triplets = [triplet("m", str(k), (50 + k, 64 - k), k) for k in range(5)]
+  triplets = [triplet("m", str(k), (50 + k, 64 - k), k) for k in range(7)]
   single = score(triplets, METRICS, "strict", progress=False)
   monkeypatch.setattr(table, "_batch_size", lambda canvas: 4)
-  batched = score(iter(triplets), METRICS, "strict", total=5, progress=False)
+  sizes, measure = [], table.score_levels
+
+  def measured(visible, *given):
+    sizes.append(len(visible))
+    return measure(visible, *given)
+
+  monkeypatch.setattr(table, "score_levels", measured)
+  batched = score(iter(triplets), METRICS, "strict", total=7, progress=False)
+  assert sizes == [4, 4]
   assert [r[:4] for r in batched.rows] == [r[:4] for r in single.rows]
   np.testing.assert_allclose(
     [r.value for r in batched.rows], [r.value for r in single.rows], rtol=1e-6
