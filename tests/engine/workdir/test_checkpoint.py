@@ -234,10 +234,11 @@ def test_metadata_that_let_nothing_be_opened_are_set_aside(three, tmp_path, mesh
 def test_other_values_than_were_saved_are_damage(three, tmp_path, mesh):
   workdir = tmp_path / "run"
   shutil.copytree(three, workdir)
-  path = workdir / FOLDER / "3" / record.METADATA
-  about = json.loads(path.read_text())
-  about["custom_metadata"]["leaves"]["params/layer/kernel"][1] = "00000000"
-  path.write_text(json.dumps(about))
+  path, other = (workdir / FOLDER / step / record.METADATA for step in "32")
+  about, before = (json.loads(p.read_text())["custom_metadata"] for p in (path, other))
+  leaf = "params/layer/kernel"
+  about["leaves"][leaf] = before["leaves"][leaf]
+  path.write_text(json.dumps({**json.loads(path.read_text()), "custom_metadata": about}))
   with (
     Checkpoints(workdir, OPTIONS) as checkpoints,
     pytest.raises(DamagedError, match="other values than were saved in params/layer/kernel"),
