@@ -74,7 +74,8 @@ def test_who_makes_and_cleans_the_folder(tmp_path, monkeypatch, process, read_on
     manager.ocp, "CheckpointManager", lambda folder, **more: given.append((folder, more["options"]))
   )
   options = CheckpointOptions(1, 2, "loss", "lower")
-  manager.open_manager(tmp_path, options, read_only=read_only, alone=alone)
+  given_alone = {"alone": True} if alone else {}  # with all others unless it says so
+  manager.open_manager(tmp_path, options, read_only=read_only, **given_alone)
   ((folder, made),) = given
   assert folder == tmp_path and made.read_only == read_only and made.create == create
   assert made.cleanup_tmp_directories == (not read_only)
