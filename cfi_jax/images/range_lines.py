@@ -31,7 +31,7 @@ class _Group:
     self.low, self.high = min(self.low, found.low), max(self.high, found.high)
     self.top = max(self.top, found.used[1])
     self.missing += count * found.missing
-    self.fills |= set() if found.fill is None else {found.fill}
+    self.fills.update(found.fills)
     self.outside += count * found.is_outside
 
 
