@@ -6,7 +6,9 @@ MOST = 0.5  # share of an image that fill values may take
 # Percentiles of the other values that bound the scene. Below it the edge of a border, interpolated,
 # takes up to a tenth of a small image; above it lies what is hot enough to saturate.
 SCENE = (10, 99)
-_FEW = 0.001  # share of pixels that need no fill value, as `ranges.USED` passes over them
+_FEW = (
+  0.0001  # share that hides nothing of `ranges.USED`, even with a border's edge of nine times it
+)
 
 
 def find(values: np.ndarray, dtype: np.dtype) -> tuple[tuple[float, ...], np.ndarray]:

@@ -93,7 +93,8 @@ def _sentence(dtype: np.dtype, how: str, found: _Group, over: str) -> str:
   text = f"{found.count} of {type_text(dtype)}, {number_text(found.low)}..{number_text(found.high)}"
   if how == "percentile":
     first, last = ranges.PERCENTILES
-    others = "".join(f", but for pixels of {number_text(x)}" for x in sorted(found.fills))
+    fills = " and ".join(map(number_text, sorted(found.fills)))
+    others = f", but for pixels of {fills}" if fills else ""
     text += f" stretched to 0..1 (percentiles {first} and {last} of the {over}{others})"
   else:
     text += " taken as 0..1"

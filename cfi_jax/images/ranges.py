@@ -27,8 +27,9 @@ _QUANTILES = (np.arange(1024) + 0.5) / 1024
 class Range:
   """The values that mean 0 and 1. how: "full", "percentile", "window" or "bits".
 
-  used: what the image uses, its low and high end. missing: number of its pixels without a value.
-  fills: values (`images.fills`) that count neither for percentiles nor for whether it is outside.
+  used: what the image uses, its low and high end, without fill values where these decide whether it
+  is outside. missing: number of its pixels without a value. fills: the values (`images.fills`) that
+  do not count for percentiles.
   """
 
   low: float
@@ -121,9 +122,9 @@ class Rule:
     if self.kind in ("window", "bits"):
       low, high = self._ends(present, label)
       self._require_reach(low, high, dtype, label)
-      filled, _ = fills.find(present, dtype)
-      used = _bounds(present[~np.isin(present, filled)])
-      return Range(low, high, self.kind, used, missing, filled)
+      if np.mean((low <= present) & (present <= high)) <= fills.MOST:  # more are no fill values
+        present = present[~np.isin(present, fills.find(present, dtype)[0])]
+      return Range(low, high, self.kind, _bounds(present), missing)
     used = _bounds(present)
     fits = _is_within(used, natural, dtype)
     if self.kind == "full" and not fits:

@@ -13,13 +13,14 @@ def with_fill(count, value=0, scene=SCENE):
 
 
 @pytest.mark.parametrize(
-  ("count", "found"), [(0, None), (1, None), (2, 0), (1001, 0), (1002, None)]
+  ("count", "found"), [(0, ()), (1, ()), (2, (0,)), (10_010, (0,)), (10_011, ())]
 )
-def test_more_than_a_thousandth_and_at_most_half_of_the_pixels(count, found):
-  values = with_fill(count)
-  fill, judged = fills.find(values, values.dtype)
-  assert fill == (() if found is None else (found,))
-  np.testing.assert_array_equal(judged, values if found is None else SCENE)
+def test_more_than_one_of_ten_thousand_and_at_most_half_of_the_pixels(count, found):
+  scene = np.tile(SCENE, 10)
+  values = with_fill(count, scene=scene)
+  filled, judged = fills.find(values, values.dtype)
+  assert filled == found
+  np.testing.assert_array_equal(judged, scene if found else values)
 
 
 @pytest.mark.parametrize(("value", "found"), [(65_535, (65_535,)), (65_534, ()), (1, ())])

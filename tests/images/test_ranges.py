@@ -95,6 +95,17 @@ def test_what_interpolation_makes_of_a_borders_edge_does_not_count_either():
   assert rule.ranges["infrared", "uint16"].low == pytest.approx(29_330, abs=20)
 
 
+def test_a_border_of_one_image_of_a_folder_does_not_count_either():
+  scene = counts(29_315, 30_815, np.uint16)
+  border, edge = np.zeros((130, 1, 1), np.uint16), counts(1, 29_000, np.uint16)[::37]
+  images = [np.concatenate([border, edge, scene])] + [scene] * 29
+  rule = ranges.Normalizer().of_folder(
+    ("infrared", ranges.summarise(image), np.dtype(np.uint16)) for image in images
+  )
+  found = rule.ranges["infrared", "uint16"]
+  assert (found.how, found.low) == ("percentile", pytest.approx(29_330, abs=20))
+
+
 @pytest.mark.parametrize(
   ("image", "how", "low"),
   [
