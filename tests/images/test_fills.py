@@ -62,10 +62,20 @@ def test_values_of_one_kind_are_no_scene(scene):
   assert fills.find(values, values.dtype)[0] == ()
 
 
-def test_what_lies_far_from_the_scene_does_not_count_with_it():
-  edge = np.array([5_000, 28_150, 28_250, 30_850, 30_950], np.uint16)
-  _, judged = fills.find(np.concatenate([edge, with_fill(50)]), np.dtype(np.uint16))
-  assert set(edge) & set(judged) == {28_250, 30_850}
+def test_what_lies_far_from_the_scene_beside_a_fill_value_does_not_count_with_it():
+  edge = np.array([5_000, 28_150, 28_250, 30_850, 30_950, 60_000], np.uint16)
+  for value, kept in [(0, edge[2:]), (65_535, edge[:4])]:
+    _, judged = fills.find(np.concatenate([edge, with_fill(50, value)]), np.dtype(np.uint16))
+    assert set(edge) & set(judged) == set(kept)
+
+
+@pytest.mark.parametrize(("count", "found"), [(9, ()), (10, (0,))])
+def test_what_is_too_much_for_an_edge_is_a_dark_object(count, found):
+  """A dark car before snow: a few of its pixels are 0, and most are not."""
+  car = np.linspace(10, 20_000, 50).astype(np.uint16)
+  values = np.concatenate([car, with_fill(count)])
+  filled, judged = fills.find(values, values.dtype)
+  assert filled == found and (car[0] in judged) == (not found)
 
 
 def test_the_edge_of_a_border_in_a_small_image():
