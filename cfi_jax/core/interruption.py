@@ -12,10 +12,14 @@ _MACHINERY = "<frozen importlib._bootstrap>"  # the file of Python's functions t
 
 
 def is_command() -> bool:
-  """Whether this process was started as a command of ours, `python -m cfi_jax...` or the script."""
-  given = sys.orig_argv
-  module = given[given.index("-m") + 1] if "-m" in given[:-1] else ""
-  return module.split(".")[0] == PACKAGE or os.path.basename(sys.argv[0]) == SCRIPT
+  """Whether this process was started as a command of ours, `python -m cfi_jax...` or the script.
+
+  Asked while the package is imported: until Python has found a module, its program is "-m".
+  """
+  program, given = "".join(sys.argv[:1]), sys.orig_argv
+  if program == "-m" and "-m" in given[:-1]:
+    return given[given.index("-m") + 1].split(".")[0] == PACKAGE
+  return os.path.basename(program) == SCRIPT
 
 
 def hear() -> None:

@@ -31,7 +31,7 @@ class _Group:
     self.low, self.high = min(self.low, found.low), max(self.high, found.high)
     self.top = max(self.top, found.used[1])
     self.missing += count * found.missing
-    self.fills |= set() if found.fill is None else {found.fill}
+    self.fills.update(found.fills)
     self.outside += count * found.is_outside
 
 
@@ -93,7 +93,8 @@ def _sentence(dtype: np.dtype, how: str, found: _Group, over: str) -> str:
   text = f"{found.count} of {type_text(dtype)}, {number_text(found.low)}..{number_text(found.high)}"
   if how == "percentile":
     first, last = ranges.PERCENTILES
-    others = "".join(f", but for pixels of {number_text(x)}" for x in sorted(found.fills))
+    fills = " and ".join(map(number_text, sorted(found.fills)))
+    others = f", but for pixels of {fills}" if fills else ""
     text += f" stretched to 0..1 (percentiles {first} and {last} of the {over}{others})"
   else:
     text += " taken as 0..1"

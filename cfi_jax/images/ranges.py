@@ -27,8 +27,9 @@ _QUANTILES = (np.arange(1024) + 0.5) / 1024
 class Range:
   """The values that mean 0 and 1. how: "full", "percentile", "window" or "bits".
 
-  used: what the image uses, its low and high end. missing: number of its pixels without a value.
-  fill: the value (`images.fills`) that does not count for percentiles; None without one.
+  used: what the image uses, its low and high end, without fill values where these decide whether it
+  is outside. missing: number of its pixels without a value. fills: the values (`images.fills`) that
+  do not count for percentiles.
   """
 
   low: float
@@ -36,7 +37,7 @@ class Range:
   how: str
   used: tuple[float, float]
   missing: int = 0
-  fill: float | None = None
+  fills: tuple[float, ...] = ()
 
   @property
   def is_outside(self) -> bool:
@@ -118,11 +119,13 @@ class Rule:
     if not present.size:
       raise InputError(f"{label}: no pixel has a value (all are NaN or nodata)")
     missing = values.size - present.size
-    used = float(present.min()), float(present.max())
     if self.kind in ("window", "bits"):
       low, high = self._ends(present, label)
       self._require_reach(low, high, dtype, label)
-      return Range(low, high, self.kind, used, missing)
+      if np.mean((low <= present) & (present <= high)) <= fills.MOST:  # more are no fill values
+        present = present[~np.isin(present, fills.find(present, dtype)[0])]
+      return Range(low, high, self.kind, _bounds(present), missing)
+    used = _bounds(present)
     fits = _is_within(used, natural, dtype)
     if self.kind == "full" and not fits:
       has, takes = (
@@ -133,13 +136,13 @@ class Rule:
       )
     if self.kind == "full" or (dtype.kind == "f" and self.kind == "auto" and fits):
       return Range(*natural, "full", used, missing)
-    fill, judged = fills.find(present, dtype)
+    filled, judged = fills.find(present, dtype)
     if self.kind == "auto" and _is_wide(judged, natural, dtype):
       return Range(*natural, "full", used, missing)
     low, high = (float(p) for p in np.percentile(judged, PERCENTILES))
     if not high > low:  # nearly all are one value
       low, high = used
-    return Range(low, high if high > low else low + 1, "percentile", used, missing, fill)
+    return Range(low, high if high > low else low + 1, "percentile", used, missing, filled)
 
   def _ends(self, present: np.ndarray, label: str) -> tuple[float, float]:
     """The window, or the values of N bits, in the values of an image."""
@@ -295,6 +298,11 @@ def _present(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
   """The values that are not missing, flat."""
   values = values if valid is None else values[valid]
   return values[~np.isnan(values)] if values.dtype.kind == "f" else values.reshape(-1)
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+  """The least and the largest of values."""
+  return float(values.min()), float(values.max())
 
 
 def _is_wide(values: np.ndarray, natural: tuple[float, float], dtype: np.dtype) -> bool:

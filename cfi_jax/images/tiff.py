@@ -134,7 +134,8 @@ def _decode_page(page: Any, file: BinaryIO, max_pixels: int) -> np.ndarray:
   if len(page.shape) != 2 or page.photometric not in (0, 1) or not numbers:
     raise InputError(
       f"a TIFF of shape {page.shape} and type {page.dtype} is not supported; allowed are 8-bit "
-      "grey, RGB, RGBA and palette, and grey of any integer or floating-point type"
+      "grey, RGB, RGBA and palette, and grey of any integer or floating-point type; of big-endian "
+      "BigTIFF grey alone"
     )
   orientation = page.tags.valueof(ORIENTATION, 1)
   if orientation != 1:

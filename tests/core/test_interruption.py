@@ -74,9 +74,12 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
     (["python", "-m", "cfi_jaxes"], "-m", False),
     (["python", "-m"], "-m", False),
     (["python", "cfi_jax.py"], "cfi_jax.py", False),
+    (["python", "/usr/bin/pytest", "-m", "cfi_jax"], "/usr/bin/pytest", False),
+    (["python", "-c", "import cfi_jax", "-m", "cfi_jax"], "-c", False),
+    ([], None, False),
   ],
 )
 def test_a_command_is_known_by_how_python_was_started(monkeypatch, given, program, is_ours):
   monkeypatch.setattr(sys, "orig_argv", given)
-  monkeypatch.setattr(sys, "argv", [program])
+  monkeypatch.setattr(sys, "argv", [] if program is None else [program])  # in a host: none
   assert interruption.is_command() == is_ours

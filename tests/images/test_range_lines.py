@@ -53,9 +53,12 @@ def test_no_bits_are_named_for_black_images_and_for_floats():
 
 def test_the_line_names_a_value_that_does_not_count_and_images_outside():
   image = counts(29_315, 30_815, np.uint16)
-  image[:500] = 0
+  image[:500], image[500] = 0, 20
   line = range_lines.describe([("a", image.dtype, Rule().find(image))])
   assert line.endswith("(percentiles 1 and 99 of the image, but for pixels of 0)")
+  image[-20:] = 65_535
+  line = range_lines.describe([("a", image.dtype, Rule().find(image))])
+  assert line.endswith("(percentiles 1 and 99 of the image, but for pixels of 0 and 65535)")
   found = [Rule.parse("window=0:40").find(image[k:]) for k in (0, 600, 700)]
   line = range_lines.describe([("a", image.dtype, x) for x in found])
   assert line.endswith("0..40 taken as 0..1, between which 2 of them have no value")

@@ -78,7 +78,7 @@ def test_a_border_of_one_end_of_the_type_does_not_count(scene, end, share):
   image = np.concatenate([scene, np.full((round(len(scene) * share / (1 - share)), 1, 1), end)])
   found = Rule().find(image.astype(scene.dtype))
   assert (found.low, found.high) == tuple(np.percentile(scene, (1, 99)))
-  assert found.how == "percentile" and found.fill == end
+  assert found.how == "percentile" and found.fills == (end,)
   kept = np.asarray(found.to_unit(image, np.dtype(np.float64))).ravel()
   assert (kept[len(scene) :] == (end > 0)).all() and kept[: len(scene)].std() > 0.25
 
@@ -87,7 +87,7 @@ def test_what_interpolation_makes_of_a_borders_edge_does_not_count_either():
   scene = counts(29_315, 30_815, np.uint16)
   border, edge = np.zeros((500, 1, 1), np.uint16), counts(100, 29_000, np.uint16)[::200]
   found = Rule().find(np.concatenate([border, edge, scene]))
-  assert (found.fill, found.low) == (0, pytest.approx(29_330, abs=20))
+  assert found.fills == (0,) and found.low == pytest.approx(29_330, abs=20)
   rule = ranges.Normalizer().of_folder(
     ("infrared", ranges.summarise(np.concatenate([border, edge, scene])), np.dtype(np.uint16))
     for _ in range(3)
@@ -95,11 +95,22 @@ def test_what_interpolation_makes_of_a_borders_edge_does_not_count_either():
   assert rule.ranges["infrared", "uint16"].low == pytest.approx(29_330, abs=20)
 
 
+def test_a_border_of_one_image_of_a_folder_does_not_count_either():
+  scene = counts(29_315, 30_815, np.uint16)
+  border, edge = np.zeros((130, 1, 1), np.uint16), counts(1, 29_000, np.uint16)[::37]
+  images = [np.concatenate([border, edge, scene])] + [scene] * 29
+  rule = ranges.Normalizer().of_folder(
+    ("infrared", ranges.summarise(image), np.dtype(np.uint16)) for image in images
+  )
+  found = rule.ranges["infrared", "uint16"]
+  assert (found.how, found.low) == ("percentile", pytest.approx(29_330, abs=20))
+
+
 @pytest.mark.parametrize(
   ("image", "how", "low"),
   [
     (np.concatenate([np.zeros((10_002, 1, 1)), counts(29_315, 30_815, np.uint16)]), "full", 0),
-    (np.concatenate([np.zeros((900, 1, 1)), counts(1_000, 2_100, np.uint16)]), "percentile", 0),
+    (np.concatenate([np.zeros((900, 1, 1)), counts(800, 2_100, np.uint16)]), "percentile", 0),
     (np.concatenate([np.zeros((900, 1, 1)), counts(20_000, 60_000, np.uint16)]), "full", 0),
     (np.concatenate([np.zeros((900, 1, 1)), np.full((999, 1, 1), 30_000)]), "full", 0),
   ],
@@ -114,6 +125,14 @@ def test_an_image_below_or_above_its_window_is_outside():
   for low, high, outside in [(0, 9, True), (0, 10, False), (20, 30, False), (21, 30, True)]:
     assert rule.find(counts(low, high, np.float32)).is_outside == outside
   assert not Rule().find(np.zeros((8, 8, 1), np.uint16)).is_outside
+
+
+def test_a_border_does_not_hide_that_an_image_is_outside_of_its_window():
+  image = np.concatenate([np.zeros((900, 1, 1)), counts(29_000, 30_000, np.uint16), [[[60_000]]]])
+  image = image.astype(np.uint16)
+  assert Rule.parse("window=-20:60").find(image[:-1]).is_outside
+  assert Rule.parse("bits=8").find(image[:-1]).used == (29_000, 30_000)
+  assert not Rule.parse("window=50000:61000").find(image).is_outside  # all but what is hot
 
 
 def test_a_hot_spot_below_a_percent_is_stretched_from_all_values():

@@ -330,6 +330,12 @@ def test_complex_numbers_are_refused(tmp_path):
     images.read_image(tiff(tmp_path, BASE.astype(np.complex64)))
 
 
+def test_colours_of_big_endian_bigtiff_are_refused_by_what_they_are(tmp_path):
+  path = tiff(tmp_path, np.zeros((4, 6, 3), np.uint8), byteorder=">", bigtiff=True)
+  with pytest.raises(InputError, match="of big-endian BigTIFF grey alone"):
+    images.read_image(path)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 def test_white_is_zero_is_inverted_in_any_depth(tmp_path, dtype):
   array = (BASE % 256).astype(dtype)

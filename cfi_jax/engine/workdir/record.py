@@ -176,10 +176,10 @@ def _changed_images(
 def _is_same(there: str, now: str, known: bool) -> bool:
   """Whether identities of files agree; hashes of contents count where both have one.
 
-  known: whether the sizes are known to agree.
+  known: whether the sizes, which come first, are known to agree.
   """
   both = list(zip(there.split(), now.split(), strict=False))
-  return all(a == b for a, b in both[known:])
+  return all(a == b for a, b in (both[1:] if known else both))
 
 
 def _describe(identity: str) -> str:
