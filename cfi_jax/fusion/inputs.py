@@ -61,7 +61,7 @@ class Prepared:
       return fused.astype(dtype, copy=False)
     low, high, stored = self.range.low, self.range.high, self.stored
     ends = (0.0, ranges.largest(dtype)) if scaled else (low, high)
-    coloured = self.plain is not stored and not gray and stored.shape[-1] > 1
+    coloured = self.plain is not stored and not gray
     unit = fused.astype(np.float64)
     if coloured:  # beyond the range, where percentiles cut values off, colours stay what they are
       own = (stored[..., :3].astype(np.float64) - low) / (high - low)

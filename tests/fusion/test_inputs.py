@@ -9,6 +9,7 @@ import pytest
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion import arrays, inputs
 from cfi_jax.images import ranges
+from cfi_jax.images import read as images
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (24, 32), np.uint8)
@@ -77,6 +78,13 @@ def test_what_means_0_to_the_largest_is_left_alone(image):
   fused = np.zeros((24, 32, 1), image.dtype)
   assert visible.restore(fused, True) is fused
   assert infrared.plain.shape == (24, 32, 1)
+
+
+def test_a_coloured_infrared_image_is_its_luma():
+  with pytest.warns(inputs.ColouredWarning):
+    _, infrared = prepared(RGB, RGB)
+  assert infrared.plain.shape == (24, 32, 1)
+  np.testing.assert_array_equal(infrared.plain, images.luma(RGB))
 
 
 SCENES = {
@@ -230,9 +238,9 @@ def test_alpha_of_the_result_says_where_one_image_has_a_value():
 
 def test_an_image_without_any_value_is_refused():
   nothing = np.ma.array(GREY, mask=np.ones_like(GREY, bool))
-  for images, name in (((nothing, GREY), "visible"), ((GREY, nothing), "infrared")):
+  for both, name in (((nothing, GREY), "visible"), ((GREY, nothing), "infrared")):
     with pytest.raises(InputError, match=f"the {name} image: no pixel has a value"):
-      prepared(*images)
+      prepared(*both)
 
 
 def test_pixels_without_a_value_are_no_colours_of_a_palette():
