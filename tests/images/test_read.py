@@ -314,6 +314,15 @@ def test_grey_tiff_keeps_its_values_and_their_type(tmp_path, kind):
     assert images.read_header(file, "x") == images.Header(2, 4, dtype)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_the_header_of_a_whole_picture_is_read_without_decoding_it(tmp_path, monkeypatch, form):
+  path = tmp_path / f"x.{form.lower()}"
+  Image.new("RGB", (5, 4)).save(path, form)
+  monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded"))
+  with open(path, "rb") as file:
+    assert images.read_header(file, "x") == images.Header(4, 5, np.uint8)
+
+
 def test_pages_and_pillow_images_of_big_endian_values_are_in_order(tmp_path):
   both = np.stack([BASE - 3, BASE + 9])
   path = tiff(tmp_path, both.astype(np.int32), photometric="minisblack", **ORDERED)

@@ -16,6 +16,14 @@ def test_samples_are_bilinear_and_those_at_the_border_beyond_it(random):
   np.testing.assert_allclose(warp.sample(image, x, y), expected, atol=1e-12)
 
 
+def test_points_beyond_the_border_by_rounding_are_inside():
+  ends = np.array([-1e-6, 0, 4, 4 + 1e-6]), np.array([-2e-6, 4 + 2e-6, np.nan])
+  for points, expected in zip(ends, (True, False), strict=True):
+    middle = np.full_like(points, 2)
+    assert (warp.inside(points, middle, (9, 5)) == expected).all()
+    assert (warp.inside(middle, points, (5, 9)) == expected).all()
+
+
 def test_a_homography_leads_from_the_grid_to_the_image(random):
   image = random.normal(size=(30, 40, 3))
   values, mask = warp.warp(image, TILT, (20, 25))
