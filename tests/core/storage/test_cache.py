@@ -1,5 +1,6 @@
 """Limits of the cache: what is fetched whole and what in parts, and how much is kept."""
 
+import errno
 import os
 import pathlib
 import types
@@ -9,7 +10,7 @@ import pytest
 from cfi_jax.core import storage
 from cfi_jax.core.storage import cache
 from cfi_jax.core.storage.pages import Stat
-from cfi_jax.core.types import InputError
+from cfi_jax.core.types import InputError, StorageError
 
 BLOCK, CHUNK = 2**16, 2**25
 
@@ -161,3 +162,16 @@ def test_an_object_keeps_its_extension_and_another_version_is_another_file(monke
 def test_folders_for_a_while_are_one_for_each(tmp_path):
   one, other = cache.temporary(), cache.temporary()
   assert one != other and one.is_dir() and other.is_dir()
+
+
+@pytest.mark.parametrize("filename", [None, "/tmp/x"])
+def test_a_folder_that_takes_nothing_is_named_with_the_way_on(tmp_path, filename):
+  with pytest.raises(StorageError) as error, cache._writing(tmp_path, "give another"):
+    raise OSError(errno.ENOSPC, "No space left", filename)
+  said = f"{tmp_path}: what is fetched cannot be kept there: No space left; give another"
+  assert str(error.value) == said
+
+
+def test_an_error_of_the_store_is_none_of_the_folder(tmp_path):
+  with pytest.raises(FileNotFoundError), cache._writing(tmp_path, "give another"):
+    raise FileNotFoundError(errno.ENOENT, "gone", "s3://b/x")
