@@ -83,7 +83,7 @@ def test_prepared_records_equal_the_folder(tmp_path, name):
   written = tfds_builders.prepare(name, str(tmp_path / "raw"), str(tmp_path / "tfds"))
   assert list(pathlib.Path(written).glob("*.array_record*"))
   plain, prepared = both(name, tmp_path / "raw", tmp_path / "tfds")
-  assert plain.splits == prepared.splits
+  assert plain.splits == prepared.splits and prepared.title == f"{plain.title} (tfds)"
   for part in prepared.parts:
     assert plain.listing(part) == prepared.listing(part)
   for split in plain.splits:
