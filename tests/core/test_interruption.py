@@ -36,8 +36,8 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(tmp_path, command):
 
 
 def test_others_that_import_the_package_hear_ctrl_c_as_before(tmp_path):
-  (tmp_path / "other.py").write_text(f"import cfi_jax\n{INTERRUPT}")
-  for arguments in (["other.py"], ["-m", "other"], ["other.py", "-m"]):
+  (tmp_path / "work.py").write_text(f"import cfi_jax\n{INTERRUPT}")
+  for arguments in (["work.py"], ["-m", "work"], ["work.py", "-m"]):
     status, said = end(arguments, tmp_path)
     assert status == -signal.SIGINT and said.endswith("KeyboardInterrupt\n")
 
@@ -73,7 +73,7 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
     (["python", "/usr/bin/cfi-jax", "fuse"], "/usr/bin/cfi-jax", True),
     (["python", "-m", "cfi_jaxes"], "-m", False),
     (["python", "-m"], "-m", False),
-    (["python", "cfi_jax.py"], "cfi_jax.py", False),
+    (["python", "main.py"], "main.py", False),
     (["python", "/usr/bin/pytest", "-m", "cfi_jax"], "/usr/bin/pytest", False),
     (["python", "-c", "import cfi_jax", "-m", "cfi_jax"], "-c", False),
     ([], None, False),

@@ -74,6 +74,8 @@ def test_people_stand_on_the_floor_and_left_is_on_the_right(pictures):
   places = jnp.array([[0.2, 0.7], [0.9, 0.1]])
   there = jnp.concatenate([skeleton.to_world(places), jnp.zeros((2, 1))], axis=-1)
   np.testing.assert_allclose(skeleton.to_picture(there), places, atol=1e-6)
+  several = jnp.stack([there] * 3)
+  np.testing.assert_allclose(skeleton.to_picture(several), [places] * 3, atol=1e-6)
   # Rotations keep lengths: a forearm is as long in every pose.
   for key in range(3):
     stood = skeleton.stand(person, people.draw_pose(jax.random.key(key)))
