@@ -26,7 +26,7 @@ def hear() -> None:
   """Hears SIGINT from now on, unless it is ignored (nohup) or somebody else hears it."""
   alone = threading.current_thread() is threading.main_thread()
   if alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _Once())
+    signal.signal(signal.SIGINT, Once())
 
 
 def exit_at_once() -> NoReturn:
@@ -35,11 +35,11 @@ def exit_at_once() -> NoReturn:
   os._exit(STATUS)
 
 
-class _Once:
+class Once:
   """A handler that raises KeyboardInterrupt once, so that work is put away, and then exits at once.
 
   So it does while a module is imported: there is nothing to put away yet, and an exception there
-  crashes JAX's libraries.
+  crashes JAX's libraries. Without a frame nobody looks for that.
   """
 
   def __init__(self) -> None:

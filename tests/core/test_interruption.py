@@ -12,7 +12,7 @@ from cfi_jax.core import interruption
 INTERRUPT = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
 
 
-def end(arguments, tmp_path, **options):
+def end(arguments, tmp_path):
   """Status and stderr of Python with what lies in a folder before all other modules."""
   path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
   done = subprocess.run(
@@ -22,7 +22,6 @@ def end(arguments, tmp_path, **options):
     capture_output=True,
     text=True,
     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    **options,
   )
   return done.returncode, done.stderr
 

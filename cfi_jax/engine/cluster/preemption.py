@@ -29,7 +29,7 @@ class Preemption:
     """Does nothing until entered."""
     self.asked_by = ""
     self._begun = False
-    self._raised = False
+    self._stop = interruption.Once()
     self._previous: dict[int, Callable | int | None] = {}
 
   def __enter__(self) -> "Preemption":
@@ -61,10 +61,7 @@ class Preemption:
     again = bool(self.asked_by)
     self.asked_by = self.asked_by or signal.Signals(number).name
     if number == signal.SIGINT and (again or not self._begun):
-      if self._raised:  # what the one before puts away may take its time, too
-        interruption.exit_at_once()
-      self._raised = True
-      raise KeyboardInterrupt
+      self._stop(number, None)  # what the one before puts away may take its time, too
     if number == signal.SIGINT:
       start = "\n" if sys.stderr.isatty() else ""  # after a progress bar
       line = f"{start}SIGINT: saving after this step; once more stops at once\n"

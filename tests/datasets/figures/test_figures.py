@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import FIXTURES
+from editions import assert_known
 
 from cfi_jax import datasets
 from cfi_jax.core.types import InputError
@@ -95,24 +96,13 @@ def test_a_picture_does_not_depend_on_its_company(dataset, pictures):
 
 
 def test_the_people_are_those_of_their_edition(dataset, pictures, request):
-  """Published numbers are of these pictures.
-
-  Where they are to change, `edition` is raised and the fixture renewed (--renew_golden).
-  """
   found = {
     "images": pictures.images.reshape(-1, 8, 4, 8, 4, 3).mean((2, 4)),
     "keypoints": pictures.keypoints * [100, 100, 1],
     "parts": np.stack([(pictures.parts == k).sum((1, 2)) for k in range(len(PARTS))], 1),
   }
   path = FIXTURES / f"figures_{dataset.source('train').edition}.npz"
-  if request.config.getoption("--renew_golden"):
-    whole = {name: np.round(values).astype(np.int16) for name, values in found.items()}
-    np.savez_compressed(path, **whole)
-  with np.load(path) as expected:
-    for name, values in found.items():
-      # Another machine may draw an edge a pixel further.
-      off = np.abs(np.round(values) - expected[name])
-      assert off.max() <= 2 and np.mean(off > 0) < 0.01, name
+  assert_known(found, path, request, dict.fromkeys(found, 2))
 
 
 def test_splits_share_no_pose_and_only_known_people(dataset):
