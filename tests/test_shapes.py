@@ -70,6 +70,7 @@ BREAKS = {
   "size": lambda x: x[:, 1:],
   "missing axis": lambda x: x[0],
   "further axis": lambda x: x[None],
+  "batch": lambda x: x[:1],
   "flat": lambda x: x.reshape(x.shape[-3:-1]) if x.ndim == 3 else x[0, ..., 0],
 }
 GREY = ("colour", "size", "missing axis", "further axis", "flat")  # images that belong together
@@ -91,7 +92,9 @@ CASES = {
   ops.apply_matrices: case(("size", "flat"), np.eye(9), np.eye(10), BATCH),
   ops.resize: case(ANY, BATCH, height=9, width=10),
   ops.average_pool: case(ANY, BATCH, grid=2),
-  ops.mean_map: case(("colour", "missing axis", "further axis"), (BATCH, BATCH[:, ::2, ::2])),
+  ops.mean_map: case(
+    ("colour", "missing axis", "further axis", "batch"), (BATCH, BATCH[:, ::2, ::2])
+  ),
   losses.consistency: case(GREY, BATCH, VIEW),
   losses.area: case(("colour", "missing axis", "further axis"), GATES, target=0.3),
   losses.entropy: case(("colour", "missing axis", "further axis"), GATES),

@@ -139,7 +139,7 @@ def fuse_greys(
       result = np.where(mask, result, other)
   shown = (first > 0).any(-1, keepdims=True) | (second > 0)
   result = turn_back(np.where(shown, result, np.float32(0)), reference.affine, codes)
-  return result[..., 0] if result.shape[-1] == 1 else result
+  return result.squeeze(-1) if result.shape[-1] == 1 else result
 
 
 def write_slices(

@@ -288,7 +288,7 @@ def _jpeg_2000_bits(file: BinaryIO) -> int:
   """Largest depth of a component, by the marker SIZ, which begins the code stream."""
   file.seek(0)
   start = file.read(2**16).find(b"\xff\x4f\xff\x51")  # after the boxes, which are short
-  file.seek(max(start, 0) + 40)
+  file.seek(start + 40)
   count = int.from_bytes(file.read(2), "big")
   depths = file.read(3 * count)[::3]
   file.seek(0)

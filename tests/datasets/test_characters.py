@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import types
 import zipfile
 
 import jax
@@ -16,6 +17,7 @@ from cfi_jax.core import cli
 from cfi_jax.core import config as config_lib
 from cfi_jax.core.types import InputError
 from cfi_jax.datasets.characters import body, dress, mesh, prepare
+from cfi_jax.datasets.figures import people
 from cfi_jax.datasets.figures.skeleton import JOINTS, PARTS
 
 # Bones of one side and the middle: head and tail in dm, parent.
@@ -112,6 +114,14 @@ def few_points():
 @pytest.fixture(scope="module")
 def loaded(wheel):
   return mesh.load(str(wheel))
+
+
+def test_a_logo_is_a_disk_on_the_chest():
+  places = np.array([[0, 0, 1], [0.7, 0, 1], [0.9, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, -1]])
+  height = np.array([0.72, 0.72, 0.72, 0.75, 0.78, 0.72])
+  person = types.SimpleNamespace(pattern=people.LOGO, frequency=8)
+  found = dress._pattern(person, places, height)
+  np.testing.assert_array_equal(found, [True, True, False, True, False, False])
 
 
 def test_limbs_have_the_poses_directions_and_their_own_lengths(loaded):

@@ -121,6 +121,7 @@ def test_a_sample_has_its_own_draw_whatever_its_batch(pair):
 @pytest.mark.parametrize(
   ("field", "value"),
   [("gamma", (0.0, 1.0)), ("gain", (2.0, 1.0)), ("zoom", (1.0, float("inf"))), ("noise", -0.1),
+   ("offset", float("inf")),
    ("blur", float("nan")), ("inverted", 1.5), ("probability", -1.0)],
 )  # fmt: skip
 def test_ranges_that_draw_nothing_are_refused(field, value):

@@ -136,6 +136,12 @@ def assert_uniform(values, low, high):
   assert 0 <= share[0] < 0.02 and 0.98 < share[-1] <= 1
 
 
+def test_from_the_least_to_the_greatest_number_are_shown(numbers):
+  shown = [decoys._shown(None, (1, 3)) for _ in range(40)]
+  assert {each.shape for each in shown} == {(3, 1, 1)}
+  assert {tuple(each.ravel()) for each in shown} == {(1, 0, 0), (1, 1, 0), (1, 1, 1)}
+
+
 def test_a_form_is_a_superellipse_with_an_edge_of_its_width(numbers):
   (y, x), (height, width), power, edge = (7.0, 9.0), (10.0, 6.0), 0.25, 0.3
   place, size = (np.reshape(pair, (1, 2, 1, 1)) for pair in ((y, x), (height, width)))

@@ -32,6 +32,19 @@ def test_numbers_become_indices_and_what_is_ignored():
   np.testing.assert_array_equal(read(equal), expected)
 
 
+def test_whole_numbers_may_be_floating_point_and_others_are_refused():
+  numbers = np.array([[1, 2], [3, 255]], np.float32)
+  for added in (0, 0.5):
+    stream = io.BytesIO()
+    Image.fromarray(numbers + np.float32(added)).save(stream, "TIFF")
+    stream.seek(0)
+    if added:
+      with pytest.raises(InputError, match="a.tif: labels are float32; allowed: whole numbers"):
+        THREE.read(stream, "a.tif")
+    else:
+      np.testing.assert_array_equal(THREE.read(stream, "a.tif")[..., 0], [[0, 1], [2, IGNORED]])
+
+
 def test_of_a_palette_the_indices_count():
   image = Image.fromarray(np.array([[1, 2], [3, 3]], np.uint8), "P")
   image.putpalette([0, 0, 0, 9, 9, 9, 8, 200, 8, 7, 7, 70])
