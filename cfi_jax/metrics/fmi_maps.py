@@ -77,7 +77,7 @@ def cosines(x: Array, height, width) -> Array:
 
 
 def _cosine_matrix(size: int, length) -> Array:
-  """The orthonormal DCT-II of vectors of `length` entries, [size, size], zero beyond them."""
+  """The orthonormal DCT-II of vectors of `length` entries, zero beyond them, [size, size]."""
   length = jnp.asarray(length, jnp.int32)
   k = lax.broadcasted_iota(jnp.int32, (size, size), 0)
   n = lax.broadcasted_iota(jnp.int32, (size, size), 1)
@@ -92,4 +92,4 @@ def _cosine_matrix(size: int, length) -> Array:
   cosine = jnp.where(near, jnp.cos(angle), jnp.sin(angle))
   scale = jnp.sqrt(jnp.where(k == 0, 1.0, 2.0) / length.astype(float))
   entry = jnp.where(negative, -cosine, cosine) * scale
-  return materialize(jnp.where((k < length) & (n < length), entry, 0.0))
+  return materialize(jnp.where(k < length, entry, 0.0))

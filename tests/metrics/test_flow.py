@@ -62,3 +62,14 @@ def test_what_leaves_is_not_consistent():
   back[1, :, 10:] = 0  # what is there came from elsewhere
   found = flow.is_consistent(there, back)
   assert found[:, :7].all() and not found[:, 9:].any()
+
+
+def test_flows_that_end_a_whole_pixel_apart_are_not_consistent():
+  there = np.zeros((2, 3, 5), np.float32)
+  there[1] = [2.0, 2.0, 1.0, 0.0, 0.0]
+  back = np.zeros_like(there)
+  back[1] = -1
+  # Ends 2 columns on, and comes back by 1: a pixel off; the third is where it was.
+  np.testing.assert_array_equal(flow.is_consistent(there, back), [[0, 0, 1, 0, 0]] * 3)
+  back[1] = -1.125
+  np.testing.assert_array_equal(flow.is_consistent(there, back), [[1, 1, 1, 0, 0]] * 3)
