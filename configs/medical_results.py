@@ -8,7 +8,7 @@ Test cases are whole and none of them, of whichever kind, is trained on. The spl
 with the data has neighbouring slices of one case on both sides; to compare with those who use it:
 --config=configs/medical_results.py:shipped_split, in another --workdir.
 Rows: recipes of `systems.isfuse.recipes`, and `medical_long`, which is `medical` trained three
-times as long: a seed of it is what the package carries as medical.
+times as long. `shipped` is what the package carries as medical, of the recipe `trusting_medical`.
 Cost: on one CPU core a run of `released`, `paper` or `filling` takes 5 minutes, of
 `medical_long` 4, of the others 2, scoring extra. With 50 epochs of 16 crops of 256x256 on an
 accelerator: --config=configs/medical_results.py:full; nobody has run it.

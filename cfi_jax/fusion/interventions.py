@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from cfi_jax.core import keys
 from cfi_jax.core.types import Array, InputError
+from cfi_jax.fusion.fillings import FILLS
 from cfi_jax.fusion.types import MODALITIES, Pair
-from cfi_jax.images import ops
 from cfi_jax.images.ops import assert_grey
 
 
@@ -35,6 +35,8 @@ class MaskOptions:
   faulty: least and greatest share of pixels that a sensor lost, its logarithm uniform.
   brightest: greatest value that the kinds "any value" and "noise" give holes; what is flat and
     brighter is an object, hot or white, that saturated an image.
+  dimmest: least value that holes, but those that "value" alone fills, and lost pixels have; where
+    they would be darker, the image stays. Above 0 for images in which black is no fault.
   """
 
   holes: tuple[int, int]
@@ -45,6 +47,7 @@ class MaskOptions:
   fills: tuple[str, ...] = ("value",)
   faulty: tuple[float, float] = (0.001, 0.01)
   brightest: float = 1.0
+  dimmest: float = 0.0
 
   def __post_init__(self):
     """Refuses ranges that draw nothing."""
@@ -52,7 +55,7 @@ class MaskOptions:
       low, high = getattr(self, name)
       if not least <= low <= high:
         raise InputError(f"masks.{name} is {(low, high)}; allowed: {least} <= least <= greatest")
-    for name in ("square_probability", "fill"):
+    for name in ("square_probability", "fill", "dimmest"):
       if not 0 <= getattr(self, name) <= 1:
         raise InputError(f"masks.{name} is {getattr(self, name)}; allowed: 0 to 1")
     if not self.fills or not {*self.fills} <= {*FILLS}:
@@ -146,46 +149,15 @@ def _remove(key: Array, pair: Pair, masks: Pair, options: MaskOptions) -> Pair:
     given = dict(value=options.fill, most=options.brightest)
     makers = [functools.partial(FILLS[name], **given) for name in options.fills]
     filling = jax.lax.switch(kind, makers, own_key, image)
-    fillings[modality] = jnp.where(getattr(masks, modality), image, filling)
+    fillings[modality] = _replaced(image, ~getattr(masks, modality), filling, options)
   return Pair(**fillings)
 
 
-def _of_value(key: Array, image: Array, value: float, most: float) -> Array:
-  return jnp.full_like(image, value)
-
-
-def _of_any_value(key: Array, image: Array, value: float, most: float) -> Array:
-  return jnp.full_like(image, most) * jax.random.uniform(key, (), image.dtype)
-
-
-def _of_noise(key: Array, image: Array, value: float, most: float) -> Array:
-  """Grey levels between two that are drawn, smooth over some pixels or not at all."""
-  ends_key, size_key, fine_key, coarse_key = jax.random.split(key, 4)
-  low, high = most * jnp.sort(jax.random.uniform(ends_key, (2,), image.dtype))
-  height, width = image.shape[:2]
-  fine = jax.random.uniform(fine_key, image.shape, image.dtype)
-  cells = (max(1, height // 8), max(1, width // 8), 1)
-  coarse = ops.resize(jax.random.uniform(coarse_key, cells, image.dtype), height, width)
-  share = jax.random.uniform(size_key, (), image.dtype)
-  return low + (high - low) * (share * fine + (1 - share) * coarse)
-
-
-def _of_elsewhere(key: Array, image: Array, value: float, most: float) -> Array:
-  """Another part of the image."""
-  height, width = image.shape[:2]
-  shift_key, turn_key = jax.random.split(key)
-  shares = jax.random.uniform(shift_key, (2,), minval=0.25, maxval=0.75)
-  moved = jnp.roll(image, (shares * jnp.array([height, width])).astype(int), (0, 1))
-  return jnp.where(jax.random.bernoulli(turn_key), moved, moved[::-1])
-
-
-# What a hole may hold: f(key, image [H, W, 1], value=, most=) -> image, most: the greatest level.
-FILLS = {
-  "value": _of_value,
-  "any value": _of_any_value,
-  "noise": _of_noise,
-  "elsewhere": _of_elsewhere,
-}
+def _replaced(image: Array, where: Array, values: Array, options: MaskOptions) -> Array:
+  """The image with other values at some of its pixels, if they are not too dim."""
+  if options.dimmest:
+    where &= values >= options.dimmest
+  return jnp.where(where, values, image)
 
 
 def complementary(key: Array, pair: Pair, options: MaskOptions) -> Pair:
@@ -250,7 +222,7 @@ def _lose(key: Array, image: Array, options: MaskOptions) -> Array:
   values = jax.random.uniform(value_key, image.shape, image.dtype)
   extreme = jax.random.bernoulli(kind_key)
   values = jnp.where(extreme, jnp.round(values), values)
-  return jnp.where(lost, values, image)
+  return _replaced(image, lost, values, options)
 
 
 def darker(key: Array, pair: Pair, options: MaskOptions) -> Pair:

@@ -218,6 +218,7 @@ def test_views_say_which_images_they_share():
     ({"fills": ()}, r"masks.fills is \(\)"),
     ({"faulty": (0.0, 0.1)}, r"masks.faulty is \(0.0, 0.1\); allowed: 0 < least <= greatest <= 1"),
     ({"faulty": (0.2, 0.1)}, "masks.faulty"),
+    ({"dimmest": -0.1}, "masks.dimmest is -0.1; allowed: 0 to 1"),
     ({"brightest": 0.0}, "masks.brightest is 0.0; allowed: above 0, to 1"),
   ],
 )
@@ -274,6 +275,21 @@ def test_holes_are_no_brighter_than_asked():
     treated, plain = (np.asarray(getattr(x, modality)) for x in (found, BATCH))
     holes = treated[treated != plain]
     assert holes.size > 50 and holes.max() <= 0.1
+
+
+@pytest.mark.parametrize("name", ["faulty", "one_sided", "complementary"])
+def test_nothing_darker_than_asked_takes_the_place_of_pixels(name):
+  fills = ("any value", "noise", "elsewhere")
+  options = dataclasses.replace(RELEASED, fills=fills, faulty=(0.01, 0.05))
+  dim, all_values = (
+    jax.device_get(intervene(name, jax.random.key(3), BATCH, o))
+    for o in (dataclasses.replace(options, dimmest=0.3), options)
+  )
+  for modality in ("visible", "infrared"):
+    image, found, drawn = (np.asarray(getattr(x, modality)) for x in (BATCH, dim, all_values))
+    np.testing.assert_array_equal(found, np.where(drawn >= np.float32(0.3), drawn, image))
+    changed = drawn[drawn != image]
+    assert (changed < 0.3).any() and (changed >= 0.3).any()
 
 
 def test_a_faulty_sensor_loses_pixels_and_at_times_a_line():

@@ -28,7 +28,7 @@ METRICS = ("AG", "SSIM", "Qabf", "VIF")
 # Means over the four pairs by the convention tang, of the files that the command writes.
 EXPECTED = {
   "visible-infrared": (8.955, 0.4923, 0.5488, 0.5145),
-  "medical": (9.312, 0.5277, 0.5359, 0.4284),
+  "medical": (9.377, 0.5226, 0.5832, 0.4722),
 }
 
 FIGURES_AHEAD = {"PSNR": 0.5, "foreground PSNR": 0.5, "PCK": 0.0}

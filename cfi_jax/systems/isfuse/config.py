@@ -45,6 +45,7 @@ class Config(ScoredConfig):
     "masks.fills": ["value"],
     "masks.faulty": [0.001, 0.01],
     "masks.brightest": 1.0,
+    "masks.dimmest": 0.0,
     "cameras": _as_read(UNVARIED),
     "decoys": _as_read(UNDECORATED),
     "decoys.narrow": 0.0,

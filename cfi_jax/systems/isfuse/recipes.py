@@ -98,6 +98,7 @@ def released() -> ConfigDict:
         fills=("value",),
         faulty=(0.001, 0.01),
         brightest=1.0,
+        dimmest=0.0,
         darkest=0.1,
       ),
       cameras=UNVARIED,
@@ -215,6 +216,7 @@ def trusting() -> ConfigDict:
     fills=("value", "any value", "noise", "elsewhere"),
     faulty=(0.0003, 0.03),
     brightest=0.6,
+    dimmest=0.0,
     darkest=0.1,
   )
   config.cameras = dict(
@@ -264,6 +266,7 @@ def trusting_medical() -> ConfigDict:
   config.loss.target.update(gain=1.0, spread=0.6, brighter=0.6)
   # Black is what is around a head, and beyond what a scanner saw: never a hole.
   config.masks.fills = ("any value", "noise", "elsewhere")
+  config.masks.dimmest = 0.2
   config.decoys.narrow = 0.5
   config.cameras.update(
     probability=0.5,
