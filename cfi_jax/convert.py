@@ -45,7 +45,10 @@ def main(given: Mapping[str, Any]) -> int:
   if given["licence"]:
     card = dataclasses.replace(card, licence=given["licence"])
   if given["more_trust"]:
-    variables, card = trust.raised(variables, card, given["more_trust"])
+    try:
+      variables, card = trust.raised(variables, card, given["more_trust"])
+    except InputError as error:
+      raise InputError(f"--more_trust: {given['checkpoint']}: {error}") from error
   files.save(given["output"], variables, card)
   print(f"made by {card.recipe}")
   count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

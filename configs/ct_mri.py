@@ -6,7 +6,7 @@
 Cost: 50 epochs, batches of 16 crops of 256x256. A step needs 11 to 31 GB on a CPU; give
   --config.batch_size=4 --config.input.crop=128 on a small machine.
 Recipes: the release (default); the paper with --config=configs/ct_mri.py:paper;
-  more features with :wide; ours with :multiscale, :filling, :medical.
+  more features with :wide; ours with :trusting_medical, :multiscale, :filling, :medical.
 """
 
 from cfi_jax.systems.isfuse import recipes

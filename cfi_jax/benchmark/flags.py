@@ -49,7 +49,7 @@ _INPUT = {
   "paths": Flag("ways of feeding, with commas", ["host", "device"]),
 }
 _GPU = {
-  "weights": Flag("weights (file or name, without a prior) that fuse", "medical"),
+  "weights": Flag("weights (file or name) that fuse", "medical"),
   "seconds": Flag("for all rows; what would not end in time is left out", 480.0),
   "rehearse": Flag("tiny sizes and few turns, on a CPU", False),
   "commit": Flag("commit the output folder at the end", False),

@@ -9,11 +9,16 @@ import pytest
 from cfi_jax.benchmark.harness import amgfuse_floors, dfcnet_floors, floors
 from cfi_jax.benchmark.harness.floors import Cost, Counts, Network
 from cfi_jax.benchmark.harness.roofline import Roofline
+from cfi_jax.benchmark.subjects import isfuse
 from cfi_jax.core import config as config_lib
+from cfi_jax.core.types import InputError
+from cfi_jax.systems import files
 from cfi_jax.systems.dfcnet import model as dfcnet
 from cfi_jax.systems.dfcnet import recipes
 from cfi_jax.systems.dfcnet.config import Config
 from cfi_jax.systems.dfcnet.discriminator import Discriminator
+from cfi_jax.systems.isfuse import recipes as isfuse_recipes
+from cfi_jax.systems.isfuse.config import Config as IsfuseConfig
 
 VIEWS = ("complementary", "shared", "without_visible", "without_infrared")
 WHOLE = 1 + 1 / 4 + 1 / 16  # pixels of all levels
@@ -39,6 +44,26 @@ def test_fusing_needs_what_the_method_says():
   cfi = (3 + 4 + 2) * WHOLE
   decoder = (1.25 + 1 + 2) * DECODED + 1 + 1 / 32
   assert cost.bytes == pytest.approx((encoders + cfi + decoder) * pixels * 32 * 4)
+
+
+def test_a_prior_needs_a_second_head():
+  one, two = Network(), dataclasses.replace(Network(), heads=2)
+  pixels = 64 * 96
+  for kind, passes in ((floors.fuse_cost, 1), (floors.train_cost, 3)):
+    views = ((),) if kind is floors.train_cost else ()
+    before, after = (kind(network, *views, 1, 64, 96, "float32") for network in (one, two))
+    assert after.flops - before.flops == pytest.approx(passes * 2 * 9 * 32 * pixels)
+    maps = 1 if passes == 1 else 2  # the head's map is written, and its gradient read
+    assert after.bytes - before.bytes == pytest.approx(maps * pixels * 4)
+
+
+def test_networks_are_counted_by_their_architecture():
+  medical = files.load("medical")[1].architecture
+  assert isfuse.network(medical) == Network(features=16, hidden=8, heads=2)
+  assert isfuse.network(medical | {"prior": "none"}).heads == 1
+  config = config_lib.build(IsfuseConfig, isfuse_recipes.trusting().to_dict())
+  with pytest.raises(InputError, match="model.prior is 'wavelet.*; benchmarks of steps know"):
+    isfuse.step_cost(config)
 
 
 def test_costs_scale():

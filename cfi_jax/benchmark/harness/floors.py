@@ -18,7 +18,8 @@ schedule writes every map once and reads it once for each use, with these passes
   read 4B + 1 feature maps per modality.
 
 Left out, all small: parameters and Adam (6 MB a step), 8x8 grids, maps of one channel other than
-the images and the result, elementwise arithmetic. A multiplication with an addition is two FLOPs.
+the images and the result, with all that a prior's rule makes of them, elementwise arithmetic. A
+multiplication with an addition is two FLOPs.
 """
 
 import dataclasses
@@ -42,12 +43,17 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """Sizes that the counting depends on; hidden: channels between the gate's two convolutions."""
+  """Sizes that the counting depends on.
+
+  hidden: channels between the gate's two convolutions. heads: maps of one channel that the network
+    ends with, two where it has a prior.
+  """
 
   features: int = 32
   grid: int = 8
   hidden: int = 16
   levels: int = 3
+  heads: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,7 @@ def forward(network: Network, level: int, train: bool) -> Iterator[Pass]:
     yield Pass("view", 9 * c * c, 1 + 1 / 4, 1)
     yield Pass("view", 9 * c * c, 1, 1)
   if finest:
-    yield Pass("view", 9 * c, 1, 1 / c)
+    yield Pass("view", 9 * c * network.heads, 1, network.heads / c)
 
 
 def backward(network: Network, level: int, train: bool) -> Iterator[Pass]:
@@ -128,7 +134,7 @@ def backward(network: Network, level: int, train: bool) -> Iterator[Pass]:
   finest = level == 1
   from_finer = 1 if finest else 4  # the gradient of an upsampled map is read at the finer size
   if finest:
-    yield Pass("view", 18 * c, 1 / c + 1, 1)
+    yield Pass("view", 18 * c * network.heads, network.heads / c + 1, 1)
   if level < network.levels:
     yield Pass("view", 18 * c * c, from_finer + 2, 1)
     yield Pass("view", 18 * c * c, 2 + 1 + 1 / 4, 1)

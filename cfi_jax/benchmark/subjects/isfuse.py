@@ -108,15 +108,11 @@ def inputs(config: Config) -> dict[str, np.ndarray]:
 
 
 def network(architecture: Mapping[str, Any]) -> floors.Network:
-  """The sizes of a model that the floors' counting needs; InputError for one with a prior."""
-  if architecture.get("prior", "none") != "none":
-    raise InputError(
-      f"model.prior is {architecture['prior']!r}; benchmarks know networks without, such as the "
-      "weights medical"
-    )
+  """The sizes of a model that the floors' counting needs."""
   features = architecture["features"]
   hidden = features // 2 if architecture["gate"] == "released" else 1
-  return floors.Network(features, architecture["grid"], hidden, architecture["levels"])
+  heads = 1 if architecture.get("prior", "none") == "none" else 2
+  return floors.Network(features, architecture["grid"], hidden, architecture["levels"], heads)
 
 
 def fuse_cost(
@@ -127,7 +123,10 @@ def fuse_cost(
 
 
 def step_cost(config: Config) -> floors.Cost:
-  """See `Subject`."""
+  """See `Subject`; InputError for a model with a prior, whose steps the form in PyTorch lacks."""
+  prior = config.model.get("prior", "none")
+  if prior != "none":
+    raise InputError(f"model.prior is {prior!r}; benchmarks of steps know networks without")
   crop, batch = config.input.crop, config.batch_size
   return floors.train_cost(
     network(config.model), config.loss.views, batch, crop, crop, config.model["dtype"]

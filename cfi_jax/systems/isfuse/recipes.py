@@ -261,10 +261,10 @@ def trusting() -> ConfigDict:
 def trusting_medical() -> ConfigDict:
   """`trusting` for images dark but for tissue, whose scanners differ less than cameras do."""
   config = trusting()
-  # Chosen as that of `trusting`, on held-out cases of CT-MRI, PET-MRI and SPECT-MRI.
+  # Chosen as that of `trusting`, on cases of CT-MRI, PET-MRI and SPECT-MRI that are no test cases.
   config.model.prior = "wavelet:planes=4,exponent=4,gain=1,spread=0.6,brighter=0.6"
   config.loss.target.update(gain=1.0, spread=0.6, brighter=0.6)
-  # Black is what is around a head, and beyond what a scanner saw: never a hole.
+  # Black is what is around a head, and beyond what a scanner saw; nothing dark is a hole.
   config.masks.fills = ("any value", "noise", "elsewhere")
   config.masks.dimmest = 0.2
   config.decoys.narrow = 0.5

@@ -9,6 +9,7 @@ from command_line import run
 from flax import traverse_util
 from scipy import special
 
+from cfi_jax import convert
 from cfi_jax.core.types import InputError
 from cfi_jax.fusion.types import Pair
 from cfi_jax.systems import files
@@ -48,22 +49,31 @@ def test_the_logit_of_the_trust_in_every_pixel_grows(shipped, random):
     np.testing.assert_allclose((after - before)[ordinary], 1.25, atol=0.05)
 
 
-def test_a_recipe_that_is_text_is_kept(shipped):
+@pytest.mark.parametrize("text", ["by hand", '"quoted"', "[1]", "null"])
+def test_a_recipe_that_is_no_mapping_is_kept(text, shipped):
   variables, card = shipped
-  _, found = trust.raised(variables, dataclasses.replace(card, recipe="by hand"), -1.0)
-  assert json.loads(found.recipe) == {"recipe": "by hand", "more_trust": -1.0}
+  _, found = trust.raised(variables, dataclasses.replace(card, recipe=text), -1.0)
+  kept = text if text == "by hand" else json.loads(text)
+  assert json.loads(found.recipe) == {"recipe": kept, "more_trust": -1.0}
 
 
-def test_what_has_no_trust_is_refused(shipped):
+@pytest.mark.parametrize("logits", [float("nan"), float("inf"), -100.5, 1e39])
+def test_no_more_is_added_than_makes_a_difference(logits, shipped):
+  with pytest.raises(InputError, match=r" added to the trust; allowed: -100 to 100"):
+    trust.raised(*shipped, logits)
+  trust.raised(*shipped, -100)
+
+
+def test_what_has_no_trust_is_refused(shipped, tmp_path):
   variables, card = shipped
-  with pytest.raises(InputError, match="nan is no number to add to the trust"):
-    trust.raised(variables, card, float("nan"))
   without = dataclasses.replace(card, architecture={"prior": "none"})
-  with pytest.raises(InputError, match="are of 'isfuse' with prior='none'; only those of"):
+  with pytest.raises(InputError, match="weights with prior='none'; those of a network with one"):
     trust.raised(variables, without, 1.0)
-  other = dataclasses.replace(card, system="amgfuse")
-  with pytest.raises(InputError, match="are of 'amgfuse' with prior='wavelet.*; only those of"):
-    trust.raised(variables, other, 1.0)
+  other = tmp_path / "x.safetensors"
+  given = dict(checkpoint="figures", output=str(other), licence=None, more_trust=1.0)
+  with pytest.raises(InputError, match="--more_trust: figures: weights of 'dfcnet'; those of"):
+    convert.main(given)
+  assert not other.exists()
 
 
 def test_the_command_writes_them(shipped, tmp_path):
