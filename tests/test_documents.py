@@ -42,6 +42,10 @@ NOT_RUN = {
   "python -m cfi_jax.fuse --visible=CT": "needs volumes; tests/fuse/test_volumes.py makes some",
   "python -m cfi_jax.main --config=configs/figures.py": "trains another system; "
   "tests/systems/dfcnet takes its steps",
+  "python -m cfi_jax.main --config=configs/harvard.py": "needs whole cases, which "
+  "tests/datasets/test_layouts.py makes; configs/roadscene.py:trusting is run",
+  "python -m cfi_jax.convert --checkpoint=runs/medical": "of that run; "
+  "tests/systems/isfuse/test_trust.py converts with the flag",
   "python -m cfi_jax.downstream": "trains for long; tests/study/test_downstream.py has the study",
   "python -m cfi_jax.benchmark gpu": "needs a GPU; tests/benchmark has its cases and its refusal",
   "python -m cfi_jax.main --config=configs/msrs.py --workdir=gs:": "needs a bucket; "
