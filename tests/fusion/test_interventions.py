@@ -237,38 +237,20 @@ def test_holes_as_large_as_the_image_still_fit():
   assert removed.all() and jnp.asarray(removed).shape == (3, 32, 32)
 
 
-def holes_of(fills, name="one_sided", seed=3, **changes):
-  """Pixels of the infrared image in the holes of 60 views, an array for each that has any."""
-  options = dataclasses.replace(RELEASED, fills=fills, holes=(1, 1), **changes)
+def test_each_kind_of_filling_is_drawn_as_often_and_only_holes_are_filled():
+  options = dataclasses.replace(RELEASED, fills=("value", "any value", "elsewhere"), holes=(1, 1))
   batch = jax.tree.map(lambda x: jnp.repeat(x[:1], 60, 0), BATCH)
   found, plain = (
-    np.asarray(intervene(name, jax.random.key(seed), batch, o).infrared)
+    np.asarray(intervene("one_sided", jax.random.key(3), batch, o).infrared)
     for o in (options, dataclasses.replace(options, fills=("value",)))
   )
   holes = plain == 0
   np.testing.assert_array_equal(found[~holes], np.asarray(batch.infrared)[~holes])
-  return [view[hole] for view, hole in zip(found, holes, strict=True) if hole.any()]
-
-
-def test_holes_hold_what_the_options_name():
-  levels = [np.unique(hole) for hole in holes_of(("any value",))]
-  assert all(len(level) == 1 for level in levels)
-  assert np.ptp(levels) > 0.8 and len({float(level[0]) for level in levels}) > 20
-  noise = holes_of(("noise",))
-  assert all(len(np.unique(hole)) > 9 and 0 <= hole.min() <= hole.max() <= 1 for hole in noise)
-  assert np.ptp([hole.mean() for hole in noise]) > 0.3
-  assert np.ptp([hole.std() for hole in noise]) > 0.05
-  image = np.asarray(BATCH.infrared[0])
-  for hole in holes_of(("elsewhere",)):
-    assert np.isin(hole, image).all()
-  kinds = [float(np.ptp(hole)) for hole in holes_of(("value", "any value", "elsewhere"))]
-  assert 0.2 < np.mean(np.array(kinds) > 0) < 0.5  # each kind of a third
+  flat = [np.ptp(view[hole]) == 0 for view, hole in zip(found, holes, strict=True) if hole.any()]
+  assert 0.5 < np.mean(flat) < 0.8  # each kind of a third, of which two are flat
 
 
 def test_holes_are_no_brighter_than_asked():
-  for kind in ("any value", "noise"):
-    levels = [hole.max() for hole in holes_of((kind,), brightest=0.4)]
-    assert 0.3 < max(levels) <= 0.4
   options = dataclasses.replace(RELEASED, fills=("any value",), brightest=0.1)
   found = intervene("complementary", jax.random.key(3), BATCH, options)
   for modality in ("visible", "infrared"):

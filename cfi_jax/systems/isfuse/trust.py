@@ -21,7 +21,7 @@ def raised(variables: Mapping, card: Card, logits: float) -> tuple[dict, Card]:
     is far less likely there. The difference of the log odds corrects that without any training
     (Saerens, Latinne and Decaestecker 2002). What is certainly lost stays so.
 
-  Raises InputError for weights of another system or without a prior.
+  Raises InputError for other logits, weights of another system and those without a prior.
   """
   if card.system != "isfuse":
     raise InputError(f"weights of {card.system!r}; those of 'isfuse' with a prior tell their trust")
