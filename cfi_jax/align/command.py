@@ -14,7 +14,7 @@ from cfi_jax.core.files import require_folder
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data import naming, pairs
-from cfi_jax.data.listing import shorten
+from cfi_jax.data.listing import evenly, shorten
 from cfi_jax.data.pairs import PairFiles, find_embedded, find_pairs
 from cfi_jax.data.threads import each
 from cfi_jax.images import read as images
@@ -70,7 +70,7 @@ def _of(given: Mapping[str, Any]) -> Chosen:
     print(f"note: {problem}", file=sys.stderr)
   if found.left_out:
     print(f"note: {len(found.left_out)} files are left out: {shorten(found.left_out)}")
-  chosen = [found.pairs[place] for place in _evenly(len(found.pairs), given["pairs"])]
+  chosen = [found.pairs[place] for place in evenly(len(found.pairs), given["pairs"])]
   visibles, infrareds = _read(chosen, given["max_pixels"])
   return [pair.name for pair in chosen], visibles, infrareds, len(found.pairs)
 
@@ -79,16 +79,11 @@ def _of_sequences(given: Mapping[str, Any]) -> Chosen:
   """Frames of two sequences that are pairs."""
   recordings, matched = open_both(given)
   count = len(matched.visible)
-  places = _evenly(count, given["pairs"])
+  places = evenly(count, given["pairs"])
   numbers = matched.visible[places], matched.infrared[places]
   frames = track(together(recordings, numbers), "reading", "frame", len(places))
   visibles, infrareds = zip(*frames, strict=True)
   return [f"frame {n}" for n in numbers[0]], list(visibles), list(infrareds), count
-
-
-def _evenly(count: int, most: int) -> list[int]:
-  """At most so many of `count` places, evenly spaced."""
-  return [round(place) for place in np.linspace(0, count - 1, min(most, count))]
 
 
 def _read(

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+import numpy as np
+
 from cfi_jax.core import storage
 from cfi_jax.core.types import InputError
 from cfi_jax.images.read import EXTENSIONS
@@ -142,6 +144,11 @@ def _size(entry: os.DirEntry) -> int:
     return entry.stat().st_size
   except OSError:
     return 0
+
+
+def evenly(count: int, most: int) -> list[int]:
+  """At most so many of `count` places, in order, evenly spread from the first to the last."""
+  return [round(place) for place in np.linspace(0, count - 1, min(most, count))]
 
 
 def shorten(names: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from cfi_jax.core.types import InputError
 from cfi_jax.data import augment, workers
+from cfi_jax.data.listing import evenly
 from cfi_jax.data.source import Source
 from cfi_jax.images import ranges
 
@@ -146,14 +147,15 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Centred:
-  """The records of a source in order, as centred crops; past the end the last one again."""
+  """Records of a source, by their places, as centred crops; past the end the last one again."""
 
   source: Source
   options: Input
+  places: Sequence[int]
 
   def __call__(self, position: int) -> Images:
     """Cuts the centre out of a record."""
-    sample = self.source[min(position, len(self.source) - 1)]
+    sample = self.source[self.places[min(position, len(self.places) - 1)]]
     crop = self.options.crop
     return _cut(sample, augment.centre(*_size(sample), crop=crop), crop)
 
@@ -225,18 +227,23 @@ def validation_batches(
   options: Input,
   *,
   batch_size: int,
+  most: int | None = None,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[tuple[tuple[str, ...], Images]]:
-  """Yields every record once, in order, centred: names of the global batch, this process's rows.
+  """Yields records once, in order, centred: names of the global batch, this process's rows.
 
+  most: so many records at most, evenly spread, so that none of several kinds is left out for its
+    place; None: every record.
   Batches have one shape: the last is filled up with the last record, so rows from len(names) on
   (counted over the global batch) are repeats that must not be scored.
   """
-  names = source.names
+  count = len(source.names)
+  places = evenly(count, count if most is None else most)
+  names = tuple(source.names[place] for place in places)
   steps = -(-len(names) // batch_size)
   stretch = Stretch(batch_size, 0, steps, process_index, process_count)
-  batches = _batches(Centred(source, options), stretch, options)
+  batches = _batches(Centred(source, options, places), stretch, options)
   for step, batch in enumerate(batches):
     yield names[step * batch_size : (step + 1) * batch_size], batch
 

@@ -10,6 +10,9 @@ from cfi_jax.data.matching import match_folders
 from cfi_jax.data.source import FileSource
 from cfi_jax.datasets.splits import SPLITS, hold_out, require_fraction, require_split
 
+# The way out where validation would take all of the training records.
+NOT_VALIDATED = "; validation_fraction=0.0 holds none out, and nothing is validated on"
+
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
@@ -98,7 +101,7 @@ class FileDataset:
         self.validation_fraction,
         self.grouping(parts["train"]),
         "validation_fraction",
-        "; validation_fraction=0.0 holds none out, and nothing is validated on",
+        NOT_VALIDATED,
       )
     return splits
 

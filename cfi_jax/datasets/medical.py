@@ -8,7 +8,7 @@ from typing import ClassVar
 from cfi_jax.core.types import InputError
 from cfi_jax.data.listing import Listing, Record, files_in, shorten
 from cfi_jax.data.matching import match_folders
-from cfi_jax.datasets.files import FileDataset
+from cfi_jax.datasets.files import NOT_VALIDATED, FileDataset
 from cfi_jax.datasets.splits import hold_out, require_fraction
 
 _SPLIT_BY = ("case", "shipped")
@@ -26,7 +26,7 @@ class Medical(FileDataset):
   split_by: "case": test is `test_fraction` of the cases of each kind, whole, of both shipped
     folders, and train is without these cases, of whichever kind: one number may be one patient.
     "shipped": the folders as they are; `test_fraction` is then not used.
-    Validation is a fraction of the remaining cases, whole, either way.
+    Validation is a fraction of the remaining cases of each kind, whole, either way.
   """
 
   split_by: str
@@ -67,26 +67,51 @@ class Medical(FileDataset):
     return self.parts if self.split_by == "case" else super().needs(split)
 
   def arrange(self, parts: Mapping[str, tuple[Record, ...]]) -> dict[str, tuple[Record, ...]]:
-    """Makes the splits; by case, all shipped pairs are pooled and split anew."""
-    if self.split_by == "shipped":
-      return super().arrange(parts)
-    pooled = sorted((record for part in parts.values() for record in part), key=lambda r: r.name)
-    twice = sorted({a.name for a, b in zip(pooled, pooled[1:], strict=False) if a.name == b.name})
-    if twice:
-      raise InputError(f"{self.title}: slices in both train and test: {shorten(twice)}")
-    test = []
+    """Makes the splits, of each kind as its set by itself has them.
+
+    A case number that several kinds have is held out of training in all of them, and out of
+    validation where it is in a test. No split loses all: the hash orders cases of all kinds alike.
+    """
+    splits, order = dict(parts), ("validation", "train")
+    if self.split_by == "case":
+      order = ("test", *order)
+      splits["train"], splits["test"] = self._hold_out(
+        _pooled(parts, self.title), self.test_fraction, "test_fraction"
+      )
+    if "train" in splits and self.validation_fraction > 0:
+      splits["train"], splits["validation"] = self._hold_out(
+        splits["train"], self.validation_fraction, "validation_fraction", NOT_VALIDATED
+      )
+    taken: set[str] = set()
+    for split in [split for split in order if split in splits]:
+      splits[split] = tuple(r for r in splits[split] if self.group(r.name) not in taken)
+      taken |= {self.group(record.name) for record in splits[split]}
+    return splits
+
+  def _hold_out(
+    self, records: tuple[Record, ...], fraction: float, what: str, way_out: str = ""
+  ) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Splits records into (kept, held out), of each kind `fraction` of its cases."""
+    kept, held_out = [], []
     for kind in self.kinds:
-      own = [record for record in pooled if record.name.startswith(self._prefix(kind))]
-      test += hold_out(own, self.test_fraction, self.group, f"{kind}-MRI: test_fraction")[1]
-    cases = {self.group(record.name) for record in test}
-    train = tuple(record for record in pooled if self.group(record.name) not in cases)
-    if not train:
-      raise InputError(f"test_fraction={self.test_fraction} holds out cases of all slices")
-    return super().arrange({"train": train, "test": tuple(test)})
+      own = [record for record in records if record.name.startswith(self._prefix(kind))]
+      halves = hold_out(own, fraction, self.group, f"{kind}-MRI: {what}", way_out)
+      kept += halves[0]
+      held_out += halves[1]
+    return tuple(kept), tuple(held_out)
 
   def _prefix(self, kind: str) -> str:
     """Begins the names of records of that kind; nothing where there is no other kind."""
     return f"{kind}-MRI_" if len(self.kinds) > 1 else ""
+
+
+def _pooled(parts: Mapping[str, tuple[Record, ...]], title: str) -> tuple[Record, ...]:
+  """All records, by name; raises InputError for one that is in two parts."""
+  pooled = sorted((record for part in parts.values() for record in part), key=lambda r: r.name)
+  twice = sorted({a.name for a, b in zip(pooled, pooled[1:], strict=False) if a.name == b.name})
+  if twice:
+    raise InputError(f"{title}: slices in both train and test: {shorten(twice)}")
+  return tuple(pooled)
 
 
 class CtMri(Medical):

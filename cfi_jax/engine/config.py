@@ -20,7 +20,8 @@ class Config:
   epochs: passes over the first stream's records; steps: if not 0, the number of steps instead.
   checkpoint: which are kept.
   log_every, validate_every: in steps; the last step always logs, validates and saves.
-  validation_pairs: at most so many samples are validated on; pictures: so many of them are drawn.
+  validation_pairs: at most so many samples, evenly spread, are validated on; pictures: so many of
+    them are drawn.
   memory_gb: memory that a step may take on each device; 0: as much as the machine has.
   init_from: weights that the run begins with: a weights file, the name of shipped weights, or the
     workdir of another run; "": random ones.

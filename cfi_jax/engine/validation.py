@@ -79,23 +79,20 @@ class Validation:
 
   def _batches(self, state: State) -> Iterator[tuple[tuple[str, ...], Evaluation]]:
     """Names and evaluation of each batch, without the repeats that fill the last."""
-    stream, left = self.run.held_out.stream, self.run.config.validation_pairs
+    stream = self.run.held_out.stream
     batches = pipeline.validation_batches(
       stream.source,
       stream.input,
       batch_size=stream.rows,
+      most=self.run.config.validation_pairs,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
     for names, rows in batches:
       images = sharding.to_devices(sharding.split(self.run.mesh), rows)
       part = jax.device_get(self.program(state, self.constants, images))
-      names = names[:left]
       count = len(names)
       yield names, jax.tree.map(lambda x: x[:count], part)  # noqa: B023
-      left -= count
-      if left <= 0:
-        return
 
 
 def prepare(run: Run, constants: Any) -> Validation | None:

@@ -87,3 +87,11 @@ def test_folders_below_are_listed_but_for_hidden_ones_and_those_apart(tmp_path):
   assert found() == (["a.png", "s/b.png"], [File(".trash", 0)])
   assert found(apart={os.path.realpath(tmp_path / "s")}) == (["a.png"], [File(".trash", 0)])
   assert found(subfolders=False) == (["a.png"], [])
+
+
+@pytest.mark.parametrize(
+  ("count", "most", "places"),
+  [(5, 5, [0, 1, 2, 3, 4]), (5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (7, 1, [0]), (0, 3, [])],
+)
+def test_some_of_many_are_taken_evenly_with_both_ends(count, most, places):
+  assert listing.evenly(count, most) == places

@@ -158,6 +158,14 @@ def test_validation_shows_every_pair_once_centred_and_fills_the_last_batch():
   np.testing.assert_array_equal(rows[4], expected)
 
 
+def test_validation_of_some_pairs_spreads_them_evenly_and_fills_the_last_batch():
+  source = Numbered()
+  found = list(pipeline.validation_batches(source, OPTIONS, batch_size=2, most=3))
+  assert [names for names, _ in found] == [(source.names[0], source.names[3]), (source.names[6],)]
+  rows = np.concatenate([batch["visible"] for _, batch in found])
+  assert records_of(rows) == [0, 3, 6, 6]
+
+
 def test_validation_rows_of_processes_make_up_the_batches():
   whole = list(pipeline.validation_batches(Numbered(), OPTIONS, batch_size=4))
   shares = [

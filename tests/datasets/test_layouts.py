@@ -179,6 +179,25 @@ def test_harvard_holds_out_the_cases_of_each_kind_and_trains_on_none_of_them(kin
   assert (visible, infrared) == ("CT-MRI/test/CT/1010.png", "CT-MRI/test/MRI/1010.png")
 
 
+KINDS = {"ct_mri": "CT", "pet_mri": "PET", "spect_mri": "SPECT"}
+
+
+@pytest.mark.parametrize("split_by", ["case", "shipped"])
+def test_harvard_validates_on_the_cases_that_each_kind_by_itself_does(kinds, split_by):
+  options = dict(fraction=0.2, test_fraction=0.2, split_by=split_by)
+  together = medical("harvard", kinds, **options)
+  own = {
+    f"{kind}-MRI_{name}"
+    for set_, kind in KINDS.items()
+    for name in medical(set_, kinds, **options).source("validation").names
+  }
+  found, held_out = cases_by_split(together), set(together.source("validation").names)
+  in_tests = found["test"] if split_by == "case" else set()
+  assert held_out == {name for name in own if together.group(name) not in in_tests}
+  assert not found["train"] & found["validation"]
+  assert found["validation"] and found["train"]
+
+
 def test_harvard_names_cannot_be_mixed_up(kinds):
   tree(kinds / "CT-MRI" / "test", ["CT/1009.png", "MRI/1009.png"])
   with pytest.raises(InputError, match="in both train and test: CT-MRI_1009"):
@@ -215,6 +234,8 @@ def test_real_harvard_sets_together_leak_no_case():
   assert not found["train"] & found["test"]
   # 810 slices; those of held-out cases in the training sets of other kinds are in neither.
   assert [len(dataset.source(s)) for s in dataset.splits] == [576, 218]
+  dataset = medical("harvard", (SHARED / "data") / "harvard_medical", 0.1, test_fraction=0.2)
+  assert [len(dataset.source(s)) for s in dataset.splits] == [446, 113, 218]
   shipped = medical("harvard", (SHARED / "data") / "harvard_medical", split_by="shipped")
   assert [len(shipped.source(s)) for s in shipped.splits] == [738, 72]
 
