@@ -48,7 +48,10 @@ class Config(ScoredConfig):
   """
 
   ADDED: ClassVar[dict[str, str]] = {"prior": "params/output_"}
-  OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {"model:amgfuse.prior": "none"}
+  OLDER: ClassVar[dict[str, Any]] = ScoredConfig.OLDER | {
+    "model:amgfuse.prior": "none",
+    "model:amgfuse.fold": 1,
+  }
   OPERATIONAL: ClassVar[tuple[str, ...]] = (
     *ScoredConfig.OPERATIONAL,
     *(f"model.{name}" for name in WAYS),

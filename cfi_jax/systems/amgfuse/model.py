@@ -20,6 +20,7 @@ from cfi_jax.systems.amgfuse import masks
 from cfi_jax.systems.amgfuse import ways as ways_lib
 from cfi_jax.systems.amgfuse.correction import CHANNELS, corrected
 from cfi_jax.systems.amgfuse.coupling import STREAMS, Coupling, Streams
+from cfi_jax.systems.amgfuse.folding import FOLDS, folded, unfolded
 from cfi_jax.systems.amgfuse.histogram import Blocks
 from cfi_jax.systems.amgfuse.layers import Convolution, Down, Output, Reduce, Stage, Up
 from cfi_jax.systems.amgfuse.ways import Ways
@@ -63,6 +64,8 @@ class AMGFuse(nn.Module):
   prior: "none", or the rule that fuses, with its options, as "wavelet:gain=1.2". The streams of
     both modalities then give gains and offsets of the images, as haze and its removal are, and the
     fused stream those of what the rule makes of the results; all are 0 before training. Ours.
+  fold: 1, or the side of squares of pixels, of `FOLDS`, that are one pixel of the network each, so
+    that it computes on maps of 1 / fold^2 of the pixels. Ours.
   """
 
   width: int
@@ -73,6 +76,7 @@ class AMGFuse(nn.Module):
   gate: bool
   masked_by: str
   prior: str
+  fold: int
   ways: Ways
 
   def __post_init__(self):
@@ -84,12 +88,14 @@ class AMGFuse(nn.Module):
     if self.masked_by not in NUMERATORS:
       raise InputError(f"model.masked_by={self.masked_by!r}; valid: {', '.join(NUMERATORS)}")
     rule_options.prior_of(self.prior)
+    if type(self.fold) is not int or self.fold not in FOLDS:
+      raise InputError(f"model.fold={self.fold!r}; valid: {', '.join(map(str, FOLDS))}")
     super().__post_init__()
 
   @property
   def step(self) -> int:
     """Heights and widths are multiples of it."""
-    return 2 ** (len(self.blocks) - 1)
+    return self.fold * 2 ** (len(self.blocks) - 1)
 
   @nn.compact
   def __call__(self, visible: Array, infrared: Array, only_fused: bool = False) -> Fusions:
@@ -125,6 +131,7 @@ class AMGFuse(nn.Module):
       )
 
     images = {"visible": visible.astype(own.dtype), "infrared": infrared.astype(own.dtype)}
+    images = {m: folded(x, self.fold) for m, x in images.items()}
     first = [
       Stage(own, name=f"encoder1_{m}")(Convolution(self.width, own, name=f"embed_{m}")(x))
       for m, x in images.items()
@@ -142,13 +149,15 @@ class AMGFuse(nn.Module):
       if level > 1:
         streams = each(Reduce, f"reduce{level}", streams)
       streams = couple(stages(f"decoder{level}", streams, level, self.blocks[level - 1]), level)
+    channels = (3 if rule is None else CHANNELS) * self.fold**2
     if shortened:
       refined = Blocks(self.refinement, self.heads[0], own, name="refinement_fused")(streams.fused)
-      outputs = Streams(None, None, Output(3, False, own, name="output_fused")(refined))
+      outputs = Streams(None, None, Output(channels, False, own, name="output_fused")(refined))
     else:
       refined = stages("refinement", streams, 1, self.refinement)
-      outputs = each(Output, "output", refined, *((3, False) if rule is None else (CHANNELS, True)))
-    outputs = Streams(*(None if x is None else x.astype(own.exact) for x in outputs))
+      outputs = each(Output, "output", refined, channels, rule is not None)
+    outputs = (None if x is None else unfolded(x.astype(own.exact), self.fold) for x in outputs)
+    outputs = Streams(*outputs)
     if rule is not None:
       outputs = corrected(rule, visible, infrared, outputs)
     if only_fused:
@@ -218,7 +227,7 @@ NOT_OPTIONS = ("name", "parent", "ways")  # fields of the modules that no config
 COMPUTED = (*ways_lib.WAYS, "dtype", "param_dtype")  # fields of a config that say how
 DTYPES = {"dtype": ("bfloat16", "float32", "float64"), "param_dtype": ("float32", "float64")}
 RANGES = {"width": 4096, "refinement": 64}
-OLDER = {"prior": "none"}  # fields that files of earlier versions lack, of `AMGFuse`
+OLDER = {"prior": "none", "fold": 1}  # fields that files of earlier versions lack, of `AMGFuse`
 FIXED = ("scale", "temperature")  # leaves that begin at 1
 MOST_BLOCKS, LEVELS = 64, (1, 6)
 

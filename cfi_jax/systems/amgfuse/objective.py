@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import jax.numpy as jnp
+
 from cfi_jax.core.types import Array, InputError
 from cfi_jax.engine import sharding
 from cfi_jax.fusion import losses
@@ -13,9 +15,20 @@ from cfi_jax.systems.amgfuse.model import Fusions
 from cfi_jax.systems.amgfuse.samples import Scene, grey
 
 EPSILON = 1e-6  # in the quotient of the pseudo ground truth's mask
+LEAST_ERROR = 1 / 255  # added to errors before their logarithm: one level of 8 bits
 # Terms by network; the first four of AMG-Fuse are terms of `fusion.losses`.
 TERMS = {
-  "amgfuse": ("intensity", "edges", "structure", "colour", "mgls", "tdas", "restored", "target"),
+  "amgfuse": (
+    "intensity",
+    "edges",
+    "structure",
+    "colour",
+    "mgls",
+    "tdas",
+    "restored",
+    "target",
+    "log_errors",
+  ),
   "restoration": ("restoration",),
 }
 
@@ -41,7 +54,7 @@ def fusion_terms(
     `losses.maximum`, `edges`, `shared_structure` and `chroma`; grey is the mean of RGB).
   mgls: `mask_guided`. tdas: mean |R(X) - X|, X the masked image and R what `restore` does.
   restored: `restored_heads`. target: mean |F - P|, F the fused image and P the pseudo ground truth.
-    Both are ours.
+  log_errors: `log_errors`. These three are ours.
   A value of `structure` depends on its batch, by the shares of `visible_share`.
   """
   pair = Pair(visible=grey(scene.clean_visible), infrared=scene.clean_infrared)
@@ -55,6 +68,7 @@ def fusion_terms(
     "tdas": lambda: distance(restore(fusions.masked), fusions.masked),
     "restored": lambda: sum(restored_heads(scene, fusions)),
     "target": lambda: distance(scene.pseudo, fusions.fused),
+    "log_errors": lambda: log_errors(scene, fusions),
   }
   return {name: makers[name]() for name, weight in weights.items() if weight}
 
@@ -95,3 +109,13 @@ def restored_heads(scene: Scene, fusions: Fusions) -> tuple[Array, Array]:
   """
   of_visible = distance(scene.clean_visible, fusions.visible)
   return of_visible, distance(scene.clean_infrared, fusions.infrared)
+
+
+def log_errors(scene: Scene, fusions: Fusions) -> Array:
+  """Sum of log(mean |O - V|), log(mean |O_ir - I|) and log(mean |F - P|), per example.
+
+  Each mean has `LEAST_ERROR` added. Ours: a step lowers each by a share of it, so that light
+  weather weighs as much as heavy, which decides by mean errors alone.
+  """
+  errors = (*restored_heads(scene, fusions), distance(scene.pseudo, fusions.fused))
+  return sum(jnp.log(error + LEAST_ERROR) for error in errors)

@@ -65,6 +65,7 @@ def released() -> ConfigDict:
         gate=True,
         masked_by="visible",
         prior="none",
+        fold=1,
         **WAYS,
       ),
       restoration=dict(weights="", **SIZE, heads=RESTORATION_HEADS),
@@ -182,17 +183,18 @@ def weather_start() -> ConfigDict:
 
 
 def weather() -> ConfigDict:
-  """`weather_start` with a prior: it corrects both images, by `restored`, and their fusion.
+  """`weather_start` with a prior, on larger crops, of which the network sees squares of pixels.
 
-  That is by the term `target`, and the rule is the one that `visible-infrared` has. Both terms are
-  ours, and take the place of the authors', but for `structure`. Begins best from weights of
-  `weather_start`, by `init_from`.
+  It corrects both images and their fusion by the rule that `visible-infrared` has. The terms are
+  ours, and take the place of the authors', but for `structure`. Thermal images are of one model: of
+  both, the one that dims them makes the network brighten those of the other.
   """
   config = weather_start()
-  config.model.prior = "wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0"
+  config.input.crop, config.steps = 128, 4000
+  config.model.update(prior="wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0", fold=2)
   config.pseudo.update(gain=1.03, spread=0.7)
-  config.loss = dict(structure=1.0, restored=10.0, target=10.0)
-  config.steps = 1300
+  config.loss = dict(structure=3.0, log_errors=1.0)
+  config.weather.update(thermal=("physical",), clear=0.05)
   return config
 
 

@@ -97,7 +97,7 @@ def architecture_of(state: State) -> dict[str, Any]:
     "heads": tuple(heads(level) for level in range(1, levels + 1)),
     "refinement": count(f"refinement{suffix}"),
   }
-  release = {"mask": True, "gate": True, "masked_by": "visible", "prior": "none"}
+  release = {"mask": True, "gate": True, "masked_by": "visible", "prior": "none", "fold": 1}
   return found | (release if name == "amgfuse" else {})
 
 

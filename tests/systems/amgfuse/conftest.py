@@ -21,7 +21,7 @@ from cfi_jax.systems.amgfuse import torch_names, ways
 
 REDUCED = dict(
   name="amgfuse", width=24, blocks=(1, 2, 1, 2), heads=(2, 4, 6, 8), refinement=1, mask=True,
-  gate=True, masked_by="visible", prior="none",
+  gate=True, masked_by="visible", prior="none", fold=1,
 )  # fmt: skip
 RESTORATION = dict(
   name="restoration", width=8, blocks=(1, 1, 1, 1), heads=(1, 2, 4, 8), refinement=1

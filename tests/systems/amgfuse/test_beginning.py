@@ -28,7 +28,7 @@ def file(tmp_path, random):
   system, path = systems.find("amgfuse"), tmp_path / "start.safetensors"
   config = configure("none", "")
   architecture = model_lib.architecture(config.model)
-  del architecture["prior"]  # as in files of earlier versions
+  del architecture["prior"], architecture["fold"]  # as in files of earlier versions
   shapes = system.shapes(architecture)
   variables = jax.tree.map(lambda s: np.float32(random.normal(size=s.shape)), shapes)
   files.save(path, variables, files.Card("amgfuse", architecture, "", "", "2026-11-29", ""))

@@ -17,7 +17,7 @@ from cfi_jax.systems.amgfuse.model import make_model
 from cfi_jax.systems.amgfuse.procedure import shapes
 
 FUSION = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1, mask=True)
-FUSION |= dict(gate=True, masked_by="visible", prior="none")
+FUSION |= dict(gate=True, masked_by="visible", prior="none", fold=1)
 RESTORATION = dict(name="restoration", width=4, blocks=(1, 1), heads=(1, 2), refinement=1)
 
 

@@ -74,7 +74,9 @@ def test_the_full_network_is_that_of_the_authors(reduced, oracle, pixels, x64):
 
 def test_only_the_fused_image_is_the_same_fused_image(random, x64):
   tiny = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1, mask=True)
-  tiny |= dict(gate=True, masked_by="visible", prior="none", dtype="float64", param_dtype="float64")
+  tiny |= dict(
+    gate=True, masked_by="visible", prior="none", fold=1, dtype="float64", param_dtype="float64"
+  )
   network = model_lib.make_model({**tiny, **ways.PLAIN})
   shapes = jax.eval_shape(lambda: model_lib.init(network, jax.random.key(0)))
   variables = jax.tree.map(lambda s: 0.3 * random.normal(size=s.shape), shapes)
@@ -87,7 +89,7 @@ def test_only_the_fused_image_is_the_same_fused_image(random, x64):
 
 SMALLEST = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1, mask=True)
 SMALLEST |= dict(
-  gate=True, masked_by="visible", prior="none", dtype="float32", param_dtype="float32"
+  gate=True, masked_by="visible", prior="none", fold=1, dtype="float32", param_dtype="float32"
 )
 SMALLEST |= ways.PLAIN
 
@@ -105,6 +107,8 @@ SMALLEST |= ways.PLAIN
     ({"refinement": 0}, "model.refinement=0"),
     ({"mask": 1}, "model.mask=1; allowed: True, False"),
     ({"masked_by": "both"}, "model.masked_by='both'; valid: visible, infrared"),
+    ({"fold": 3}, "model.fold=3; valid: 1, 2, 4"),
+    ({"fold": True}, "model.fold=True; valid"),
     ({"prior": "average"}, "model.prior='average'; valid: none, wavelet"),
     ({"coupling": "fast"}, "model.coupling is 'fast'; valid: auto, maps, matrices"),
     ({"dtype": "float16"}, "model.dtype is 'float16'"),
@@ -172,8 +176,24 @@ def test_images_of_odd_sizes_are_refused():
 PRIOR = "wavelet:planes=2,gain=1.2"
 
 
-def test_a_prior_alone_fuses_by_its_rule_before_training(random):
-  network = model_lib.make_model(SMALLEST | {"prior": PRIOR})
+def test_a_folded_network_computes_on_fewer_pixels_and_gives_all(random):
+  network = model_lib.make_model(SMALLEST | {"fold": 2})
+  assert network.step == 4
+  variables = model_lib.init(network, jax.random.key(0))
+  assert variables["params"]["embed_visible"]["kernel"].shape == (3, 3, 12, 16)
+  images = random.uniform(size=(1, 8, 12, 3)), random.uniform(size=(1, 8, 12, 1))
+  found = jax.jit(network.apply)(variables, *images)
+  assert {x.shape for x in (found.visible, found.infrared, found.fused)} == {(1, 8, 12, 3)}
+  assert found.masks[0].shape == (1, 4, 6, 16)
+  # Every pixel of a square has channels of its own: they differ.
+  assert np.ptp(np.asarray(found.visible).reshape(4, 2, 6, 2, 3), axis=(1, 3)).min() > 0
+  with pytest.raises(AssertionError, match="images of 6x8; allowed: multiples of 4"):
+    jax.eval_shape(network.apply, variables, *(x[:, :6, :8] for x in images))
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_prior_alone_fuses_by_its_rule_before_training(random, fold):
+  network = model_lib.make_model(SMALLEST | {"prior": PRIOR, "fold": fold})
   variables = model_lib.init(network, jax.random.key(0))
   visible, infrared = random.uniform(size=(1, 12, 8, 3)), random.uniform(size=(1, 12, 8, 1))
   fusions = jax.jit(network.apply)(variables, visible, infrared)

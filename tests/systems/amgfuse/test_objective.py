@@ -94,3 +94,14 @@ def test_the_fused_image_may_have_a_target(scene, random, x64):
   terms = objective.fusion_terms({"target": 1.0}, scene, outputs, None)
   expected = np.abs(fused - scene.pseudo).mean((1, 2, 3))
   np.testing.assert_allclose(terms["target"], expected)
+
+
+def test_errors_may_count_by_their_logarithms(scene, random, x64):
+  visible, infrared = scene.clean_visible, scene.clean_infrared
+  outputs = types.SimpleNamespace(
+    visible=visible + 0.25, infrared=np.repeat(infrared, 3, -1) - 1 / 255, fused=scene.pseudo
+  )
+  terms = objective.fusion_terms({"log_errors": 1.0}, scene, outputs, None)
+  level = 1 / 255
+  expected = np.log(0.25 + level) + np.log(2 * level) + np.log(level)
+  np.testing.assert_allclose(terms["log_errors"], [expected] * 2)

@@ -17,7 +17,7 @@ from cfi_jax.systems.amgfuse.procedure import shapes
 from cfi_jax.systems.amgfuse.untrained import UntrainedWarning
 
 FUSION = dict(name="amgfuse", width=16, blocks=(1, 2), heads=(1, 2), refinement=1, mask=True)
-FUSION |= dict(gate=True, masked_by="visible", prior="none")
+FUSION |= dict(gate=True, masked_by="visible", prior="none", fold=1)
 RESTORATION = dict(name="restoration", width=4, blocks=(1, 1), heads=(1, 2), refinement=1)
 DEAD = {
   "patch_embed_f.proj.weight": np.ones((16, 3, 3, 3), np.float32),

@@ -73,6 +73,7 @@ VARIANTS = [
     gate=False,
     masked_by="infrared",
     prior="none",
+    fold=1,
     blocks=(1, 2),
     heads=(1, 4),
     refinement=2,
