@@ -9,8 +9,9 @@ Weights and rules alone, without training: --config.order="()".
 
 Rows: recipes of `systems.isfuse.recipes`; and two trained longer, with more gain, a moving average
 and what else results.md says: `multiscale_long`, and `filling_long`, of which a seed is what the
-package carries as visible-infrared. results.csv, results.md and curves.csv are written after every
-run and hold the rows that are chosen: --config.order="('multiscale',)" --config.seeds="(0,)".
+package carried as visible-infrared until 2026-11-28. results.csv, results.md and curves.csv are
+written after every run and hold the rows that are chosen: --config.order="('multiscale',)"
+--config.seeds="(0,)".
 Cost: on one CPU core a run of `released` or `paper` takes 7 minutes, of `fusion_only` or
 `multiscale` 3, of `filling` 4, of `multiscale_long` 12, of `filling_long` 35, scoring included; two
 such cores can share the rows.

@@ -12,6 +12,7 @@ from cfi_jax.analyze.measures.samples import Sample, from_scenes
 from cfi_jax.core.progress import track
 from cfi_jax.core.types import InputError
 from cfi_jax.data.alignment import Scene, align
+from cfi_jax.data.listing import evenly
 from cfi_jax.datasets.synthetic import Synthetic, scenes
 from cfi_jax.datasets.world.defaults import street_scenes
 from cfi_jax.fusion import arrays
@@ -20,7 +21,6 @@ from cfi_jax.fusion.inputs import prepare
 from cfi_jax.fusion.types import MODALITIES, Pair
 from cfi_jax.images import read as images
 from cfi_jax.images.ranges import Normalizer
-from cfi_jax.report import page
 
 LABELS = "labels"  # the name of the folder of label images in messages
 
@@ -76,7 +76,7 @@ def from_folders(
   folders = dict(zip(MODALITIES, (visible, infrared), strict=True))
   found = align({**folders, LABELS: labels} if labels else folders)
   total = len(found.scenes)
-  picked = [found.scenes[index] for index in page.spread(total, count or total)]
+  picked = [found.scenes[index] for index in evenly(total, count or total)]
   for scene in picked:
     if min(scene.size) < MIN_SIDE:
       size = "x".join(map(str, scene.size))

@@ -11,6 +11,7 @@ from cfi_jax.analyze.inputs import Inputs
 from cfi_jax.analyze.measures.samples import Sample
 from cfi_jax.analyze.measures.subject import Subject
 from cfi_jax.analyze.parts import PICTURED
+from cfi_jax.data.listing import evenly
 from cfi_jax.fusion import arrays
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.report import markdown, page
@@ -81,7 +82,7 @@ def make_exhibits(
 ) -> list[page.Exhibit]:
   """Pictures of up to `EXHIBITS` pairs, spread over all; those that every one of them has."""
   found = []
-  for index in page.spread(len(inputs.samples), EXHIBITS):
+  for index in evenly(len(inputs.samples), EXHIBITS):
     sample = inputs.samples[index]
     pictures = {m: _grey(getattr(sample.pair, m)[..., 0]) for m in MODALITIES}
     for subject in models:

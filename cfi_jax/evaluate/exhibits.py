@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 
 from cfi_jax.data.alignment import Scene, read
+from cfi_jax.data.listing import evenly
 from cfi_jax.fusion.fuser import Fuser
 from cfi_jax.fusion.types import MODALITIES
 from cfi_jax.metrics import grey_levels
-from cfi_jax.report.page import Exhibit, spread
+from cfi_jax.report.page import Exhibit
 from cfi_jax.systems.baselines import BASELINES
 from cfi_jax.systems.files import label
 
@@ -19,7 +20,7 @@ EXHIBITS = 8  # scenes shown in the report
 
 def places(count: int) -> list[int]:
   """Places among `count` sorted scenes of the up to `EXHIBITS` that are shown."""
-  return spread(count, EXHIBITS)
+  return evenly(count, EXHIBITS)
 
 
 def make_exhibits(

@@ -94,11 +94,6 @@ def chart(label: str, svg: bytes) -> str:
   )
 
 
-def spread(total: int, most: int) -> list[int]:
-  """Indices of at most `most` of `total` things, spread evenly from the first to the last."""
-  return np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist()
-
-
 def pictures(exhibits: Sequence[Exhibit]) -> str:
   """The pictures of one scene at a time, and two of them with a slider; at most once in a page."""
   labels = [label for label, _ in exhibits[0].pictures]

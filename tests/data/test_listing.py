@@ -91,7 +91,14 @@ def test_folders_below_are_listed_but_for_hidden_ones_and_those_apart(tmp_path):
 
 @pytest.mark.parametrize(
   ("count", "most", "places"),
-  [(5, 5, [0, 1, 2, 3, 4]), (5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (7, 1, [0]), (0, 3, [])],
+  [
+    (5, 5, [0, 1, 2, 3, 4]),
+    (5, 9, [0, 1, 2, 3, 4]),
+    (9, 3, [0, 4, 8]),
+    (7, 1, [0]),
+    (0, 3, []),
+    (42, 8, [0, 6, 12, 18, 23, 29, 35, 41]),
+  ],
 )
 def test_some_of_many_are_taken_evenly_with_both_ends(count, most, places):
   assert listing.evenly(count, most) == places

@@ -15,7 +15,7 @@ from cfi_jax.report import figures, markdown, page
 from cfi_jax.report.estimates import Estimate
 from cfi_jax.report.evaluation import write_means, write_page, write_summary
 from cfi_jax.report.markdown import number
-from cfi_jax.report.page import Cell, Exhibit, spread, table
+from cfi_jax.report.page import Cell, Exhibit, table
 from cfi_jax.report.plots import interval_plot
 from cfi_jax.report.summary import summarise
 
@@ -306,11 +306,6 @@ def test_a_plot_spans_its_intervals_and_marks_their_ends():
   assert "nan" not in interval_plot(summarise(Scores(flat), "a").ranked("EN"), "a")
   none = (Row("a", "0", "EN", "strict", 3.0, True),)
   assert interval_plot(summarise(Scores(none), "a").ranked("EN"), "a").startswith("<p>no image")
-
-
-def test_spread_takes_both_ends():
-  assert spread(7, 3) == [0, 3, 6] and spread(42, 8) == [0, 6, 12, 18, 23, 29, 35, 41]
-  assert spread(3, 8) == [0, 1, 2] and spread(1, 1) == [0]
 
 
 def test_a_plot_is_an_image_of_the_page_under_its_label():

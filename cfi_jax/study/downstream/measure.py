@@ -10,11 +10,11 @@ import numpy as np
 
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
+from cfi_jax.data.listing import evenly
 from cfi_jax.data.source import Source
 from cfi_jax.datasets.labelled.classes import Classes
 from cfi_jax.metrics import detection, segmentation
 from cfi_jax.report import crossed
-from cfi_jax.report.page import spread
 from cfi_jax.systems.perception import scores as scores_lib
 from cfi_jax.systems.perception.inference import Perceiver, Seen
 from cfi_jax.systems.perception.samples import Labelled
@@ -56,7 +56,7 @@ class Kept:
 
 def measure(source: Source, perceiver: Perceiver, classes: Classes) -> Kept:
   """Scores a probe on every image of a source."""
-  chosen = spread(len(source), SHOWN)
+  chosen = evenly(len(source), SHOWN)
   pictures: dict[str, dict[str, np.ndarray]] = {}
 
   def show(index: int, sample: Labelled, seen: Seen) -> None:

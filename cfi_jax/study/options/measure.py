@@ -9,13 +9,13 @@ import numpy as np
 from cfi_jax.core import keys
 from cfi_jax.core.files import write_atomically
 from cfi_jax.core.types import InputError
+from cfi_jax.data.listing import evenly
 from cfi_jax.data.source import Source
 from cfi_jax.fusion import cameras, rule_options
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ops
 from cfi_jax.images import read as images
 from cfi_jax.metrics import Scores, Triplet, read_scores, score
-from cfi_jax.report.page import spread
 from cfi_jax.study.options.settings import Study
 from cfi_jax.systems.rules import RuleFuser
 
@@ -30,7 +30,7 @@ def make_pairs(study: Study, name: str, source: Source) -> dict[str, Pair]:
   Raises InputError where no pair is as large as the crop.
   """
   found: dict[str, Pair] = {}
-  for index in spread(len(source), study.pairs or len(source)):
+  for index in evenly(len(source), study.pairs or len(source)):
     sample = source.read(index)
     whole = [images.luma(sample[modality]) for modality in ("visible", "infrared")]
     height, width = whole[0].shape[:2]

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from cfi_jax.core.files import write_atomically
+from cfi_jax.data.listing import evenly
 from cfi_jax.data.source import Source
 from cfi_jax.fusion import weather as weather_lib
 from cfi_jax.fusion.types import Pair
 from cfi_jax.images import ranges
 from cfi_jax.images import read as images
 from cfi_jax.metrics import Scores, Triplet, score
-from cfi_jax.report.page import spread
 from cfi_jax.study.weather.methods import Methods
 from cfi_jax.study.weather.settings import Cell, Study
 from cfi_jax.systems import restoring
@@ -32,7 +32,7 @@ class Pictures:
   def chosen(self, test: str) -> list[int]:
     """Indices of the pairs of a test that are taken."""
     total = len(self.sources[test])
-    return spread(total, self.study.pairs or total)
+    return evenly(total, self.study.pairs or total)
 
   def name(self, test: str, index: int) -> str:
     """The name of a pair."""
