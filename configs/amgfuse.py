@@ -15,7 +15,7 @@ Cost: 200 epochs, batches of 2 crops of 168x168, 60 million parameters; not run 
 Without data: --config=configs/amgfuse.py:small, a small network on the embedded world with weather
 made by its depth, without a restoration network, for which :small_restoration is; nobody has
 measured them. The same on two folders of your own clean pairs: :small_folder, with a root; on
-RoadScene, longer: :weather_start, then :weather from its weights; :weather_restoration.
+RoadScene, longer: :weather_start and its :weather_restoration, or :weather, with a prior.
 """
 
 from cfi_jax.systems.amgfuse import recipes

@@ -10,7 +10,7 @@ degraded pair, methods that restore also do so before `after` fuses, and all is 
 clean pair: weather.md and rows.jsonl in the workdir, after every seed. Leave a data set out by
 --config.score="('tno',)"; take fewer pairs, evenly spread over their names, by --config.pairs=12,
 fewer seeds by --config.seeds="(0,)".
-Cost, estimated from single pairs on a busy CPU core with a network of configs/amgfuse.py:weather:
+Cost, estimated from single pairs on a busy CPU core with a small network without `model.fold`:
 40 s per megapixel in a cell for its fusing and restoring, 14 s for all else, and 17 s to compile
 for each size of images. That is 9 hours of one core for TNO, RoadScene and the sample of MSRS with
 two test pairs (21 megapixels, 27 cells, 65 sizes), 2.3 hours with --config.pairs=10; nobody has run

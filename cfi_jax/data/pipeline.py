@@ -233,8 +233,8 @@ def validation_batches(
 ) -> Iterator[tuple[tuple[str, ...], Images]]:
   """Yields records once, in order, centred: names of the global batch, this process's rows.
 
-  most: so many records at most, evenly spread, so that none of several kinds is left out for its
-    place; None: every record.
+  most: so many records at most, evenly spread, so that kinds whose names lie together are met in
+    about their shares; None: every record.
   Batches have one shape: the last is filled up with the last record, so rows from len(names) on
   (counted over the global batch) are repeats that must not be scored.
   """

@@ -26,7 +26,8 @@ class Medical(FileDataset):
   split_by: "case": test is `test_fraction` of the cases of each kind, whole, of both shipped
     folders, and train is without these cases, of whichever kind: one number may be one patient.
     "shipped": the folders as they are; `test_fraction` is then not used.
-    Validation is a fraction of the remaining cases of each kind, whole, either way.
+    Validation is a fraction of the remaining cases of each kind, whole, either way, less those
+    that are test cases of another kind.
   """
 
   split_by: str
@@ -69,8 +70,9 @@ class Medical(FileDataset):
   def arrange(self, parts: Mapping[str, tuple[Record, ...]]) -> dict[str, tuple[Record, ...]]:
     """Makes the splits, of each kind as its set by itself has them.
 
-    A case number that several kinds have is held out of training in all of them, and out of
-    validation where it is in a test. No split loses all: the hash orders cases of all kinds alike.
+    A case number that several kinds have is held out of training in all of them and, by case, out
+    of validation where it is in a test. Raises InputError where a kind has nothing left to train
+    on; of its validation nothing may be left.
     """
     splits, order = dict(parts), ("validation", "train")
     if self.split_by == "case":
@@ -82,10 +84,25 @@ class Medical(FileDataset):
       splits["train"], splits["validation"] = self._hold_out(
         splits["train"], self.validation_fraction, "validation_fraction", NOT_VALIDATED
       )
+    return self._apart(splits, order)
+
+  def _apart(
+    self, splits: dict[str, tuple[Record, ...]], order: tuple[str, ...]
+  ) -> dict[str, tuple[Record, ...]]:
+    """Takes out of every split, in that order, the cases that those before it have."""
     taken: set[str] = set()
     for split in [split for split in order if split in splits]:
-      splits[split] = tuple(r for r in splits[split] if self.group(r.name) not in taken)
-      taken |= {self.group(record.name) for record in splits[split]}
+      if taken:
+        splits[split] = tuple(r for r in splits[split] if self.group(r.name) not in taken)
+      if split != "train":
+        taken |= {self.group(record.name) for record in splits[split]}
+    for kind in self.kinds if taken else ():
+      if not any(record.name.startswith(self._prefix(kind)) for record in splits["train"]):
+        raise InputError(
+          f"{self.title}: no case of {kind}-MRI is left to train on, since "
+          f"{shorten(sorted(taken))} are held out by test_fraction={self.test_fraction} and "
+          f"validation_fraction={self.validation_fraction}"
+        )
     return splits
 
   def _hold_out(

@@ -146,6 +146,23 @@ def test_a_step_of_amgfuse_costs_thrice_its_forward_pass():
   assert amgfuse_floors.fuse_cost(tiny, 1, 16, 16, "float32").flops < forward.flops
 
 
+def test_a_fold_of_amgfuse_leaves_a_quarter_of_the_pixels_and_a_prior_has_six_outputs():
+  tiny = dict(name="amgfuse", width=16, blocks=(1, 1), heads=(1, 2), refinement=1)
+  plain, folded, prior = (
+    amgfuse_floors.train_cost(tiny | own, None, 2, 16, "float32").flops
+    for own in ({}, {"fold": 2}, {"prior": "wavelet"})
+  )
+  # By hand: four times the channels of both embeddings and of three outputs, at 8x8.
+  wider = 9 * 3 * 16 * (3 + 1) + 3 * 9 * 3 * 32 * 3
+  assert folded == pytest.approx(plain / 4 + 6 * 2 * 64 * wider)
+  assert prior == plain + 6 * 2 * 256 * 3 * 9 * 32 * 3
+  fused = [
+    amgfuse_floors.fuse_cost(tiny | own, 1, 16, 16, "float32").flops
+    for own in ({}, {"prior": "wavelet"})
+  ]
+  assert fused[1] == prior / 6
+
+
 def config_of(**changes):
   """The config of the recipe `small` with changes by path."""
   values = recipes.small()

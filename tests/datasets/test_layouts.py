@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 from command_line import SHARED
 from PIL import Image
@@ -196,6 +198,22 @@ def test_harvard_validates_on_the_cases_that_each_kind_by_itself_does(kinds, spl
   assert held_out == {name for name in own if together.group(name) not in in_tests}
   assert not found["train"] & found["validation"]
   assert found["validation"] and found["train"]
+
+
+def test_harvard_says_which_kind_has_no_case_left_to_train_on(tmp_path):
+  a, b, c, d, e = sorted("12345", key=lambda case: hashlib.sha256(case.encode()).hexdigest())
+  # Of two cases the first is held out, and PET's second is CT's first.
+  for kind, cases in (("CT", (b, c)), ("PET", (a, b)), ("SPECT", (d, e))):
+    names = [f"{folder}/{case}009.png" for folder in (kind, "MRI") for case in cases]
+    tree(tmp_path / f"{kind}-MRI" / "train", names[::2])
+    tree(tmp_path / f"{kind}-MRI" / "test", names[1::2])
+  with pytest.raises(InputError, match="no case of PET-MRI is left to train on, since .*=0.5"):
+    medical("harvard", tmp_path, test_fraction=0.5).source("train")
+
+
+def test_shipped_names_need_no_case_where_none_is_held_out(cases):
+  tree(cases / "PET-MRI" / "train", ["PET/brain.png", "MRI/brain.png"])
+  assert "brain" in medical("pet_mri", cases, split_by="shipped").source("train").names
 
 
 def test_harvard_names_cannot_be_mixed_up(kinds):

@@ -15,7 +15,8 @@ each use, indices of a sort like maps; passes:
 - Backwards, a pass reads the gradients of what it wrote and again what it read, and writes the
   gradients of that. It does the arithmetic of two forward passes; in the frozen network, of one.
 
-Left out, all small: parameters and Adam, losses, C x C products, the gate, elementwise arithmetic.
+Left out, all small: parameters and Adam, losses, C x C products, the gate, elementwise arithmetic,
+and the rule of a prior.
 A multiplication with an addition is two FLOPs; sorting has none.
 """
 
@@ -43,7 +44,8 @@ def fuse_cost(
 ) -> Cost:
   """The needs of fusing a batch, the fused images alone."""
   passes = list(fusion(architecture, only_fused=True))
-  return total(passes, batch, height, width, dtype, arithmetic=1, reads=1, writes=1)
+  size = (side // architecture.get("fold", 1) for side in (height, width))
+  return total(passes, batch, *size, dtype, arithmetic=1, reads=1, writes=1)
 
 
 def train_cost(
@@ -52,7 +54,8 @@ def train_cost(
   """The needs of a training step of either network; frozen: the restoration network, if used."""
   networks = {"amgfuse": fusion, "restoration": restoration}
   passes = list(networks[architecture["name"]](architecture))
-  cost = total(passes, batch, crop, crop, dtype, arithmetic=3, reads=3, writes=2)
+  side = crop // architecture.get("fold", 1)
+  cost = total(passes, batch, side, side, dtype, arithmetic=3, reads=3, writes=2)
   if frozen is None:
     return cost
   other = total(list(restoration(frozen)), batch, crop, crop, dtype, 2, reads=3, writes=2)
@@ -72,10 +75,15 @@ def total(
 
 
 def fusion(architecture: Mapping[str, Any], only_fused: bool = False) -> Iterator[Pass]:
-  """The forward passes of the fusion network."""
+  """The forward passes of the fusion network, on the pixels that are left by its `fold`.
+
+  A prior needs the other two outputs for the fused one, and gives gains and offsets.
+  """
   width, blocks, heads = (architecture[k] for k in ("width", "blocks", "heads"))
   levels, refinement = len(blocks), architecture["refinement"]
-  for channels in (3, 1):
+  square, prior = architecture.get("fold", 1) ** 2, architecture.get("prior", "none") != "none"
+  only_fused, outputs = only_fused and not prior, (6 if prior else 3) * square
+  for channels in (3 * square, square):
     yield Pass(1, 9 * channels * width, channels, width)
     yield from stage(1, width)
   yield from coupling(1, width, heads[0], first=True)
@@ -100,7 +108,7 @@ def fusion(architecture: Mapping[str, Any], only_fused: bool = False) -> Iterato
   else:
     yield from stages(1, last, refinement)
   for _ in range(1 if only_fused else 3):
-    yield Pass(1, 9 * last * 3, last, 3)
+    yield Pass(1, 9 * last * outputs, last, outputs)
 
 
 def restoration(architecture: Mapping[str, Any]) -> Iterator[Pass]:

@@ -15,6 +15,7 @@ from cfi_jax.benchmark.harness.images import make_images
 from cfi_jax.benchmark.harness.spec import Spec
 from cfi_jax.benchmark.harness.timing import timed
 from cfi_jax.benchmark.subjects import Sampled, fused
+from cfi_jax.core.types import InputError
 from cfi_jax.systems import files
 from cfi_jax.systems.amgfuse import optimizer, torch_names, ways
 from cfi_jax.systems.amgfuse.config import Config
@@ -86,6 +87,8 @@ class Graph(Fuse):
     return np.clip(np.asarray(result[0], np.float32), 0, 1)
 
 
+# Terms that `rivals.torch_amgfuse_train` has: the authors'.
+TORCH_TERMS = ("intensity", "edges", "structure", "colour", "mgls", "tdas")
 FUSE = {"plain_graph": Graph, "cfi_jax": Folder}
 
 
@@ -156,15 +159,23 @@ def settings(config: Config, steps: int) -> dict[str, Any]:
 
 
 def torch_state(variables: Mapping, architecture: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """See `Subject`."""
+  """See `Subject`; InputError for a network with a prior or a fold, which PyTorch's form lacks."""
+  for name, plain in {"prior": "none", "fold": 1}.items():
+    if (value := architecture.get(name, plain)) != plain:
+      raise InputError(f"model.{name} is {value!r}; the form in PyTorch knows {plain!r} only")
   return torch_names.to_torch(variables, len(architecture["blocks"]))
 
 
 def torch_files(
   config: Config, scenes: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
-  """The frozen restoration network, where the loss takes it."""
+  """The frozen restoration network, where the loss takes it; InputError for terms of ours."""
   del scenes
+  for name, weight in config.loss.items():
+    if weight and name not in TORCH_TERMS:
+      raise InputError(
+        f"loss.{name} is {weight}; the form in PyTorch knows {', '.join(TORCH_TERMS)}"
+      )
   if not config.loss.get("tdas"):
     return {}
   variables, _ = constants(config)

@@ -7,14 +7,17 @@ FOLDS = (1, 2, 4)  # sides of the squares
 
 
 def folded(x: Array, fold: int) -> Array:
-  """[B, H, W, C] -> [B, H / fold, W / fold, fold^2 C]; fold: of `FOLDS`."""
+  """[B, H, W, C] -> [B, H / fold, W / fold, fold^2 C]; fold: of `FOLDS`.
+
+  The order of channels is that of `layers.unshuffle`, which 4 takes twice.
+  """
   for _ in range(FOLDS.index(fold)):
     x = unshuffle(x)
   return x
 
 
 def unfolded(x: Array, fold: int) -> Array:
-  """Inverts `folded`."""
+  """[B, H / fold, W / fold, fold^2 C] -> [B, H, W, C], the inverse of `folded`."""
   for _ in range(FOLDS.index(fold)):
     x = shuffle(x)
   return x

@@ -129,8 +129,8 @@ class Model(ArrayFuser):
   The network fuses in colour, from grey images too; where the result is grey it is the luma. A
   visible image whose values are not taken as 0 to the largest of their type is fused by its luma.
   Details: gates are the couplings' masks on the way up, averaged over channels; features are those
-  of both modalities on the way down, levels those of the fused stream on the way up. Maps have the
-  padded size.
+  of both modalities on the way down, levels those of the fused stream on the way up. The finest
+  maps have the padded size over the network's `fold`.
   """
 
   def __init__(self, programs: Programs):

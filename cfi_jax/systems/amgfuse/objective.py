@@ -115,7 +115,7 @@ def log_errors(scene: Scene, fusions: Fusions) -> Array:
   """Sum of log(mean |O - V|), log(mean |O_ir - I|) and log(mean |F - P|), per example.
 
   Each mean has `LEAST_ERROR` added. Ours: a step lowers each by a share of it, so that light
-  weather weighs as much as heavy, which decides by mean errors alone.
+  weather weighs as much as heavy; of plain mean errors those of heavy weather are most.
   """
   errors = (*restored_heads(scene, fusions), distance(scene.pseudo, fusions.fused))
   return sum(jnp.log(error + LEAST_ERROR) for error in errors)

@@ -190,7 +190,7 @@ def weather() -> ConfigDict:
   both, the one that dims them makes the network brighten those of the other.
   """
   config = weather_start()
-  config.input.crop, config.steps = 128, 4000
+  config.input.crop = 128
   config.model.update(prior="wavelet:planes=4,exponent=4,gain=1.03,spread=0.7,brighter=0", fold=2)
   config.pseudo.update(gain=1.03, spread=0.7)
   config.loss = dict(structure=3.0, log_errors=1.0)
@@ -199,7 +199,7 @@ def weather() -> ConfigDict:
 
 
 def weather_restoration() -> ConfigDict:
-  """The restoration network of `weather`."""
+  """The restoration network of `weather_start`."""
   return as_restoration(weather_start())
 
 

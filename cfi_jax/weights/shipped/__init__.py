@@ -10,7 +10,7 @@ from cfi_jax.core.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
-  "visible-infrared": "95df289268959d2f21d5917d2a8aab9fbafa7e04bd24782d1eb2060592d22486",
+  "visible-infrared": "7548a1ea624370da980b5b4607e4efa6e2b473723aa6b49e8976c03a3882a7b1",
   "medical": "a4d140ea92539ae6461573fbae16b293a05804fdeab968b60e7e4d70d23de9d5",
   "figures": "85fbf2e2614bf033d0e6ff21987b70202171cf74c96cf6ab745856121aa49901",
 }

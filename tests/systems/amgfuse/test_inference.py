@@ -53,6 +53,14 @@ def expected(visible, infrared):
   return np.clip(np.asarray(fused)[0, :9], 0, 1)
 
 
+def test_a_folded_network_pads_to_its_step(pair):
+  architecture = FUSION | {"prior": "wavelet:planes=1", "fold": 2}
+  model = Model(make_programs(variables(architecture), network(architecture), None))
+  assert model.bucket((9, 12)) == (12, 12)
+  fused = model.fuse(*pair)
+  assert (fused.shape, fused.dtype) == ((9, 12, 3), np.uint8) and np.ptp(fused) > 0
+
+
 def test_images_are_padded_fused_and_cut(model, pair):
   assert isinstance(model, Fuser) and model.bucket((9, 12)) == (10, 12)
   fused = model.fuse(*pair)
