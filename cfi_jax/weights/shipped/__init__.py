@@ -11,7 +11,7 @@ from cfi_jax.core.types import InputError
 FOLDER = pathlib.Path(__file__).parent
 SHA256 = {
   "visible-infrared": "7548a1ea624370da980b5b4607e4efa6e2b473723aa6b49e8976c03a3882a7b1",
-  "medical": "a4d140ea92539ae6461573fbae16b293a05804fdeab968b60e7e4d70d23de9d5",
+  "medical": "825df969c8c90500d3a2293478ea2dffa4e573b3c25d8ed0537f5e405e4af489",
   "figures": "85fbf2e2614bf033d0e6ff21987b70202171cf74c96cf6ab745856121aa49901",
 }
 SYSTEMS = {"visible-infrared": "isfuse", "medical": "isfuse", "figures": "dfcnet"}
@@ -37,9 +37,7 @@ class Choice:
 # The one place that says it: commands, tables of results and the test of the cards take it.
 CHOSEN = {
   "visible-infrared": Choice("17 of RoadScene's training pairs, which were held out"),
-  "medical": Choice(
-    "cases of CT-MRI, PET-MRI and SPECT-MRI that are no test cases, most of them trained on"
-  ),
+  "medical": Choice("case 21 of CT-MRI, 30 of PET-MRI and 4 of SPECT-MRI, which were held out"),
   "figures": Choice("the rendered people of the split validation"),
 }
 
