@@ -58,7 +58,11 @@ def test_a_folded_network_pads_to_its_step(pair):
   model = Model(make_programs(variables(architecture), network(architecture), None))
   assert model.bucket((9, 12)) == (12, 12)
   fused = model.fuse(*pair)
+  both = (np.float32(pair[0]) / 255, np.float32(pair[1])[..., None] / 255)
+  padded = [np.concatenate([image, image[-2:-5:-1]])[None] for image in both]  # mirrored
+  own = jax.jit(network(architecture).apply)(variables(architecture), *padded).fused[0, :9]
   assert (fused.shape, fused.dtype) == ((9, 12, 3), np.uint8) and np.ptp(fused) > 0
+  assert np.abs(fused - 255 * np.clip(own, 0, 1)).max() <= 0.51
 
 
 def test_images_are_padded_fused_and_cut(model, pair):
